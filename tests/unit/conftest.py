@@ -1,0 +1,120 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What every unit test can use: the collection under its full name, and modules run in this process.
+
+The tests run the same way from `make unit`, from a plain `pytest` in any checkout, and from `ansible-test units`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import os
+import pathlib
+import sys
+import typing as t
+from unittest import mock
+
+import pytest
+
+COLLECTION = "ansible_collections.vmops.external_dhcp"
+
+
+def _make_collection_importable() -> None:
+    """Lets `import ansible_collections.vmops.external_dhcp...` find this checkout, unless somebody has seen to it."""
+    from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
+
+    if any(isinstance(finder, _AnsibleCollectionFinder) for finder in sys.meta_path):
+        return  # ansible-test has installed its own
+    root = pathlib.Path(__file__).resolve().parents[2]
+    tree = root / ".build" / "collections"
+    link = tree / "ansible_collections" / "vmops" / "external_dhcp"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        link.symlink_to(os.path.relpath(root, link.parent), target_is_directory=True)
+    _AnsibleCollectionFinder(paths=[str(tree)])._install()
+
+
+_make_collection_importable()
+
+
+@contextlib.contextmanager
+def _module_arguments(arguments: dict[str, t.Any]) -> t.Iterator[None]:
+    try:
+        from ansible.module_utils.testing import patch_module_args
+    except ImportError:  # ansible-core 2.18
+        from ansible.module_utils import basic
+
+        encoded = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode()
+        with mock.patch.object(basic, "_ANSIBLE_ARGS", encoded):
+            yield
+    else:
+        with patch_module_args(arguments):
+            yield
+
+
+class RunModule(t.Protocol):
+    """The type of the fixture `run_module`, for annotations under TYPE_CHECKING."""
+
+    def __call__(
+        self,
+        module: str,
+        options: dict[str, t.Any],
+        *,
+        check_mode: bool = False,
+        diff: bool = False,
+        fails: bool = False,
+    ) -> dict[str, t.Any]: ...
+
+
+@pytest.fixture
+def run_module(tmp_path: pathlib.Path) -> RunModule:
+    """Runs a module's main() in this process and returns the result a playbook would see, secrets masked by Ansible.
+
+        result = run_module("vm_ip_info", {"hypervisor": {...}}, check_mode=True)
+        result = run_module("vm_ip_info", {}, fails=True)
+
+    The argument spec is really applied. Whether the module fails must be as `fails` says, else the test fails with
+    the module's message. What the module talks to is replaced by the test (monkeypatch) before the call; to do so,
+    `importlib.import_module("ansible_collections.vmops.external_dhcp.plugins.modules.<name>")` is the same object.
+    """
+    from ansible.module_utils import basic
+
+    def run(
+        module: str,
+        options: dict[str, t.Any],
+        *,
+        check_mode: bool = False,
+        diff: bool = False,
+        fails: bool = False,
+    ) -> dict[str, t.Any]:
+        main = importlib.import_module(f"{COLLECTION}.plugins.modules.{module}").main
+        arguments = {
+            **options,
+            "_ansible_check_mode": check_mode,
+            "_ansible_diff": diff,
+            "_ansible_module_name": f"vmops.external_dhcp.{module}",
+            "_ansible_remote_tmp": str(tmp_path / "remote_tmp"),
+            "_ansible_keep_remote_files": False,
+        }
+        output = io.StringIO()
+        with (
+            _module_arguments(arguments),
+            mock.patch.object(basic.AnsibleModule, "log"),  # not into the developer's journal
+            contextlib.redirect_stdout(output),
+            pytest.raises(SystemExit) as ended,
+        ):
+            main()
+        lines = output.getvalue().strip().split("\n")
+        assert len(lines) == 1, f"a module prints one line of JSON and nothing else, not {lines}"
+        result = json.loads(lines[0])
+        failed = bool(result.get("failed"))
+        assert failed == bool(ended.value.code), "exit code and result disagree"
+        assert failed == fails, result.get("msg", result)
+        return result
+
+    return run
