@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Sourced by the scripts of this folder: where things are, how they speak, and how they run something noisy.
+
+set -euo pipefail
+export LC_ALL=C.UTF-8
+
+root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+build=$root/.build
+mkdir -p "$build/log"
+cd -- "$root"
+
+say() { printf '%s %s\n' "$(date +%H:%M:%S)" "$*"; }
+
+die() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+# run_logged NAME COMMAND…: output goes to .build/log/NAME.log; its end is shown only if the command fails.
+run_logged() {
+    local log=$build/log/$1.log
+    shift
+    if ! "$@" >"$log" 2>&1 </dev/null; then
+        printf '%s\n' "--- the end of ${log#"$root"/}" >&2
+        tail -n 40 "$log" >&2
+        return 1
+    fi
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    else
+        command -v sudo >/dev/null || die "this needs root and sudo is not installed; as root, run: $*"
+        sudo -- "$@"
+    fi
+}
+
+# venv: $VENV if given, else .venv of the checkout; an absolute path either way
+venv=${VENV:-$root/.venv}
+case $venv in /*) ;; *) venv=$root/$venv ;; esac
+
+# The collection under its full name, whatever the checkout's folder is called. Relative, so that the checkout can move.
+link_collection() {
+    local parent=$build/collections/ansible_collections/vmops
+    mkdir -p "$parent"
+    ln -sfn ../../../.. "$parent/external_dhcp"
+}
+
+# The environment of everything that uses the virtual environment
+use_venv() {
+    [ -x "$venv/bin/ansible-playbook" ] || die "no virtual environment in $venv: run make venv first"
+    link_collection
+    export PATH=$venv/bin:$PATH
+    export ANSIBLE_COLLECTIONS_PATH=$build/collections
+    export ANSIBLE_CONFIG=$root/ansible.cfg
+    unset PYTHONPATH PYTHONHOME
+}
