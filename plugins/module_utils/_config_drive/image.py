@@ -1,0 +1,279 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""From files to the bytes of an ISO image, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import os
+import re
+import stat
+import traceback
+import typing as t
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import iso9660
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import DriveImageError, DriveInputError, MissingPycdlib
+
+PYCDLIB_IMPORT_ERROR: str | None
+try:
+    import pycdlib
+    from pycdlib.pycdlibexception import PyCdlibException
+except ImportError:
+    PYCDLIB_IMPORT_ERROR = traceback.format_exc()
+else:
+    PYCDLIB_IMPORT_ERROR = None
+
+if t.TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_LABEL = "config"
+MAX_SIZE = 64 * 1024 * 1024
+# Joliet keeps the label in 32 bytes of UCS-2; ISO 9660 alone would take 32 characters.
+MAX_LABEL = 16
+# Joliet's limit, and short enough for a Rock Ridge name to stay within its directory record.
+MAX_NAME = 64
+MAX_DEPTH = 7  # ISO 9660 allows eight levels, the root being the first
+
+APPLICATION = "VMOPS.EXTERNAL_DHCP"
+# Names the way the bytes are laid out: if it changes, drives built before count as different.
+FORMAT = 1
+
+_LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*")
+_OWNER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}")
+_FORBIDDEN_IN_NAME = re.compile(r'[\x00-\x1f\x7f*/:;?\\<>|"]')
+_MARK = re.compile(rb"VMOPS\.EXTERNAL_DHCP FORMAT=(\d{1,4}) VM=([A-Za-z0-9_.:-]{0,100}) SHA256=([0-9a-f]{64})(?= *$)")
+_MARK_AT = iso9660.DESCRIPTORS_AT * iso9660.BLOCK + iso9660.APPLICATION_USE_AT
+_NO_DIGEST = b"0" * 64
+
+# dr-xr-xr-x and -r-xr-xr-x
+_DIRECTORY_MODE = 0o040555
+_FILE_MODE = 0o100555
+
+# 2000-01-01 00:00:00 UTC, as the volume descriptors and as the directory records write it: the same bytes whatever the clock.
+_VOLUME_DATE = b"2000010100000000\x00"
+_NO_VOLUME_DATE = b"0" * 16 + b"\x00"
+_RECORD_DATE = bytes((100, 1, 1, 0, 0, 0, 0))
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """A drive that was read.
+
+    label, joliet_label: of the two volume descriptors, the latter None without Joliet.
+    owner: the id of the VM the drive was built for; None if it was not built here or without one.
+    files: contents by path, by the names of Rock Ridge, else Joliet, else ISO 9660 in lower case.
+    modes: POSIX modes of the files by path; empty without Rock Ridge.
+    sha256, size: of the whole image. intact: whether the bytes are those that were built here, by the digest in the
+    image; None for a drive that was not built here. layout_format: FORMAT of the builder, None likewise.
+    """
+
+    label: str
+    joliet_label: str | None
+    owner: str | None
+    files: dict[str, bytes] = dataclasses.field(repr=False)
+    modes: dict[str, int]
+    sha256: str
+    size: int
+    intact: bool | None
+    layout_format: int | None
+
+
+def check_label(label: str) -> None:
+    """Raises DriveInputError if no volume descriptor could hold the label."""
+    if len(label) > MAX_LABEL:
+        raise DriveInputError(f"label is {label!r}, {len(label)} characters: it can have at most {MAX_LABEL}, the length of a Joliet volume label")
+    if not _LABEL.fullmatch(label) or label.endswith(" "):
+        raise DriveInputError(
+            f"label is {label!r}: use letters, digits, hyphens, dots, underscores and blanks, beginning with a letter, a digit or an underscore, such as config or config-2"
+        )
+
+
+def build(files: Mapping[str, bytes], label: str = DEFAULT_LABEL, owner: str | None = None) -> bytes:
+    """An ISO 9660 image with Rock Ridge and Joliet; the same arguments always give the same bytes.
+
+    files: contents by path. owner: id of the VM, written as a mark into the volume descriptor (read_owner()).
+    Raises DriveInputError for a label, path, owner or size that cannot be, MissingPycdlib without pycdlib.
+    """
+    check_label(label)
+    if owner is not None and not _OWNER.fullmatch(owner):
+        raise DriveInputError(f"the VM's id {owner!r} cannot be marked on the drive: use at most 100 letters, digits and _.:- as in a UUID")
+    for path in files:
+        _check_path(path)
+    size = sum(len(content) for content in files.values())
+    if size > MAX_SIZE:
+        raise _too_large(size)
+    if PYCDLIB_IMPORT_ERROR is not None:
+        raise MissingPycdlib(PYCDLIB_IMPORT_ERROR)
+    try:
+        image = bytearray(_write(files, label))
+    except PyCdlibException as exc:
+        raise DriveImageError(f"the image cannot be built: {exc}") from exc
+    if len(image) > MAX_SIZE:
+        raise _too_large(len(image))
+    _freeze_dates(image)
+    _set_mark(image, owner)
+    return bytes(image)
+
+
+def read(source: bytes | str | os.PathLike[str]) -> Image:
+    """Opens a drive, whoever built it: bytes, or the path of an image.
+
+    Raises DriveImageError if it is no ISO 9660 image, is damaged, or is larger than a config drive can be.
+    """
+    data = source if isinstance(source, bytes) else read_bytes(source)
+    if len(data) > MAX_SIZE:
+        raise _too_large(len(data), "the image is")
+    iso = iso9660.Iso(data)
+    volume = iso.joliet if iso.joliet and not iso.rock_ridge else iso.primary
+    assert volume is not None
+    files: dict[str, bytes] = {}
+    modes: dict[str, int] = {}
+    total = 0
+    for record in iso.records(volume):
+        if record.is_directory:
+            continue
+        if record.path in files:
+            raise DriveImageError(f"the image has the file {record.path!r} twice")
+        total += record.size
+        if total > iso9660.MAX_CONTENT:
+            raise DriveImageError("the image claims to hold more bytes than it has room for")
+        files[record.path] = iso.content(record)
+        if record.mode is not None:
+            modes[record.path] = record.mode
+    assert iso.primary is not None
+    mark = _find_mark(data)
+    return Image(
+        label=iso.primary.label,
+        joliet_label=iso.joliet.label if iso.joliet else None,
+        owner=read_owner(data),
+        files=dict(sorted(files.items())),
+        modes=modes,
+        sha256=hashlib.sha256(data).hexdigest(),
+        size=len(data),
+        intact=_digest(data, mark) == mark.group(3) if mark else None,
+        layout_format=int(mark.group(1)) if mark else None,
+    )
+
+
+def read_owner(first_bytes: bytes) -> str | None:
+    """The VM id marked on a drive, from the first 64 KiB (or more) of its image; None if there is no mark or no VM in it."""
+    mark = _find_mark(first_bytes)
+    return (mark.group(2).decode("ascii") or None) if mark else None
+
+
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of an image file; at most MAX_SIZE, never from anything but a regular file."""
+    try:
+        # Not to hang on a named pipe that lies in the place of an image.
+        fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    except OSError as exc:
+        raise DriveImageError(f"the image {os.fspath(path)} cannot be read: {exc.strerror}") from exc
+    with os.fdopen(fd, "rb") as stream:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise DriveImageError(f"{os.fspath(path)} is not a file")
+        if status.st_size > MAX_SIZE:
+            raise _too_large(status.st_size, f"{os.fspath(path)} is")
+        return stream.read(MAX_SIZE + 1)
+
+
+def _too_large(size: int, what: str = "the drive would be") -> DriveImageError:
+    return DriveImageError(f"{what} {size} bytes large: a config drive can have at most {MAX_SIZE} (64 MiB); make the user data smaller")
+
+
+def _check_path(path: str) -> None:
+    names = path.split("/")
+    if len(names) > MAX_DEPTH:
+        raise DriveInputError(f"the path {path!r} has more than {MAX_DEPTH} levels")
+    for name in names:
+        if not name or name in (".", "..") or _FORBIDDEN_IN_NAME.search(name):
+            raise DriveInputError(f"the path {path!r} has a name that not every system can read")
+        if len(name) > MAX_NAME or len(name.encode("utf-8")) > 2 * MAX_NAME:
+            raise DriveInputError(f"the path {path!r} has a name of more than {MAX_NAME} characters, the limit of Joliet")
+
+
+def _write(files: Mapping[str, bytes], label: str) -> bytes:
+    """The image as pycdlib makes it, with its dates still those of the clock.
+
+    Names on the ISO 9660 level are numbered, so that no two of them collide; Rock Ridge and Joliet carry the real ones.
+    """
+    iso = pycdlib.PyCdlib()
+    iso.new(interchange_level=3, joliet=3, rock_ridge="1.09", vol_ident=label, app_ident_str=APPLICATION)
+    try:
+        folders = {"": ""}
+        for path in sorted(files):
+            parent = ""
+            names = path.split("/")
+            for name in names[:-1]:
+                folder = f"{parent}/{name}"
+                if folder not in folders:
+                    folders[folder] = f"{folders[parent]}/D{len(folders):07d}"
+                    iso.add_directory(folders[folder], rr_name=name, joliet_path=folder, file_mode=_DIRECTORY_MODE)
+                parent = folder
+        for number, path in enumerate(sorted(files), 1):
+            parent, _slash, name = ("/" + path).rpartition("/")
+            content = files[path]
+            iso.add_fp(
+                io.BytesIO(content), len(content), f"{folders[parent]}/F{number:07d}.;1", rr_name=name, joliet_path="/" + path, file_mode=_FILE_MODE
+            )
+        stream = io.BytesIO()
+        iso.write_fp(stream)
+        return stream.getvalue()
+    finally:
+        iso.close()
+
+
+def _freeze_dates(image: bytearray) -> None:
+    """Puts one fixed date in place of every date, found by walking the image.
+
+    They are the dates of the volume descriptors (ECMA-119, 8.4.26 to 8.4.29), of every directory record (9.1.5) in both
+    trees, and of every TF entry of Rock Ridge (RRIP 4.1.6). Replacing pycdlib's clock instead would not be safe in threads.
+    """
+    iso = iso9660.Iso(bytes(image))
+    for volume in iso.volumes:
+        for index in range(iso9660.DATES):
+            at = volume.at + iso9660.DATES_AT + index * iso9660.DATE_LENGTH
+            # Creation and modification; no expiration and no beginning of validity.
+            image[at : at + iso9660.DATE_LENGTH] = _VOLUME_DATE if index < 2 else _NO_VOLUME_DATE
+        _freeze_record(image, volume.root)
+        for record in iso.records(volume):
+            _freeze_record(image, record.at)
+            for at, length in record.dates_at:
+                if image[at + 4] & 0x80:
+                    raise DriveImageError("the image has time stamps in their long form, which this builder does not make")
+                count = (length - 5) // iso9660.RECORD_DATE_LENGTH
+                image[at + 5 : at + 5 + count * iso9660.RECORD_DATE_LENGTH] = _RECORD_DATE * count
+
+
+def _freeze_record(image: bytearray, at: int) -> None:
+    begin = at + iso9660.RECORD_DATE_AT
+    image[begin : begin + iso9660.RECORD_DATE_LENGTH] = _RECORD_DATE
+
+
+def _set_mark(image: bytearray, owner: str | None) -> None:
+    """Owner and digest, in the field of the primary volume descriptor that is the application's own (ECMA-119, 8.4.32)."""
+    mark = f"{APPLICATION} FORMAT={FORMAT} VM={owner or ''} SHA256=".encode("ascii") + _NO_DIGEST
+    image[_MARK_AT : _MARK_AT + iso9660.APPLICATION_USE_LENGTH] = mark.ljust(iso9660.APPLICATION_USE_LENGTH)
+    digest_at = _MARK_AT + len(mark) - len(_NO_DIGEST)
+    image[digest_at : digest_at + len(_NO_DIGEST)] = hashlib.sha256(image).hexdigest().encode("ascii")
+
+
+def _find_mark(data: bytes) -> re.Match[bytes] | None:
+    descriptor = iso9660.DESCRIPTORS_AT * iso9660.BLOCK
+    if data[descriptor + 1 : descriptor + 6] != b"CD001":
+        return None
+    return _MARK.match(data, _MARK_AT, _MARK_AT + iso9660.APPLICATION_USE_LENGTH)
+
+
+def _digest(data: bytes, mark: re.Match[bytes]) -> bytes:
+    """SHA-256 of the image with zeros in place of the digest itself."""
+    digest = hashlib.sha256(memoryview(data)[: mark.start(3)])
+    digest.update(_NO_DIGEST)
+    digest.update(memoryview(data)[mark.end(3) :])
+    return digest.hexdigest().encode("ascii")
