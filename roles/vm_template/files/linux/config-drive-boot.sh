@@ -1,0 +1,64 @@
+#!/bin/sh
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# What the starters (systemd, SysV, OpenRC) run at every boot: password, SSH keys, user data.
+#
+#   config-drive-boot.sh all | login | user-data     login: password and keys; user-data: save it, run it if asked
+#
+# One part that fails does not keep the others from being done. No drive is no error.
+
+here=${0%/*}
+[ "$here" != "$0" ] || here=.
+# shellcheck source=config-drive-lib.sh
+. "$here/config-drive-lib.sh" || exit 1
+load_settings
+
+part=${1:-all}
+case $part in
+all | login | user-data) ;;
+*)
+    echo "usage: ${0##*/} [all | login | user-data]" >&2
+    exit "$EXIT_USAGE"
+    ;;
+esac
+
+# Drives appear while the machine starts: let udev finish, then look again for a while.
+if have udevadm; then
+    udevadm settle --timeout=10 >/dev/null 2>&1 || :
+fi
+waited=0
+while :; do
+    "$here/config-drive-read.sh" find >/dev/null
+    status=$?
+    [ "$status" -eq "$EXIT_NO_DRIVE" ] || break
+    if [ "$waited" -ge "$WAIT_SECONDS" ]; then
+        log notice "no config drive"
+        exit 0
+    fi
+    sleep 1
+    waited=$((waited + 1))
+done
+[ "$status" -eq 0 ] || exit "$EXIT_ERROR"
+
+result=0
+if [ "$part" != user-data ]; then
+    "$here/cloud-set-vm-password.sh" || result=1
+    "$here/cloud-set-vm-sshkey.sh" || result=1
+fi
+if [ "$part" != login ]; then
+    if [ "$SAVE_USER_DATA" = yes ] || [ "$RUN_USER_DATA" = yes ]; then
+        "$here/config-drive-read.sh" save-user-data
+        case $? in
+        0 | "$EXIT_NO_ITEM") ;;
+        *) result=1 ;;
+        esac
+    fi
+    "$here/config-drive-read.sh" run-user-data
+    case $? in
+    0 | "$EXIT_NO_ITEM") ;;
+    *) result=1 ;;
+    esac
+fi
+exit "$result"
