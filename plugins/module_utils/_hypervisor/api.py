@@ -134,6 +134,7 @@ class Hypervisor(t.Protocol):
 
     type: str  # kvm | xenserver | vmware
     endpoint: str  # for messages; no secret in it
+    sources: tuple[str, ...]  # those this hypervisor has; the caller asks for no others
     default_sources: tuple[str, ...]
 
     def vms(self, names: Sequence[str] | None = None) -> VmList:

@@ -1,0 +1,108 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Libvirt's domain XML: what we read from it and the device XML that we give back. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+import xml.etree.ElementTree as ET
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.policy import normalize_mac
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Nic
+
+if t.TYPE_CHECKING:
+    from collections.abc import Sequence
+
+AGENT_CHANNEL = "org.qemu.guest_agent.0"
+
+# Which drives a bus has room for. IDE: two channels of two units, on the machine type pc only. SATA and SCSI: the six
+# units of the first controller.
+_UNITS = {"ide": ["hda", "hdb", "hdc", "hdd"], "sata": [f"sd{c}" for c in "abcdef"], "scsi": [f"sd{c}" for c in "abcdef"]}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cdrom:
+    """A CD/DVD drive: libvirt target name (hdd, sdb), bus, and the path of the inserted file or None."""
+
+    target: str
+    bus: str
+    source: str | None = None
+
+
+def parse(xml: str) -> ET.Element:
+    """The domain element."""
+    return ET.fromstring(xml)
+
+
+def nics(domain: ET.Element) -> tuple[Nic, ...]:
+    """The NICs in the order of the domain; network: libvirt network, bridge, or host device, in that order."""
+    found = []
+    for device, interface in enumerate(domain.findall("devices/interface")):
+        source = interface.find("source")
+        mac = interface.find("mac")
+        attributes = {} if source is None else source.attrib
+        network = attributes.get("network") or attributes.get("bridge") or attributes.get("dev")
+        found.append(Nic(device, normalize_mac(None if mac is None else mac.get("address")) or "", network))
+    return tuple(found)
+
+
+def cdroms(domain: ET.Element) -> tuple[Cdrom, ...]:
+    """The CD/DVD drives by bus and target, that is, in the order a guest counts them."""
+    found = []
+    for disk in domain.findall("devices/disk[@device='cdrom']"):
+        target = disk.find("target")
+        source = disk.find("source")
+        if target is not None:
+            path = None if source is None else source.get("file") or source.get("dev") or source.get("name")
+            found.append(Cdrom(target.get("dev", ""), target.get("bus", ""), path))
+    return tuple(sorted(found, key=lambda d: (d.bus, len(d.target), d.target)))
+
+
+def has_agent_channel(domain: ET.Element) -> bool:
+    """Whether the domain has the virtio channel that the QEMU guest agent needs."""
+    return any(target.get("name") == AGENT_CHANNEL for target in domain.findall("devices/channel/target"))
+
+
+def new_cdrom(domain: ET.Element) -> Cdrom | None:
+    """Where another CD/DVD drive could be added, on the bus of the present ones; None if that bus is full."""
+    present = cdroms(domain)
+    machine = domain.find("os/type")
+    q35 = machine is not None and "q35" in machine.get("machine", "")
+    bus = present[0].bus if present else ("sata" if q35 else "ide")
+    taken = {target.get("dev") for target in domain.findall("devices/disk/target") if target.get("bus") == bus}
+    # A guest's first drive stays free for the user's media, where there is none yet as well.
+    units = [unit for unit in _UNITS.get(bus, []) if unit not in taken]
+    if not present and len(units) > 1:
+        units = units[1:]
+    return Cdrom(units[-1] if bus == "ide" else units[0], bus) if units else None
+
+
+def cdrom_xml(drive: Cdrom, source: str | None) -> str:
+    """The device XML of a drive with this file in it, or empty."""
+    disk = ET.Element("disk", {"type": "file", "device": "cdrom"})
+    ET.SubElement(disk, "driver", {"name": "qemu", "type": "raw"})
+    if source is not None:
+        ET.SubElement(disk, "source", {"file": source})
+    ET.SubElement(disk, "target", {"dev": drive.target, "bus": drive.bus})
+    ET.SubElement(disk, "readonly")
+    return ET.tostring(disk, encoding="unicode")
+
+
+def choose_cdrom(drives: Sequence[Cdrom], location: str, foreign: Sequence[str]) -> Cdrom | None:
+    """The drive for the config drive: the one that has it; else one after the first that is empty or wrongly filled.
+
+    foreign: paths of other VMs' config drives; a clone may have one inserted, and it must not stay there.
+    None: there is no such drive; the first one is the user's.
+    """
+    for drive in drives:
+        if drive.source == location:
+            return drive
+    for drive in drives[1:]:
+        if drive.source is None or drive.source in foreign:
+            return drive
+    return None
