@@ -60,3 +60,22 @@ use_venv() {
     export ANSIBLE_CONFIG=$root/ansible.cfg
     unset PYTHONPATH PYTHONHOME
 }
+
+# rigs_up: the rigs that are up now, a path a line
+rigs_up() {
+    local rig
+    for rig in tests/rigs/*/rig; do
+        [ -x "$rig" ] && "$rig" status >/dev/null 2>&1 </dev/null && printf '%s\n' "$rig"
+    done
+    return 0
+}
+
+# take_down_new_rigs BEFORE: takes down what is up now and was not in BEFORE, what rigs_up said earlier
+take_down_new_rigs() {
+    local rig
+    for rig in $(rigs_up); do
+        [[ $'\n'$1$'\n' == *$'\n'$rig$'\n'* ]] && continue
+        say "taking down $rig"
+        "$rig" down </dev/null || printf 'error: %s down failed\n' "$rig" >&2
+    done
+}

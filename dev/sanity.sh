@@ -19,13 +19,15 @@ tree=$build/sanity/ansible_collections/vmops/external_dhcp
 rm -rf "$tree"
 mkdir -p "$tree"
 git ls-files -coz --exclude-standard | tar --ignore-failed-read --null -T - -cf - 2>/dev/null | tar -xf - -C "$tree"
+git init --quiet "$tree" # without it ansible-test asks the checkout around it, which ignores this folder: no files, no tests
 
 # It downloads a script to install pip in its own environments, from one fixed host, unless the script is in its cache.
 # Python brings a pip of its own that does as well, on every network where pip works at all.
 internals=$(python -c 'import ansible_test, os; print(os.path.dirname(ansible_test.__file__))')/_internal/python_requirements.py
 mkdir -p ~/.ansible/test/cache
 sed -n "s/.*pip='\([0-9.]*\)'.*/\1/p" "$internals" | sort -u | while read -r pip_version; do
-    [ -e ~/.ansible/test/cache/"get_pip_$pip_version.py" ] || cp dev/get_pip.py ~/.ansible/test/cache/"get_pip_$pip_version.py"
+    script=~/.ansible/test/cache/get_pip_${pip_version//./_}.py
+    [ -e "$script" ] || cp dev/get_pip.py "$script"
 done
 
 log=$build/log/sanity.log
@@ -47,4 +49,5 @@ for program in $missing; do
         say "Not run: pslint, for want of PowerShell (pwsh); make lint checks the syntax of the .ps1 files."
     fi
 done
-say "sanity: no problem in $(grep -c '^Running sanity test' "$log") tests"
+ran=$(grep -c '^Running sanity test' "$log") || die "ansible-test found nothing to test"
+say "sanity: no problem in $ran tests"

@@ -9,6 +9,8 @@
 
 # shellcheck source=dev/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source=dev/python.sh
+. dev/python.sh
 
 link_collection
 key=$(cat requirements.txt requirements-dev.txt | sha256sum | cut -c1-16)
@@ -27,45 +29,10 @@ if [ -n "${VENV:-}" ] || [ -L "$venv" ]; then
     exit 0
 fi
 
-# describe PYTHON: "version problem…" of an interpreter that runs; fails for one that does not (a pyenv shim, a wrong file)
-describe() {
-    "$1" - 2>/dev/null <<'PY'
-import os, sys, sysconfig
-lacks = []
-try:
-    import ensurepip, venv
-except ImportError:
-    lacks.append("venv")
-if not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")):
-    lacks.append("headers")
-if sys.implementation.name != "cpython":
-    lacks.append("CPython")
-print("%d.%d" % sys.version_info[:2], sys.executable, *lacks)
-PY
-}
-
-# find_python: the first interpreter, newest version first, that is complete
-find_python() {
-    local version candidate found
-    for version in 3.14 3.13 3.12 3.11; do
-        while IFS= read -r candidate; do
-            found=$(describe "$candidate") || continue
-            if [[ $found =~ ^$version\ [^\ ]+$ ]]; then
-                printf '%s\n' "$candidate"
-                return 0
-            fi
-        done < <(
-            type -ap "python$version" python3 || true
-            ls -d "${PYENV_ROOT:-$HOME/.pyenv}/versions/$version".*/bin/python3 2>/dev/null || true
-        )
-    done
-    return 1
-}
-
 # Debian ships Python in pieces: what the newest packaged Python needs to be complete
 debian_python_packages() {
     local version
-    if [[ $(describe /usr/bin/python3) =~ ^3\.1[1-4]\  ]]; then
+    if [[ $(describe_python /usr/bin/python3) =~ ^3\.1[1-4]\  ]]; then
         printf 'python3-venv python3-dev\n'
         return
     fi
@@ -79,15 +46,15 @@ debian_python_packages() {
 }
 
 if [ -n "${PYTHON:-}" ]; then
-    found=$(describe "$PYTHON") || die "PYTHON=$PYTHON does not run"
+    found=$(describe_python "$PYTHON") || die "PYTHON=$PYTHON does not run"
     [[ $found =~ ^3\.1[1-4]\ [^\ ]+$ ]] || die "PYTHON=$PYTHON cannot be used (version, path, what it lacks: $found); 3.11 to 3.14 with venv and headers are needed"
     python=$PYTHON
-elif ! python=$(find_python); then
+elif ! python=$(find_python 3.14 3.13 3.12 3.11); then
     if command -v apt-get >/dev/null && packages=$(debian_python_packages); then
         read -r venv_package dev_package <<<"$packages"
         dev/packages.sh -p "$venv_package" "makes virtual environments" -p "$dev_package" "headers, to compile libvirt-python"
     fi
-    python=$(find_python) || die "no complete CPython 3.11 to 3.14 found (with venv, ensurepip and headers): install one, or name it with PYTHON=/path/to/python"
+    python=$(find_python 3.14 3.13 3.12 3.11) || die "no complete CPython 3.11 to 3.14 found (with venv, ensurepip and headers): install one, or name it with PYTHON=/path/to/python"
 fi
 dev/packages.sh build
 

@@ -1,0 +1,70 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# The work is done by the scripts in dev/, which say what they do; this file only names it.
+# Variables: PYTHON=interpreter for `make venv`; VENV=a virtual environment to use instead of .venv;
+#            ARGS="words for the tool" (make unit ARGS="-k policy", make sanity ARGS="--test pep8");
+#            SKIP="steps that make test leaves out" (make test SKIP="sanity integration").
+
+SHELL := bash
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+export PYTHON VENV SKIP
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+.PHONY: venv
+venv: ## .venv with everything a developer or a test needs (PYTHON=, VENV=)
+	@dev/venv.sh
+
+.PHONY: demo
+demo: venv ## two VMs on the KVM rig: config drives, addresses from an external DHCP server, proved
+	@dev/demo.sh up
+
+.PHONY: demo-down
+demo-down: ## removes everything that make demo started
+	@dev/demo.sh down
+
+.PHONY: test
+test: ## everything below from lint to integration, with the seconds of each step (SKIP=)
+	@dev/test.sh
+
+.PHONY: lint
+lint: venv ## style, ansible-lint (production), changelog, documentation
+	@dev/lint.sh
+
+.PHONY: format
+format: venv ## brings the Python files into the style that lint asks for
+	@dev/format.sh
+
+.PHONY: unit
+unit: venv ## unit tests (ARGS= for pytest)
+	@dev/pytest.sh unit $(ARGS)
+
+.PHONY: unit-oldest
+unit-oldest: venv ## unit tests on the oldest supported ansible-core and Python
+	@dev/unit-oldest.sh $(ARGS)
+
+.PHONY: sanity
+sanity: venv ## all of ansible-test sanity, without an ignore file (ARGS= for ansible-test)
+	@dev/sanity.sh $(ARGS)
+
+.PHONY: build
+build: venv ## the collection's tarball in dist/, and a proof that it installs offline
+	@dev/build.sh
+
+.PHONY: integration
+integration: venv ## playbooks and modules against the rigs (ARGS= for pytest)
+	@dev/pytest.sh integration $(ARGS)
+
+.PHONY: bench
+bench: venv ## measurements, a table each
+	@dev/bench.sh $(ARGS)
+
+.PHONY: clean
+clean: ## removes what these targets made inside the checkout
+	@dev/clean.sh

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Runs every measurement in tests/bench; each prints its table. Words given choose by name: bench.sh iso poll
+
+# shellcheck source=dev/lib.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+use_venv
+dev/packages.sh rig test
+before=$(rigs_up)
+trap 'take_down_new_rigs "$before"' EXIT
+trap 'exit 130' INT TERM HUP
+
+failed=()
+for script in tests/bench/bench_*.py; do
+    [ -e "$script" ] || die "there is no measurement in tests/bench"
+    name=$(basename "$script" .py)
+    name=${name#bench_}
+    [ $# -eq 0 ] || [[ " $* " == *" $name "* ]] || continue
+    printf '\n== %s\n' "$name"
+    python "$script" </dev/null || failed+=("$name")
+done
+[ ${#failed[@]} -eq 0 ] || die "failed: ${failed[*]}"

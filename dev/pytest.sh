@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# pytest.sh unit|integration [pytest's arguments]: runs that folder of tests; the rigs that the tests bring up end with them.
+
+# shellcheck source=dev/lib.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+use_venv
+kind=$1
+shift
+
+if [ "$kind" = integration ]; then
+    [ -d tests/integration ] || die "there is no tests/integration"
+    dev/packages.sh rig test
+    before=$(rigs_up)
+    trap 'take_down_new_rigs "$before"' EXIT
+    trap 'exit 130' INT TERM HUP
+fi
+# pytest-ansible, where somebody has it, would fill the checkout with links; tests/unit/conftest.py does its work.
+python -m pytest -p no:pytest-ansible -q "tests/$kind" "$@" </dev/null 2>&1 | tee "$build/log/$kind.log"

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Everything that must be true before a change is good, the cheap first. All steps run even if one fails; the exit code
+# tells whether all passed. SKIP="sanity integration" leaves steps out.
+
+# shellcheck source=dev/lib.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+
+before=$(rigs_up)
+step=''
+# Stopped from outside: end the step with everything it started, then what it would have taken down itself.
+# shellcheck disable=SC2317 # called by the trap
+stop() {
+    trap - INT TERM HUP
+    [ -z "$step" ] || kill -TERM -- "-$step" 2>/dev/null || true
+    wait 2>/dev/null || true
+    take_down_new_rigs "$before"
+    exit 130
+}
+trap stop INT TERM HUP
+
+run_step() {
+    case $1 in
+        unit | integration) dev/pytest.sh "$1" ;;
+        *) "dev/$1.sh" ;;
+    esac
+}
+
+names=() seconds=() results=()
+failed=0
+started=$SECONDS
+rm -f "$build"/log/{unit,unit-oldest,integration}.log
+for name in venv lint unit build unit-oldest sanity integration; do
+    if [[ " ${SKIP:-} " == *" $name "* ]]; then
+        names+=("$name") seconds+=(-) results+=(skipped)
+        continue
+    fi
+    printf '\n==== %s\n' "$name"
+    begun=$SECONDS
+    set -m # a process group of its own, so that stop reaches all of it
+    run_step "$name" </dev/null &
+    step=$!
+    set +m
+    rc=0
+    wait "$step" || rc=$?
+    step=''
+    names+=("$name") seconds+=($((SECONDS - begun)))
+    if [ "$rc" -eq 0 ]; then
+        results+=(passed)
+    else
+        results+=("FAILED ($rc)")
+        failed=1
+        [ "$name" != venv ] || break # nothing works without it
+    fi
+done
+take_down_new_rigs "$before"
+
+printf '\n==== summary, %s s in all\n' "$((SECONDS - started))"
+for i in "${!names[@]}"; do
+    printf '%-12s %6s s  %s\n' "${names[i]}" "${seconds[i]}" "${results[i]}"
+done
+for name in unit unit-oldest integration; do
+    [ ! -e "$build/log/$name.log" ] ||
+        printf '%s: %s\n' "$name" "$(tail -n 1 "$build/log/$name.log")"
+done
+exit "$failed"
