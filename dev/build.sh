@@ -17,11 +17,12 @@ names=()
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 trap 'exit 130' INT TERM HUP
-run_logged build-install ansible-galaxy collection install --offline --no-deps -p "$place" "$tarball" || die "$tarball cannot be installed"
+ANSIBLE_COLLECTIONS_PATH=$place run_logged build-install ansible-galaxy collection install --offline --no-deps --force -p "$place" "$tarball" || die "$tarball cannot be installed"
 installed=$place/ansible_collections/vmops/external_dhcp
 
 strangers=$(tar -tzf "$tarball" | grep -E '(^|/)(\.[a-z]|__pycache__|dist/|node_modules)|\.(pyc|iso|img|qcow2|tar\.gz)$' || true)
 [ -z "$strangers" ] || die "these files do not belong into $tarball: $strangers"
+[ -f "$installed/MANIFEST.json" ] || die "$tarball was not installed"
 for module in "$installed"/plugins/modules/*.py; do
     [ -e "$module" ] || continue
     names+=("vmops.external_dhcp.$(basename "$module" .py)")

@@ -11,16 +11,36 @@
 
 before=$(rigs_up)
 step=''
+keep_sudo=''
 # Stopped from outside: end the step with everything it started, then what it would have taken down itself.
 # shellcheck disable=SC2317 # called by the trap
 stop() {
     trap - INT TERM HUP
-    [ -z "$step" ] || kill -TERM -- "-$step" 2>/dev/null || true
-    wait 2>/dev/null || true
+    if [ -n "$step" ]; then
+        kill -INT -- "-$step" 2>/dev/null || true # pytest ends its fixtures for INT, not for TERM
+        for _ in {1..45}; do
+            kill -0 -- "-$step" 2>/dev/null || break
+            sleep 1
+        done
+        kill -KILL -- "-$step" 2>/dev/null || true
+    fi
     take_down_new_rigs "$before"
     exit 130
 }
 trap stop INT TERM HUP
+trap '[ -z "$keep_sudo" ] || kill -- "-$keep_sudo" 2>/dev/null || true' EXIT
+
+# Steps run in the background of the terminal, where sudo could not ask for a password: ask now, and keep it valid.
+if [ "$(id -u)" -ne 0 ] && command -v sudo >/dev/null; then
+    sudo -n true 2>/dev/null || {
+        say "The test rigs need root (network namespaces, libvirtd), and so does installing packages that are missing."
+        sudo -v
+    }
+    set -m
+    while sleep 50; do sudo -n -v 2>/dev/null || true; done </dev/null >/dev/null 2>&1 &
+    keep_sudo=$!
+    set +m
+fi
 
 run_step() {
     case $1 in
