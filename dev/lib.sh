@@ -58,6 +58,7 @@ use_venv() {
     export PATH=$venv/bin:$PATH
     export ANSIBLE_COLLECTIONS_PATH=$build/collections
     export ANSIBLE_CONFIG=$root/ansible.cfg
+    export CLOUD_INIT_ROOT=$build/cloud-init # filled by dev/cloud_init.sh: usr/lib/python3/dist-packages/cloudinit, …
     unset PYTHONPATH PYTHONHOME
 }
 

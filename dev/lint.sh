@@ -19,6 +19,8 @@ check() {
 
 check "ruff check" ruff check --quiet .
 check "ruff-format" ruff format --quiet --diff .
+mapfile -t powershell < <(git ls-files '*.ps1')
+[ ${#powershell[@]} -eq 0 ] || check "powershell syntax" python dev/check_powershell.py "${powershell[@]}"
 check "ansible-lint --profile production" ansible-lint --profile production --offline --strict --nocolor -q
 check "antsibull-changelog lint" antsibull-changelog lint
 # =self: the other collections of the ansible package are installed beside ours and take minutes to document

@@ -18,5 +18,6 @@ if [ "$kind" = integration ]; then
     trap 'take_down_new_rigs "$before"' EXIT
     trap 'exit 130' INT TERM HUP
 fi
+dev/cloud_init.sh
 # pytest-ansible, where somebody has it, would fill the checkout with links; tests/unit/conftest.py does its work.
 python -m pytest -p no:pytest-ansible -q "tests/$kind" "$@" </dev/null 2>&1 | tee "$build/log/$kind.log"
