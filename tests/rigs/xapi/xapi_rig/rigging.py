@@ -1,0 +1,162 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A ready pool of two hosts, and makers of VMs: for the `rig` command and for tests in the same process."""
+
+from __future__ import annotations
+
+import pathlib
+import typing as t
+
+from xapi_rig.certs import make_certificates
+from xapi_rig.facts import NULL
+from xapi_rig.pool import Pool
+from xapi_rig.server import HostServer, free_port, serve
+from xapi_rig.store import Obj
+
+HOSTS = {"xen01": "127.0.0.1", "xen02": "127.0.0.2"}
+ISO_DIR = "opt/xensource/packages/iso/configdrive_iso"
+USERNAME = "root"
+PASSWORD = "rig-password"  # noqa: S105 - the rig's own account
+GIB = 1 << 30
+
+
+class Rig:
+    """Two hosts on 127.0.0.1 and 127.0.0.2 with one port; state and the hosts' folders live in `folder`."""
+
+    def __init__(self, folder: pathlib.Path, *, make_iso_dir: bool = True) -> None:
+        self.folder = folder
+        self.pool = Pool(folder, username=USERNAME, password=PASSWORD)
+        self.ca = make_certificates(folder / "tls", HOSTS)
+        self.hosts: dict[str, Obj] = {}
+        self.networks: dict[str, Obj] = {}
+        self.disk_sr: Obj | None = None
+        self._servers: list[HostServer] = []
+        self._serial = 0
+        self._build(make_iso_dir)
+
+    # -- building --------------------------------------------------------------------------------------------------
+
+    def _build(self, make_iso_dir: bool) -> None:
+        store = self.pool.store
+        for name, address in HOSTS.items():
+            root = self.folder / "hosts" / name / "root"
+            root.mkdir(parents=True, exist_ok=True)
+            if make_iso_dir:
+                (root / ISO_DIR).mkdir(parents=True, exist_ok=True)
+            metrics = store.add("host_metrics", memory_total=64 * GIB, memory_free=32 * GIB, live=True)
+            self.hosts[name] = store.add(
+                "host", name_label=name, hostname=name, address=address, enabled=True, metrics=metrics.ref,
+                software_version={"product_version": "8.4.0", "product_brand": "XenServer", "platform_version": "3.4.0"},
+                API_version_major=2, API_version_minor=21, API_version_vendor="XenSource",
+            )  # fmt: skip
+        master = self.hosts["xen01"].ref
+        shared = store.add("SR", name_label="shared-lvm", type="lvmoiscsi", content_type="user", shared=True, physical_size=4096 * GIB)
+        for host in self.hosts.values():
+            store.add("PBD", SR=shared.ref, host=host.ref, device_config={"target": "192.0.2.10"}, currently_attached=True)
+        self.disk_sr = shared
+        store.add("pool", name_label="rig", master=master, default_SR=shared.ref)
+        for number, name in enumerate(("corp-vlan120", "corp-vlan130", "corp-vlan140")):
+            network = store.add("network", name_label=name, bridge=f"xapi{number}", managed=True, MTU=1500)
+            for index, host in enumerate(self.hosts.values()):
+                store.add("PIF", host=host.ref, network=network.ref, device="eth0", VLAN=120 + 10 * number,
+                          MAC=f"02:00:00:00:0{index}:0{number}", currently_attached=True)  # fmt: skip
+            self.networks[name] = network
+        for index, host in enumerate(self.hosts.values()):
+            metrics = store.add("VM_metrics")
+            dom0 = store.add(
+                "VM", name_label=f"Control domain on host: xen0{index + 1}", is_control_domain=True, power_state="Running",
+                resident_on=host.ref, metrics=metrics.ref, domain_type="pv", domid=0,
+            )  # fmt: skip
+            store.set(host, control_domain=dom0.ref)
+
+    def add_templates(self, count: int) -> None:
+        """Default templates, of which a real pool carries about fifty."""
+        for number in range(count):
+            self.vm(f"Template {number}", template=True, nics=0, disks=0)
+
+    def vm(self, name: str, *, template: bool = False, nics: int = 1, disks: int = 1, cd: str | None = "3", domain: str = "hvm",
+           network: str = "corp-vlan120", affinity: str | None = None) -> Obj:  # fmt: skip
+        """A halted VM; cd: the slot of its empty CD drive, None for none."""
+        store = self.pool.store
+        with store.changed:
+            self._serial += 1
+            serial = self._serial
+            metrics = store.add("VM_metrics")
+            vm = store.add(
+                "VM", name_label=name, power_state="Halted", is_a_template=template, metrics=metrics.ref, domain_type=domain,
+                HVM_boot_policy="BIOS order" if domain == "hvm" else "", domid=-1, VCPUs_max=1, VCPUs_at_startup=1,
+                memory_static_max=GIB, memory_dynamic_max=GIB, memory_dynamic_min=GIB, memory_static_min=GIB // 2,
+                platform={"device-model": "qemu-upstream-compat", "acpi": "1", "pae": "true", "nx": "true", "viridian": "false"},
+                HVM_boot_params={"order": "cdn", "firmware": "bios"}, affinity=self.hosts[affinity].ref if affinity else NULL,
+                recommendations='<restrictions><restriction field="memory-static-max" max="137438953472"/></restrictions>',
+                other_config={"base_template_name": "Debian 12", "install-methods": "cdrom,nfs,http,ftp"},
+                actions_after_crash="restart", actions_after_reboot="restart", actions_after_shutdown="destroy",
+            )  # fmt: skip
+            common = {"qos_algorithm_type": "", "qos_algorithm_params": {}, "other_config": {}}
+            assert self.disk_sr is not None
+            for number in range(disks):
+                vdi = store.add("VDI", SR=self.disk_sr.ref, name_label=f"{name} disk {number}", virtual_size=10 * GIB, type="user",
+                                managed=True)  # fmt: skip
+                store.add("VBD", VM=vm.ref, VDI=vdi.ref, userdevice=str(number), bootable=number == 0, mode="RW", type="Disk",
+                          empty=False, **common)  # fmt: skip
+            if cd is not None:
+                store.add("VBD", VM=vm.ref, userdevice=cd, mode="RO", type="CD", empty=True, **common)
+            names = list(self.networks)
+            for number in range(nics):
+                net = self.networks[network] if number == 0 else self.networks[names[number % len(names)]]
+                mac = f"02:16:3e:{serial >> 8 & 255:02x}:{serial & 255:02x}:{number:02x}"
+                store.add("VIF", VM=vm.ref, network=net.ref, device=str(number), MAC=mac, MTU=1500, **common)
+            self.pool.refresh_operations(vm)
+            return vm
+
+    # -- running ---------------------------------------------------------------------------------------------------
+
+    def start(self, port: int = 0) -> Rig:
+        self.pool.port = port or free_port(list(HOSTS.values()))
+        for name, address in HOSTS.items():
+            certificate = self.folder / "tls" / f"{name}.pem"
+            server = HostServer(self.pool, self.hosts[name].ref, (address, self.pool.port), certificate)
+            serve(server)
+            self._servers.append(server)
+        return self
+
+    def stop(self) -> None:
+        for server in self._servers:
+            server.shutdown()
+            server.server_close()
+        self._servers.clear()
+
+    def __enter__(self) -> Rig:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.stop()
+
+    # -- what tests say --------------------------------------------------------------------------------------------
+
+    def description(self, **changes: t.Any) -> dict[str, t.Any]:
+        """The `hypervisor` option of the collection's modules."""
+        return {
+            "type": "xenserver", "host": "127.0.0.1", "port": self.pool.port, "username": USERNAME, "password": PASSWORD,
+            "validate_certs": True, "ca_path": str(self.ca), "connect_timeout": 20.0, **changes,
+        }  # fmt: skip
+
+    def power(self, vm: Obj, state: str, host: str | None = None) -> None:
+        """Starts or stops a VM as an administrator would."""
+        from xapi_rig.pool import Call
+
+        call = Call(self.pool.master().ref, "", "rig")
+        with self.pool.store.changed:
+            if state == "start" and host:
+                self.pool.VM_start_on(call, vm.ref, self.hosts[host].ref, False, False)
+            elif state == "start":
+                self.pool.VM_start(call, vm.ref, False, False)
+            elif state == "stop":
+                self.pool.VM_hard_shutdown(call, vm.ref)
+            else:
+                raise ValueError(state)
+
+    def iso_dir(self, host: str = "xen01") -> pathlib.Path:
+        return self.folder / "hosts" / host / "root" / ISO_DIR
