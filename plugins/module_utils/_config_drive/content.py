@@ -16,12 +16,16 @@ import hashlib
 import json
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import DriveInputError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import (
+    DriveInputError,
+)
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.description import DriveDescription
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.description import (
+        DriveDescription,
+    )
 
 LAYOUT_CLOUDSTACK = "cloudstack"
 LAYOUT_OPENSTACK = "openstack"
@@ -29,31 +33,54 @@ LAYOUTS = (LAYOUT_CLOUDSTACK, LAYOUT_OPENSTACK)
 
 METADATA_DIR = "cloudstack/metadata/"
 PASSWORD_PATH = "cloudstack/password/vm_password.txt"
-PASSWORD_MD5_PATHS = ("cloudstack/password/vm-password-md5checksum.txt", "cloudstack/password/vm_password_md5checksum.txt")
+PASSWORD_MD5_PATHS = (
+    "cloudstack/password/vm-password-md5checksum.txt",
+    "cloudstack/password/vm_password_md5checksum.txt",
+)
 USER_DATA_PATH = "cloudstack/userdata/user_data.txt"
 PUBLIC_KEYS_PATHS = (METADATA_DIR + "public-keys.txt", METADATA_DIR + "public_keys.txt")
 OPENSTACK_DIR = "openstack/latest/"
 META_DATA_JSON = OPENSTACK_DIR + "meta_data.json"
 VENDOR_DATA_JSON = OPENSTACK_DIR + "vendor_data.json"
 OPENSTACK_USER_DATA = OPENSTACK_DIR + "user_data"
-# CloudStack's user data limit is 32768 bytes (vm.userdata.max.length); the drive's own limit is the image's.
-CLOUDSTACK_USER_DATA_LIMIT = 32768
+_CLOUD_CONFIG = "#cloud-config\n"
 
 # The keys of the metadata that have a name of their own in meta_data.json.
-_META_DATA_NAMES = {"local_hostname": "hostname", "instance_id": "uuid", "availability_zone": "availability_zone"}
+_META_DATA_NAMES = {
+    "local_hostname": "hostname",
+    "instance_id": "uuid",
+    "availability_zone": "availability_zone",
+}
 # Written by the drive itself; a metadata key of this name would change what the reader understands.
-_META_DATA_OWN = ("uuid", "hostname", "name", "admin_pass", "public_keys", "keys", "files", "network_config", "random_seed", "launch_index", "devices", "meta")
+_META_DATA_OWN = (
+    "uuid",
+    "hostname",
+    "name",
+    "admin_pass",
+    "public_keys",
+    "keys",
+    "files",
+    "network_config",
+    "random_seed",
+    "launch_index",
+    "devices",
+    "meta",
+)
 
 
-def files_of(description: DriveDescription, layouts: Sequence[str] = LAYOUTS) -> dict[str, bytes]:
+def files_of(
+    description: DriveDescription, layouts: Sequence[str] = LAYOUTS
+) -> dict[str, bytes]:
     """The drive's files by path, in order of the paths. Nothing in it but what the description holds.
 
     layouts: which trees are written (LAYOUTS). Raises DriveInputError for a layout there is not.
     """
-    files: dict[str, bytes] = {}
     unknown = [layout for layout in layouts if layout not in LAYOUTS]
     if unknown or not layouts:
-        raise DriveInputError(f"layouts is {list(layouts)!r}: give at least one of {', '.join(LAYOUTS)}")
+        raise DriveInputError(
+            f"layouts is {list(layouts)!r}: give at least one of {', '.join(LAYOUTS)}"
+        )
+    files: dict[str, bytes] = {}
     if LAYOUT_CLOUDSTACK in layouts:
         files.update(_cloudstack(description))
     if LAYOUT_OPENSTACK in layouts:
@@ -64,11 +91,6 @@ def files_of(description: DriveDescription, layouts: Sequence[str] = LAYOUTS) ->
 def is_secret(path: str) -> bool:
     """Whether a file's content must not be shown: everything but plain metadata, and whatever is not known here."""
     return not path.startswith(METADATA_DIR) or path in PUBLIC_KEYS_PATHS
-
-
-def spellings(key: str) -> tuple[str, ...]:
-    """The names of a metadata file. Readers up to 2018 (keys: 2021) open underscores, later ones hyphens: both are written."""
-    return tuple(sorted({key.replace("_", "-"), key.replace("-", "_")}))
 
 
 def password_files(password: str) -> dict[str, bytes]:
@@ -86,24 +108,95 @@ def password_files(password: str) -> dict[str, bytes]:
 
 def public_keys_files(ssh_keys: Sequence[str]) -> dict[str, bytes]:
     """One line per key."""
-    return {path: "\n".join(ssh_keys).encode("utf-8") for path in PUBLIC_KEYS_PATHS} if ssh_keys else {}
+    return (
+        {path: "\n".join(ssh_keys).encode("utf-8") for path in PUBLIC_KEYS_PATHS}
+        if ssh_keys
+        else {}
+    )
 
 
-def public_keys_entry(ssh_keys: Sequence[str]) -> dict[str, str]:
-    """public_keys of meta_data.json: one entry per key, because of several keys in one entry no guest gets more than one."""
-    return {f"key-{number}": key for number, key in enumerate(ssh_keys)}
+def public_keys_members(ssh_keys: Sequence[str]) -> dict[str, t.Any]:
+    """The members public_keys and keys of meta_data.json: one entry per key; of several in one entry a guest gets only the first."""
+    named = {f"key-{number}": key for number, key in enumerate(ssh_keys)}
+    return {
+        "public_keys": named,
+        "keys": [
+            {"data": key, "name": name, "type": "ssh"} for name, key in named.items()
+        ],
+    }
+
+
+def metadata_paths(key: str) -> tuple[str, ...]:
+    """The files of one metadata key. Readers up to 2018 (keys: 2021) open underscores, later ones hyphens: both are written."""
+    return tuple(
+        f"{METADATA_DIR}{name}.txt"
+        for name in sorted({key.replace("_", "-"), key.replace("-", "_")})
+    )
+
+
+def metadata_files(key: str, value: str) -> dict[str, bytes]:
+    """A metadata key's files by path; none for an empty value."""
+    return (
+        {path: value.encode("utf-8") for path in metadata_paths(key)} if value else {}
+    )
+
+
+def meta_data_name(key: str) -> str | None:
+    """The member of meta_data.json for a metadata key; None for one that the drive writes itself."""
+    name = _META_DATA_NAMES.get(key)
+    return name or (None if key in _META_DATA_OWN else key)
+
+
+def cloud_init_password(text: str, hashed: bool = False) -> str:
+    """The cloud-config that makes cloud-init set root's password; it takes no notice of admin_pass."""
+    user = {"name": "root", "password": text, "type": "hash" if hashed else "text"}
+    # JSON is YAML: nothing in a password can break out of it.
+    return _CLOUD_CONFIG + json.dumps(
+        {"chpasswd": {"expire": False, "users": [user]}}, sort_keys=True
+    )
+
+
+def is_cloud_init_password(part: t.Any) -> bool:
+    """Whether a part of the vendor data is what cloud_init_password() makes."""
+    if not isinstance(part, str) or not part.startswith(_CLOUD_CONFIG + "{"):
+        return False
+    try:
+        return set(json.loads(part[len(_CLOUD_CONFIG) :])) == {"chpasswd"}
+    except (ValueError, RecursionError):
+        return False
+
+
+def vendor_data_parts(value: t.Any) -> list[t.Any]:
+    """What vendor data has for cloud-init: it reads a text, a list, or a mapping with one of them under cloud-init."""
+    if isinstance(value, dict):
+        value = value.get("cloud-init")
+    if not value:
+        return []
+    return list(value) if isinstance(value, list) else [value]
+
+
+def with_vendor_data_parts(value: t.Any, parts: Sequence[t.Any]) -> t.Any:
+    """Vendor data with other parts for cloud-init; None if nothing is left."""
+    other = (
+        {key: item for key, item in value.items() if key != "cloud-init"}
+        if isinstance(value, dict)
+        else {}
+    )
+    if parts:
+        other["cloud-init"] = parts[0] if len(parts) == 1 else list(parts)
+    return other or None
 
 
 def json_bytes(value: t.Any) -> bytes:
     """JSON whose bytes depend on the value only."""
-    return json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True).encode("utf-8")
+    return json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True).encode(
+        "utf-8"
+    )
 
 
 def _cloudstack(description: DriveDescription) -> Iterable[tuple[str, bytes]]:
     for key, value in description.metadata.items():
-        if value:
-            for name in spellings(key):
-                yield f"{METADATA_DIR}{name}.txt", value.encode("utf-8")
+        yield from metadata_files(key, value).items()
     yield from public_keys_files(description.ssh_keys).items()
     if description.password:
         yield from password_files(description.password).items()
@@ -122,40 +215,26 @@ def _openstack(description: DriveDescription) -> Iterable[tuple[str, bytes]]:
 
 
 def _meta_data(description: DriveDescription) -> dict[str, t.Any]:
-    data: dict[str, t.Any] = {}
+    data: dict[str, t.Any] = {"name": description.name}
     for key, value in description.metadata.items():
-        name = _META_DATA_NAMES.get(key, key)
-        if name not in _META_DATA_OWN and value:
+        name = meta_data_name(key)
+        if name and value:
             data[name] = value
-    data["uuid"] = description.metadata.get("instance_id") or description.name
-    data["hostname"] = description.metadata.get("local_hostname") or description.name
-    data["name"] = description.name
     if description.ssh_keys:
-        data["public_keys"] = public_keys_entry(description.ssh_keys)
-        data["keys"] = [{"data": key, "name": name, "type": "ssh"} for name, key in data["public_keys"].items()]
+        data.update(public_keys_members(description.ssh_keys))
     if description.password:
         data["admin_pass"] = description.password
     return data
 
 
 def _vendor_data(description: DriveDescription) -> t.Any:
-    """What vendor_data.json holds.
-
-    cloud-init ignores admin_pass, so for this reader the password of root goes into a cloud-config of the vendor data; it
-    reads a text, a list of texts or a mapping with one of them under "cloud-init".
-    """
     given = description.vendor_data
-    if isinstance(given, str):
-        given = {"cloud-init": given}
-    if description.reader != "cloud_init" or not (description.password or description.password_hash):
-        return given
-    password = {"name": "root", "type": "hash" if description.password_hash else "text"}
-    password["password"] = description.password_hash or description.password or ""
-    # JSON is YAML: nothing in a password can break out of it.
-    cloud_config = "#cloud-config\n" + json.dumps({"chpasswd": {"expire": False, "users": [password]}}, sort_keys=True)
-    if given is None:
-        return {"cloud-init": cloud_config}
-    if isinstance(given, list):
-        return {"cloud-init": list(given) + [cloud_config]}
-    mine = given.get("cloud-init") or []
-    return dict(given, **{"cloud-init": ([mine] if isinstance(mine, str) else list(mine)) + [cloud_config]})
+    if description.reader == "cloud_init" and (
+        description.password or description.password_hash
+    ):
+        mine = cloud_init_password(
+            description.password_hash or description.password or "",
+            bool(description.password_hash),
+        )
+        return with_vendor_data_parts(given, vendor_data_parts(given) + [mine])
+    return {"cloud-init": given} if isinstance(given, str) else given

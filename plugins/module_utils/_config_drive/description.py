@@ -15,13 +15,22 @@ import json
 import re
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import DriveInputError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import (
+    DriveInputError,
+)
 
 if t.TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 # What the original platform writes for every VM; any other key is carried under its own name.
-METADATA_KEYS = ("availability_zone", "cloud_identifier", "instance_id", "local_hostname", "service_offering", "vm_id")
+METADATA_KEYS = (
+    "availability_zone",
+    "cloud_identifier",
+    "instance_id",
+    "local_hostname",
+    "service_offering",
+    "vm_id",
+)
 
 READERS = ("ours", "cloudstack", "cloudstack_combined", "cloud_init", "cloudbase_init")
 
@@ -33,7 +42,9 @@ _RESERVED_METADATA = ("public_keys",)
 _METADATA_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 # The name becomes a file name on the controller and on the hypervisor.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._ +@=,()-]{0,127}")
-_HOSTNAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*")
+_HOSTNAME = re.compile(
+    r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
+)
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 _CRYPT_HASH = re.compile(r"\$[A-Za-z0-9-]{1,16}\$[A-Za-z0-9./$=,+-]{8,255}")
 _KEY_TYPE = re.compile(r"(?:ssh|ecdsa|sk-ssh|sk-ecdsa)-[A-Za-z0-9@.-]+")
@@ -63,7 +74,9 @@ class DriveDescription:
     network: str | None = None
 
     @classmethod
-    def from_option(cls, option: Mapping[str, t.Any], owner: str | None = None) -> DriveDescription:
+    def from_option(
+        cls, option: Mapping[str, t.Any], owner: str | None = None
+    ) -> DriveDescription:
         """Checks one entry of the option O(drives).
 
         owner: the VM's id on its hypervisor, used for vm_id where the entry gives none.
@@ -74,12 +87,22 @@ class DriveDescription:
         password = _text(name, "password", option.get("password"))
         password_hash = _text(name, "password_hash", option.get("password_hash"))
         if password and password_hash:
-            raise _error(name, "password", "is given together with password_hash: leave one of them out")
+            raise _error(
+                name,
+                "password",
+                "is given together with password_hash: leave one of them out",
+            )
         if password_hash and not _CRYPT_HASH.fullmatch(password_hash):
-            raise _error(name, "password_hash", "is not a crypt(3) hash such as $6$salt$hash: make one with the filter password_hash")
+            raise _error(
+                name,
+                "password_hash",
+                "is not a crypt(3) hash such as $6$salt$hash: make one with the filter password_hash",
+            )
         reader = option.get("reader")
         if reader is not None and reader not in READERS:
-            raise _error(name, "reader", f"is {reader!r}: it must be one of {', '.join(READERS)}")
+            raise _error(
+                name, "reader", f"is {reader!r}: it must be one of {', '.join(READERS)}"
+            )
         description = cls(
             name=name,
             metadata=_metadata(name, option.get("metadata") or {}, owner),
@@ -112,7 +135,9 @@ def check_services(description: DriveDescription) -> None:
     }
     given = [part for part, value in parts.items() if value]
     if given:
-        network = f"network {description.network}" if description.network else "VM's network"
+        network = (
+            f"network {description.network}" if description.network else "VM's network"
+        )
         raise DriveInputError(
             f"drive {description.name}: {', '.join(given)} cannot be delivered: the {network} has no service {SERVICE_USER_DATA};"
             f" add {SERVICE_USER_DATA} to the network's services or leave out {', '.join(given)}"
@@ -155,24 +180,44 @@ def _scalar(value: t.Any) -> str | None:
 
 def _metadata(name: str, value: t.Any, owner: str | None) -> dict[str, str]:
     if not hasattr(value, "items"):
-        raise _error(name, "metadata", f"is a {type(value).__name__}: it must be a mapping")
+        raise _error(
+            name, "metadata", f"is a {type(value).__name__}: it must be a mapping"
+        )
     metadata: dict[str, str] = {}
     for key, item in value.items():
         if item is None:
             continue
         if not isinstance(key, str) or not _METADATA_KEY.fullmatch(key):
-            raise _error(name, "metadata", f"has the key {key!r}: a key becomes a file name: use letters, digits, dots, hyphens and underscores, at most 100")
+            raise _error(
+                name,
+                "metadata",
+                f"has the key {key!r}: a key becomes a file name: use letters, digits, dots, hyphens and underscores, at most 100",
+            )
         spelling = key.replace("-", "_")
         if spelling in _RESERVED_METADATA:
-            raise _error(name, f"metadata.{key}", "is written by the drive itself: use ssh_keys")
+            raise _error(
+                name, f"metadata.{key}", "is written by the drive itself: use ssh_keys"
+            )
         key = spelling if spelling in METADATA_KEYS else key
         if any(other.replace("-", "_") == spelling for other in metadata):
-            raise _error(name, f"metadata.{key}", "is given twice, with a hyphen and with an underscore: both files are always written; keep one")
+            raise _error(
+                name,
+                f"metadata.{key}",
+                "is given twice, with a hyphen and with an underscore: both files are always written; keep one",
+            )
         text = _scalar(item)
         if text is None:
-            raise _error(name, f"metadata.{key}", f"is a {type(item).__name__}: it must be text, a number or a boolean")
+            raise _error(
+                name,
+                f"metadata.{key}",
+                f"is a {type(item).__name__}: it must be text, a number or a boolean",
+            )
         if _CONTROL.search(text):
-            raise _error(name, f"metadata.{key}", "has a line break or another control character: metadata is one line per key")
+            raise _error(
+                name,
+                f"metadata.{key}",
+                "has a line break or another control character: metadata is one line per key",
+            )
         metadata[key] = text
     if owner and not metadata.get("vm_id"):
         metadata["vm_id"] = owner
@@ -182,7 +227,9 @@ def _metadata(name: str, value: t.Any, owner: str | None) -> dict[str, str]:
         metadata["local_hostname"] = _hostname_from(name)
     elif not _HOSTNAME.fullmatch(metadata["local_hostname"]):
         raise _error(
-            name, "metadata.local_hostname", f"is {metadata['local_hostname']!r}: a host name has labels of at most 63 letters, digits and hyphens, divided by dots"
+            name,
+            "metadata.local_hostname",
+            f"is {metadata['local_hostname']!r}: a host name has labels of at most 63 letters, digits and hyphens, divided by dots",
         )
     return dict(sorted(metadata.items()))
 
@@ -197,10 +244,16 @@ def _hostname_from(name: str) -> str:
 def _user_data(name: str, option: Mapping[str, t.Any]) -> bytes | None:
     value, encoded = option.get("user_data"), option.get("user_data_base64")
     if value is not None and encoded is not None:
-        raise _error(name, "user_data", "is given together with user_data_base64: leave one of them out")
+        raise _error(
+            name,
+            "user_data",
+            "is given together with user_data_base64: leave one of them out",
+        )
     if encoded is not None:
         try:
-            return base64.b64decode("".join(str(encoded).split()), validate=True) or None
+            return (
+                base64.b64decode("".join(str(encoded).split()), validate=True) or None
+            )
         except (binascii.Error, ValueError):
             raise _error(name, "user_data_base64", "is not base64") from None
     if value is None:
@@ -211,11 +264,19 @@ def _user_data(name: str, option: Mapping[str, t.Any]) -> bytes | None:
         return _key_value_lines(name, value) or None
     text = _scalar(value)
     if text is None:
-        raise _error(name, "user_data", f"is a {type(value).__name__}: give text, a mapping (written as key=value lines) or user_data_base64 for bytes")
+        raise _error(
+            name,
+            "user_data",
+            f"is a {type(value).__name__}: give text, a mapping (written as key=value lines) or user_data_base64 for bytes",
+        )
     try:
         return text.encode("utf-8") or None
     except UnicodeEncodeError:
-        raise _error(name, "user_data", "is not valid Unicode text: give bytes as user_data_base64") from None
+        raise _error(
+            name,
+            "user_data",
+            "is not valid Unicode text: give bytes as user_data_base64",
+        ) from None
 
 
 def _key_value_lines(name: str, mapping: Mapping[t.Any, t.Any]) -> bytes:
@@ -224,12 +285,30 @@ def _key_value_lines(name: str, mapping: Mapping[t.Any, t.Any]) -> bytes:
     for key, value in mapping.items():
         text = "" if value is None else _scalar(value)
         key = _scalar(key) or ""
-        if not key or "=" in key or key.startswith("#") or _CONTROL.search(key) or key.strip() != key:
-            raise _error(name, "user_data", "has a key that cannot stand before = in a key=value line (empty, with =, a line break, outer blanks or a leading #)")
+        if (
+            not key
+            or "=" in key
+            or key.startswith("#")
+            or _CONTROL.search(key)
+            or key.strip() != key
+        ):
+            raise _error(
+                name,
+                "user_data",
+                "has a key that cannot stand before = in a key=value line (empty, with =, a line break, outer blanks or a leading #)",
+            )
         if text is None:
-            raise _error(name, f"user_data.{key}", "is not text, a number or a boolean: give the whole user data as text to carry structured data")
+            raise _error(
+                name,
+                f"user_data.{key}",
+                "is not text, a number or a boolean: give the whole user data as text to carry structured data",
+            )
         if re.search("[\x00\r\n]", text):
-            raise _error(name, f"user_data.{key}", "has a line break: give the whole user data as text to carry more than one line per key")
+            raise _error(
+                name,
+                f"user_data.{key}",
+                "has a line break: give the whole user data as text to carry more than one line per key",
+            )
         lines[key] = f"{key}={text}"
     return "\n".join(lines[key] for key in sorted(lines)).encode("utf-8")
 
@@ -240,20 +319,36 @@ def _ssh_keys(name: str, value: t.Any) -> tuple[str, ...]:
     if isinstance(value, str):
         value = value.splitlines()
     if not isinstance(value, (list, tuple)):
-        raise _error(name, "ssh_keys", f"is a {type(value).__name__}: give one public key or a list of them")
+        raise _error(
+            name,
+            "ssh_keys",
+            f"is a {type(value).__name__}: give one public key or a list of them",
+        )
     keys: list[str] = []
     for number, key in enumerate(value, 1):
         if not isinstance(key, str):
-            raise _error(name, f"ssh_keys entry {number}", f"is a {type(key).__name__}: a public key is text")
+            raise _error(
+                name,
+                f"ssh_keys entry {number}",
+                f"is a {type(key).__name__}: a public key is text",
+            )
         for line in key.splitlines():
             line = line.strip()
             if not line or line.startswith("#"):
                 continue
             if "PRIVATE KEY" in line:
-                raise _error(name, f"ssh_keys entry {number}", "is a private key: give the public one (the file that ends in .pub)")
+                raise _error(
+                    name,
+                    f"ssh_keys entry {number}",
+                    "is a private key: give the public one (the file that ends in .pub)",
+                )
             problem = _key_problem(line)
             if problem:
-                raise _error(name, f"ssh_keys entry {number}", f"{problem}: a line of authorized_keys reads [options] type base64 [comment]")
+                raise _error(
+                    name,
+                    f"ssh_keys entry {number}",
+                    f"{problem}: a line of authorized_keys reads [options] type base64 [comment]",
+                )
             if line not in keys:
                 keys.append(line)
     return tuple(keys)
@@ -285,9 +380,17 @@ def _vendor_data(name: str, value: t.Any) -> t.Any:
         try:
             json.dumps(value, sort_keys=True).encode("utf-8")
         except (TypeError, ValueError):
-            raise _error(name, "vendor_data", "cannot be written as JSON: use texts as keys, and texts, numbers, lists and mappings as values") from None
+            raise _error(
+                name,
+                "vendor_data",
+                "cannot be written as JSON: use texts as keys, and texts, numbers, lists and mappings as values",
+            ) from None
         return value
-    raise _error(name, "vendor_data", f"is a {type(value).__name__}: give text (such as #cloud-config) or a mapping for vendor_data.json")
+    raise _error(
+        name,
+        "vendor_data",
+        f"is a {type(value).__name__}: give text (such as #cloud-config) or a mapping for vendor_data.json",
+    )
 
 
 def _services(name: str, value: Sequence[str] | None) -> tuple[str, ...] | None:
@@ -295,5 +398,9 @@ def _services(name: str, value: Sequence[str] | None) -> tuple[str, ...] | None:
         return None
     unknown = [service for service in value if service not in SERVICES]
     if unknown:
-        raise _error(name, "services", f"has {unknown[0]!r}: it is either empty or [{', '.join(SERVICES)}]")
+        raise _error(
+            name,
+            "services",
+            f"has {unknown[0]!r}: it is either empty or [{', '.join(SERVICES)}]",
+        )
     return tuple(value)

@@ -1,0 +1,257 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""What differs between a drive and what it should be, and changing one part of a drive while keeping the rest."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import hmac
+import json
+import secrets
+import typing as t
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import (
+    content,
+)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import (
+    DriveImageError,
+)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import (
+    FORMAT,
+)
+
+if t.TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import (
+        Image,
+    )
+
+# Digests of secrets are made with a key that lives as long as the process: two of them in one result can be compared, but
+# nobody who reads the result later can try passwords against them.
+_KEY = secrets.token_bytes(32)
+
+
+@dataclasses.dataclass(frozen=True)
+class FileState:
+    """One file without its content. digest: SHA-256 in hex, or, for a secret, "keyed:" and a digest good for one result only."""
+
+    size: int
+    digest: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """One thing that differs: a file's path, or "label", "owner", "image". before, after: None where it is not there."""
+
+    what: str
+    before: FileState | str | None
+    after: FileState | str | None
+
+
+def file_state(path: str, data: bytes) -> FileState:
+    if content.is_secret(path):
+        return FileState(
+            len(data), "keyed:" + hmac.new(_KEY, data, hashlib.sha256).hexdigest()[:16]
+        )
+    return FileState(len(data), hashlib.sha256(data).hexdigest())
+
+
+def differences(
+    image: Image, files: Mapping[str, bytes], label: str, owner: str | None = None
+) -> list[Difference]:
+    """What keeps the drive from being what build(files, label, owner) makes, in order; empty if nothing does.
+
+    A drive that was built elsewhere and holds the same files under the same label does not differ, but for its owner.
+    """
+    found: list[Difference] = []
+    for kind, value in (("label", image.label), ("Joliet label", image.joliet_label)):
+        if value != label:
+            found.append(Difference(kind, value, label))
+    if image.owner != owner:
+        found.append(Difference("owner", image.owner, owner))
+    for path in sorted(set(image.files) | set(files)):
+        before, after = image.files.get(path), files.get(path)
+        if before != after:
+            found.append(
+                Difference(
+                    path,
+                    None if before is None else file_state(path, before),
+                    None if after is None else file_state(path, after),
+                )
+            )
+    if image.intact is False:
+        found.append(
+            Difference("image", "its bytes were changed after it was built", "as built")
+        )
+    return found
+
+
+def is_current(
+    image: Image, files: Mapping[str, bytes], label: str, owner: str | None = None
+) -> bool:
+    """Whether build(files, label, owner) would make the same drive, without building it.
+
+    The image's own digest proves every byte, so a changed byte outside of the files is found too. Only another version of
+    the library that writes images may lay the same drive out differently; that is no reason to replace it.
+    """
+    return (
+        image.intact is True
+        and image.layout_format == FORMAT
+        and image.label == label
+        and image.joliet_label == label
+        and image.owner == owner
+        and image.files == files
+    )
+
+
+def change(
+    image: Image,
+    password: str | None = None,
+    password_hash: str | None = None,
+    ssh_keys: Sequence[str] | None = None,
+    user_data: bytes | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> dict[str, bytes]:
+    """The files of a drive with some parts replaced and everything else, known or not, kept.
+
+    A part that is None stays as it is; one that is empty is taken away (a drive without its password for after the first
+    boot). password_hash takes the place of the password, for cloud-init. metadata: only the keys given. Written into those layouts that the drive has.
+    Raises DriveImageError if the drive has neither layout, or a meta_data.json that is none.
+    """
+    files = dict(image.files)
+    cloudstack = any(path.startswith("cloudstack/") for path in files)
+    openstack = content.META_DATA_JSON in files
+    if not cloudstack and not openstack:
+        raise DriveImageError(
+            "the image is no config drive: it has neither a folder cloudstack nor openstack/latest/meta_data.json"
+        )
+    if password_hash:
+        if not openstack:
+            raise DriveImageError(
+                "the drive has no openstack/latest/meta_data.json: only cloud-init, which reads that, can set a password_hash"
+            )
+        password = ""
+    if cloudstack:
+        if password is not None:
+            _replace(
+                files,
+                (content.PASSWORD_PATH, *content.PASSWORD_MD5_PATHS),
+                content.password_files(password) if password else {},
+            )
+        if ssh_keys is not None:
+            _replace(
+                files, content.PUBLIC_KEYS_PATHS, content.public_keys_files(ssh_keys)
+            )
+        if user_data is not None:
+            _replace(
+                files,
+                (content.USER_DATA_PATH,),
+                {content.USER_DATA_PATH: user_data} if user_data else {},
+            )
+        for key, value in (metadata or {}).items():
+            _replace(
+                files, content.metadata_paths(key), content.metadata_files(key, value)
+            )
+    if openstack:
+        if user_data is not None:
+            _replace(
+                files,
+                (content.OPENSTACK_USER_DATA,),
+                {content.OPENSTACK_USER_DATA: user_data} if user_data else {},
+            )
+        _change_meta_data(files, password, ssh_keys, metadata or {})
+        if password is not None:
+            _change_vendor_data(files, password, password_hash)
+    return dict(sorted(files.items()))
+
+
+def instance_id(image: Image) -> str | None:
+    """The instance id that a drive tells its guest; None if it tells none."""
+    if content.META_DATA_JSON in image.files:
+        try:
+            return str(_json_object(image.files, content.META_DATA_JSON)["uuid"])
+        except (DriveImageError, KeyError):
+            pass
+    for path in content.metadata_paths("instance_id"):
+        if path in image.files:
+            return image.files[path].decode("utf-8", "replace")
+    return None
+
+
+def _replace(
+    files: dict[str, bytes], paths: Sequence[str], by: Mapping[str, bytes]
+) -> None:
+    for path in paths:
+        files.pop(path, None)
+    files.update(by)
+
+
+def _put(document: dict[str, t.Any], key: str, value: t.Any) -> None:
+    if value:
+        document[key] = value
+    else:
+        document.pop(key, None)
+
+
+def _json_object(files: Mapping[str, bytes], path: str) -> dict[str, t.Any]:
+    try:
+        document = json.loads(files[path].decode("utf-8"))
+    except (
+        ValueError,
+        RecursionError,
+    ):  # its message would quote the document: it is not handed on
+        document = None
+    if not isinstance(document, dict):
+        raise DriveImageError(f"{path} on the drive is not a JSON object") from None
+    return document
+
+
+def _change_meta_data(
+    files: dict[str, bytes],
+    password: str | None,
+    ssh_keys: Sequence[str] | None,
+    metadata: Mapping[str, str],
+) -> None:
+    before = _json_object(files, content.META_DATA_JSON)
+    after = dict(before)
+    for key, value in metadata.items():
+        name = content.meta_data_name(key)
+        if name:
+            _put(after, name, value)
+    if password is not None:
+        _put(after, "admin_pass", password)
+    if ssh_keys is not None:
+        for key, value in content.public_keys_members(ssh_keys).items():
+            _put(after, key, value)
+    if after != before:  # else the bytes stay, whoever wrote them
+        files[content.META_DATA_JSON] = content.json_bytes(after)
+
+
+def _change_vendor_data(
+    files: dict[str, bytes], password: str, password_hash: str | None
+) -> None:
+    """Replaces the part by which cloud-init is told the password; a drive without that part gets one only for a hash."""
+    before = (
+        _json_object(files, content.VENDOR_DATA_JSON)
+        if content.VENDOR_DATA_JSON in files
+        else None
+    )
+    parts = content.vendor_data_parts(before)
+    kept = [part for part in parts if not content.is_cloud_init_password(part)]
+    if password_hash:
+        kept.append(content.cloud_init_password(password_hash, hashed=True))
+    elif password and len(kept) < len(parts):
+        kept.append(content.cloud_init_password(password))
+    if kept != parts:
+        after = content.with_vendor_data_parts(before, kept)
+        _replace(
+            files,
+            (content.VENDOR_DATA_JSON,),
+            {content.VENDOR_DATA_JSON: content.json_bytes(after)} if after else {},
+        )

@@ -1,0 +1,240 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""What the readers in the guests need, and what they would do with a drive: the one table of it.
+
+Sources: the guest scripts of Apache CloudStack (2015 to today), cloud-init's DataSourceConfigDrive, ds-identify and
+set_passwords, cloudbase-init's ConfigDriveService.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.content import (
+    LAYOUT_CLOUDSTACK,
+    LAYOUT_OPENSTACK,
+)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.passwords import (
+    password_problem,
+)
+
+if t.TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.description import (
+        DriveDescription,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """One reader. layout: the tree it reads. labels: those it finds without a change to the template; any_case: whatever
+    their case. other_label: why another label is an error, or (label_warning) only suspicious.
+    once_per_instance: it acts again only when the instance id has changed.
+    """
+
+    layout: str
+    labels: tuple[str, ...]
+    other_label: str
+    label_warning: bool = False
+    any_case: bool = False
+    once_per_instance: bool = False
+
+
+READERS: dict[str, Reader] = {
+    "ours": Reader(
+        LAYOUT_CLOUDSTACK,
+        ("config", "config-2"),
+        "the guest scripts of this collection find it only if the template's setting says so",
+        label_warning=True,
+    ),
+    "cloudstack": Reader(
+        LAYOUT_CLOUDSTACK,
+        ("config", "config-2"),
+        "the guest scripts look for config (2015 to 2017) or config-2 (since 2018)",
+    ),
+    "cloudstack_combined": Reader(
+        LAYOUT_CLOUDSTACK, ("config-2",), "the guest script looks for config-2"
+    ),
+    "cloud_init": Reader(
+        LAYOUT_OPENSTACK,
+        ("config-2", "CONFIG-2"),
+        "cloud-init looks for config-2; it takes another label only if the template's datasource_list is [ConfigDrive, None] or [ConfigDrive]",
+        label_warning=True,
+        once_per_instance=True,
+    ),
+    "cloudbase_init": Reader(
+        LAYOUT_OPENSTACK,
+        ("config-2",),
+        "cloudbase-init looks for config-2 on CD drives",
+        any_case=True,
+        once_per_instance=True,
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """errors: why the drive must not be built. warnings: what the guest will not do, or not safely. Sentences without the VM's name.
+
+    acts_on_refresh: whether the guest will act on a refreshed drive at its next boot; None if its reader is not known.
+    """
+
+    errors: tuple[str, ...]
+    warnings: tuple[str, ...]
+    acts_on_refresh: bool | None
+
+
+def check(
+    description: DriveDescription,
+    label: str,
+    layouts: Sequence[str],
+    previous_instance_id: str | None = None,
+) -> Verdict:
+    """What the description's reader will make of a drive with this label and these layouts.
+
+    previous_instance_id: of the drive that the guest knows, where there is one.
+    """
+    errors: list[str] = []
+    warnings: list[str] = []
+    if description.password:
+        problem = password_problem(description.password, description.reader)
+        if problem:
+            errors.append(
+                f"password {problem}; choose another one (the lookup vmops.external_dhcp.vm_password makes one that every reader can set)"
+            )
+    if description.reader is None:
+        warnings.extend(_label_without_reader(label, layouts))
+        if description.password_hash:
+            errors.append(
+                "password_hash is read by cloud-init only: say reader: cloud_init, or give password"
+            )
+        return Verdict(tuple(errors), tuple(warnings), None)
+
+    name = description.reader
+    reader = READERS[name]
+    if reader.layout not in layouts:
+        errors.append(
+            f"layouts lacks {reader.layout}, the only one that the reader {name} reads"
+        )
+    known = (
+        [label.lower(), [item.lower() for item in reader.labels]]
+        if reader.any_case
+        else [label, reader.labels]
+    )
+    if known[0] not in known[1]:
+        (warnings if reader.label_warning else errors).append(
+            f"label is {label}: {reader.other_label}"
+        )
+    elif name == "cloudstack" and label == "config":
+        warnings.append(
+            "label is config: guest scripts of 2018 and later look for config-2"
+        )
+    if description.password_hash and name != "cloud_init":
+        errors.append(
+            f"password_hash cannot be set by the reader {name}: give password"
+        )
+    _CHECKS[name](description, errors, warnings)
+
+    acts = True
+    if reader.once_per_instance:
+        acts = (
+            previous_instance_id is not None
+            and previous_instance_id != description.metadata.get("instance_id")
+        )
+    return Verdict(tuple(errors), tuple(warnings), acts)
+
+
+def _label_without_reader(label: str, layouts: Sequence[str]) -> list[str]:
+    """What can be said of label and layouts when nobody said what reads them."""
+    by_layout = {
+        LAYOUT_CLOUDSTACK: ("config", "config-2"),  # guest scripts, theirs and ours
+        LAYOUT_OPENSTACK: ("config-2", "CONFIG-2"),  # cloud-init and cloudbase-init
+    }
+    if any(label in by_layout.get(layout, ()) for layout in layouts):
+        return []
+    wanted = sorted(
+        {known for layout in layouts for known in by_layout.get(layout, ())}
+    )
+    return [
+        f"label is {label}: readers of the layouts {', '.join(layouts)} look for {' or '.join(wanted)} unless their template says otherwise"
+    ]
+
+
+def _ours(
+    description: DriveDescription, errors: list[str], warnings: list[str]
+) -> None:
+    """Nothing is lost or dangerous; what they cannot do is in the table."""
+
+
+def _cloudstack(
+    description: DriveDescription, errors: list[str], warnings: list[str]
+) -> None:
+    if len(description.ssh_keys) > 1:
+        errors.append(
+            "ssh_keys has more than one key: the guest script glues them into one line, so that only the first works; give one key"
+        )
+
+
+def _cloudstack_combined(
+    description: DriveDescription, errors: list[str], warnings: list[str]
+) -> None:
+    missing = [
+        part
+        for part, value in (
+            ("password", description.password),
+            ("ssh_keys", description.ssh_keys),
+        )
+        if not value
+    ]
+    if missing:
+        errors.append(
+            f"{' and '.join(missing)} must be given: without it the guest script asks the DHCP server and takes whatever that answers as root's password or key"
+        )
+
+
+def _cloud_init(
+    description: DriveDescription, errors: list[str], warnings: list[str]
+) -> None:
+    data = description.user_data
+    if (
+        data
+        and not data.startswith((b"#", b"\x1f\x8b"))
+        and b"MIME-Version:" not in data[:4096]
+        and b"Content-Type:" not in data[:4096]
+    ):
+        warnings.append(
+            "user_data is neither #cloud-config, a script, MIME nor gzip: cloud-init keeps it but does nothing with it"
+        )
+    if (
+        (description.password or description.password_hash)
+        and data
+        and data.startswith(b"#cloud-config")
+        and b"chpasswd" in data
+    ):
+        warnings.append(
+            "user_data has its own chpasswd, which cloud-init prefers to the password of the drive"
+        )
+
+
+def _cloudbase_init(
+    description: DriveDescription, errors: list[str], warnings: list[str]
+) -> None:
+    if not description.password:
+        warnings.append(
+            "password is not given: cloudbase-init then sets a random one that nobody knows"
+        )
+
+
+_CHECKS = {
+    "ours": _ours,
+    "cloudstack": _cloudstack,
+    "cloudstack_combined": _cloudstack_combined,
+    "cloud_init": _cloud_init,
+    "cloudbase_init": _cloudbase_init,
+}
