@@ -35,3 +35,41 @@ def hypervisor() -> dict[str, t.Any]:
             },
         },
     }
+
+
+def drives() -> dict[str, t.Any]:
+    """Doc fragment: config_drive."""
+    return {
+        "drives": {
+            "type": "list",
+            "elements": "dict",
+            "required": True,
+            # As a whole: Ansible logs a list as its Python text, in which it would not find a secret with a line break.
+            # Modules with this option call _module.drives.narrow_no_log(), else every name in it would be masked too.
+            "no_log": True,
+            "options": {
+                "name": {"type": "str", "required": True},
+                "metadata": {"type": "dict"},
+                "user_data": {"type": "raw", "no_log": True},
+                "user_data_base64": {"type": "str", "no_log": True},
+                "password": {"type": "str", "no_log": True},
+                "password_hash": {"type": "str", "no_log": True},
+                # raw: a text of type list would be split at the commas that a key's options may have
+                "ssh_keys": {"type": "raw", "no_log": True},
+                "vendor_data": {"type": "raw", "no_log": True},
+                "reader": {
+                    "type": "str",
+                    "choices": ["ours", "cloudstack", "cloudstack_combined", "cloud_init", "cloudbase_init"],
+                },
+                "services": {"type": "list", "elements": "str", "choices": ["userdata"]},
+                "network": {"type": "str"},
+            },
+        },
+        "label": {"type": "str", "default": "config"},
+        "layouts": {
+            "type": "list",
+            "elements": "str",
+            "choices": ["cloudstack", "openstack"],
+            "default": ["cloudstack", "openstack"],
+        },
+    }

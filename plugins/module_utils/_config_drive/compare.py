@@ -15,22 +15,15 @@ import json
 import secrets
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import (
-    content,
-)
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import (
-    DriveImageError,
-)
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import (
-    FORMAT,
-)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import content
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.description import DriveDescription
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import DriveImageError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import FORMAT
 
 if t.TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import (
-        Image,
-    )
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import Image
 
 # Digests of secrets are made with a key that lives as long as the process: two of them in one result can be compared, but
 # nobody who reads the result later can try passwords against them.
@@ -39,7 +32,7 @@ _KEY = secrets.token_bytes(32)
 
 @dataclasses.dataclass(frozen=True)
 class FileState:
-    """One file without its content. digest: SHA-256 in hex, or, for a secret, "keyed:" and a digest good for one result only."""
+    """One file without its content. digest: "sha256:" and hex digits or, for a secret, "keyed:" and a digest good for one result only."""
 
     size: int
     digest: str
@@ -56,45 +49,36 @@ class Difference:
 
 def file_state(path: str, data: bytes) -> FileState:
     if content.is_secret(path):
-        return FileState(
-            len(data), "keyed:" + hmac.new(_KEY, data, hashlib.sha256).hexdigest()[:16]
-        )
-    return FileState(len(data), hashlib.sha256(data).hexdigest())
+        return FileState(len(data), "keyed:" + hmac.new(_KEY, data, hashlib.sha256).hexdigest()[:16])
+    return FileState(len(data), "sha256:" + hashlib.sha256(data).hexdigest())
 
 
-def differences(
-    image: Image, files: Mapping[str, bytes], label: str, owner: str | None = None
-) -> list[Difference]:
+def differences(image: Image | None, files: Mapping[str, bytes], label: str, owner: str | None = None) -> list[Difference]:
     """What keeps the drive from being what build(files, label, owner) makes, in order; empty if nothing does.
 
-    A drive that was built elsewhere and holds the same files under the same label does not differ, but for its owner.
+    image: None for a drive that is not there. A drive that was built elsewhere and holds the same files under the same
+    label does not differ, but for its owner.
     """
     found: list[Difference] = []
-    for kind, value in (("label", image.label), ("Joliet label", image.joliet_label)):
-        if value != label:
-            found.append(Difference(kind, value, label))
-    if image.owner != owner:
-        found.append(Difference("owner", image.owner, owner))
-    for path in sorted(set(image.files) | set(files)):
-        before, after = image.files.get(path), files.get(path)
-        if before != after:
-            found.append(
-                Difference(
-                    path,
-                    None if before is None else file_state(path, before),
-                    None if after is None else file_state(path, after),
-                )
-            )
-    if image.intact is False:
-        found.append(
-            Difference("image", "its bytes were changed after it was built", "as built")
-        )
+    pairs = [("label", image.label if image else None, label), ("Joliet label", image.joliet_label if image else None, label)]
+    pairs.append(("owner", image.owner if image else None, owner))
+    found.extend(Difference(kind, before, after) for kind, before, after in pairs if before != after)
+    old = image.files if image else {}
+    for path in sorted(set(old) | set(files)):
+        if old.get(path) != files.get(path):
+            found.append(Difference(path, _state(path, old.get(path)), _state(path, files.get(path))))
+    if image and image.intact is False:
+        found.append(Difference("image", "its bytes were changed after it was built", "as built"))
     return found
 
 
-def is_current(
-    image: Image, files: Mapping[str, bytes], label: str, owner: str | None = None
-) -> bool:
+def removal(image: Image) -> list[Difference]:
+    """What is lost with a drive."""
+    found = [Difference("label", image.label, None), Difference("owner", image.owner, None)]
+    return found + [Difference(path, _state(path, data), None) for path, data in image.files.items()]
+
+
+def is_current(image: Image, files: Mapping[str, bytes], label: str, owner: str | None = None) -> bool:
     """Whether build(files, label, owner) would make the same drive, without building it.
 
     The image's own digest proves every byte, so a changed byte outside of the files is found too. Only another version of
@@ -112,6 +96,7 @@ def is_current(
 
 def change(
     image: Image,
+    *,
     password: str | None = None,
     password_hash: str | None = None,
     ssh_keys: Sequence[str] | None = None,
@@ -121,72 +106,86 @@ def change(
     """The files of a drive with some parts replaced and everything else, known or not, kept.
 
     A part that is None stays as it is; one that is empty is taken away (a drive without its password for after the first
-    boot). password_hash takes the place of the password, for cloud-init. metadata: only the keys given. Written into those layouts that the drive has.
+    boot); of keys an empty file stays, by which the guest scripts of this collection take away those they have set.
+    password_hash takes the place of the password, for cloud-init. metadata: only the keys given. The parts are written
+    into those layouts that the drive has.
     Raises DriveImageError if the drive has neither layout, or a meta_data.json that is none.
     """
     files = dict(image.files)
-    cloudstack = any(path.startswith("cloudstack/") for path in files)
-    openstack = content.META_DATA_JSON in files
-    if not cloudstack and not openstack:
+    layouts = layouts_of(files)
+    if not layouts:
         raise DriveImageError(
             "the image is no config drive: it has neither a folder cloudstack nor openstack/latest/meta_data.json"
         )
     if password_hash:
-        if not openstack:
+        if content.LAYOUT_OPENSTACK not in layouts:
             raise DriveImageError(
                 "the drive has no openstack/latest/meta_data.json: only cloud-init, which reads that, can set a password_hash"
             )
         password = ""
-    if cloudstack:
+    if content.LAYOUT_CLOUDSTACK in layouts:
         if password is not None:
             _replace(
-                files,
-                (content.PASSWORD_PATH, *content.PASSWORD_MD5_PATHS),
-                content.password_files(password) if password else {},
+                files, (content.PASSWORD_PATH, *content.PASSWORD_MD5_PATHS), content.password_files(password) if password else {}
             )
         if ssh_keys is not None:
-            _replace(
-                files, content.PUBLIC_KEYS_PATHS, content.public_keys_files(ssh_keys)
-            )
+            _replace(files, content.PUBLIC_KEYS_PATHS, content.public_keys_files(ssh_keys))
         if user_data is not None:
-            _replace(
-                files,
-                (content.USER_DATA_PATH,),
-                {content.USER_DATA_PATH: user_data} if user_data else {},
-            )
+            _replace(files, (content.USER_DATA_PATH,), {content.USER_DATA_PATH: user_data} if user_data else {})
         for key, value in (metadata or {}).items():
-            _replace(
-                files, content.metadata_paths(key), content.metadata_files(key, value)
-            )
-    if openstack:
+            _replace(files, content.metadata_paths(key), content.metadata_files(key, value))
+    if content.LAYOUT_OPENSTACK in layouts:
         if user_data is not None:
-            _replace(
-                files,
-                (content.OPENSTACK_USER_DATA,),
-                {content.OPENSTACK_USER_DATA: user_data} if user_data else {},
-            )
+            _replace(files, (content.OPENSTACK_USER_DATA,), {content.OPENSTACK_USER_DATA: user_data} if user_data else {})
         _change_meta_data(files, password, ssh_keys, metadata or {})
         if password is not None:
             _change_vendor_data(files, password, password_hash)
     return dict(sorted(files.items()))
 
 
-def instance_id(image: Image) -> str | None:
-    """The instance id that a drive tells its guest; None if it tells none."""
-    if content.META_DATA_JSON in image.files:
-        try:
-            return str(_json_object(image.files, content.META_DATA_JSON)["uuid"])
-        except (DriveImageError, KeyError):
-            pass
-    for path in content.metadata_paths("instance_id"):
-        if path in image.files:
-            return image.files[path].decode("utf-8", "replace")
-    return None
+def description_of(image: Image, name: str, reader: str | None = None) -> DriveDescription:
+    """What a drive says of its VM, to have it checked for a reader; parts that cannot be understood are left out."""
+    try:
+        document = _json_object(image.files, content.META_DATA_JSON) if content.META_DATA_JSON in image.files else {}
+    except DriveImageError:
+        document = {}
+    password = _text(image, content.PASSWORD_PATH) or document.get("admin_pass")
+    keys = _text(image, *content.PUBLIC_KEYS_PATHS)
+    named = document.get("public_keys")
+    ssh_keys = (
+        keys.split("\n") if keys else ([key for key in named.values() if isinstance(key, str)] if isinstance(named, dict) else [])
+    )
+    user_data = image.files.get(content.USER_DATA_PATH, image.files.get(content.OPENSTACK_USER_DATA))
+    identity = document.get("uuid") or _text(image, *content.metadata_paths("instance_id")) or ""
+    return DriveDescription(
+        name=name,
+        metadata={"instance_id": str(identity)},
+        user_data=user_data,
+        password=password if isinstance(password, str) else None,
+        ssh_keys=tuple(key for key in ssh_keys if key),
+        reader=reader,
+    )
 
 
-def _replace(
-    files: dict[str, bytes], paths: Sequence[str], by: Mapping[str, bytes]
-) -> None:
+def layouts_of(files: Mapping[str, bytes]) -> tuple[str, ...]:
+    """The layouts that a drive has."""
+    found = {
+        content.LAYOUT_CLOUDSTACK: any(path.startswith("cloudstack/") for path in files),
+        content.LAYOUT_OPENSTACK: content.META_DATA_JSON in files,
+    }
+    return tuple(layout for layout in content.LAYOUTS if found[layout])
+
+
+def _state(path: str, data: bytes | None) -> FileState | None:
+    return None if data is None else file_state(path, data)
+
+
+def _text(image: Image, *paths: str) -> str:
+    """The first of these files there is, as text."""
+    return next((image.files[path].decode("utf-8", "replace") for path in paths if path in image.files), "")
+
+
+def _replace(files: dict[str, bytes], paths: Sequence[str], by: Mapping[str, bytes]) -> None:
     for path in paths:
         files.pop(path, None)
     files.update(by)
@@ -199,24 +198,23 @@ def _put(document: dict[str, t.Any], key: str, value: t.Any) -> None:
         document.pop(key, None)
 
 
-def _json_object(files: Mapping[str, bytes], path: str) -> dict[str, t.Any]:
+def _json(files: Mapping[str, bytes], path: str) -> t.Any:
     try:
-        document = json.loads(files[path].decode("utf-8"))
-    except (
-        ValueError,
-        RecursionError,
-    ):  # its message would quote the document: it is not handed on
-        document = None
+        return json.loads(files[path].decode("utf-8"))
+    except (ValueError, RecursionError):
+        # "from None": what the parser says may quote the document
+        raise DriveImageError(f"{path} on the drive is not JSON") from None
+
+
+def _json_object(files: Mapping[str, bytes], path: str) -> dict[str, t.Any]:
+    document = _json(files, path)
     if not isinstance(document, dict):
-        raise DriveImageError(f"{path} on the drive is not a JSON object") from None
+        raise DriveImageError(f"{path} on the drive is not a JSON object")
     return document
 
 
 def _change_meta_data(
-    files: dict[str, bytes],
-    password: str | None,
-    ssh_keys: Sequence[str] | None,
-    metadata: Mapping[str, str],
+    files: dict[str, bytes], password: str | None, ssh_keys: Sequence[str] | None, metadata: Mapping[str, str]
 ) -> None:
     before = _json_object(files, content.META_DATA_JSON)
     after = dict(before)
@@ -227,21 +225,15 @@ def _change_meta_data(
     if password is not None:
         _put(after, "admin_pass", password)
     if ssh_keys is not None:
-        for key, value in content.public_keys_members(ssh_keys).items():
-            _put(after, key, value)
+        for member, value in content.public_keys_members(ssh_keys).items():
+            _put(after, member, value)
     if after != before:  # else the bytes stay, whoever wrote them
         files[content.META_DATA_JSON] = content.json_bytes(after)
 
 
-def _change_vendor_data(
-    files: dict[str, bytes], password: str, password_hash: str | None
-) -> None:
+def _change_vendor_data(files: dict[str, bytes], password: str, password_hash: str | None) -> None:
     """Replaces the part by which cloud-init is told the password; a drive without that part gets one only for a hash."""
-    before = (
-        _json_object(files, content.VENDOR_DATA_JSON)
-        if content.VENDOR_DATA_JSON in files
-        else None
-    )
+    before = _json(files, content.VENDOR_DATA_JSON) if content.VENDOR_DATA_JSON in files else None
     parts = content.vendor_data_parts(before)
     kept = [part for part in parts if not content.is_cloud_init_password(part)]
     if password_hash:
@@ -250,8 +242,4 @@ def _change_vendor_data(
         kept.append(content.cloud_init_password(password))
     if kept != parts:
         after = content.with_vendor_data_parts(before, kept)
-        _replace(
-            files,
-            (content.VENDOR_DATA_JSON,),
-            {content.VENDOR_DATA_JSON: content.json_bytes(after)} if after else {},
-        )
+        _replace(files, (content.VENDOR_DATA_JSON,), {content.VENDOR_DATA_JSON: content.json_bytes(after)} if after else {})

@@ -16,16 +16,12 @@ import hashlib
 import json
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import (
-    DriveInputError,
-)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import DriveInputError
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.description import (
-        DriveDescription,
-    )
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.description import DriveDescription
 
 LAYOUT_CLOUDSTACK = "cloudstack"
 LAYOUT_OPENSTACK = "openstack"
@@ -33,10 +29,7 @@ LAYOUTS = (LAYOUT_CLOUDSTACK, LAYOUT_OPENSTACK)
 
 METADATA_DIR = "cloudstack/metadata/"
 PASSWORD_PATH = "cloudstack/password/vm_password.txt"
-PASSWORD_MD5_PATHS = (
-    "cloudstack/password/vm-password-md5checksum.txt",
-    "cloudstack/password/vm_password_md5checksum.txt",
-)
+PASSWORD_MD5_PATHS = ("cloudstack/password/vm-password-md5checksum.txt", "cloudstack/password/vm_password_md5checksum.txt")
 USER_DATA_PATH = "cloudstack/userdata/user_data.txt"
 PUBLIC_KEYS_PATHS = (METADATA_DIR + "public-keys.txt", METADATA_DIR + "public_keys.txt")
 OPENSTACK_DIR = "openstack/latest/"
@@ -46,11 +39,7 @@ OPENSTACK_USER_DATA = OPENSTACK_DIR + "user_data"
 _CLOUD_CONFIG = "#cloud-config\n"
 
 # The keys of the metadata that have a name of their own in meta_data.json.
-_META_DATA_NAMES = {
-    "local_hostname": "hostname",
-    "instance_id": "uuid",
-    "availability_zone": "availability_zone",
-}
+_META_DATA_NAMES = {"local_hostname": "hostname", "instance_id": "uuid", "availability_zone": "availability_zone"}
 # Written by the drive itself; a metadata key of this name would change what the reader understands.
 _META_DATA_OWN = (
     "uuid",
@@ -68,18 +57,14 @@ _META_DATA_OWN = (
 )
 
 
-def files_of(
-    description: DriveDescription, layouts: Sequence[str] = LAYOUTS
-) -> dict[str, bytes]:
+def files_of(description: DriveDescription, layouts: Sequence[str] = LAYOUTS) -> dict[str, bytes]:
     """The drive's files by path, in order of the paths. Nothing in it but what the description holds.
 
     layouts: which trees are written (LAYOUTS). Raises DriveInputError for a layout there is not.
     """
     unknown = [layout for layout in layouts if layout not in LAYOUTS]
     if unknown or not layouts:
-        raise DriveInputError(
-            f"layouts is {list(layouts)!r}: give at least one of {', '.join(LAYOUTS)}"
-        )
+        raise DriveInputError(f"layouts is {list(layouts)!r}: give at least one of {', '.join(LAYOUTS)}")
     files: dict[str, bytes] = {}
     if LAYOUT_CLOUDSTACK in layouts:
         files.update(_cloudstack(description))
@@ -108,37 +93,23 @@ def password_files(password: str) -> dict[str, bytes]:
 
 def public_keys_files(ssh_keys: Sequence[str]) -> dict[str, bytes]:
     """One line per key."""
-    return (
-        {path: "\n".join(ssh_keys).encode("utf-8") for path in PUBLIC_KEYS_PATHS}
-        if ssh_keys
-        else {}
-    )
+    return {path: "\n".join(ssh_keys).encode("utf-8") for path in PUBLIC_KEYS_PATHS} if ssh_keys else {}
 
 
 def public_keys_members(ssh_keys: Sequence[str]) -> dict[str, t.Any]:
     """The members public_keys and keys of meta_data.json: one entry per key; of several in one entry a guest gets only the first."""
     named = {f"key-{number}": key for number, key in enumerate(ssh_keys)}
-    return {
-        "public_keys": named,
-        "keys": [
-            {"data": key, "name": name, "type": "ssh"} for name, key in named.items()
-        ],
-    }
+    return {"public_keys": named, "keys": [{"data": key, "name": name, "type": "ssh"} for name, key in named.items()]}
 
 
 def metadata_paths(key: str) -> tuple[str, ...]:
     """The files of one metadata key. Readers up to 2018 (keys: 2021) open underscores, later ones hyphens: both are written."""
-    return tuple(
-        f"{METADATA_DIR}{name}.txt"
-        for name in sorted({key.replace("_", "-"), key.replace("-", "_")})
-    )
+    return tuple(f"{METADATA_DIR}{name}.txt" for name in sorted({key.replace("_", "-"), key.replace("-", "_")}))
 
 
 def metadata_files(key: str, value: str) -> dict[str, bytes]:
     """A metadata key's files by path; none for an empty value."""
-    return (
-        {path: value.encode("utf-8") for path in metadata_paths(key)} if value else {}
-    )
+    return {path: value.encode("utf-8") for path in metadata_paths(key)} if value else {}
 
 
 def meta_data_name(key: str) -> str | None:
@@ -151,9 +122,7 @@ def cloud_init_password(text: str, hashed: bool = False) -> str:
     """The cloud-config that makes cloud-init set root's password; it takes no notice of admin_pass."""
     user = {"name": "root", "password": text, "type": "hash" if hashed else "text"}
     # JSON is YAML: nothing in a password can break out of it.
-    return _CLOUD_CONFIG + json.dumps(
-        {"chpasswd": {"expire": False, "users": [user]}}, sort_keys=True
-    )
+    return _CLOUD_CONFIG + json.dumps({"chpasswd": {"expire": False, "users": [user]}}, sort_keys=True)
 
 
 def is_cloud_init_password(part: t.Any) -> bool:
@@ -177,11 +146,7 @@ def vendor_data_parts(value: t.Any) -> list[t.Any]:
 
 def with_vendor_data_parts(value: t.Any, parts: Sequence[t.Any]) -> t.Any:
     """Vendor data with other parts for cloud-init; None if nothing is left."""
-    other = (
-        {key: item for key, item in value.items() if key != "cloud-init"}
-        if isinstance(value, dict)
-        else {}
-    )
+    other = {key: item for key, item in value.items() if key != "cloud-init"} if isinstance(value, dict) else {}
     if parts:
         other["cloud-init"] = parts[0] if len(parts) == 1 else list(parts)
     return other or None
@@ -189,15 +154,15 @@ def with_vendor_data_parts(value: t.Any, parts: Sequence[t.Any]) -> t.Any:
 
 def json_bytes(value: t.Any) -> bytes:
     """JSON whose bytes depend on the value only."""
-    return json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True).encode(
-        "utf-8"
-    )
+    return json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True).encode("utf-8")
 
 
 def _cloudstack(description: DriveDescription) -> Iterable[tuple[str, bytes]]:
     for key, value in description.metadata.items():
         yield from metadata_files(key, value).items()
-    yield from public_keys_files(description.ssh_keys).items()
+    # Empty files are for a reader that understands them, and are user data as much as keys are.
+    if description.ssh_keys or (description.ssh_keys is not None and description.reader == "ours" and description.services != ()):
+        yield from public_keys_files(description.ssh_keys).items()
     if description.password:
         yield from password_files(description.password).items()
     if description.user_data:
@@ -229,12 +194,7 @@ def _meta_data(description: DriveDescription) -> dict[str, t.Any]:
 
 def _vendor_data(description: DriveDescription) -> t.Any:
     given = description.vendor_data
-    if description.reader == "cloud_init" and (
-        description.password or description.password_hash
-    ):
-        mine = cloud_init_password(
-            description.password_hash or description.password or "",
-            bool(description.password_hash),
-        )
+    if description.reader == "cloud_init" and (description.password or description.password_hash):
+        mine = cloud_init_password(description.password_hash or description.password or "", bool(description.password_hash))
         return with_vendor_data_parts(given, vendor_data_parts(given) + [mine])
     return {"cloud-init": given} if isinstance(given, str) else given

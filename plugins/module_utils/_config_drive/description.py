@@ -15,22 +15,13 @@ import json
 import re
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import (
-    DriveInputError,
-)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import DriveInputError
 
 if t.TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 # What the original platform writes for every VM; any other key is carried under its own name.
-METADATA_KEYS = (
-    "availability_zone",
-    "cloud_identifier",
-    "instance_id",
-    "local_hostname",
-    "service_offering",
-    "vm_id",
-)
+METADATA_KEYS = ("availability_zone", "cloud_identifier", "instance_id", "local_hostname", "service_offering", "vm_id")
 
 READERS = ("ours", "cloudstack", "cloudstack_combined", "cloud_init", "cloudbase_init")
 
@@ -48,7 +39,8 @@ _HOSTNAME = re.compile(
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 _CRYPT_HASH = re.compile(r"\$[A-Za-z0-9-]{1,16}\$[A-Za-z0-9./$=,+-]{8,255}")
 _KEY_TYPE = re.compile(r"(?:ssh|ecdsa|sk-ssh|sk-ecdsa)-[A-Za-z0-9@.-]+")
-MAX_KEY_LENGTH = 16384
+# What the guest scripts of this collection take as one line.
+MAX_KEY_LENGTH = 8192
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +49,7 @@ class DriveDescription:
 
     name: the VM's name. metadata: texts by key, always with instance_id and local_hostname.
     user_data: bytes as the guest gets them. password: plain text; password_hash: crypt(3) text, for cloud-init.
-    ssh_keys: public keys, one line each. vendor_data: what vendor_data.json holds.
+    ssh_keys: public keys, one line each; None if nothing was said of keys, () if there are to be none. vendor_data: what vendor_data.json holds.
     reader: what in the guest reads the drive (READERS), None if that is not known.
     services: of the VM's network (SERVICES), None if it was not said; network: its name, for messages.
     """
@@ -67,16 +59,14 @@ class DriveDescription:
     user_data: bytes | None = dataclasses.field(default=None, repr=False)
     password: str | None = dataclasses.field(default=None, repr=False)
     password_hash: str | None = dataclasses.field(default=None, repr=False)
-    ssh_keys: tuple[str, ...] = dataclasses.field(default=(), repr=False)
+    ssh_keys: tuple[str, ...] | None = dataclasses.field(default=None, repr=False)
     vendor_data: t.Any = dataclasses.field(default=None, repr=False)
     reader: str | None = None
     services: tuple[str, ...] | None = None
     network: str | None = None
 
     @classmethod
-    def from_option(
-        cls, option: Mapping[str, t.Any], owner: str | None = None
-    ) -> DriveDescription:
+    def from_option(cls, option: Mapping[str, t.Any], owner: str | None = None) -> DriveDescription:
         """Checks one entry of the option O(drives).
 
         owner: the VM's id on its hypervisor, used for vm_id where the entry gives none.
@@ -87,22 +77,14 @@ class DriveDescription:
         password = _text(name, "password", option.get("password"))
         password_hash = _text(name, "password_hash", option.get("password_hash"))
         if password and password_hash:
-            raise _error(
-                name,
-                "password",
-                "is given together with password_hash: leave one of them out",
-            )
+            raise _error(name, "password", "is given together with password_hash: leave one of them out")
         if password_hash and not _CRYPT_HASH.fullmatch(password_hash):
             raise _error(
-                name,
-                "password_hash",
-                "is not a crypt(3) hash such as $6$salt$hash: make one with the filter password_hash",
+                name, "password_hash", "is not a crypt(3) hash such as $6$salt$hash: make one with the filter password_hash"
             )
         reader = option.get("reader")
         if reader is not None and reader not in READERS:
-            raise _error(
-                name, "reader", f"is {reader!r}: it must be one of {', '.join(READERS)}"
-            )
+            raise _error(name, "reader", f"is {reader!r}: it must be one of {', '.join(READERS)}")
         description = cls(
             name=name,
             metadata=_metadata(name, option.get("metadata") or {}, owner),
@@ -135,9 +117,7 @@ def check_services(description: DriveDescription) -> None:
     }
     given = [part for part, value in parts.items() if value]
     if given:
-        network = (
-            f"network {description.network}" if description.network else "VM's network"
-        )
+        network = f"network {description.network}" if description.network else "VM's network"
         raise DriveInputError(
             f"drive {description.name}: {', '.join(given)} cannot be delivered: the {network} has no service {SERVICE_USER_DATA};"
             f" add {SERVICE_USER_DATA} to the network's services or leave out {', '.join(given)}"
@@ -180,9 +160,7 @@ def _scalar(value: t.Any) -> str | None:
 
 def _metadata(name: str, value: t.Any, owner: str | None) -> dict[str, str]:
     if not hasattr(value, "items"):
-        raise _error(
-            name, "metadata", f"is a {type(value).__name__}: it must be a mapping"
-        )
+        raise _error(name, "metadata", f"is a {type(value).__name__}: it must be a mapping")
     metadata: dict[str, str] = {}
     for key, item in value.items():
         if item is None:
@@ -195,9 +173,7 @@ def _metadata(name: str, value: t.Any, owner: str | None) -> dict[str, str]:
             )
         spelling = key.replace("-", "_")
         if spelling in _RESERVED_METADATA:
-            raise _error(
-                name, f"metadata.{key}", "is written by the drive itself: use ssh_keys"
-            )
+            raise _error(name, f"metadata.{key}", "is written by the drive itself: use ssh_keys")
         key = spelling if spelling in METADATA_KEYS else key
         if any(other.replace("-", "_") == spelling for other in metadata):
             raise _error(
@@ -207,17 +183,9 @@ def _metadata(name: str, value: t.Any, owner: str | None) -> dict[str, str]:
             )
         text = _scalar(item)
         if text is None:
-            raise _error(
-                name,
-                f"metadata.{key}",
-                f"is a {type(item).__name__}: it must be text, a number or a boolean",
-            )
+            raise _error(name, f"metadata.{key}", f"is a {type(item).__name__}: it must be text, a number or a boolean")
         if _CONTROL.search(text):
-            raise _error(
-                name,
-                f"metadata.{key}",
-                "has a line break or another control character: metadata is one line per key",
-            )
+            raise _error(name, f"metadata.{key}", "has a line break or another control character: metadata is one line per key")
         metadata[key] = text
     if owner and not metadata.get("vm_id"):
         metadata["vm_id"] = owner
@@ -244,16 +212,10 @@ def _hostname_from(name: str) -> str:
 def _user_data(name: str, option: Mapping[str, t.Any]) -> bytes | None:
     value, encoded = option.get("user_data"), option.get("user_data_base64")
     if value is not None and encoded is not None:
-        raise _error(
-            name,
-            "user_data",
-            "is given together with user_data_base64: leave one of them out",
-        )
+        raise _error(name, "user_data", "is given together with user_data_base64: leave one of them out")
     if encoded is not None:
         try:
-            return (
-                base64.b64decode("".join(str(encoded).split()), validate=True) or None
-            )
+            return base64.b64decode("".join(str(encoded).split()), validate=True) or None
         except (binascii.Error, ValueError):
             raise _error(name, "user_data_base64", "is not base64") from None
     if value is None:
@@ -272,11 +234,7 @@ def _user_data(name: str, option: Mapping[str, t.Any]) -> bytes | None:
     try:
         return text.encode("utf-8") or None
     except UnicodeEncodeError:
-        raise _error(
-            name,
-            "user_data",
-            "is not valid Unicode text: give bytes as user_data_base64",
-        ) from None
+        raise _error(name, "user_data", "is not valid Unicode text: give bytes as user_data_base64") from None
 
 
 def _key_value_lines(name: str, mapping: Mapping[t.Any, t.Any]) -> bytes:
@@ -285,13 +243,7 @@ def _key_value_lines(name: str, mapping: Mapping[t.Any, t.Any]) -> bytes:
     for key, value in mapping.items():
         text = "" if value is None else _scalar(value)
         key = _scalar(key) or ""
-        if (
-            not key
-            or "=" in key
-            or key.startswith("#")
-            or _CONTROL.search(key)
-            or key.strip() != key
-        ):
+        if not key or "=" in key or key.startswith("#") or _CONTROL.search(key) or key.strip() != key:
             raise _error(
                 name,
                 "user_data",
@@ -305,42 +257,30 @@ def _key_value_lines(name: str, mapping: Mapping[t.Any, t.Any]) -> bytes:
             )
         if re.search("[\x00\r\n]", text):
             raise _error(
-                name,
-                f"user_data.{key}",
-                "has a line break: give the whole user data as text to carry more than one line per key",
+                name, f"user_data.{key}", "has a line break: give the whole user data as text to carry more than one line per key"
             )
         lines[key] = f"{key}={text}"
     return "\n".join(lines[key] for key in sorted(lines)).encode("utf-8")
 
 
-def _ssh_keys(name: str, value: t.Any) -> tuple[str, ...]:
+def _ssh_keys(name: str, value: t.Any) -> tuple[str, ...] | None:
     if value is None:
-        return ()
+        return None
     if isinstance(value, str):
         value = value.splitlines()
     if not isinstance(value, (list, tuple)):
-        raise _error(
-            name,
-            "ssh_keys",
-            f"is a {type(value).__name__}: give one public key or a list of them",
-        )
+        raise _error(name, "ssh_keys", f"is a {type(value).__name__}: give one public key or a list of them")
     keys: list[str] = []
     for number, key in enumerate(value, 1):
         if not isinstance(key, str):
-            raise _error(
-                name,
-                f"ssh_keys entry {number}",
-                f"is a {type(key).__name__}: a public key is text",
-            )
+            raise _error(name, f"ssh_keys entry {number}", f"is a {type(key).__name__}: a public key is text")
         for line in key.splitlines():
             line = line.strip()
             if not line or line.startswith("#"):
                 continue
             if "PRIVATE KEY" in line:
                 raise _error(
-                    name,
-                    f"ssh_keys entry {number}",
-                    "is a private key: give the public one (the file that ends in .pub)",
+                    name, f"ssh_keys entry {number}", "is a private key: give the public one (the file that ends in .pub)"
                 )
             problem = _key_problem(line)
             if problem:
@@ -387,9 +327,7 @@ def _vendor_data(name: str, value: t.Any) -> t.Any:
             ) from None
         return value
     raise _error(
-        name,
-        "vendor_data",
-        f"is a {type(value).__name__}: give text (such as #cloud-config) or a mapping for vendor_data.json",
+        name, "vendor_data", f"is a {type(value).__name__}: give text (such as #cloud-config) or a mapping for vendor_data.json"
     )
 
 
@@ -398,9 +336,5 @@ def _services(name: str, value: Sequence[str] | None) -> tuple[str, ...] | None:
         return None
     unknown = [service for service in value if service not in SERVICES]
     if unknown:
-        raise _error(
-            name,
-            "services",
-            f"has {unknown[0]!r}: it is either empty or [{', '.join(SERVICES)}]",
-        )
+        raise _error(name, "services", f"has {unknown[0]!r}: it is either empty or [{', '.join(SERVICES)}]")
     return tuple(value)

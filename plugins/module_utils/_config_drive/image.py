@@ -17,9 +17,7 @@ import stat
 import traceback
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import (
-    iso9660,
-)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import iso9660
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import (
     DriveImageError,
     DriveInputError,
@@ -53,9 +51,7 @@ FORMAT = 1
 _LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*")
 _OWNER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}")
 _FORBIDDEN_IN_NAME = re.compile(r'[\x00-\x1f\x7f*/:;?\\<>|"]')
-_MARK = re.compile(
-    rb"VMOPS\.EXTERNAL_DHCP FORMAT=(\d{1,4}) VM=([A-Za-z0-9_.:-]{0,100}) SHA256=([0-9a-f]{64})(?= *$)"
-)
+_MARK = re.compile(rb"VMOPS\.EXTERNAL_DHCP FORMAT=(\d{1,4}) VM=([A-Za-z0-9_.:-]{0,100}) SHA256=([0-9a-f]{64})(?= *$)")
 _MARK_AT = iso9660.DESCRIPTORS_AT * iso9660.BLOCK + iso9660.APPLICATION_USE_AT
 _NO_DIGEST = b"0" * 64
 
@@ -104,9 +100,7 @@ def check_label(label: str) -> None:
         )
 
 
-def build(
-    files: Mapping[str, bytes], label: str = DEFAULT_LABEL, owner: str | None = None
-) -> bytes:
+def build(files: Mapping[str, bytes], label: str = DEFAULT_LABEL, owner: str | None = None) -> bytes:
     """An ISO 9660 image with Rock Ridge and Joliet; the same arguments always give the same bytes.
 
     files: contents by path. owner: id of the VM, written as a mark into the volume descriptor (read_owner()).
@@ -122,8 +116,7 @@ def build(
     size = sum(len(content) for content in files.values())
     if size > MAX_SIZE:
         raise _too_large(size)
-    if PYCDLIB_IMPORT_ERROR is not None:
-        raise MissingPycdlib(PYCDLIB_IMPORT_ERROR)
+    require_pycdlib()
     try:
         image = bytearray(_write(files, label))
     except PyCdlibException as exc:
@@ -156,9 +149,7 @@ def read(source: bytes | str | os.PathLike[str]) -> Image:
             raise DriveImageError(f"the image has the file {record.path!r} twice")
         total += record.size
         if total > iso9660.MAX_CONTENT:
-            raise DriveImageError(
-                "the image claims to hold more bytes than it has room for"
-            )
+            raise DriveImageError("the image claims to hold more bytes than it has room for")
         files[record.path] = iso.content(record)
         if record.mode is not None:
             modes[record.path] = record.mode
@@ -183,18 +174,29 @@ def read_owner(first_bytes: bytes) -> str | None:
     return (mark.group(2).decode("ascii") or None) if mark else None
 
 
+def is_ours(first_bytes: bytes) -> bool:
+    """Whether an image was built here, from its first 64 KiB (or more)."""
+    return _find_mark(first_bytes) is not None
+
+
+def damaged(data: bytes) -> Image:
+    """What can be said of a drive that was built here (is_ours()) and that read() refuses: its owner, no files, not intact."""
+    return Image("", None, read_owner(data), {}, {}, hashlib.sha256(data).hexdigest(), len(data), False, None)
+
+
+def require_pycdlib() -> None:
+    """Raises MissingPycdlib if build() could not work."""
+    if PYCDLIB_IMPORT_ERROR is not None:
+        raise MissingPycdlib(PYCDLIB_IMPORT_ERROR)
+
+
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """The bytes of an image file; at most MAX_SIZE, never from anything but a regular file."""
     try:
         # Not to hang on a named pipe that lies in the place of an image.
-        fd = os.open(
-            path,
-            os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0),
-        )
+        fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     except OSError as exc:
-        raise DriveImageError(
-            f"the image {os.fspath(path)} cannot be read: {exc.strerror}"
-        ) from exc
+        raise DriveImageError(f"the image {os.fspath(path)} cannot be read: {exc.strerror}") from exc
     with os.fdopen(fd, "rb") as stream:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
@@ -216,13 +218,9 @@ def _check_path(path: str) -> None:
         raise DriveInputError(f"the path {path!r} has more than {MAX_DEPTH} levels")
     for name in names:
         if not name or name in (".", "..") or _FORBIDDEN_IN_NAME.search(name):
-            raise DriveInputError(
-                f"the path {path!r} has a name that not every system can read"
-            )
+            raise DriveInputError(f"the path {path!r} has a name that not every system can read")
         if len(name) > MAX_NAME or len(name.encode("utf-8")) > 2 * MAX_NAME:
-            raise DriveInputError(
-                f"the path {path!r} has a name of more than {MAX_NAME} characters, the limit of Joliet"
-            )
+            raise DriveInputError(f"the path {path!r} has a name of more than {MAX_NAME} characters, the limit of Joliet")
 
 
 def _write(files: Mapping[str, bytes], label: str) -> bytes:
@@ -231,13 +229,7 @@ def _write(files: Mapping[str, bytes], label: str) -> bytes:
     Names on the ISO 9660 level are numbered, so that no two of them collide; Rock Ridge and Joliet carry the real ones.
     """
     iso = pycdlib.PyCdlib()
-    iso.new(
-        interchange_level=3,
-        joliet=3,
-        rock_ridge="1.09",
-        vol_ident=label,
-        app_ident_str=APPLICATION,
-    )
+    iso.new(interchange_level=3, joliet=3, rock_ridge="1.09", vol_ident=label, app_ident_str=APPLICATION)
     try:
         folders = {"": ""}
         for path in sorted(files):
@@ -247,12 +239,7 @@ def _write(files: Mapping[str, bytes], label: str) -> bytes:
                 folder = f"{parent}/{name}"
                 if folder not in folders:
                     folders[folder] = f"{folders[parent]}/D{len(folders):07d}"
-                    iso.add_directory(
-                        folders[folder],
-                        rr_name=name,
-                        joliet_path=folder,
-                        file_mode=_DIRECTORY_MODE,
-                    )
+                    iso.add_directory(folders[folder], rr_name=name, joliet_path=folder, file_mode=_DIRECTORY_MODE)
                 parent = folder
         for number, path in enumerate(sorted(files), 1):
             parent, _slash, name = ("/" + path).rpartition("/")
@@ -283,21 +270,15 @@ def _freeze_dates(image: bytearray) -> None:
         for index in range(iso9660.DATES):
             at = volume.at + iso9660.DATES_AT + index * iso9660.DATE_LENGTH
             # Creation and modification; no expiration and no beginning of validity.
-            image[at : at + iso9660.DATE_LENGTH] = (
-                _VOLUME_DATE if index < 2 else _NO_VOLUME_DATE
-            )
+            image[at : at + iso9660.DATE_LENGTH] = _VOLUME_DATE if index < 2 else _NO_VOLUME_DATE
         _freeze_record(image, volume.root)
         for record in iso.records(volume):
             _freeze_record(image, record.at)
             for at, length in record.dates_at:
                 if image[at + 4] & 0x80:
-                    raise DriveImageError(
-                        "the image has time stamps in their long form, which this builder does not make"
-                    )
+                    raise DriveImageError("the image has time stamps in their long form, which this builder does not make")
                 count = (length - 5) // iso9660.RECORD_DATE_LENGTH
-                image[at + 5 : at + 5 + count * iso9660.RECORD_DATE_LENGTH] = (
-                    _RECORD_DATE * count
-                )
+                image[at + 5 : at + 5 + count * iso9660.RECORD_DATE_LENGTH] = _RECORD_DATE * count
 
 
 def _freeze_record(image: bytearray, at: int) -> None:
@@ -307,17 +288,10 @@ def _freeze_record(image: bytearray, at: int) -> None:
 
 def _set_mark(image: bytearray, owner: str | None) -> None:
     """Owner and digest, in the field of the primary volume descriptor that is the application's own (ECMA-119, 8.4.32)."""
-    mark = (
-        f"{APPLICATION} FORMAT={FORMAT} VM={owner or ''} SHA256=".encode("ascii")
-        + _NO_DIGEST
-    )
-    image[_MARK_AT : _MARK_AT + iso9660.APPLICATION_USE_LENGTH] = mark.ljust(
-        iso9660.APPLICATION_USE_LENGTH
-    )
+    mark = f"{APPLICATION} FORMAT={FORMAT} VM={owner or ''} SHA256=".encode("ascii") + _NO_DIGEST
+    image[_MARK_AT : _MARK_AT + iso9660.APPLICATION_USE_LENGTH] = mark.ljust(iso9660.APPLICATION_USE_LENGTH)
     digest_at = _MARK_AT + len(mark) - len(_NO_DIGEST)
-    image[digest_at : digest_at + len(_NO_DIGEST)] = (
-        hashlib.sha256(image).hexdigest().encode("ascii")
-    )
+    image[digest_at : digest_at + len(_NO_DIGEST)] = hashlib.sha256(image).hexdigest().encode("ascii")
 
 
 def _find_mark(data: bytes) -> re.Match[bytes] | None:

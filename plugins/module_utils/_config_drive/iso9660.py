@@ -18,9 +18,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import (
-    DriveImageError,
-)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import DriveImageError
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,17 +83,11 @@ class Iso:
     def __init__(self, data: bytes) -> None:
         self._data = data
         self.volumes = tuple(self._volumes())
-        self.primary = next(
-            (volume for volume in self.volumes if not volume.joliet), None
-        )
+        self.primary = next((volume for volume in self.volumes if not volume.joliet), None)
         self.joliet = next((volume for volume in self.volumes if volume.joliet), None)
         if self.primary is None:
-            raise DriveImageError(
-                "the image is no ISO 9660 file system: it has no primary volume descriptor"
-            )
-        self._skip: int | None = (
-            None  # of SUSP, known once the root directory was looked at
-        )
+            raise DriveImageError("the image is no ISO 9660 file system: it has no primary volume descriptor")
+        self._skip: int | None = None  # of SUSP, known once the root directory was looked at
         self.rock_ridge = self._find_rock_ridge()
 
     def records(self, volume: Volume) -> Iterator[Record]:
@@ -108,33 +100,20 @@ class Iso:
         while pending:
             folder, extent, size, depth = pending.pop()
             if extent in seen:
-                raise DriveImageError(
-                    f"the image is damaged: the folder {folder!r} holds itself or another folder twice"
-                )
+                raise DriveImageError(f"the image is damaged: the folder {folder!r} holds itself or another folder twice")
             seen.add(extent)
             if depth > MAX_DEPTH:
-                raise DriveImageError(
-                    f"the image has folders more than {MAX_DEPTH} levels deep"
-                )
+                raise DriveImageError(f"the image has folders more than {MAX_DEPTH} levels deep")
             for at in self._record_offsets(folder, extent, size):
                 count += 1
                 if count > MAX_ENTRIES:
-                    raise DriveImageError(
-                        f"the image has more than {MAX_ENTRIES} entries"
-                    )
+                    raise DriveImageError(f"the image has more than {MAX_ENTRIES} entries")
                 record, relocated = self._record(folder, at, volume.joliet, rock_ridge)
                 if record is None:
                     continue
                 yield record
                 if record.is_directory and not record.path.endswith(("/.", "/..")):
-                    pending.append(
-                        (
-                            record.path + "/",
-                            record.extent,
-                            self._folder_size(record, relocated),
-                            depth + 1,
-                        )
-                    )
+                    pending.append((record.path + "/", record.extent, self._folder_size(record, relocated), depth + 1))
 
     def content(self, record: Record) -> bytes:
         """The bytes of a file's record."""
@@ -151,9 +130,7 @@ class Iso:
 
     def _slice(self, start: int, length: int, what: str) -> bytes:
         if start < 0 or length < 0 or start + length > len(self._data):
-            raise DriveImageError(
-                f"the image is damaged or cut short: {what!r} lies outside of it"
-            )
+            raise DriveImageError(f"the image is damaged or cut short: {what!r} lies outside of it")
         return self._data[start : start + length]
 
     def _number(self, at: int) -> int:
@@ -164,23 +141,16 @@ class Iso:
         for index in range(MAX_DESCRIPTORS):
             at = (DESCRIPTORS_AT + index) * BLOCK
             descriptor = self._data[at : at + BLOCK]
-            if len(descriptor) < BLOCK or descriptor[1:7] not in (
-                _DESCRIPTOR_MAGIC,
-                b"CD001\x02",
-            ):
+            if len(descriptor) < BLOCK or descriptor[1:7] not in (_DESCRIPTOR_MAGIC, b"CD001\x02"):
                 return
             if descriptor[0] == 255:
                 return
             joliet = descriptor[0] == 2 and descriptor[88:91] in _JOLIET_ESCAPES
             if descriptor[0] == 1 or joliet:
                 if int.from_bytes(descriptor[128:130], "little") != BLOCK:
-                    raise DriveImageError(
-                        f"the image has blocks of another size than {BLOCK} bytes"
-                    )
+                    raise DriveImageError(f"the image has blocks of another size than {BLOCK} bytes")
                 volume = Volume(at, joliet, "")
-                yield dataclasses.replace(
-                    volume, label=self.text(volume, LABEL_AT, LABEL_LENGTH)
-                )
+                yield dataclasses.replace(volume, label=self.text(volume, LABEL_AT, LABEL_LENGTH))
 
     def _find_rock_ridge(self) -> bool:
         """Whether the first record of the root directory has the SP entry (SUSP 5.3)."""
@@ -199,28 +169,17 @@ class Iso:
         position = 0
         while position < size:
             length = self._data[start + position]
-            if (
-                length == 0
-            ):  # records do not cross blocks: the rest of this one is empty
+            if length == 0:  # records do not cross blocks: the rest of this one is empty
                 position = (position // BLOCK + 1) * BLOCK
                 continue
-            if (
-                length < 34
-                or position + length > size
-                or length < 33 + self._data[start + position + 32]
-            ):
-                raise DriveImageError(
-                    f"the image is damaged: the folder {folder or '/'!r} has a record of impossible length"
-                )
+            if length < 34 or position + length > size or length < 33 + self._data[start + position + 32]:
+                raise DriveImageError(f"the image is damaged: the folder {folder or '/'!r} has a record of impossible length")
             yield start + position
             position += length
 
     def _system_use(self, at: int) -> tuple[int, int]:
         """Where a record's system use area begins, counted from the record, and its length."""
-        length, name_length = (
-            self._slice(at, 1, "a folder")[0],
-            self._slice(at + 32, 1, "a folder")[0],
-        )
+        length, name_length = (self._slice(at, 1, "a folder")[0], self._slice(at + 32, 1, "a folder")[0])
         begin = 33 + name_length + (1 - name_length % 2)
         return begin, max(0, length - begin)
 
@@ -242,20 +201,14 @@ class Iso:
                 if entry[:2] == b"CE" and size >= 28:
                     followed += 1
                     if followed > MAX_CONTINUATIONS:
-                        raise DriveImageError(
-                            "the image is damaged: a chain of continuation areas does not end"
-                        )
-                    block, offset, more = (
-                        int.from_bytes(entry[i : i + 4], "little") for i in (4, 12, 20)
-                    )
+                        raise DriveImageError("the image is damaged: a chain of continuation areas does not end")
+                    block, offset, more = (int.from_bytes(entry[i : i + 4], "little") for i in (4, 12, 20))
                     areas.append((block * BLOCK + offset, min(more, BLOCK)))
                 else:
                     yield at + position, entry
                 position += size
 
-    def _record(
-        self, folder: str, at: int, joliet: bool, rock_ridge: bool
-    ) -> tuple[Record | None, bool]:
+    def _record(self, folder: str, at: int, joliet: bool, rock_ridge: bool) -> tuple[Record | None, bool]:
         """The record at an offset and whether it stands for a relocated folder; None for what is neither file nor folder."""
         data = self._data
         flags, raw = data[at + 25], data[at + 33 : at + 33 + data[at + 32]]
@@ -272,9 +225,7 @@ class Iso:
             begin, length = self._system_use(at)
             skip = 0 if raw == b"\x00" and not folder else self._skip or 0
             long_name = b""
-            for offset, entry in self._entries(
-                at + begin + skip, max(0, length - skip)
-            ):
+            for offset, entry in self._entries(at + begin + skip, max(0, length - skip)):
                 kind = entry[:2]
                 if kind == b"NM" and not entry[4] & 0x06:
                     long_name += entry[5:]
@@ -286,12 +237,7 @@ class Iso:
                 elif kind == b"RE":
                     wanted = False  # the place a deep folder was moved to; it is met again at CL
                 elif kind == b"CL" and len(entry) >= 12:
-                    extent, is_directory, relocated, wanted = (
-                        int.from_bytes(entry[4:8], "little"),
-                        True,
-                        True,
-                        True,
-                    )
+                    extent, is_directory, relocated, wanted = (int.from_bytes(entry[4:8], "little"), True, True, True)
             name = long_name.decode("utf-8", "backslashreplace") if long_name else None
         if raw in (b"\x00", b"\x01"):
             name = "." if raw == b"\x00" else ".."
@@ -300,28 +246,15 @@ class Iso:
             if name is None:
                 name = _joliet_name(raw) if joliet else _plain_name(raw)
             if not name or "/" in name or "\x00" in name or name in (".", ".."):
-                raise DriveImageError(
-                    f"the image has an entry with the impossible name {name!r} in {folder or '/'!r}"
-                )
-        path = (
-            folder + name
-            if raw not in (b"\x00", b"\x01")
-            else f"{folder.rstrip('/')}/{name}"
-        )
+                raise DriveImageError(f"the image has an entry with the impossible name {name!r} in {folder or '/'!r}")
+        path = folder + name if raw not in (b"\x00", b"\x01") else f"{folder.rstrip('/')}/{name}"
         if len(path) > MAX_PATH:
-            raise DriveImageError(
-                f"the image has a path longer than {MAX_PATH} characters"
-            )
+            raise DriveImageError(f"the image has a path longer than {MAX_PATH} characters")
         if not wanted:
             return None, False
         if flags & _FLAG_MULTI_EXTENT:
-            raise DriveImageError(
-                f"the image has the file {path!r} in several extents, which no config drive needs"
-            )
-        return (
-            Record(path, at, extent, size, is_directory, mode, tuple(dates)),
-            relocated,
-        )
+            raise DriveImageError(f"the image has the file {path!r} in several extents, which no config drive needs")
+        return (Record(path, at, extent, size, is_directory, mode, tuple(dates)), relocated)
 
     def _folder_size(self, record: Record, relocated: bool) -> int:
         """A relocated folder's size stands in its own first record."""

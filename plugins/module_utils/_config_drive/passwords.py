@@ -45,10 +45,7 @@ def password_problem(password: str, reader: str | None = None) -> str | None:
     if password in _SENTINELS:
         return "is a word that guest scripts take as 'there is no password'"
     if (
-        any(
-            not character.isprintable() and not character.isspace()
-            for character in password
-        )
+        any(not character.isprintable() and not character.isspace() for character in password)
         or len(password.splitlines()) > 1
         or "\t" in password
     ):
@@ -67,23 +64,14 @@ def password_problem(password: str, reader: str | None = None) -> str | None:
     return None
 
 
-def generate_password(
-    length: int = DEFAULT_GENERATED, choice: Callable[[str], str] = secrets.choice
-) -> str:
+def generate_password(length: int = DEFAULT_GENERATED, choice: Callable[[str], str] = secrets.choice) -> str:
     """A random password that every reader can set, with a letter first and every kind of character in it.
 
     length: at least MIN_GENERATED, at most MAX_LENGTH; raises ValueError otherwise. choice: a source of randomness.
     """
     if not MIN_GENERATED <= length <= MAX_LENGTH:
-        raise ValueError(
-            f"length is {length}: a generated password has {MIN_GENERATED} to {MAX_LENGTH} characters"
-        )
+        raise ValueError(f"length is {length}: a generated password has {MIN_GENERATED} to {MAX_LENGTH} characters")
     while True:
-        password = choice(_LOWER + _UPPER) + "".join(
-            choice(_ALPHABET) for _ in range(length - 1)
-        )
-        if all(
-            any(character in kind for character in password)
-            for kind in (_LOWER, _UPPER, _DIGITS, _PUNCTUATION)
-        ):
+        password = choice(_LOWER + _UPPER) + "".join(choice(_ALPHABET) for _ in range(length - 1))
+        if all(any(character in kind for character in password) for kind in (_LOWER, _UPPER, _DIGITS, _PUNCTUATION)):
             return password

@@ -15,20 +15,13 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.content import (
-    LAYOUT_CLOUDSTACK,
-    LAYOUT_OPENSTACK,
-)
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.passwords import (
-    password_problem,
-)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.content import LAYOUT_CLOUDSTACK, LAYOUT_OPENSTACK
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.passwords import password_problem
 
 if t.TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.description import (
-        DriveDescription,
-    )
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.description import DriveDescription
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,13 +47,9 @@ READERS: dict[str, Reader] = {
         label_warning=True,
     ),
     "cloudstack": Reader(
-        LAYOUT_CLOUDSTACK,
-        ("config", "config-2"),
-        "the guest scripts look for config (2015 to 2017) or config-2 (since 2018)",
+        LAYOUT_CLOUDSTACK, ("config", "config-2"), "the guest scripts look for config (2015 to 2017) or config-2 (since 2018)"
     ),
-    "cloudstack_combined": Reader(
-        LAYOUT_CLOUDSTACK, ("config-2",), "the guest script looks for config-2"
-    ),
+    "cloudstack_combined": Reader(LAYOUT_CLOUDSTACK, ("config-2",), "the guest script looks for config-2"),
     "cloud_init": Reader(
         LAYOUT_OPENSTACK,
         ("config-2", "CONFIG-2"),
@@ -69,11 +58,7 @@ READERS: dict[str, Reader] = {
         once_per_instance=True,
     ),
     "cloudbase_init": Reader(
-        LAYOUT_OPENSTACK,
-        ("config-2",),
-        "cloudbase-init looks for config-2 on CD drives",
-        any_case=True,
-        once_per_instance=True,
+        LAYOUT_OPENSTACK, ("config-2",), "cloudbase-init looks for config-2 on CD drives", any_case=True, once_per_instance=True
     ),
 }
 
@@ -90,12 +75,7 @@ class Verdict:
     acts_on_refresh: bool | None
 
 
-def check(
-    description: DriveDescription,
-    label: str,
-    layouts: Sequence[str],
-    previous_instance_id: str | None = None,
-) -> Verdict:
+def check(description: DriveDescription, label: str, layouts: Sequence[str], previous_instance_id: str | None = None) -> Verdict:
     """What the description's reader will make of a drive with this label and these layouts.
 
     previous_instance_id: of the drive that the guest knows, where there is one.
@@ -111,42 +91,25 @@ def check(
     if description.reader is None:
         warnings.extend(_label_without_reader(label, layouts))
         if description.password_hash:
-            errors.append(
-                "password_hash is read by cloud-init only: say reader: cloud_init, or give password"
-            )
+            errors.append("password_hash is read by cloud-init only: say reader: cloud_init, or give password")
         return Verdict(tuple(errors), tuple(warnings), None)
 
     name = description.reader
     reader = READERS[name]
     if reader.layout not in layouts:
-        errors.append(
-            f"layouts lacks {reader.layout}, the only one that the reader {name} reads"
-        )
-    known = (
-        [label.lower(), [item.lower() for item in reader.labels]]
-        if reader.any_case
-        else [label, reader.labels]
-    )
+        errors.append(f"layouts lacks {reader.layout}, the only one that the reader {name} reads")
+    known = [label.lower(), [item.lower() for item in reader.labels]] if reader.any_case else [label, reader.labels]
     if known[0] not in known[1]:
-        (warnings if reader.label_warning else errors).append(
-            f"label is {label}: {reader.other_label}"
-        )
+        (warnings if reader.label_warning else errors).append(f"label is {label}: {reader.other_label}")
     elif name == "cloudstack" and label == "config":
-        warnings.append(
-            "label is config: guest scripts of 2018 and later look for config-2"
-        )
+        warnings.append("label is config: guest scripts of 2018 and later look for config-2")
     if description.password_hash and name != "cloud_init":
-        errors.append(
-            f"password_hash cannot be set by the reader {name}: give password"
-        )
+        errors.append(f"password_hash cannot be set by the reader {name}: give password")
     _CHECKS[name](description, errors, warnings)
 
     acts = True
     if reader.once_per_instance:
-        acts = (
-            previous_instance_id is not None
-            and previous_instance_id != description.metadata.get("instance_id")
-        )
+        acts = previous_instance_id is not None and previous_instance_id != description.metadata.get("instance_id")
     return Verdict(tuple(errors), tuple(warnings), acts)
 
 
@@ -158,49 +121,36 @@ def _label_without_reader(label: str, layouts: Sequence[str]) -> list[str]:
     }
     if any(label in by_layout.get(layout, ()) for layout in layouts):
         return []
-    wanted = sorted(
-        {known for layout in layouts for known in by_layout.get(layout, ())}
-    )
+    wanted = sorted({known for layout in layouts for known in by_layout.get(layout, ())})
     return [
         f"label is {label}: readers of the layouts {', '.join(layouts)} look for {' or '.join(wanted)} unless their template says otherwise"
     ]
 
 
-def _ours(
-    description: DriveDescription, errors: list[str], warnings: list[str]
-) -> None:
-    """Nothing is lost or dangerous; what they cannot do is in the table."""
+def _ours(description: DriveDescription, errors: list[str], warnings: list[str]) -> None:
+    for number, key in enumerate(description.ssh_keys or (), 1):
+        if not key.startswith(("ssh-", "ecdsa-", "sk-")):
+            errors.append(
+                f"ssh_keys entry {number} has options before the key: the guest scripts leave such keys out, as options can run commands"
+            )
 
 
-def _cloudstack(
-    description: DriveDescription, errors: list[str], warnings: list[str]
-) -> None:
-    if len(description.ssh_keys) > 1:
+def _cloudstack(description: DriveDescription, errors: list[str], warnings: list[str]) -> None:
+    if len(description.ssh_keys or ()) > 1:
         errors.append(
             "ssh_keys has more than one key: the guest script glues them into one line, so that only the first works; give one key"
         )
 
 
-def _cloudstack_combined(
-    description: DriveDescription, errors: list[str], warnings: list[str]
-) -> None:
-    missing = [
-        part
-        for part, value in (
-            ("password", description.password),
-            ("ssh_keys", description.ssh_keys),
-        )
-        if not value
-    ]
+def _cloudstack_combined(description: DriveDescription, errors: list[str], warnings: list[str]) -> None:
+    missing = [part for part, value in (("password", description.password), ("ssh_keys", description.ssh_keys)) if not value]
     if missing:
         errors.append(
             f"{' and '.join(missing)} must be given: without it the guest script asks the DHCP server and takes whatever that answers as root's password or key"
         )
 
 
-def _cloud_init(
-    description: DriveDescription, errors: list[str], warnings: list[str]
-) -> None:
+def _cloud_init(description: DriveDescription, errors: list[str], warnings: list[str]) -> None:
     data = description.user_data
     if (
         data
@@ -211,24 +161,13 @@ def _cloud_init(
         warnings.append(
             "user_data is neither #cloud-config, a script, MIME nor gzip: cloud-init keeps it but does nothing with it"
         )
-    if (
-        (description.password or description.password_hash)
-        and data
-        and data.startswith(b"#cloud-config")
-        and b"chpasswd" in data
-    ):
-        warnings.append(
-            "user_data has its own chpasswd, which cloud-init prefers to the password of the drive"
-        )
+    if (description.password or description.password_hash) and data and data.startswith(b"#cloud-config") and b"chpasswd" in data:
+        warnings.append("user_data has its own chpasswd, which cloud-init prefers to the password of the drive")
 
 
-def _cloudbase_init(
-    description: DriveDescription, errors: list[str], warnings: list[str]
-) -> None:
+def _cloudbase_init(description: DriveDescription, errors: list[str], warnings: list[str]) -> None:
     if not description.password:
-        warnings.append(
-            "password is not given: cloudbase-init then sets a random one that nobody knows"
-        )
+        warnings.append("password is not given: cloudbase-init then sets a random one that nobody knows")
 
 
 _CHECKS = {

@@ -1,0 +1,97 @@
+# -*- coding: utf-8 -*-
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this doc fragment is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    # The options are in plugins/module_utils/_argspec.py, drives().
+    DOCUMENTATION = r"""
+options:
+  drives:
+    description:
+      - The config drives, one entry for each VM.
+      - Passwords, keys and user data in it never appear in results, diffs or logs.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: The VM's name.
+        type: str
+        required: true
+      metadata:
+        description:
+          - What the drive tells the VM about itself, as text by key.
+          - Usual keys are V(availability_zone), V(cloud_identifier), V(instance_id), V(local_hostname), V(service_offering)
+            and V(vm_id); any other key is carried too.
+          - V(instance_id) is V(vm_id) if not given, V(vm_id) is the VM's id on its hypervisor where the module knows it;
+            without any of them the instance id is the name.
+          - V(local_hostname) is made from the name if not given.
+        type: dict
+      user_data:
+        description:
+          - User data as text, or as a mapping, which is written as lines C(key=value) in the order of the keys.
+          - Ansible cannot carry bytes that are not text; for those use O(drives[].user_data_base64).
+        type: raw
+      user_data_base64:
+        description: User data of any kind, base64 encoded; decoded on the drive.
+        type: str
+      password:
+        description:
+          - The password for the guest's administrator (C(root), C(Administrator)).
+          - One that the guest's reader could not set is refused, with the reason.
+          - The lookup P(vmops.external_dhcp.vm_password#lookup) makes passwords that every reader can set.
+        type: str
+      password_hash:
+        description:
+          - Instead of O(drives[].password), its hash in the form of crypt(3), so that the drive does not hold the password.
+          - Only for V(cloud_init) as O(drives[].reader).
+        type: str
+      ssh_keys:
+        description:
+          - Public SSH keys, a list or text with one key a line.
+          - An empty list says that there are to be no keys; V(ours) as O(drives[].reader) then takes away those it has set.
+        type: raw
+      vendor_data:
+        description: What C(vendor_data.json) of the layout V(openstack) holds, as text (such as C(#cloud-config)) or as a mapping.
+        type: raw
+      reader:
+        description:
+          - What reads the drive in the guest. If it is said, what this reader cannot do is refused, and what it would do
+            wrongly is warned about.
+          - V(ours) are the guest scripts of this collection, V(cloudstack) and V(cloudstack_combined) those of Apache
+            CloudStack (the latter is the single script of 2021 and later).
+          - For V(cloud_init) the password is also written into the vendor data, because cloud-init takes no notice of the one in
+            C(meta_data.json).
+        type: str
+        choices: [ours, cloudstack, cloudstack_combined, cloud_init, cloudbase_init]
+      services:
+        description:
+          - The services of the VM's network. With an empty list the drive carries metadata only, and anything more is an error.
+          - If not set, everything is carried.
+        type: list
+        elements: str
+        choices: [userdata]
+      network:
+        description: Name of the VM's network, for error messages about O(drives[].services).
+        type: str
+  label:
+    description:
+      - The volume label by which the guest finds the drive, at most 16 characters.
+      - cloud-init, cloudbase-init and the guest scripts of CloudStack since 2018 look for V(config-2).
+    type: str
+    default: config
+  layouts:
+    description:
+      - Which trees are on the drive.
+      - V(cloudstack) is for guest scripts, V(openstack) for cloud-init and cloudbase-init.
+    type: list
+    elements: str
+    choices: [cloudstack, openstack]
+    default: [cloudstack, openstack]
+"""

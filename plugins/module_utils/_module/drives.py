@@ -1,0 +1,134 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""What the modules with the option O(drives) share: its entries, its secrets, what is said about many drives at once."""
+
+from __future__ import annotations
+
+import collections
+import json
+import typing as t
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.compare import FileState
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.description import DriveDescription
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import ConfigDriveError, DriveInputError
+
+if t.TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from ansible.module_utils.basic import AnsibleModule
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.compare import Difference
+
+_SECRET_TEXTS = ("password", "password_hash", "user_data_base64")
+# A shorter text is found in too many innocent places to be masked everywhere.
+_SHORTEST_MASKED = 4
+_NAMED_IN_MESSAGES = 5
+
+
+def narrow_no_log(module: AnsibleModule) -> None:
+    """Takes the names, labels and other plain values of O(drives) out of what Ansible masks; to be called first of all.
+
+    The option is no_log as a whole, see _argspec.drives().
+    """
+    module.no_log_values = secrets_of(module.params.get("drives") or ())
+
+
+def secrets_of(entries: Iterable[Mapping[str, t.Any]]) -> set[str]:
+    """The texts of the entries that must not be shown. The values of a user data mapping are left out: they are ordinary
+
+    words (V(web), V(1)) that would be masked in names and paths; no result or message holds user data to begin with.
+    """
+    found: set[str] = set()
+    for entry in entries:
+        for option in _SECRET_TEXTS:
+            found.add(str(entry.get(option) or ""))
+        for option in ("user_data", "ssh_keys", "vendor_data"):
+            value = entry.get(option)
+            for text in value if isinstance(value, list) else [value]:
+                if isinstance(text, str):
+                    found.add(text.strip())
+    return {text for text in found if len(text) >= _SHORTEST_MASKED}
+
+
+def exit_with(module: AnsibleModule, result: dict[str, t.Any], errors: Mapping[str, str] | None = None) -> t.NoReturn:
+    """Ends the module; with errors (sentences by drive) it fails, after everything that could be done was done.
+
+    Ansible compares every text of a result with every secret, which takes longer than the work itself for a thousand
+    drives. The results hold no secret; that is made sure of here in one pass, and what is found is left for Ansible to mask.
+    """
+    if errors:
+        result["msg"] = f"{len(errors)} of {len(result['drives'])} drives failed: {summary(errors)}"
+    shown = dict(module.params, drives=[{"name": entry.get("name")} for entry in module.params.get("drives") or ()])
+    result["invocation"] = {"module_args": shown}
+    text = json.dumps(result, ensure_ascii=False, default=str)
+    module.no_log_values = {secret for secret in module.no_log_values if json.dumps(secret, ensure_ascii=False)[1:-1] in text}
+    if errors:
+        module.fail_json(**result)
+    module.exit_json(**result)
+
+
+def describe(
+    entries: Sequence[Mapping[str, t.Any]], owners: Mapping[str, str] | None = None
+) -> tuple[dict[str, DriveDescription], dict[str, str]]:
+    """The descriptions by name, and what is wrong with the others, by name.
+
+    owners: ids of the VMs by name, where they are known.
+    """
+    descriptions: dict[str, DriveDescription] = {}
+    errors: dict[str, str] = {}
+    counts = collections.Counter(str(entry.get("name")) for entry in entries)
+    for entry in entries:
+        name = str(entry.get("name"))
+        if counts[name] > 1:
+            errors[name] = f"drive {name} is in the list {counts[name]} times: keep one of them"
+            continue
+        try:
+            descriptions[name] = DriveDescription.from_option(entry, (owners or {}).get(name))
+        except DriveInputError as exc:
+            errors[name] = str(exc)
+    return descriptions, errors
+
+
+def warn(module: AnsibleModule, warnings: Mapping[str, Sequence[str]]) -> None:
+    """Gives each warning once, with the names of the drives it is about. warnings: sentences by drive."""
+    by_text: dict[str, list[str]] = {}
+    for name, texts in warnings.items():
+        for text in texts:
+            by_text.setdefault(text, []).append(name)
+    for text, names in by_text.items():
+        module.warn(f"drive {_names(names)}: {text}")
+
+
+def summary(errors: Mapping[str, str]) -> str:
+    """The first few of many errors; each drive's own is in its result."""
+    texts = list(errors.values())
+    more = f"; and {len(texts) - _NAMED_IN_MESSAGES} more" if len(texts) > _NAMED_IN_MESSAGES else ""
+    return "; ".join(texts[:_NAMED_IN_MESSAGES]) + more
+
+
+def diff(header: str, found: Sequence[Difference]) -> dict[str, str]:
+    """What differs, the way Ansible shows it: a line per file with its size and digest, never its content."""
+    return {
+        "before_header": header,
+        "after_header": header,
+        "before": "".join(f"{item.what}: {_state(item.before)}\n" for item in found if item.before is not None),
+        "after": "".join(f"{item.what}: {_state(item.after)}\n" for item in found if item.after is not None),
+    }
+
+
+def _state(state: FileState | str | None) -> str:
+    if isinstance(state, FileState):
+        return f"{state.size} bytes, {state.digest}"
+    return str(state)
+
+
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED_IN_MESSAGES} more" if len(names) > _NAMED_IN_MESSAGES else ""
+    return ", ".join(names[:_NAMED_IN_MESSAGES]) + more
+
+
+__all__ = ["ConfigDriveError", "describe", "diff", "exit_with", "narrow_no_log", "secrets_of", "summary", "warn"]
