@@ -9,8 +9,7 @@
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 use_venv
 dev/packages.sh rig test
-before=$(rigs_up)
-trap 'take_down_new_rigs "$before"' EXIT
+trap take_down_test_rigs EXIT
 trap 'exit 130' INT TERM HUP
 
 failed=()

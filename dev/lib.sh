@@ -62,21 +62,20 @@ use_venv() {
     unset PYTHONPATH PYTHONHOME
 }
 
-# rigs_up: the rigs that are up now, a path a line
-rigs_up() {
-    local rig
-    for rig in tests/rigs/*/rig; do
-        [ -x "$rig" ] && "$rig" status >/dev/null 2>&1 </dev/null && printf '%s\n' "$rig"
-    done
-    return 0
-}
-
-# take_down_new_rigs BEFORE: takes down what is up now and was not in BEFORE, what rigs_up said earlier
-take_down_new_rigs() {
-    local rig
-    for rig in $(rigs_up); do
-        [[ $'\n'$1$'\n' == *$'\n'$rig$'\n'* ]] && continue
-        say "taking down $rig"
-        "$rig" down </dev/null || printf 'error: %s down failed\n' "$rig" >&2
+# Rigs have names (tests/rigs/*/rig up --name NAME). Integration tests and measurements name theirs "it" or "it-…" and take
+# them down themselves; this is for the ones they could not, having been stopped. Rigs of other names are somebody's own.
+take_down_test_rigs() {
+    local state rig kind name
+    for state in "${VMOPS_RIG_DIR:-/var/tmp/vmops-external-dhcp}"/it*; do
+        [ -d "$state" ] || continue
+        for rig in tests/rigs/*/rig; do
+            kind=$(basename "$(dirname "$rig")")
+            name=$(basename "$state")
+            name=${name%-"$kind"}
+            if [ -d "$state" ] && "$rig" status --name "$name" >/dev/null 2>&1 </dev/null; then
+                say "taking down $rig $name"
+                "$rig" down --name "$name" </dev/null || printf 'error: %s down --name %s failed\n' "$rig" "$name" >&2
+            fi
+        done
     done
 }

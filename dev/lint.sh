@@ -17,8 +17,8 @@ check() {
     run_logged "lint-${name%% *}" "$@" || failed+=("$name")
 }
 
-check "ruff check" ruff check --quiet .
-check "ruff-format" ruff format --quiet --diff .
+check "ruff check" ruff check --quiet --output-format concise .
+check "ruff-format" ruff format --check .
 mapfile -t powershell < <(git ls-files '*.ps1')
 [ ${#powershell[@]} -eq 0 ] || check "powershell syntax" python dev/check_powershell.py "${powershell[@]}"
 check "ansible-lint --profile production" ansible-lint --profile production --offline --strict --nocolor -q

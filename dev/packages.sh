@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # packages.sh GROUP…: installs the system packages of the groups that are missing; does nothing when none is.
-# A group is dev/packages/GROUP.txt or, for "rig", tests/rigs/packages.txt; "-p NAME why" adds a single package.
+# A group is dev/packages/GROUP.txt or, for "rig", the packages.txt of tests/rigs and of each rig; "-p NAME why" adds one package.
 # A line is "package  # why"; "one|other  # why" takes the first that the distribution has.
 
 # shellcheck source=dev/lib.sh
@@ -17,6 +17,7 @@ add_file() {
     while IFS= read -r line; do
         case $line in '' | \#*) continue ;; esac
         read -r name _ <<<"$line"
+        [[ " ${names[*]} " != *" $name "* ]] || continue
         names+=("$name")
         reasons+=("${line#*# }")
     done <"$1"
@@ -28,7 +29,11 @@ while [ $# -gt 0 ]; do
             reasons+=("$3")
             shift 2
             ;;
-        rig) add_file tests/rigs/packages.txt ;;
+        rig)
+            for file in tests/rigs/packages.txt tests/rigs/*/packages.txt; do
+                add_file "$file"
+            done
+            ;;
         *)
             [ -f "dev/packages/$1.txt" ] || die "no group of packages is called $1"
             add_file "dev/packages/$1.txt"

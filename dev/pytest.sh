@@ -14,8 +14,7 @@ shift
 if [ "$kind" = integration ]; then
     [ -d tests/integration ] || die "there is no tests/integration"
     dev/packages.sh rig test
-    before=$(rigs_up)
-    trap 'take_down_new_rigs "$before"' EXIT
+        trap take_down_test_rigs EXIT
     trap 'exit 130' INT TERM HUP
 fi
 dev/cloud_init.sh

@@ -9,7 +9,6 @@
 # shellcheck source=dev/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
-before=$(rigs_up)
 step=''
 keep_sudo=''
 # Stopped from outside: end the step with everything it started, then what it would have taken down itself.
@@ -24,7 +23,7 @@ stop() {
         done
         kill -KILL -- "-$step" 2>/dev/null || true
     fi
-    take_down_new_rigs "$before"
+    take_down_test_rigs
     exit 130
 }
 trap stop INT TERM HUP
@@ -76,7 +75,7 @@ for name in venv lint unit build unit-oldest sanity integration; do
         [ "$name" != venv ] || break # nothing works without it
     fi
 done
-take_down_new_rigs "$before"
+take_down_test_rigs
 
 printf '\n==== summary, %s s in all\n' "$((SECONDS - started))"
 for i in "${!names[@]}"; do
