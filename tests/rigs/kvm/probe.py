@@ -1,0 +1,96 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whether hardware virtualization really runs a guest here.
+
+/dev/kvm may be there and refuse, or hang (nested machines): the only proof is a guest that says something in time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import select
+import subprocess
+import tempfile
+import time
+
+from pathlib import Path
+
+#: Seconds after which a guest that has said nothing counts as one that does not run. With working KVM it takes about one.
+LIMIT = 8.0
+WORD = b"VMOPS"
+#: The user libvirt runs QEMU as on Debian and Ubuntu: it must be able to use /dev/kvm, not just root.
+QEMU_USER = "libvirt-qemu"
+
+
+def boot_sector() -> bytes:
+    """Real-mode code that writes WORD to the first serial port and halts."""
+    code = b"\xba\xf8\x03"  # mov dx, 0x3f8
+    for byte in WORD:
+        code += bytes((0xB0, byte, 0xEE))  # mov al, byte; out dx, al
+    code += b"\xfa\xf4\xeb\xfd"  # cli; hlt; jmp to the hlt
+    return code.ljust(510, b"\0") + b"\x55\xaa"
+
+
+def runs_guest(accelerator: str, user: str = QEMU_USER, limit: float = LIMIT) -> tuple[bool, str]:
+    """Runs the boot sector with `accelerator` (kvm or tcg) as `user`: whether it spoke within `limit` seconds, and a sentence."""
+    if accelerator == "kvm" and not os.path.exists("/dev/kvm"):
+        return False, "there is no /dev/kvm"
+    account = pwd.getpwnam(user)
+    with tempfile.TemporaryDirectory(prefix="vmops-probe-") as folder:
+        os.chmod(folder, 0o755)
+        disk = Path(folder) / "probe.img"
+        disk.write_bytes(boot_sector() + b"\0" * (1 << 20))
+        os.chown(disk, account.pw_uid, account.pw_gid)
+        complaints = Path(folder) / "stderr"
+        command = ["qemu-system-x86_64", "-no-user-config", "-nodefaults", "-display", "none", "-monitor", "none", "-machine", "pc"]
+        command += ["-accel", accelerator, "-cpu", "max", "-m", "32", "-serial", "stdio", "-drive", f"file={disk},format=raw,if=ide"]
+        started = time.monotonic()
+        with complaints.open("wb") as stderr:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                user=account.pw_uid,
+                group=account.pw_gid,
+                extra_groups=os.getgrouplist(user, account.pw_gid),
+                start_new_session=True,
+            )
+        try:
+            heard = listen(process, started + limit)
+            took = time.monotonic() - started
+            if WORD in heard:
+                return True, f"a guest ran after {took:.1f} s"
+            if took < limit:
+                lines = complaints.read_text(errors="replace").strip().splitlines() or ["no reason given"]
+                return False, f"QEMU refused: {lines[-1]}"
+            return False, f"/dev/kvm is there but a guest said nothing for {limit:g} s"
+        finally:
+            process.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                # A process stuck in the kernel dies when the kernel lets it; nothing here waits for that.
+                process.wait(timeout=2)
+
+
+def listen(process: subprocess.Popen[bytes], end: float) -> bytes:
+    """What the process writes until it says WORD, closes its output or the (monotonic) time `end` comes."""
+    heard = b""
+    while WORD not in heard and time.monotonic() < end:
+        if select.select([process.stdout], [], [], 0.1)[0]:
+            data = os.read(process.stdout.fileno(), 4096)
+            if not data:
+                break
+            heard += data
+    return heard
+
+
+def domain_type(wanted: str = "auto") -> tuple[str, str]:
+    """The libvirt domain type to use (kvm or qemu) and why; `wanted` is auto, kvm or qemu."""
+    if wanted in ("kvm", "qemu"):
+        return wanted, "as asked for"
+    works, why = runs_guest("kvm")
+    return ("kvm", f"hardware virtualization: {why}") if works else ("qemu", f"emulation (TCG), since {why}")

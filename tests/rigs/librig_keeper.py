@@ -1,0 +1,37 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Runs one daemon and takes in what it leaves orphaned (QEMU goes to the background by itself), until all have ended.
+
+In a container the first process often takes no notice of dead children. A dead QEMU then stays a zombie, and libvirt,
+which waits for its number to vanish, takes minutes for what takes milliseconds.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def main() -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    if os.fork() == 0:
+        os.setsid()
+        os.execvp(sys.argv[1], sys.argv[1:])
+    # Whoever wants the daemon to end tells the daemon; this process ends when there is nobody left to care for.
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    while True:
+        try:
+            os.wait()
+        except ChildProcessError:
+            return
+
+
+if __name__ == "__main__":
+    main()
