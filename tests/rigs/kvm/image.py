@@ -37,7 +37,7 @@ from librig import RigError, run, say
 
 HERE = Path(__file__).resolve().parent
 GUEST_FILES = HERE / "guest"
-COLLECTION_SCRIPTS = HERE.parents[2] / "roles" / "vm_template" / "files"
+COLLECTION_SCRIPTS = HERE.parents[2] / "roles" / "vm_template" / "files" / "linux"
 
 #: Raised when the way the base is built changes in a manner its other inputs do not show.
 BASE_VERSION = 1
@@ -517,13 +517,13 @@ def guest_files() -> list[GuestFile]:
 
 
 def collection_files() -> list[GuestFile]:
-    """The guest scripts of the role vm_template, installed as its tasks do on a guest with SysV init."""
-    if not COLLECTION_SCRIPTS.is_dir():
-        say(f"warning: no guest scripts in {COLLECTION_SCRIPTS}: passwords and keys will not be set in the guests")
-        return []
-    files = []
-    for path in sorted(COLLECTION_SCRIPTS.glob("*.sh")):
-        files.append(GuestFile(f"usr/local/sbin/{path.name}", path.read_bytes(), 0o755))
+    """The guest scripts of the role vm_template, placed as on any guest with SysV init; the image's boot calls the starter."""
+    scripts = sorted(COLLECTION_SCRIPTS.glob("*.sh"))
+    if not scripts:
+        raise RigError(f"no guest scripts in {COLLECTION_SCRIPTS}: the rigs run from a checkout of the whole collection")
+    files = [GuestFile(f"usr/local/sbin/{path.name}", path.read_bytes(), 0o755) for path in scripts]
+    files.append(GuestFile("etc/init.d/config-drive", (COLLECTION_SCRIPTS / "config-drive.init").read_bytes(), 0o755))
+    files.append(GuestFile("etc/default/config-drive", (COLLECTION_SCRIPTS / "config-drive.default").read_bytes()))
     return files
 
 

@@ -20,7 +20,7 @@ mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /dev/pts
 mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs /dev/shm
 mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs /tmp
 ip link set lo up
-busybox syslogd -O /var/log/messages -s 256
+busybox syslogd -O /var/log/messages
 
 # Without polling the kernel never notices that a CD was changed in a running machine.
 echo 2000 >/sys/module/block/parameters/events_dfl_poll_msecs
@@ -48,9 +48,7 @@ done
 mark network
 
 # The collection's guest scripts: password and keys from the config drive, before anybody can log in.
-for starter in /etc/rc.boot.d/*; do
-    [ -x "$starter" ] && "$starter" start
-done
+/etc/init.d/config-drive start
 mark guest-scripts
 
 port=/dev/virtio-ports/org.qemu.guest_agent.0
