@@ -1,0 +1,70 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: vm_plan
+short_description: Check and join what a user wrote about VMs and shared networks
+description:
+  - Turns the variables C(vms) and C(shared_networks) into one plan that the roles of this collection work from.
+  - Names, networks, CIDRs, ranges, MACs and services are checked; a mistake is an error that names the entry and the value.
+author:
+  - vmops maintainers (@vmops)
+positional: shared_networks, names
+options:
+  _input:
+    description:
+      - The VMs, each a mapping with V(name), and V(template), V(networks), V(password_enabled), V(password),
+        V(password_hash), V(ssh_keys), V(user_data), V(user_data_base64), V(vendor_data), V(metadata), V(reader) or V(extra).
+      - V(networks) holds one entry per NIC, the name of a shared network or a mapping with V(name), and V(mac), V(required),
+        V(ignore_interfaces) or V(cidr).
+    type: list
+    elements: dict
+    required: true
+  shared_networks:
+    description:
+      - The networks, each a mapping with V(name), and V(vlan), V(cidr), V(ip_range), V(services), V(bridge), V(description)
+        or V(extra).
+    type: list
+    elements: dict
+    default: []
+  names:
+    description: Take only the VMs of these names; a name that is not there is an error.
+    type: list
+    elements: str
+"""
+
+EXAMPLES = r"""
+- name: Show which networks the VMs are in
+  ansible.builtin.debug:
+    msg: "{{ vms | vmops.external_dhcp.vm_plan(shared_networks) | map(attribute='nics') }}"
+"""
+
+RETURN = r"""
+_value:
+  description: One entry per VM with V(name), V(template), V(nics) and V(drive). It holds the VM's secrets.
+  type: list
+  elements: dict
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._vm_plan import PlanError, vm_plan
+
+
+def _filter(vms: t.Any, shared_networks: t.Any = (), names: t.Any = None) -> list[dict[str, t.Any]]:
+    try:
+        return vm_plan(vms, shared_networks or (), names)
+    except PlanError as error:
+        raise AnsibleFilterError(str(error)) from None
+
+
+class FilterModule:
+    """Checks and joins VMs and shared networks."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"vm_plan": _filter}

@@ -1,0 +1,220 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""What a user wrote about VMs and shared networks, checked and joined: the input of the roles."""
+
+from __future__ import annotations
+
+import difflib
+import typing as t
+from collections.abc import Mapping, Sequence
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.policy import (
+    RuleError,
+    normalize_mac,
+    parse_address,
+    parse_networks,
+    parse_range,
+)
+
+# Keys of an entry of vms, of its networks, and of shared_networks.
+VM_KEYS = (
+    "name",
+    "template",
+    "networks",
+    "password_enabled",
+    "password",
+    "password_hash",
+    "ssh_keys",
+    "user_data",
+    "user_data_base64",
+    "vendor_data",
+    "metadata",
+    "reader",
+    "extra",
+)
+VM_NETWORK_KEYS = ("name", "mac", "required", "ignore_interfaces", "cidr")
+NETWORK_KEYS = ("name", "vlan", "cidr", "ip_range", "services", "bridge", "description", "extra")
+# What goes from an entry of vms to vm_config_drive as it is.
+_DRIVE_KEYS = ("password", "password_hash", "ssh_keys", "user_data", "user_data_base64", "vendor_data", "metadata", "reader")
+SERVICES = ("userdata",)
+
+
+class PlanError(ValueError):
+    """The user's data cannot be used; the message names the entry, the key, the value and the way out."""
+
+
+def vm_plan(
+    vms: Sequence[Mapping[str, t.Any]],
+    shared_networks: Sequence[Mapping[str, t.Any]] = (),
+    names: Sequence[str] | None = None,
+) -> list[dict[str, t.Any]]:
+    """One entry per VM: name, template, nics (with the rules of their networks) and drive (for vm_config_drive).
+
+    names: only these VMs, in the order of vms; a name that is not there is an error. Raises PlanError.
+    """
+    networks = _networks(shared_networks)
+    plan = []
+    for position, vm in enumerate(_entries("vms", vms)):
+        plan.append(_vm(f"vms[{position}]", vm, networks))
+    _no_duplicates("vms", [entry["name"] for entry in plan])
+    if names is None:
+        return plan
+    known = {entry["name"] for entry in plan}
+    for name in names:
+        if name not in known:
+            raise PlanError(f"vm_names has {name!r}, which is not in vms{_nearest(name, known)}")
+    return [entry for entry in plan if entry["name"] in names]
+
+
+def record_entries(
+    found: Sequence[Mapping[str, t.Any]], plan: Sequence[Mapping[str, t.Any]]
+) -> list[dict[str, t.Any]]:
+    """The VMs that vm_ip_info found, with the rules of the plan for their NICs: what vm_nic_record takes."""
+    rules = {entry["name"]: entry["nics"] for entry in plan}
+    entries = []
+    for vm in found:
+        if vm.get("id") is None:
+            continue
+        nics = []
+        for nic in vm["nics"]:
+            rule = next((r for r in rules.get(vm["name"], ()) if r["device"] == nic["device"]), {})
+            nics.append(
+                {
+                    "device": nic["device"],
+                    "mac": nic["mac"],
+                    "network": nic["network"],
+                    **{key: rule[key] for key in ("required", "cidrs", "ip_range", "ignore_interfaces") if rule.get(key) is not None},
+                }
+            )
+        entries.append({"name": vm["name"], "id": vm["id"], "nics": nics})
+    return entries
+
+
+def _vm(where: str, vm: Mapping[str, t.Any], networks: Mapping[str, Mapping[str, t.Any]]) -> dict[str, t.Any]:
+    name = vm.get("name")
+    if not isinstance(name, str) or not name:
+        raise PlanError(f"{where} has no name: every VM needs one")
+    where = f"vms, {name}:"
+    _known_keys(where, vm, VM_KEYS)
+    nics = [_nic(where, device, nic, networks) for device, nic in enumerate(vm.get("networks") or ())]
+    password = vm.get("password") or vm.get("password_hash")
+    enabled = vm.get("password_enabled", bool(password))
+    if enabled and not password:
+        raise PlanError(f"{where} password_enabled is true, but there is no password: give one, best from a vault")
+    if password and not enabled:
+        raise PlanError(f"{where} there is a password, but password_enabled is false: take one of them away")
+    drive = {"name": name, **{key: vm[key] for key in _DRIVE_KEYS if vm.get(key) is not None}}
+    if nics:
+        # What the VM's first network offers decides what its drive may carry.
+        drive["services"] = list(nics[0].pop("services"))
+        drive["network"] = nics[0]["shared_network"]
+    for nic in nics:
+        nic.pop("services", None)
+    return {"name": name, "template": vm.get("template"), "nics": nics, "drive": drive}
+
+
+def _nic(where: str, device: int, nic: t.Any, networks: Mapping[str, Mapping[str, t.Any]]) -> dict[str, t.Any]:
+    if isinstance(nic, str):
+        nic = {"name": nic}
+    if not isinstance(nic, Mapping) or not nic.get("name"):
+        raise PlanError(f"{where} networks[{device}] must be the name of a network, or a mapping with its name")
+    where = f"{where} networks, {nic['name']}:"
+    _known_keys(where, nic, VM_NETWORK_KEYS)
+    if nic["name"] not in networks:
+        raise PlanError(f"{where} there is no such network in shared_networks{_nearest(nic['name'], networks)}")
+    network = networks[nic["name"]]
+    mac = nic.get("mac")
+    if mac is not None and normalize_mac(mac) is None:
+        raise PlanError(f"{where} mac is {mac!r}, which is no MAC address such as 52:54:00:12:34:56")
+    ignore = nic.get("ignore_interfaces") or []
+    return {
+        "device": device,
+        "shared_network": network["name"],
+        "network": network["bridge"],
+        "mac": normalize_mac(mac),
+        "required": bool(nic.get("required", True)),
+        "cidrs": _cidrs(where, nic["cidr"]) if nic.get("cidr") else network["cidrs"],
+        "ip_range": network["ip_range"],
+        "ignore_interfaces": [ignore] if isinstance(ignore, str) else list(ignore),
+        "services": network["services"],
+    }
+
+
+def _networks(shared_networks: Sequence[Mapping[str, t.Any]]) -> dict[str, dict[str, t.Any]]:
+    found = []
+    for position, network in enumerate(_entries("shared_networks", shared_networks)):
+        name = network.get("name")
+        if not isinstance(name, str) or not name:
+            raise PlanError(f"shared_networks[{position}] has no name: every network needs one")
+        where = f"shared_networks, {name}:"
+        _known_keys(where, network, NETWORK_KEYS)
+        services = network.get("services", list(SERVICES))
+        services = [] if services is None else services
+        if isinstance(services, str) or any(service not in SERVICES for service in services):
+            raise PlanError(f"{where} services is {services!r}: it is [] or [{', '.join(SERVICES)}]")
+        cidrs = _cidrs(where, network.get("cidr"))
+        found.append(
+            {
+                "name": name,
+                "bridge": network.get("bridge") or name,
+                "cidrs": cidrs,
+                "ip_range": _ip_range(where, network.get("ip_range"), cidrs),
+                "services": list(services),
+            }
+        )
+    _no_duplicates("shared_networks", [network["name"] for network in found])
+    return {network["name"]: network for network in found}
+
+
+def _cidrs(where: str, value: t.Any) -> list[str]:
+    cidrs = [value] if isinstance(value, str) else list(value or ())
+    try:
+        parse_networks(cidrs)
+    except RuleError as error:
+        raise PlanError(f"{where} cidr: {error}") from None
+    return cidrs
+
+
+def _ip_range(where: str, value: t.Any, cidrs: Sequence[str]) -> str | None:
+    if not value:
+        return None
+    try:
+        limits = parse_range(str(value))
+    except RuleError as error:
+        raise PlanError(f"{where} ip_range: {error}") from None
+    if limits and cidrs:
+        for text in str(value).split("-"):
+            address = parse_address(text)
+            if not any(address.version == n.version and address in n for n in parse_networks(cidrs)):
+                raise PlanError(f"{where} ip_range {value} is not in cidr {', '.join(cidrs)}: correct one of them")
+    return str(value)
+
+
+def _entries(what: str, value: t.Any) -> Sequence[Mapping[str, t.Any]]:
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise PlanError(f"{what} must be a list of mappings")
+    for position, entry in enumerate(value):
+        if not isinstance(entry, Mapping):
+            raise PlanError(f"{what}[{position}] must be a mapping with at least a name")
+    return value
+
+
+def _known_keys(where: str, entry: Mapping[str, t.Any], known: Sequence[str]) -> None:
+    for key in entry:
+        if key not in known:
+            raise PlanError(f"{where} there is no key {key!r}{_nearest(str(key), known)}; use {', '.join(known)}")
+
+
+def _no_duplicates(what: str, names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise PlanError(f"{what} has {twice[0]} more than once: names must differ")
+
+
+def _nearest(name: str, known: t.Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"; did you mean {near[0]}?" if near else ""
