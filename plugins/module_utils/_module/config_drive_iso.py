@@ -115,7 +115,7 @@ class _Run:
             raise DriveImageError(
                 f"{self.folder.file(name)} is not there, so nothing of it can be kept: build it with state=present"
             )
-        files = compare.change(before, **_parts(entry, description))
+        files = compare.change(before, **common.parts(entry, description))
         after = compare.description_of(dataclasses.replace(before, files=files), name, description.reader)
         acts = self._check(after, before.label, compare.layouts_of(files), before)
         return {**self._put(name, before, files, before.label, before.owner), "acts_on_refresh": acts}
@@ -172,24 +172,6 @@ class _Run:
     def _diff(self, header: str, found: Sequence[compare.Difference]) -> None:
         if self.module._diff:
             self.diffs.append(common.diff(header, found))
-
-
-def _parts(entry: Mapping[str, t.Any], description: DriveDescription) -> dict[str, t.Any]:
-    """What an entry says of the parts of a drive: None for what it does not mention, empty for what it takes away."""
-    user_data = description.user_data
-    if user_data is None and (entry.get("user_data") is not None or entry.get("user_data_base64") is not None):
-        user_data = b""
-    return {
-        "password": "" if entry.get("password") == "" else description.password,
-        "password_hash": description.password_hash,
-        "ssh_keys": description.ssh_keys,
-        "user_data": user_data,
-        "metadata": {key: value for key, value in description.metadata.items() if _mentions(entry.get("metadata") or {}, key)},
-    }
-
-
-def _mentions(metadata: Mapping[str, t.Any], key: str) -> bool:
-    return any(given.replace("-", "_") == key.replace("-", "_") for given in metadata)
 
 
 def _named(name: str, exc: ConfigDriveError) -> str:

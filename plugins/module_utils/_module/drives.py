@@ -93,6 +93,24 @@ def describe(
     return descriptions, errors
 
 
+def parts(entry: Mapping[str, t.Any], description: DriveDescription) -> dict[str, t.Any]:
+    """What an entry says of the parts of a drive: None for what it does not mention, empty for what it takes away: the arguments of compare.change()."""
+    user_data = description.user_data
+    if user_data is None and (entry.get("user_data") is not None or entry.get("user_data_base64") is not None):
+        user_data = b""
+    return {
+        "password": "" if entry.get("password") == "" else description.password,
+        "password_hash": description.password_hash,
+        "ssh_keys": description.ssh_keys,
+        "user_data": user_data,
+        "metadata": {key: value for key, value in description.metadata.items() if _mentions(entry.get("metadata") or {}, key)},
+    }
+
+
+def _mentions(metadata: Mapping[str, t.Any], key: str) -> bool:
+    return any(given.replace("-", "_") == key.replace("-", "_") for given in metadata)
+
+
 def warn(module: AnsibleModule, warnings: Mapping[str, Sequence[str]]) -> None:
     """Gives each warning once, with the names of the drives it is about. warnings: sentences by drive."""
     by_text: dict[str, list[str]] = {}
@@ -131,4 +149,4 @@ def _names(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED_IN_MESSAGES]) + more
 
 
-__all__ = ["ConfigDriveError", "describe", "diff", "exit_with", "narrow_no_log", "secrets_of", "summary", "warn"]
+__all__ = ["ConfigDriveError", "describe", "diff", "exit_with", "narrow_no_log", "parts", "secrets_of", "summary", "warn"]

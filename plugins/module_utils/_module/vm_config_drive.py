@@ -12,252 +12,248 @@ import dataclasses
 import hashlib
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import compare, content, image, readers
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.description import DriveDescription
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import ConfigDriveError, MissingPycdlib
+from ansible.module_utils.basic import missing_required_lib
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import compare, content, readers
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import (
+    ConfigDriveError,
+    DriveInputError,
+    MissingPycdlib,
+)
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveError, HypervisorUnreachable
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import drives as common
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import hypervisor_of
 
 if t.TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ansible.module_utils.basic import AnsibleModule
-    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveChange, DriveState, Hypervisor, Vm
 
-STATE_PRESENT = "present"
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.description import DriveDescription
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
+        DriveChange,
+        DriveState,
+        Hypervisor,
+        Vm,
+    )
+
+
+# Every entry of the result has these keys.
+_RESULT: dict[str, t.Any] = {
+    "name": None,
+    "location": None,
+    "slot": None,
+    "sha256": None,
+    "changed": False,
+    "restart_required": False,
+    "acts_on_refresh": None,
+    "error": None,
+}
 
 
 @dataclasses.dataclass
-class _Entry:
-    """One entry of the option drives on its way through the module; error ends its way, never that of the others."""
+class _Target:
+    """One VM on its way through the module; result is its entry in what the module returns."""
 
-    name: str
-    option: Mapping[str, t.Any]
-    vm: Vm | None = None
-    state: DriveState | None = None
-    sha256: str | None = None
-    changed: bool = False
-    restart_required: bool = False
-    location: str | None = None
-    slot: str | None = None
-    acts_on_refresh: bool | None = None
-    message: str | None = None
-    error: str | None = None
-    differences: Sequence[compare.Difference] = ()
-
-    def result(self) -> dict[str, t.Any]:
-        return {
-            "name": self.name,
-            "location": self.location,
-            "slot": self.slot,
-            "sha256": self.sha256,
-            "changed": self.changed,
-            "restart_required": self.restart_required,
-            "acts_on_refresh": self.acts_on_refresh,
-            "message": self.message,
-            "error": self.error,
-        }
+    entry: Mapping[str, t.Any]
+    vm: Vm
+    state: DriveState
+    result: dict[str, t.Any]
 
 
 def run_module(module: AnsibleModule) -> None:
     """Checks all entries, reads all drives, then changes what differs; ends the module with one result per entry."""
-    params = module.params
-    entries = [_Entry(option["name"], option) for option in params["drives"]]
-    present = params["state"] == STATE_PRESENT
-    _check_input(module, entries, present)
-    with hypervisor_of(module) as hypervisor:
-        _find(hypervisor, entries)
-        for entry in entries:
-            if entry.error is not None or entry.vm is None or entry.state is None:
-                continue
-            try:
-                if present:
-                    _make_present(module, hypervisor, entry, entry.vm, entry.state)
-                else:
-                    _make_absent(module, hypervisor, entry, entry.vm, entry.state)
-            except MissingPycdlib:
-                raise
-            except (ConfigDriveError, DriveError) as error:
-                entry.error = str(error)
-            except HypervisorUnreachable as error:
-                # The connection is gone for all that follow as well; say so, with what was done before.
-                _give_up(entries, entry, str(error))
-                break
-    _finish(module, entries)
+    common.narrow_no_log(module)
+    try:
+        _check_input(module)
+        with hypervisor_of(module) as hypervisor:
+            run = _Run(module, hypervisor)
+            run.all()
+    except MissingPycdlib as error:
+        module.fail_json(msg=missing_required_lib(error.library, url=error.url), exception=error.traceback)
+    run.end()
 
 
-def _check_input(module: AnsibleModule, entries: Sequence[_Entry], present: bool) -> None:
-    """Everything that can be known to be wrong without the hypervisor; nothing has been changed when it fails."""
+def _check_input(module: AnsibleModule) -> None:
+    """Everything that can be known to be wrong without the hypervisor; then nothing is done at all."""
     params = module.params
-    problems: list[str] = []
-    names = [entry.name for entry in entries]
-    problems += [f"drives has {name} more than once: one entry per VM" for name in sorted({n for n in names if names.count(n) > 1})]
-    if present:
-        try:
-            image.check_label(params["label"])
-        except ConfigDriveError as error:
-            problems.append(str(error))
-        for entry in entries:
-            try:
-                description = DriveDescription.from_option(entry.option)
+    if params["state"] != "absent":
+        images.require_pycdlib()
+    errors: dict[str, str] = {}
+    try:
+        images.check_label(params["label"])
+        if not params["layouts"]:
+            raise DriveInputError(f"layouts is empty: give at least one of {', '.join(content.LAYOUTS)}")
+        descriptions, errors = common.describe(params["drives"])
+        if params["state"] == "present":
+            for name, description in descriptions.items():
                 content.files_of(description, params["layouts"])
-            except ConfigDriveError as error:
-                problems.append(str(error))
+                verdict = readers.check(description, params["label"], params["layouts"])
+                if verdict.errors:
+                    errors[name] = f"drive {name}: {'; '.join(verdict.errors)}"
+    except ConfigDriveError as error:
+        errors[""] = str(error)
+    if errors:
+        results = [dict(_RESULT, name=name, error=text) for name, text in errors.items() if name]
+        module.fail_json(msg=f"nothing was changed: {common.summary(errors)}", changed=False, drives=results)
+
+
+class _Run:
+    """One run of vm_config_drive."""
+
+    def __init__(self, module: AnsibleModule, hypervisor: Hypervisor) -> None:
+        self.module = module
+        self.hypervisor = hypervisor
+        self.entries = {entry["name"]: entry for entry in module.params["drives"]}
+        self.results = {name: dict(_RESULT, name=name) for name in self.entries}
+        self.diffs: list[dict[str, str]] = []
+        self.warnings: dict[str, tuple[str, ...]] = {}
+
+    def all(self) -> None:
+        act = {"present": self._present, "updated": self._updated, "absent": self._absent}[self.module.params["state"]]
+        for target in self._targets():
+            try:
+                act(target)
+            except (ConfigDriveError, DriveError) as error:
+                target.result["error"] = _named(target.vm.name, error)
+            except HypervisorUnreachable as error:
+                # The connection is gone for all that follow as well; what was done before is still told.
+                for result in list(self.results.values())[list(self.results).index(target.vm.name) :]:
+                    result["error"] = result["error"] or str(error)
+                return
+
+    def end(self) -> None:
+        """Ends the module: it fails if one VM failed, after all others were done."""
+        common.warn(self.module, self.warnings)
+        for name, result in self.results.items():
+            if result["restart_required"] and result["error"] is None:
+                self.module.warn(
+                    f"{name} runs without a CD/DVD drive for its config drive: the guest sees it after the VM has been "
+                    "shut down and started"
+                )
+        errors = {name: result["error"] for name, result in self.results.items() if result["error"] is not None}
+        ending: dict[str, t.Any] = {
+            "changed": any(result["changed"] for result in self.results.values()),
+            "drives": list(self.results.values()),
+        }
+        if self.module._diff:
+            ending["diff"] = self.diffs
+        common.exit_with(self.module, ending, errors)
+
+    def _targets(self) -> Sequence[_Target]:
+        found = self.hypervisor.vms(list(self.entries))
+        for name, problem in found.problems.items():
+            self.results[name]["error"] = problem
+        states = self.hypervisor.config_drives(found.vms)
+        targets = []
+        for vm in found.vms:
+            state, result = states[vm.id], self.results[vm.name]
+            if isinstance(state, DriveError):
+                result["error"] = _named(vm.name, state)
                 continue
-            verdict = readers.check(description, params["label"], params["layouts"])
-            problems += [f"drive {entry.name}: {problem}" for problem in verdict.errors if not params["merge"]]
-            for warning in verdict.warnings:
-                module.warn(f"drive {entry.name}: {warning}")
-    if problems:
-        module.fail_json(msg="nothing was changed: " + "; ".join(dict.fromkeys(problems)), drives=[])
+            result.update(location=state.location, slot=state.slot, sha256=state.sha256)
+            targets.append(_Target(self.entries[vm.name], vm, state, result))
+        return targets
+
+    def _present(self, target: _Target) -> None:
+        params = self.module.params
+        description = self._description(target)
+        before = self._before(target) if self._must_know(target, description) else None
+        self._check(target, description, params["label"], params["layouts"], before)
+        self._put(target, before, content.files_of(description, params["layouts"]), params["label"])
+
+    def _updated(self, target: _Target) -> None:
+        before = self._before(target)
+        if before is None:
+            raise DriveError("it has no config drive of which anything could be kept: give all its data with state=present")
+        files = compare.change(before, **common.parts(target.entry, self._description(target)))
+        after = compare.description_of(dataclasses.replace(before, files=files), target.vm.name, target.entry.get("reader"))
+        self._check(target, after, before.label, compare.layouts_of(files), before)
+        self._put(target, before, files, before.label)
+
+    def _absent(self, target: _Target) -> None:
+        state = target.state
+        if state.file_exists and state.owner != target.vm.id:
+            raise DriveError(str(state.problem))
+        target.result["sha256"] = None
+        if not state.file_exists and not state.attached:
+            return
+        before = self._before(target) if self.module._diff else None
+        self._diff(state.location, [] if before is None else compare.removal(before))
+        target.result["changed"] = True
+        if not self.module.check_mode:
+            self._note(target, self.hypervisor.remove_config_drive(target.vm))
+
+    def _description(self, target: _Target) -> DriveDescription:
+        descriptions, _errors = common.describe([target.entry], {target.vm.name: target.vm.id})
+        return descriptions[target.vm.name]
+
+    def _must_know(self, target: _Target, description: DriveDescription) -> bool:
+        """Whether the drive there is must be read for more than its checksum."""
+        return target.state.file_exists and (self.module._diff or description.reader is not None)
+
+    def _before(self, target: _Target) -> images.Image | None:
+        if not target.state.file_exists:
+            return None
+        if target.state.problem is not None and target.state.owner != target.vm.id:
+            raise DriveError(target.state.problem)
+        data = self.hypervisor.read_config_drive(target.vm)
+        if data is None:
+            return None
+        try:
+            return images.read(data)
+        except ConfigDriveError:
+            return images.damaged(data)  # its owner mark says that it is ours to replace
+
+    def _check(
+        self, target: _Target, description: DriveDescription, label: str, layouts: Sequence[str], before: images.Image | None
+    ) -> None:
+        previous = None
+        if before is not None and description.reader is not None:
+            previous = compare.description_of(before, description.name).metadata["instance_id"]
+        verdict = readers.check(description, label, layouts, previous)
+        if verdict.errors:
+            raise DriveInputError("; ".join(verdict.errors))
+        if verdict.warnings:
+            self.warnings[description.name] = verdict.warnings
+        target.result["acts_on_refresh"] = verdict.acts_on_refresh
+
+    def _put(self, target: _Target, before: images.Image | None, files: Mapping[str, bytes], label: str) -> None:
+        vm, state, result = target.vm, target.state, target.result
+        if state.problem is not None:
+            raise DriveError(state.problem)
+        data = images.build(files, label, vm.id)
+        digest = hashlib.sha256(data).hexdigest()
+        same = state.sha256 == digest
+        if not same and state.file_exists:
+            before = before or self._before(target)
+            # Another version of the library that writes images may lay the same drive out differently.
+            same = before is not None and compare.is_current(before, files, label, vm.id)
+        result["restart_required"] = not state.can_attach_now
+        if same and state.attached:
+            return
+        result.update(changed=True, sha256=state.sha256 if same else digest)
+        self._diff(state.location, [] if same else compare.differences(before, files, label, vm.id), state)
+        if not self.module.check_mode:
+            if same:  # only attached anew
+                data = self.hypervisor.read_config_drive(vm) or data
+            self._note(target, self.hypervisor.put_config_drive(vm, data))
+
+    def _note(self, target: _Target, change: DriveChange) -> None:
+        target.result.update(
+            changed=change.changed, location=change.location, slot=change.slot, restart_required=change.restart_required
+        )
+
+    def _diff(self, location: str, found: Sequence[compare.Difference], state: DriveState | None = None) -> None:
+        if not self.module._diff:
+            return
+        shown = common.diff(location, found)
+        if state is not None and not state.attached:
+            shown["after"] += f"in CD/DVD drive: {state.slot}\n"
+        self.diffs.append(shown)
 
 
-def _find(hypervisor: Hypervisor, entries: Sequence[_Entry]) -> None:
-    found = hypervisor.vms([entry.name for entry in entries])
-    by_name = {vm.name: vm for vm in found.vms}
-    states = hypervisor.config_drives(found.vms)
-    for entry in entries:
-        entry.vm = by_name.get(entry.name)
-        if entry.vm is None:
-            entry.error = found.problems[entry.name]
-            continue
-        state = states[entry.vm.id]
-        if isinstance(state, DriveError):
-            entry.error = str(state)
-            continue
-        entry.state = state
-        entry.location = state.location
-        entry.slot = state.slot
-        entry.sha256 = state.sha256
-
-
-def _make_present(module: AnsibleModule, hypervisor: Hypervisor, entry: _Entry, vm: Vm, state: DriveState) -> None:
-    params = module.params
-    if state.problem is not None:
-        raise DriveError(f"{vm.name}: {state.problem}")
-    current = None
-    if state.file_exists and (params["merge"] or module._diff):  # pylint: disable=protected-access
-        current = _read(hypervisor, vm)
-    if params["merge"] and current is None:
-        raise DriveError(f"{vm.name}: merge is true, but the VM has no config drive to keep anything of: give all its data, without merge")
-    description = DriveDescription.from_option(entry.option, owner=vm.id)
-    if params["merge"] and current is not None:
-        files = _merged_files(current, description, entry.option)
-        label = current.label
-    else:
-        files = content.files_of(description, params["layouts"])
-        label = params["label"]
-    iso = image.build(files, label, vm.id)
-    digest = hashlib.sha256(iso).hexdigest()
-    same_bytes = state.sha256 == digest
-    if not same_bytes and state.file_exists:
-        current = current or _read(hypervisor, vm)
-        if current is not None and compare.is_current(current, files, label, vm.id):
-            # Another version of pycdlib may lay out the same drive differently: no reason to replace it.
-            same_bytes, digest = True, state.sha256 or digest
-    if not same_bytes:
-        entry.differences = _differences(current, files, label, vm.id)
-    previous = None if current is None else compare.instance_id(current)
-    entry.acts_on_refresh = readers.check(description, label, params["layouts"], previous).acts_on_refresh
-    entry.sha256 = digest
-    entry.changed = not (same_bytes and state.attached)
-    entry.restart_required = not state.can_attach_now
-    if entry.changed and not module.check_mode:
-        _note(entry, hypervisor.put_config_drive(vm, iso))
-
-
-def _make_absent(module: AnsibleModule, hypervisor: Hypervisor, entry: _Entry, vm: Vm, state: DriveState) -> None:
-    entry.changed = state.attached or (state.file_exists and state.owner == vm.id)
-    entry.sha256 = None
-    if state.file_exists and state.owner != vm.id:
-        raise DriveError(f"{vm.name}: {state.problem}")
-    if entry.changed and module._diff:  # pylint: disable=protected-access
-        current = _read(hypervisor, vm)
-        if current is not None:
-            entry.differences = compare.differences(current, {}, current.label)
-    if entry.changed and not module.check_mode:
-        _note(entry, hypervisor.remove_config_drive(vm))
-
-
-def _read(hypervisor: Hypervisor, vm: Vm) -> image.Image | None:
-    data = hypervisor.read_config_drive(vm)
-    return None if data is None else image.read(data)
-
-
-def _merged_files(current: image.Image, description: DriveDescription, option: Mapping[str, t.Any]) -> dict[str, bytes]:
-    """The drive's files with what the entry gives in place of what was there."""
-
-    def given(*names: str) -> bool:
-        return any(option.get(name) is not None for name in names)
-
-    metadata = {key: description.metadata[key] for key in description.metadata if key in (option.get("metadata") or {})}
-    return compare.change(
-        current,
-        password=(description.password or "") if given("password") else None,
-        ssh_keys=description.ssh_keys if given("ssh_keys") else None,
-        user_data=(description.user_data or b"") if given("user_data", "user_data_base64") else None,
-        metadata=metadata or None,
-    )
-
-
-def _differences(
-    current: image.Image | None, files: Mapping[str, bytes], label: str, owner: str
-) -> Sequence[compare.Difference]:
-    if current is not None:
-        return compare.differences(current, files, label, owner)
-    return [compare.Difference(path, None, compare.file_state(path, data)) for path, data in files.items()]
-
-
-def _note(entry: _Entry, change: DriveChange) -> None:
-    entry.changed = change.changed
-    entry.location = change.location
-    entry.slot = change.slot
-    entry.restart_required = change.restart_required
-    entry.message = change.message
-
-
-def _give_up(entries: Sequence[_Entry], at: _Entry, message: str) -> None:
-    reached = False
-    for entry in entries:
-        reached = reached or entry is at
-        if reached and entry.error is None:
-            entry.error = message
-
-
-def _finish(module: AnsibleModule, entries: Sequence[_Entry]) -> None:
-    result: dict[str, t.Any] = {
-        "changed": any(entry.changed and entry.error is None for entry in entries),
-        "drives": [entry.result() for entry in entries],
-    }
-    if module._diff:  # pylint: disable=protected-access
-        result["diff"] = [_diff(entry) for entry in entries if entry.changed]
-    for entry in entries:
-        if entry.restart_required and entry.error is None:
-            module.warn(
-                entry.message or f"{entry.name} sees its config drive only after it has been shut down and started: it runs without a drive for it"
-            )
-    failed = [entry for entry in entries if entry.error is not None]
-    if failed:
-        shown = "; ".join(str(entry.error) for entry in failed[:10])
-        more = f"; and {len(failed) - 10} more, see drives" if len(failed) > 10 else ""
-        module.fail_json(msg=f"{len(failed)} of {len(entries)} config drives failed: {shown}{more}", **result)
-    module.exit_json(**result)
-
-
-def _diff(entry: _Entry) -> dict[str, t.Any]:
-    before, after = [], []
-    for difference in entry.differences:
-        before += _diff_lines(difference.what, difference.before)
-        after += _diff_lines(difference.what, difference.after)
-    if entry.state is not None and not entry.state.attached:
-        after.append(f"in drive {entry.slot}")
-    header = str(entry.location)
-    return {"before_header": header, "after_header": header, "before": "\n".join(before) + "\n", "after": "\n".join(after) + "\n"}
-
-
-def _diff_lines(what: str, value: compare.FileState | str | None) -> list[str]:
-    if value is None:
-        return []
-    if isinstance(value, compare.FileState):
-        return [f"{what}: {value.size} bytes, {value.digest}"]
-    return [f"{what}: {value}"]
+def _named(name: str, error: Exception) -> str:
+    text = str(error)
+    return text if text.startswith((f"drive {name}: ", f"{name}: ", f"{name} ")) else f"{name}: {text}"

@@ -1,0 +1,158 @@
+#!/usr/bin/python
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: vm_config_drive
+short_description: Give VMs their config drives on their hypervisor
+description:
+  - Makes each listed VM have exactly its config drive, builds it, puts it where the hypervisor wants it, attaches it read-only
+    and refreshes it when its content changes; or takes it away.
+  - The drive of a VM carries the VM's id. A file that belongs to another VM, or that is no config drive, is never replaced,
+    deleted or attached; what a clone inherited of another VM's drive is taken out.
+  - The ISO goes to C(<image_dir>/<vm>.iso) on V(kvm), to C(<vm>.iso) in the ISO storage repository of the host on
+    V(xenserver), and to C([datastore of the first disk] <vm>/<vm>.iso) on V(vmware). It sits in a CD/DVD drive after the
+    first, which stays free for other media.
+  - Every VM is tried. The task fails at its end if one VM failed; RV(drives) tells which.
+author:
+  - vmops maintainers (@vmops)
+extends_documentation_fragment:
+  - vmops.external_dhcp.hypervisor
+  - vmops.external_dhcp.config_drive
+  - vmops.external_dhcp.attributes
+  - vmops.external_dhcp.attributes.action_group
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+    details:
+      - Names and sizes are shown, secrets only as a digest that cannot be used outside of the result.
+  idempotent:
+    support: full
+options:
+  state:
+    description:
+      - V(present) makes each drive hold exactly what its entry says.
+      - V(updated) changes only what its entry gives (such as a new password) and keeps everything else that is on the drive,
+        its label included. There must be a drive.
+      - V(absent) ejects and deletes the drives; of the entries only the names are used.
+    type: str
+    choices: [present, updated, absent]
+    default: present
+requirements:
+  - The Python library of the hypervisor on the controller (libvirt-python, XenAPI or pyvmomi).
+  - pycdlib on the controller
+seealso:
+  - module: vmops.external_dhcp.config_drive_iso
+"""
+
+EXAMPLES = r"""
+- name: Give a VM its config drive
+  vmops.external_dhcp.vm_config_drive:
+    hypervisor:
+      type: kvm
+      uri: qemu+ssh://root@kvm01.example.com/system
+    drives:
+      - name: web1
+        password: "{{ vault_web1_password }}"
+        ssh_keys:
+          - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGh5Y2FtZWxjYXNlaXNub3RhbmlkZWFvZmdvb2Q ops@example.com
+        user_data:
+          role: web
+          tier: front
+        metadata:
+          service_offering: small
+          availability_zone: zone1
+
+- name: Put a new password on a VM's drive and keep everything else (the guest sets it at its next boot)
+  vmops.external_dhcp.vm_config_drive:
+    hypervisor: "{{ hypervisor }}"
+    drives:
+      - name: web1
+        password: "{{ new_password }}"
+    state: updated
+
+- name: Take the password off again once the guest has set it
+  vmops.external_dhcp.vm_config_drive:
+    hypervisor: "{{ hypervisor }}"
+    drives:
+      - name: web1
+        password: ""
+    state: updated
+
+- name: Delete the drives of two VMs
+  vmops.external_dhcp.vm_config_drive:
+    hypervisor: "{{ hypervisor }}"
+    drives:
+      - name: web1
+      - name: web2
+    state: absent
+"""
+
+RETURN = r"""
+drives:
+  description: One entry for each entry of O(drives), in that order; also returned when the module failed.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The VM's name.
+      type: str
+      sample: web1
+    location:
+      description: Where the ISO is, or would be, as the hypervisor writes it.
+      type: str
+      sample: /var/lib/libvirt/images/web1.iso
+    slot:
+      description: The CD/DVD drive it is in, or would be in, as the hypervisor names it.
+      type: str
+      sample: hdd
+    sha256:
+      description: SHA-256 of the ISO; V(none) if there is none.
+      type: str
+      sample: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+    changed:
+      description: Whether something of this VM was changed, or would be in check mode.
+      type: bool
+      sample: true
+    restart_required:
+      description: Whether the guest sees the drive only after the VM was shut down and started.
+      type: bool
+      sample: false
+    acts_on_refresh:
+      description:
+        - Whether the guest acts on a refreshed drive at its next boot, by what O(drives[].reader) is known to do.
+        - V(none) if the reader is not known.
+      type: bool
+      sample: true
+    error:
+      description: Why this VM failed, or V(none).
+      type: str
+      sample: "there is no VM web9 on qemu:///system: check the name, and that it is on this hypervisor"
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _argspec
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_config_drive import run_module
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **_argspec.hypervisor(),
+            **_argspec.drives(),
+            "state": {"type": "str", "choices": ["present", "updated", "absent"], "default": "present"},
+        },
+        supports_check_mode=True,
+    )
+    run_module(module)
+
+
+if __name__ == "__main__":
+    main()
