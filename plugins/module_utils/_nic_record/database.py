@@ -1,0 +1,324 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""From the option `record` to a database: URL forms, connections, transactions, and errors in plain words."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import time
+import traceback
+import typing as t
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import schema
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.errors import (
+    MissingLibrary,
+    RecordBusy,
+    RecordError,
+    RecordFull,
+    RecordReadOnly,
+    RecordSchemaError,
+    RecordUnreachable,
+    RecordUrlError,
+)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import utc_now
+
+if schema.HAS_SQLALCHEMY:
+    import sqlalchemy as sa
+    import sqlalchemy.exc
+
+if t.TYPE_CHECKING:
+    import datetime
+    from collections.abc import Callable, Iterator
+
+CONNECT_TIMEOUT = 10  # seconds
+BUSY_TIMEOUT = 30  # seconds a writer waits for another one
+SCHEMA_LOCK = "vmops.external_dhcp.schema"
+SCHEMA_LOCK_NUMBER = 0x766D6F70730001  # PostgreSQL's advisory locks are numbers
+
+URL_FORMS = (
+    "sqlite:////folder/record.db, postgresql://user:password@host:5432/database or mariadb://user:password@host:3306/database"
+)
+
+_DRIVERS = {
+    "sqlite": "sqlite+pysqlite",
+    "sqlite+pysqlite": "sqlite+pysqlite",
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+    "mysql": "mysql+pymysql",
+    "mysql+pymysql": "mysql+pymysql",
+    "mariadb": "mariadb+pymysql",
+    "mariadb+pymysql": "mariadb+pymysql",
+}
+
+
+class _Again(Exception):
+    """The database ended the transaction in favour of another one; it can simply be done again."""
+
+
+def default_url() -> str:
+    """A SQLite file in the user's state folder (XDG_STATE_HOME or ~/.local/state)."""
+    state = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+    return "sqlite:///" + os.path.join(state, "vmops-external-dhcp", "record.db")
+
+
+class Database:
+    """One record's database. Connects when first used; close() ends all connections."""
+
+    def __init__(self, url: str | None = None) -> None:
+        """Raises RecordUrlError and MissingLibrary; touches nothing."""
+        schema.need_sqlalchemy()
+        self._secrets: list[str] = []
+        self.url = self._parse(url or default_url())
+        self.kind = self.url.get_backend_name()  # sqlite | postgresql | mysql | mariadb
+        self.path: str | None = None
+        if self.kind == "sqlite":
+            self.path = os.path.abspath(os.path.expanduser(t.cast(str, self.url.database)))
+            self.url = self.url.set(database=self.path)
+            self.where = f"the record {self.path}"
+        else:
+            port = f":{self.url.port}" if self.url.port else ""
+            self.where = f"the record {self.url.database} on {self.url.host or 'the local socket'}{port} ({self.kind})"
+        self._engine: t.Any = None
+
+    # -- URL ---------------------------------------------------------------------------------------------------------
+
+    def _parse(self, text: str) -> t.Any:
+        try:
+            url = sa.engine.make_url(text)
+        except (sa.exc.ArgumentError, ValueError):
+            # Not chained and not quoted: whatever it is, a password may be in it.
+            raise RecordUrlError(f"the option record is not a database URL: write {URL_FORMS}") from None
+        self._secrets = [
+            secret
+            for secret in [url.password] + [str(value) for key, value in url.query.items() if "pass" in key.lower()]
+            if secret
+        ]
+        if url.drivername not in _DRIVERS:
+            raise RecordUrlError(f"the option record names the database {url.drivername!r}: write {URL_FORMS}")
+        url = url.set(drivername=_DRIVERS[url.drivername])
+        if url.get_backend_name() == "sqlite":
+            if url.host or not url.database or url.database == ":memory:" or url.query:
+                raise RecordUrlError(
+                    "the option record must name a file when it is SQLite, such as sqlite:////var/lib/awx/record.db"
+                    " (four slashes before an absolute path)"
+                )
+        elif not url.database:
+            raise RecordUrlError(f"the option record names no database on {url.host}: write {URL_FORMS}")
+        return url
+
+    def hide(self, text: str) -> str:
+        """`text` without the URL's secrets."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+    # -- connections -------------------------------------------------------------------------------------------------
+
+    @property
+    def engine(self) -> t.Any:
+        if self._engine is None:
+            self._engine = self.new_engine(pool_size=2, max_overflow=2, pool_pre_ping=self.kind != "sqlite")
+        return self._engine
+
+    def new_engine(self, **options: t.Any) -> t.Any:
+        """An engine of its own; the poller's lock must not share connections with anything."""
+        arguments: dict[str, t.Any] = {}
+        if self.kind == "sqlite":
+            arguments = {"timeout": BUSY_TIMEOUT, "check_same_thread": False}
+        elif self.kind == "postgresql":
+            arguments = {"connect_timeout": CONNECT_TIMEOUT, "application_name": "vmops.external_dhcp"}
+            options["isolation_level"] = "READ COMMITTED"
+        else:
+            arguments = {"connect_timeout": CONNECT_TIMEOUT, "charset": "utf8mb4"}
+            options["isolation_level"] = "READ COMMITTED"
+        arguments = {name: value for name, value in arguments.items() if name not in self.url.query}
+        try:
+            engine = sa.create_engine(self.url, connect_args=arguments, **options)
+        except ImportError:
+            library = "psycopg" if self.kind == "postgresql" else "PyMySQL"
+            raise MissingLibrary(library, f"for a record on {self.kind}", traceback.format_exc()) from None
+        if self.kind == "sqlite":
+            sa.event.listen(engine, "connect", _sqlite_connect)
+            sa.event.listen(engine, "begin", _sqlite_begin)
+        return engine
+
+    def close(self) -> None:
+        if self._engine is not None:
+            self._engine.dispose()
+            self._engine = None
+
+    # -- transactions ------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _transaction(self, write: bool) -> Iterator[t.Any]:
+        try:
+            with self.engine.connect() as connection:
+                # SQLAlchemy's sqlite driver is told in _sqlite_begin to take the writer's place at once.
+                connection = connection.execution_options(external_dhcp_write=write)
+                with connection.begin():
+                    yield connection
+        except sa.exc.SQLAlchemyError as error:
+            raise self.explain(error) from None
+
+    def run(self, work: Callable[[t.Any], t.Any], write: bool = False) -> t.Any:
+        """work(connection) in one short transaction, done again when the database asks for that (deadlock, double insert)."""
+        for attempt in range(5):
+            try:
+                with self._transaction(write) as connection:
+                    return work(connection)
+            except _Again as again:
+                if attempt == 4:
+                    raise RecordBusy(f"{self.where} is too busy with other writers: {again}") from None
+                time.sleep(random.uniform(0.01, 0.05) * (attempt + 1))
+        raise AssertionError("not reached")
+
+    # -- the tables --------------------------------------------------------------------------------------------------
+
+    def exists(self) -> bool:
+        """Whether there is a record with tables; raises RecordSchemaError for one from the future. Changes nothing."""
+        if self.path is not None and not os.path.exists(self.path):
+            return False
+        found = self.run(schema.stored_version)
+        schema.check_version(found, self.where)
+        return found is not None
+
+    def prepare(self, now: datetime.datetime | None = None) -> None:
+        """Creates or upgrades what is missing. Cheap when there is nothing to do."""
+        if self.path is not None:
+            self._prepare_file(self.path)
+        found = self.run(schema.stored_version)
+        schema.check_version(found, self.where)
+        if found == schema.SCHEMA_VERSION:
+            return
+        self.run(lambda connection: self._make_current(connection, now or utc_now()), write=True)
+
+    def _make_current(self, connection: t.Any, now: datetime.datetime) -> None:
+        if self.kind == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(SCHEMA_LOCK_NUMBER)))
+        elif self.kind != "sqlite":
+            connection.execute(sa.select(sa.func.get_lock(SCHEMA_LOCK, BUSY_TIMEOUT)))
+        try:
+            schema.make_current(connection, now)
+        finally:
+            if self.kind in ("mysql", "mariadb"):
+                connection.execute(sa.select(sa.func.release_lock(SCHEMA_LOCK)))
+
+    def _prepare_file(self, path: str) -> None:
+        if os.path.exists(path):
+            return
+        folder = os.path.dirname(path)
+        try:
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            # SQLite gives its side files the mode of the main one.
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            raise RecordReadOnly(
+                f"{self.where} cannot be created: {error.strerror or error}. Set the option record"
+                " (or the environment variable EXTERNAL_DHCP_RECORD) to a place that can be written, or to a database server"
+            ) from None
+
+    # -- errors ------------------------------------------------------------------------------------------------------
+
+    def explain(self, error: t.Any) -> Exception:
+        """The driver's error as one of ours (or _Again); never with a secret or the statement's values in it."""
+        original = getattr(error, "orig", None)
+        text = self.hide(" ".join(str(original if original is not None else error).split()))[:300]
+        if isinstance(error, sa.exc.IntegrityError):
+            return _Again(text)
+        if isinstance(error, sa.exc.TimeoutError):
+            return RecordBusy(f"{self.where} is too busy: {text}")
+        family: type[RecordError] | None = None
+        advice = ""
+        if self.kind == "sqlite":
+            family, advice = _explain_sqlite(text)
+        elif self.kind == "postgresql":
+            code = getattr(original, "sqlstate", None) or ""
+            if code in ("40001", "40P01"):
+                return _Again(text)
+            family, advice = _explain_postgresql(code)
+            if family is None and isinstance(error, sa.exc.OperationalError):
+                family, advice = RecordUnreachable, "cannot be reached or broke the connection"
+        else:
+            number = original.args[0] if original is not None and original.args else None
+            if number in (1205, 1213, 1020):
+                return _Again(text)
+            family, advice = _explain_mysql(number)
+            if family is None and getattr(error, "connection_invalidated", False):
+                family, advice = RecordUnreachable, "cannot be reached or broke the connection"
+        if family is None:
+            return RecordError(f"{self.where}: {type(original or error).__name__}: {text}")
+        return family(f"{self.where} {advice}: {text}")
+
+
+def _sqlite_connect(connection: t.Any, _record: t.Any) -> None:
+    connection.isolation_level = None  # transactions are begun by _sqlite_begin, not guessed by the driver
+    cursor = connection.cursor()
+    try:
+        cursor.execute("PRAGMA journal_mode=wal").fetchall()
+    except Exception as error:
+        # A record that can only be read is still read.
+        if "readonly" not in str(error):
+            raise
+    cursor.execute("PRAGMA synchronous=normal")
+    cursor.close()
+
+
+def _sqlite_begin(connection: t.Any) -> None:
+    write = connection.get_execution_options().get("external_dhcp_write")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _explain_sqlite(text: str) -> tuple[type[RecordError] | None, str]:
+    lower = text.lower()
+    if "readonly" in lower or "read-only" in lower:
+        return RecordReadOnly, "can only be read (check owner and mode of the file and its folder)"
+    if "disk is full" in lower:
+        return RecordFull, "has no room left on its disk"
+    if "locked" in lower or "busy" in lower:
+        return RecordBusy, f"was held by another writer for more than {BUSY_TIMEOUT} s"
+    if "not a database" in lower or "malformed" in lower:
+        return RecordSchemaError, "is not an SQLite database, or is damaged"
+    if "unable to open" in lower or "disk i/o" in lower:
+        return RecordUnreachable, "cannot be opened (check owner and mode of the file and its folder)"
+    return None, ""
+
+
+def _explain_postgresql(code: str) -> tuple[type[RecordError] | None, str]:
+    if code == "25006":
+        return RecordReadOnly, "can only be read (a standby, or default_transaction_read_only)"
+    if code == "42501":
+        return RecordReadOnly, "does not allow this account to use or create the tables"
+    if code.startswith("53") and code != "53300":
+        return RecordFull, "has no room left"
+    if code in ("28P01", "28000"):
+        return RecordUnreachable, "refuses the login"
+    if code == "3D000":
+        return RecordUnreachable, "does not exist: create the database first"
+    if code == "55P03":
+        return RecordBusy, "is held by another writer"
+    if code.startswith("08") or code.startswith("57P") or code == "53300":
+        return RecordUnreachable, "cannot be reached or broke the connection"
+    return None, ""
+
+
+def _explain_mysql(number: t.Any) -> tuple[type[RecordError] | None, str]:
+    if number in (1290, 1792, 1836):
+        return RecordReadOnly, "can only be read"
+    if number in (1044, 1142, 1143):
+        return RecordReadOnly, "does not allow this account to use or create the tables"
+    if number in (1021, 1114, 3, 28):
+        return RecordFull, "has no room left"
+    if number in (1045, 1698):
+        return RecordUnreachable, "refuses the login"
+    if number == 1049:
+        return RecordUnreachable, "does not exist: create the database first"
+    if number in (1040, 1053, 1152, 1158, 1159, 1160, 1161, 1184, 1927, 2002, 2003, 2006, 2013, 2014, 2055, 0):
+        return RecordUnreachable, "cannot be reached or broke the connection"
+    return None, ""

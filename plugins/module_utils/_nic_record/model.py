@@ -1,0 +1,175 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""The words and values of the record: one NIC, one event, one poll's settings. Plain data, no database."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import typing as t
+
+STATE_PENDING = "pending"  # in the queue
+STATE_FOUND = "found"  # address known; looked at again only with a re-check interval
+STATE_GAVE_UP = "gave_up"  # no tries left
+STATE_STOPPED = "stopped"  # VM is off
+STATES = (STATE_PENDING, STATE_FOUND, STATE_GAVE_UP, STATE_STOPPED)
+
+EVENT_FETCHED = "EXTERNAL.DHCP.VM.IP.FETCHED"
+EVENT_CHANGED = "EXTERNAL.DHCP.VM.IP.CHANGED"
+EVENT_LOST = "EXTERNAL.DHCP.VM.IP.LOST"
+EVENT_GAVE_UP = "EXTERNAL.DHCP.VM.IP.GAVE.UP"
+EVENT_TYPES = (EVENT_FETCHED, EVENT_CHANGED, EVENT_LOST, EVENT_GAVE_UP)
+
+# Why a NIC waits although no reading failed; they stand beside the reasons of _guest_address/model.py.
+REASON_NOT_POLLED_YET = "not_polled_yet"
+REASON_SETTLING = "settling"
+
+DEFAULT_INTERVAL = 180  # seconds, externaldhcp.vmip.retrieval.interval
+DEFAULT_MAX_RETRY = 10  # externaldhcp.vmip.max.retry
+DEFAULT_WORKERS = 10  # externaldhcp.vmipFetch.threadPool.max
+DEFAULT_SUSPECT_READINGS = 3
+
+MAX_NAME = 255
+MAX_MESSAGE = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class PollSettings:
+    """How a poll treats a NIC. All times in seconds; 0 switches recheck_interval and settle off."""
+
+    interval: float = DEFAULT_INTERVAL
+    max_retry: int = DEFAULT_MAX_RETRY
+    recheck_interval: float = 0
+    settle: float = 0
+    suspect_readings: int = DEFAULT_SUSPECT_READINGS
+
+    @property
+    def slack(self) -> float:
+        """A scheduler starts its runs some seconds late or early; without slack every second run would find nothing due."""
+        return self.interval / 10
+
+
+@dataclasses.dataclass(frozen=True)
+class NicFacts:
+    """What is known of a NIC before anybody looked for its address; mac is lower case with colons.
+
+    A rule (required and below) that is None was not given: the record keeps its own, or the default of NicRecord.
+    """
+
+    device: int
+    mac: str
+    network: t.Optional[str] = None
+    required: t.Optional[bool] = None
+    cidrs: t.Optional[tuple[str, ...]] = None
+    ip_range: t.Optional[str] = None
+    ignore_interfaces: t.Optional[tuple[str, ...]] = None
+    family_order: t.Optional[tuple[int, ...]] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class VmFacts:
+    """One VM as given to the record. id may be missing where the name alone is enough (stopped, absent)."""
+
+    name: str
+    id: t.Optional[str] = None
+    nics: tuple[NicFacts, ...] = ()
+    running: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class NicRecord:
+    """One row of the table nics. Times are aware and in UTC; id is None before the row is stored."""
+
+    hypervisor_name: str
+    vm_id: str
+    vm_name: str
+    device: int
+    mac: str
+    fetch_state: str
+    tries_left: int
+    entered_at: datetime.datetime
+    updated_at: datetime.datetime
+    id: t.Optional[int] = None
+    network: t.Optional[str] = None
+    required: bool = True
+    cidrs: tuple[str, ...] = ()
+    ip_range: t.Optional[str] = None
+    ignore_interfaces: tuple[str, ...] = ()
+    family_order: tuple[int, ...] = (4, 6)
+    ip4_address: t.Optional[str] = None
+    ip6_addresses: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    in_range: t.Optional[bool] = None
+    source: t.Optional[str] = None
+    previous_address: t.Optional[str] = None
+    # Tries: max_tries is the NIC's own limit, None means the poll's max_retry.
+    max_tries: t.Optional[int] = None
+    tries_failed: int = 0
+    next_try_at: t.Optional[datetime.datetime] = None
+    last_try_at: t.Optional[datetime.datetime] = None
+    last_reason: t.Optional[str] = None
+    last_message: t.Optional[str] = None
+    suspect_readings: int = 0
+    candidate_address: t.Optional[str] = None
+    candidate_since: t.Optional[datetime.datetime] = None
+    first_seen_at: t.Optional[datetime.datetime] = None
+    last_seen_at: t.Optional[datetime.datetime] = None
+    claim_token: t.Optional[str] = None
+
+    @property
+    def address(self) -> str | None:
+        """The one address that counts, by the NIC's family order; None while it is not known."""
+        return main_address(self.ip4_address, self.ip6_addresses, self.family_order)
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """One row of the table events; id is None before it is stored."""
+
+    type: str
+    at: datetime.datetime
+    hypervisor_name: str
+    vm_id: str
+    vm_name: str
+    device: int
+    mac: str
+    network: t.Optional[str] = None
+    address: t.Optional[str] = None
+    previous_address: t.Optional[str] = None
+    source: t.Optional[str] = None
+    reason: t.Optional[str] = None
+    message: t.Optional[str] = None
+    id: t.Optional[int] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class LockHolder:
+    """Who polls: since is the time the lock was taken."""
+
+    name: str
+    host: str
+    pid: int
+    since: datetime.datetime
+
+
+def main_address(ip4: str | None, ip6: t.Sequence[str], family_order: t.Sequence[int]) -> str | None:
+    """The address of the first family in `family_order`: the one the NIC waits for.
+
+    The other families are kept beside it and never end the wait: a guest has its IPv6 address long before its lease.
+    """
+    if family_order and family_order[0] == 6:
+        return ip6[0] if ip6 else None
+    return ip4
+
+
+def utc_now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.timezone.utc)
+
+
+def iso(moment: datetime.datetime | None) -> str | None:
+    """The time as modules return it: UTC to the second, such as V(2026-11-22T08:49:00Z)."""
+    return None if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,307 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""The queue's rules, as pure functions from a NIC and what happened to the NIC after it and the events to write.
+
+The only place where tries, states and events are decided; the database around it stores what these functions return.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import typing as t
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import (
+    REASON_FILTERED_OUT,
+    REASON_HYPERVISOR_UNREACHABLE,
+    REASON_NO_LEASE,
+    REASON_VM_NOT_FOUND,
+    REASON_VM_NOT_RUNNING,
+)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import (
+    DEFAULT_MAX_RETRY,
+    EVENT_CHANGED,
+    EVENT_FETCHED,
+    EVENT_GAVE_UP,
+    EVENT_LOST,
+    MAX_MESSAGE,
+    REASON_SETTLING,
+    STATE_FOUND,
+    STATE_GAVE_UP,
+    STATE_PENDING,
+    STATE_STOPPED,
+    Event,
+    NicRecord,
+    main_address,
+)
+
+if t.TYPE_CHECKING:
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import NicAddress
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import NicFacts, PollSettings, VmFacts
+
+    Step = tuple[NicRecord, list[Event]]
+
+# The guest was heard and has no such address. All other reasons say only that nobody heard the guest: they never
+# count against an address that is known.
+CONCLUSIVE_REASONS = frozenset((REASON_NO_LEASE, REASON_FILTERED_OUT))
+
+ADDRESS_RULES = ("cidrs", "ignore_interfaces", "family_order")  # another address may count when one of these changes
+RULES = ("required", "ip_range") + ADDRESS_RULES
+
+
+def enter(
+    known: NicRecord | None,
+    hypervisor_name: str,
+    vm: VmFacts,
+    nic: NicFacts,
+    now: datetime.datetime,
+    *,
+    max_tries: int | None = None,
+    rearm: bool = False,
+) -> NicRecord:
+    """A NIC whose VM starts or is found running.
+
+    A new one and one whose VM was stopped get all tries and are due at once. One that is pending, found or gave up keeps
+    its state, so that entering again changes nothing, unless `rearm` (reboot, migration, a person's wish) or the rules for
+    its address are other ones now: then it gets all tries again and keeps its address until a reading says otherwise.
+    Facts (name, device, network, rules) are brought up to date in any case.
+    """
+    tries = max_tries if max_tries is not None else DEFAULT_MAX_RETRY
+    facts: dict[str, t.Any] = {"hypervisor_name": hypervisor_name, "vm_name": vm.name, "device": nic.device}
+    for name in ("network",) + RULES:
+        if getattr(nic, name) is not None:
+            facts[name] = getattr(nic, name)
+    if known is None:
+        return NicRecord(
+            vm_id=t.cast(str, vm.id),
+            mac=nic.mac,
+            fetch_state=STATE_PENDING,
+            tries_left=tries,
+            max_tries=max_tries,
+            next_try_at=now,
+            entered_at=now,
+            updated_at=now,
+            **facts,
+        )
+    new = dataclasses.replace(known, **facts)
+    other_rules = any(getattr(new, name) != getattr(known, name) for name in ADDRESS_RULES)
+    if rearm or other_rules or known.fetch_state == STATE_STOPPED:
+        new = dataclasses.replace(
+            new,
+            fetch_state=STATE_PENDING,
+            max_tries=max_tries,
+            tries_left=tries,
+            tries_failed=0,
+            next_try_at=now,
+            entered_at=now,
+            last_reason=None,
+            last_message=None,
+            suspect_readings=0,
+            candidate_address=None,
+            candidate_since=None,
+            claim_token=None,
+        )
+    return new if new == known else dataclasses.replace(new, updated_at=now)
+
+
+def stop(known: NicRecord, now: datetime.datetime) -> NicRecord:
+    """The VM is off: its NIC leaves the queue, and its address is no longer its own until it is seen again."""
+    if known.fetch_state == STATE_STOPPED:
+        return known
+    return dataclasses.replace(
+        known,
+        fetch_state=STATE_STOPPED,
+        tries_left=0,
+        next_try_at=None,
+        ip4_address=None,
+        ip6_addresses=(),
+        addresses=(),
+        in_range=None,
+        source=None,
+        previous_address=known.address or known.previous_address,
+        suspect_readings=0,
+        candidate_address=None,
+        candidate_since=None,
+        last_reason=REASON_VM_NOT_RUNNING,
+        last_message=None,
+        claim_token=None,
+        updated_at=now,
+    )
+
+
+def vanish(known: NicRecord, now: datetime.datetime) -> list[Event]:
+    """The VM is gone without anybody having told the record; its row is about to be deleted."""
+    if known.address is None:
+        return []
+    return [
+        _event(
+            EVENT_LOST,
+            known,
+            now,
+            previous_address=known.address,
+            reason=REASON_VM_NOT_FOUND,
+            message="the VM or its NIC is no longer on the hypervisor",
+        )
+    ]
+
+
+def unreachable(known: NicRecord, settings: PollSettings, now: datetime.datetime, message: str) -> NicRecord:
+    """Nobody could look: the hypervisor did not answer. Takes no try; the next look is after the interval."""
+    return dataclasses.replace(
+        known,
+        last_reason=REASON_HYPERVISOR_UNREACHABLE,
+        last_message=message[:MAX_MESSAGE],
+        next_try_at=_later(now, settings.interval),
+        claim_token=None,
+        updated_at=now,
+    )
+
+
+def after_reading(known: NicRecord, verdict: NicAddress, settings: PollSettings, now: datetime.datetime) -> Step:
+    """One look at the guest has ended with `verdict`. `now` is the time the poll began, so that intervals do not creep."""
+    nic = dataclasses.replace(known, claim_token=None, last_try_at=now, updated_at=now)
+    address = main_address(verdict.ip4_address, verdict.ip6_addresses, known.family_order)
+    if address is None:
+        return _no_address(nic, verdict, settings, now)
+    if settings.settle > 0 and address != known.address:
+        settled = known.candidate_address == address and known.candidate_since is not None
+        if not settled:
+            return _new_candidate(nic, address, settings, now)
+        ripe = _later(t.cast(datetime.datetime, known.candidate_since), settings.settle)
+        if now < ripe:
+            return dataclasses.replace(nic, next_try_at=ripe), []
+    return _found(nic, address, verdict, settings, now)
+
+
+def _found(nic: NicRecord, address: str, verdict: NicAddress, settings: PollSettings, now: datetime.datetime) -> Step:
+    before = nic.address or nic.previous_address
+    same = before == address
+    new = dataclasses.replace(
+        nic,
+        fetch_state=STATE_FOUND,
+        ip4_address=verdict.ip4_address,
+        ip6_addresses=tuple(verdict.ip6_addresses),
+        addresses=tuple(verdict.addresses),
+        in_range=verdict.in_range,
+        source=verdict.source,
+        previous_address=nic.previous_address if same else before,
+        tries_failed=0,
+        tries_left=_total(nic, settings),
+        next_try_at=_later(now, settings.recheck_interval) if settings.recheck_interval > 0 else None,
+        last_reason=None,
+        last_message=_cut(verdict.message),
+        suspect_readings=0,
+        candidate_address=None,
+        candidate_since=None,
+        first_seen_at=nic.first_seen_at if nic.address == address else now,
+        last_seen_at=now,
+    )
+    if before is not None and not same:
+        return new, [_event(EVENT_CHANGED, new, now, address=address, previous_address=before, message=new.last_message)]
+    if nic.fetch_state == STATE_FOUND:
+        return new, []  # a re-check that confirms is no news
+    return new, [_event(EVENT_FETCHED, new, now, address=address, message=new.last_message)]
+
+
+def _new_candidate(nic: NicRecord, address: str, settings: PollSettings, now: datetime.datetime) -> Step:
+    """An address inside its settle window. The first one is no failure; each further change takes a try, or it would never end."""
+    flapped = nic.candidate_address is not None
+    nic = dataclasses.replace(
+        nic,
+        candidate_address=address,
+        candidate_since=now,
+        next_try_at=_later(now, settings.settle),
+        last_reason=REASON_SETTLING,
+        last_message=f"{address} was seen and counts when it has stood for {settings.settle:g} s",
+    )
+    if not flapped or nic.fetch_state != STATE_PENDING:
+        return nic, []
+    return _take_try(nic, settings, now)
+
+
+def _no_address(nic: NicRecord, verdict: NicAddress, settings: PollSettings, now: datetime.datetime) -> Step:
+    reason = verdict.reason or REASON_NO_LEASE
+    if reason == REASON_VM_NOT_RUNNING and nic.last_reason == REASON_VM_NOT_RUNNING:
+        # Twice in a row: it is off, not just restarting. Whoever starts it puts it into the queue again.
+        return stop(nic, now), []
+    conclusive = reason in CONCLUSIVE_REASONS
+    nic = dataclasses.replace(
+        nic, last_reason=reason, last_message=_cut(verdict.message), next_try_at=_later(now, settings.interval)
+    )
+    events: list[Event] = []
+    if conclusive:
+        nic = dataclasses.replace(nic, candidate_address=None, candidate_since=None)
+        if nic.address is None:
+            nic = dataclasses.replace(
+                nic,
+                ip4_address=verdict.ip4_address,
+                ip6_addresses=tuple(verdict.ip6_addresses),
+                addresses=tuple(verdict.addresses),
+            )
+        else:
+            nic = dataclasses.replace(nic, suspect_readings=nic.suspect_readings + 1)
+            if nic.suspect_readings >= settings.suspect_readings:
+                nic, lost = _lost(nic, verdict, settings, now)
+                events.append(lost)
+                if nic.fetch_state == STATE_FOUND:
+                    return dataclasses.replace(nic, fetch_state=STATE_PENDING), events
+    if nic.fetch_state == STATE_FOUND:
+        return nic, events  # a re-check takes no try
+    nic, more = _take_try(nic, settings, now)
+    return nic, events + more
+
+
+def _lost(nic: NicRecord, verdict: NicAddress, settings: PollSettings, now: datetime.datetime) -> tuple[NicRecord, Event]:
+    before = nic.address
+    new = dataclasses.replace(
+        nic,
+        ip4_address=verdict.ip4_address,
+        ip6_addresses=tuple(verdict.ip6_addresses),
+        addresses=tuple(verdict.addresses),
+        in_range=None,
+        source=None,
+        previous_address=before,
+        suspect_readings=0,
+    )
+    return new, _event(EVENT_LOST, new, now, previous_address=before, reason=nic.last_reason, message=nic.last_message)
+
+
+def _take_try(nic: NicRecord, settings: PollSettings, now: datetime.datetime) -> Step:
+    failed = nic.tries_failed + 1
+    left = max(0, _total(nic, settings) - failed)
+    nic = dataclasses.replace(nic, tries_failed=failed, tries_left=left)
+    if left:
+        return nic, []
+    nic = dataclasses.replace(nic, fetch_state=STATE_GAVE_UP, next_try_at=None, candidate_address=None, candidate_since=None)
+    return nic, [_event(EVENT_GAVE_UP, nic, now, reason=nic.last_reason, message=nic.last_message)]
+
+
+def _total(nic: NicRecord, settings: PollSettings) -> int:
+    return nic.max_tries if nic.max_tries is not None else settings.max_retry
+
+
+def _later(moment: datetime.datetime, seconds: float) -> datetime.datetime:
+    return moment + datetime.timedelta(seconds=seconds)
+
+
+def _cut(message: str | None) -> str | None:
+    return None if message is None else message[:MAX_MESSAGE]
+
+
+def _event(kind: str, nic: NicRecord, now: datetime.datetime, **more: t.Any) -> Event:
+    return Event(
+        type=kind,
+        at=now,
+        hypervisor_name=nic.hypervisor_name,
+        vm_id=nic.vm_id,
+        vm_name=nic.vm_name,
+        device=nic.device,
+        mac=nic.mac,
+        network=nic.network,
+        source=nic.source,
+        **more,
+    )

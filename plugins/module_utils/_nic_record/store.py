@@ -1,0 +1,399 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""What is done with the record: enter, stop and remove NICs; claim the due ones; keep answers; list. Decides nothing.
+
+Every method is one short transaction (or a few), so nothing is ever locked while somebody talks to a hypervisor.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import typing as t
+import uuid
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import queue, schema
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import (
+    STATE_FOUND,
+    STATE_PENDING,
+    Event,
+    NicRecord,
+    utc_now,
+)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.schema import HAS_SQLALCHEMY
+
+if HAS_SQLALCHEMY:
+    import sqlalchemy as sa
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.schema import event_counter, events, nics
+
+if t.TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.database import Database
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import PollSettings, VmFacts
+
+CHUNK = 500  # values in one IN list; SQLite's and the drivers' limits are far above
+
+_NIC_FIELDS = tuple(field.name for field in dataclasses.fields(NicRecord))
+_STORED_FIELDS = tuple(name for name in _NIC_FIELDS if name != "id")
+_EVENT_FIELDS = tuple(field.name for field in dataclasses.fields(Event))
+
+
+@dataclasses.dataclass(frozen=True)
+class Changes:
+    """What a change of the record did, or would do in check mode. before and after hold the touched VMs' NICs only."""
+
+    before: tuple[NicRecord, ...]
+    after: tuple[NicRecord, ...]
+    events: tuple[Event, ...] = ()
+
+    @property
+    def changed(self) -> bool:
+        return self.before != self.after
+
+
+@dataclasses.dataclass(frozen=True)
+class Counts:
+    """NICs of one hypervisor: pending (required ones in the queue), pending_optional, due (to be looked at now)."""
+
+    pending: int
+    pending_optional: int
+    due: int
+
+
+class RecordStore:
+    """The record in one database. `clock` returns aware UTC times; tests give their own."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime.datetime] = utc_now) -> None:
+        self.database = database
+        self.clock = clock
+
+    # -- entering and leaving ----------------------------------------------------------------------------------------
+
+    def enter(
+        self,
+        hypervisor_name: str,
+        vms: Sequence[VmFacts],
+        *,
+        max_tries: int | None = None,
+        rearm: bool = False,
+        moved_from: str | None = None,
+        dry_run: bool = False,
+    ) -> Changes:
+        """The NICs of running VMs enter the queue; NICs these VMs no longer have leave the record.
+
+        moved_from: the hypervisor the VMs were on before; their rows move along with address and history.
+        """
+
+        def work(connection: t.Any) -> Changes:
+            now = self.clock()
+            ids = [vm.id for vm in vms]
+            known = self._of_vms(connection, hypervisor_name, ids)
+            if moved_from:
+                for key, nic in self._of_vms(connection, moved_from, ids).items():
+                    known.setdefault(key, nic)
+            after = {}
+            for vm in vms:
+                for facts in vm.nics:
+                    key = (t.cast(str, vm.id), facts.mac)
+                    after[key] = queue.enter(
+                        known.get(key), hypervisor_name, vm, facts, now, max_tries=max_tries, rearm=rearm or bool(moved_from)
+                    )
+            return self._apply(connection, known, after, [], dry_run)
+
+        return self._write(work, dry_run)
+
+    def stop(self, hypervisor_name: str, vms: Sequence[VmFacts], *, dry_run: bool = False) -> Changes:
+        """The VMs are off: their NICs leave the queue and stay in the record."""
+
+        def work(connection: t.Any) -> Changes:
+            now = self.clock()
+            known = self._named(connection, hypervisor_name, vms)
+            return self._apply(connection, known, {key: queue.stop(nic, now) for key, nic in known.items()}, [], dry_run)
+
+        return self._write(work, dry_run)
+
+    def remove(self, hypervisor_name: str, vms: Sequence[VmFacts], *, dry_run: bool = False) -> Changes:
+        """The VMs are destroyed: their NICs leave the record. Events stay."""
+
+        def work(connection: t.Any) -> Changes:
+            return self._apply(connection, self._named(connection, hypervisor_name, vms), {}, [], dry_run)
+
+        return self._write(work, dry_run)
+
+    def synchronize(
+        self, hypervisor_name: str, vms: Sequence[VmFacts], *, max_tries: int | None = None, dry_run: bool = False
+    ) -> Changes:
+        """`vms` are all VMs the hypervisor has: running ones enter, the others are stopped, missing ones leave.
+
+        A missing one whose address was known leaves a LOST event, because nobody else told.
+        """
+
+        def work(connection: t.Any) -> Changes:
+            now = self.clock()
+            known = self._read(connection, nics.c.hypervisor_name == hypervisor_name)
+            after = {}
+            for vm in vms:
+                for facts in vm.nics:
+                    key = (t.cast(str, vm.id), facts.mac)
+                    nic = known.get(key)
+                    if vm.running:
+                        after[key] = queue.enter(nic, hypervisor_name, vm, facts, now, max_tries=max_tries)
+                    elif nic is not None:
+                        after[key] = queue.stop(nic, now)
+            lost = [event for key, nic in known.items() if key not in after for event in queue.vanish(nic, now)]
+            return self._apply(connection, known, after, lost, dry_run)
+
+        return self._write(work, dry_run)
+
+    def _write(self, work: Callable[[t.Any], t.Any], dry_run: bool) -> t.Any:
+        return self.database.run(work, write=not dry_run)
+
+    def _of_vms(self, connection: t.Any, hypervisor_name: str, ids: Iterable[str | None]) -> dict[tuple[str, str], NicRecord]:
+        found: dict[tuple[str, str], NicRecord] = {}
+        for chunk in _chunks(sorted({one for one in ids if one})):
+            found.update(self._read(connection, nics.c.hypervisor_name == hypervisor_name, nics.c.vm_id.in_(chunk)))
+        return found
+
+    def _named(
+        self, connection: t.Any, hypervisor_name: str, vms: Sequence[VmFacts]
+    ) -> dict[tuple[str, str], NicRecord]:
+        """By id where one is given, else by name."""
+        found = self._of_vms(connection, hypervisor_name, [vm.id for vm in vms])
+        for chunk in _chunks(sorted({vm.name for vm in vms if not vm.id})):
+            found.update(self._read(connection, nics.c.hypervisor_name == hypervisor_name, nics.c.vm_name.in_(chunk)))
+        return found
+
+    def _read(self, connection: t.Any, *where: t.Any) -> dict[tuple[str, str], NicRecord]:
+        # The rows are locked in the order of their ids by everybody, so that two writers wait and do not deadlock.
+        query = sa.select(nics).where(*where).order_by(nics.c.id).with_for_update()
+        return {(nic.vm_id, nic.mac): nic for nic in _nics(connection.execute(query))}
+
+    def _apply(
+        self,
+        connection: t.Any,
+        known: dict[tuple[str, str], NicRecord],
+        after: dict[tuple[str, str], NicRecord],
+        new_events: Sequence[Event],
+        dry_run: bool,
+    ) -> Changes:
+        gone = [nic.id for key, nic in known.items() if key not in after]
+        new = [nic for nic in after.values() if nic.id is None]
+        other = [nic for key, nic in after.items() if nic.id is not None and nic != known[key]]
+        if not dry_run:
+            for chunk in _chunks(gone):
+                connection.execute(nics.delete().where(nics.c.id.in_(chunk)))
+            _update(connection, other)
+            if new:
+                connection.execute(nics.insert(), [_values(nic) for nic in new])
+            new_events = self._store_events(connection, new_events)
+        order = _shown_first
+        return Changes(
+            tuple(sorted(known.values(), key=order)), tuple(sorted(after.values(), key=order)), tuple(new_events)
+        )
+
+    # -- the poll ----------------------------------------------------------------------------------------------------
+
+    def counts(
+        self, hypervisor_name: str, settings: PollSettings, now: datetime.datetime, names: Sequence[str] | None = None
+    ) -> Counts:
+        pending = nics.c.fetch_state == STATE_PENDING
+
+        def work(connection: t.Any) -> Counts:
+            query = sa.select(
+                sa.func.count(sa.case((sa.and_(pending, nics.c.required), 1))),
+                sa.func.count(sa.case((sa.and_(pending, sa.not_(nics.c.required)), 1))),
+                sa.func.count(sa.case((_due(settings, now), 1))),
+            ).where(nics.c.hypervisor_name == hypervisor_name)
+            totals = [0, 0, 0]
+            for part in _by_name(query, names):
+                totals = [total + more for total, more in zip(totals, connection.execute(part).one())]
+            return Counts(*totals)
+
+        return self.database.run(work)
+
+    def waiting(self, hypervisor_name: str, names: Sequence[str] | None = None) -> list[NicRecord]:
+        """The NICs in the queue, required or not."""
+
+        def work(connection: t.Any) -> list[NicRecord]:
+            query = sa.select(nics).where(nics.c.hypervisor_name == hypervisor_name, nics.c.fetch_state == STATE_PENDING)
+            rows = [nic for part in _by_name(query, names) for nic in _nics(connection.execute(part))]
+            return sorted(rows, key=_shown_first)
+
+        return self.database.run(work)
+
+    def claim(
+        self, hypervisor_name: str, settings: PollSettings, now: datetime.datetime, names: Sequence[str] | None = None
+    ) -> list[NicRecord]:
+        """Marks the due NICs as being looked at and returns them. Only for the holder of the poll's lock.
+
+        A mark left by a poller that died, or that lost its lock, is replaced; its late answers then find no row.
+        """
+        token = uuid.uuid4().hex
+
+        def work(connection: t.Any) -> list[NicRecord]:
+            change = (
+                nics.update().where(nics.c.hypervisor_name == hypervisor_name, _due(settings, now)).values(claim_token=token)
+            )
+            for part in _by_name(change, names):
+                connection.execute(part)
+            query = sa.select(nics).where(nics.c.hypervisor_name == hypervisor_name, nics.c.claim_token == token)
+            return sorted(_nics(connection.execute(query)), key=_shown_first)
+
+        return self.database.run(work, write=True)
+
+    def settle_claims(
+        self,
+        claims: Sequence[NicRecord],
+        decide: Callable[[NicRecord], tuple[NicRecord, list[Event]]],
+    ) -> tuple[list[NicRecord], list[Event]]:
+        """Stores what `decide` makes of each claimed NIC, all in one transaction; returns what was stored.
+
+        A NIC whose claim is no longer ours (VM stopped, started again, destroyed, taken by another poller) is left alone.
+        """
+        if not claims:
+            return [], []
+
+        def work(connection: t.Any) -> tuple[list[NicRecord], list[Event]]:
+            tokens = {claim.id: claim.claim_token for claim in claims}
+            ours: list[NicRecord] = []
+            for chunk in _chunks(sorted(tokens)):  # type: ignore[type-var]
+                query = sa.select(nics).where(nics.c.id.in_(chunk)).order_by(nics.c.id).with_for_update()
+                ours.extend(nic for nic in _nics(connection.execute(query)) if nic.claim_token == tokens[nic.id])
+            steps = [decide(nic) for nic in ours]
+            _update(connection, [nic for nic, _new in steps])
+            new_events = self._store_events(connection, [event for _nic, new in steps for event in new])
+            return [nic for nic, _new in steps], list(new_events)
+
+        return self.database.run(work, write=True)
+
+    def _store_events(self, connection: t.Any, new_events: Sequence[Event]) -> Sequence[Event]:
+        if not new_events:
+            return new_events
+        connection.execute(event_counter.update().values(last_event_id=event_counter.c.last_event_id + len(new_events)))
+        last = connection.execute(sa.select(event_counter.c.last_event_id)).scalar_one()
+        numbered = [
+            dataclasses.replace(event, id=last - len(new_events) + place) for place, event in enumerate(new_events, start=1)
+        ]
+        connection.execute(events.insert(), [{name: getattr(event, name) for name in _EVENT_FIELDS} for event in numbered])
+        return numbered
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def nics(
+        self,
+        *,
+        hypervisor_names: Sequence[str] | None = None,
+        vms: Sequence[str] | None = None,
+        networks: Sequence[str] | None = None,
+        states: Sequence[str] | None = None,
+        macs: Sequence[str] | None = None,
+        addresses: Sequence[str] | None = None,
+    ) -> list[NicRecord]:
+        """NICs by hypervisor, VM and device. Each filter is a list of values one of which must fit; None means any."""
+
+        def work(connection: t.Any) -> list[NicRecord]:
+            query = sa.select(nics)
+            filters = (
+                (nics.c.hypervisor_name, hypervisor_names),
+                (nics.c.network, networks),
+                (nics.c.fetch_state, states),
+                (nics.c.mac, macs),
+            )
+            for column, values in filters:
+                if values is not None:
+                    query = query.where(column.in_(values))
+            rows = [nic for part in _by_name(query, vms) for nic in _nics(connection.execute(part))]
+            if addresses is not None:
+                wanted = set(addresses)
+                rows = [nic for nic in rows if nic.ip4_address in wanted or wanted.intersection(nic.ip6_addresses)]
+            return sorted(rows, key=_shown_first)
+
+        return self.database.run(work)
+
+    def events(
+        self,
+        *,
+        after: int | None = None,
+        since: datetime.datetime | None = None,
+        types: Sequence[str] | None = None,
+        hypervisor_names: Sequence[str] | None = None,
+        vms: Sequence[str] | None = None,
+        macs: Sequence[str] | None = None,
+        limit: int = 1000,
+    ) -> list[Event]:
+        """Events in the order they became true. With `after` the oldest ones after that number, else the newest ones."""
+
+        def work(connection: t.Any) -> list[Event]:
+            query = sa.select(events)
+            if after is not None:
+                query = query.where(events.c.id > after)
+            if since is not None:
+                query = query.where(events.c.at >= since)
+            filters = (
+                (events.c.type, types),
+                (events.c.hypervisor_name, hypervisor_names),
+                (events.c.vm_name, vms),
+                (events.c.mac, macs),
+            )
+            for column, values in filters:
+                if values is not None:
+                    query = query.where(column.in_(values))
+            query = query.order_by(events.c.id if after is not None else events.c.id.desc()).limit(limit)
+            rows = [Event(**row) for row in connection.execute(query).mappings()]
+            return sorted(rows, key=lambda event: t.cast(int, event.id))
+
+        return self.database.run(work)
+
+    def last_event_id(self) -> int:
+        return self.database.run(lambda connection: connection.execute(sa.select(event_counter.c.last_event_id)).scalar_one())
+
+
+def _due(settings: PollSettings, now: datetime.datetime) -> t.Any:
+    """In the queue, or found and to be checked again; and its time has come, give or take the slack."""
+    limit = now + datetime.timedelta(seconds=settings.slack)
+    due = sa.and_(nics.c.fetch_state == STATE_PENDING, nics.c.next_try_at <= limit)
+    if settings.recheck_interval <= 0:
+        return due
+    # Found before anybody asked for re-checks: next_try_at was never set.
+    old = limit - datetime.timedelta(seconds=settings.recheck_interval)
+    again = sa.or_(nics.c.next_try_at <= limit, sa.and_(nics.c.next_try_at.is_(None), nics.c.last_try_at <= old))
+    return sa.or_(due, sa.and_(nics.c.fetch_state == STATE_FOUND, again))
+
+
+def _by_name(statement: t.Any, names: Sequence[str] | None) -> list[t.Any]:
+    """The statement for the named VMs only, in as many parts as it needs."""
+    if names is None:
+        return [statement]
+    return [statement.where(nics.c.vm_name.in_(chunk)) for chunk in _chunks(sorted(set(names)))]
+
+
+def _update(connection: t.Any, changed: Sequence[NicRecord]) -> None:
+    if changed:
+        statement = (
+            nics.update()
+            .where(nics.c.id == sa.bindparam("row_id"))
+            .values({name: sa.bindparam(name) for name in _STORED_FIELDS})
+        )
+        connection.execute(statement, [dict(_values(nic), row_id=nic.id) for nic in changed])
+
+
+def _values(nic: NicRecord) -> dict[str, t.Any]:
+    return {name: getattr(nic, name) for name in _STORED_FIELDS}
+
+
+def _nics(result: t.Any) -> list[NicRecord]:
+    return [NicRecord(**row) for row in result.mappings()]
+
+
+def _shown_first(nic: NicRecord) -> tuple[str, str, str, int, str]:
+    return (nic.hypervisor_name, nic.vm_name, nic.vm_id, nic.device, nic.mac)
+
+
+def _chunks(values: Sequence[t.Any]) -> list[Sequence[t.Any]]:
+    return [values[start : start + CHUNK] for start in range(0, len(values), CHUNK)]
