@@ -73,3 +73,9 @@ def drives() -> dict[str, t.Any]:
             "default": ["cloudstack", "openstack"],
         },
     }
+
+
+def record() -> dict[str, t.Any]:
+    """Doc fragment: record."""
+    # The URL may hold a password.
+    return {"record": {"type": "str", "no_log": True, "fallback": (env_fallback, ["EXTERNAL_DHCP_RECORD"])}}

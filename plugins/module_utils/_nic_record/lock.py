@@ -65,7 +65,7 @@ class PollLock:
         clock: Callable[[], datetime.datetime] = utc_now,
     ) -> None:
         self._database = database
-        self._own = LOCK_NAME if scope == SCOPE_GLOBAL else f"{LOCK_NAME}:{hypervisor_name}"
+        self.name = LOCK_NAME if scope == SCOPE_GLOBAL else f"{LOCK_NAME}:{hypervisor_name}"
         self._scope = scope
         self._clock = clock
         self._token = uuid.uuid4().hex
@@ -91,7 +91,7 @@ class PollLock:
         def work(connection: t.Any) -> LockHolder | None:
             query = sa.select(poll_locks.c.name, poll_locks.c.host, poll_locks.c.pid, poll_locks.c.since)
             if self._scope == SCOPE_HYPERVISOR:
-                query = query.where(poll_locks.c.name.in_([LOCK_NAME, self._own]))
+                query = query.where(poll_locks.c.name.in_([LOCK_NAME, self.name]))
             row = connection.execute(query.order_by(poll_locks.c.since.desc()).limit(1)).mappings().first()
             return LockHolder(**row) if row else None
 
@@ -126,10 +126,10 @@ class PollLock:
         self.release()
 
     def _sign(self, connection: t.Any) -> None:
-        connection.execute(poll_locks.delete().where(poll_locks.c.name == self._own))
+        connection.execute(poll_locks.delete().where(poll_locks.c.name == self.name))
         connection.execute(
             poll_locks.insert().values(
-                name=self._own, token=self._token, host=socket.gethostname()[:255], pid=os.getpid(), since=self._clock()
+                name=self.name, token=self._token, host=socket.gethostname()[:255], pid=os.getpid(), since=self._clock()
             )
         )
 
@@ -152,7 +152,7 @@ class PollLock:
         shared = self._scope == SCOPE_HYPERVISOR
         if not self._lock_file(LOCK_NAME, fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
             return False
-        if shared and not self._lock_file(self._own, fcntl.LOCK_EX):
+        if shared and not self._lock_file(self.name, fcntl.LOCK_EX):
             self._let_go()
             return False
         return True
@@ -200,7 +200,7 @@ class PollLock:
             return bool(self._connection.scalar(sa.select(sa.func.pg_try_advisory_lock(number))))
         return bool(
             self._connection.scalar(sa.select(sa.func.pg_try_advisory_lock_shared(number)))
-            and self._connection.scalar(sa.select(sa.func.pg_try_advisory_lock(_number(self._own))))
+            and self._connection.scalar(sa.select(sa.func.pg_try_advisory_lock(_number(self.name))))
         )
 
     def _acquire_mysql(self) -> bool:
@@ -210,9 +210,9 @@ class PollLock:
         shares = [_mysql_name(record, f"{LOCK_NAME}#{share}") for share in range(SHARES)]
         if self._scope == SCOPE_GLOBAL:
             return all(self._get_lock(name) for name in shares)
-        first = _number(self._own) % SHARES
+        first = _number(self.name) % SHARES
         return any(self._get_lock(name) for name in shares[first:] + shares[:first]) and self._get_lock(
-            _mysql_name(record, self._own)
+            _mysql_name(record, self.name)
         )
 
     def _get_lock(self, name: str) -> bool:

@@ -72,12 +72,15 @@ class NicFacts:
 
 @dataclasses.dataclass(frozen=True)
 class VmFacts:
-    """One VM as given to the record. id may be missing where the name alone is enough (stopped, absent)."""
+    """One VM as given to the record. id may be missing where the name alone is enough (stopped, absent).
+
+    running: None where it is neither running nor off (paused): its NICs stay as they are.
+    """
 
     name: str
     id: t.Optional[str] = None
     nics: tuple[NicFacts, ...] = ()
-    running: bool = True
+    running: t.Optional[bool] = True
 
 
 @dataclasses.dataclass(frozen=True)

@@ -161,11 +161,20 @@ def unreachable(known: NicRecord, settings: PollSettings, now: datetime.datetime
     )
 
 
-def after_reading(known: NicRecord, verdict: NicAddress, settings: PollSettings, now: datetime.datetime) -> Step:
-    """One look at the guest has ended with `verdict`. `now` is the time the poll began, so that intervals do not creep."""
+def after_reading(
+    known: NicRecord, verdict: NicAddress, settings: PollSettings, now: datetime.datetime, *, vm_off: bool = False
+) -> Step:
+    """One look at the guest has ended with `verdict`.
+
+    now: the time the poll began, so that intervals do not creep.
+    vm_off: the hypervisor says the VM is stopped (not paused or suspended).
+    """
     nic = dataclasses.replace(known, claim_token=None, last_try_at=now, updated_at=now)
     address = main_address(verdict.ip4_address, verdict.ip6_addresses, known.family_order)
     if address is None:
+        if vm_off and nic.last_reason == REASON_VM_NOT_RUNNING:
+            # Twice in a row: it is off, not just restarting. Whoever starts it puts it into the queue again.
+            return stop(nic, now), []
         return _no_address(nic, verdict, settings, now)
     if settings.settle > 0 and address != known.address:
         settled = known.candidate_address == address and known.candidate_since is not None
@@ -225,9 +234,6 @@ def _new_candidate(nic: NicRecord, address: str, settings: PollSettings, now: da
 
 def _no_address(nic: NicRecord, verdict: NicAddress, settings: PollSettings, now: datetime.datetime) -> Step:
     reason = verdict.reason or REASON_NO_LEASE
-    if reason == REASON_VM_NOT_RUNNING and nic.last_reason == REASON_VM_NOT_RUNNING:
-        # Twice in a row: it is off, not just restarting. Whoever starts it puts it into the queue again.
-        return stop(nic, now), []
     conclusive = reason in CONCLUSIVE_REASONS
     nic = dataclasses.replace(
         nic, last_reason=reason, last_message=_cut(verdict.message), next_try_at=_later(now, settings.interval)

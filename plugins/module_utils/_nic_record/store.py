@@ -16,7 +16,7 @@ import datetime
 import typing as t
 import uuid
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import queue, schema
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import queue
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import (
     STATE_FOUND,
     STATE_PENDING,
@@ -145,13 +145,15 @@ class RecordStore:
                     if vm.running:
                         after[key] = queue.enter(nic, hypervisor_name, vm, facts, now, max_tries=max_tries)
                     elif nic is not None:
-                        after[key] = queue.stop(nic, now)
+                        after[key] = nic if vm.running is None else queue.stop(nic, now)
             lost = [event for key, nic in known.items() if key not in after for event in queue.vanish(nic, now)]
             return self._apply(connection, known, after, lost, dry_run)
 
         return self._write(work, dry_run)
 
     def _write(self, work: Callable[[t.Any], t.Any], dry_run: bool) -> t.Any:
+        if dry_run and not self.database.exists():
+            return work(None)
         return self.database.run(work, write=not dry_run)
 
     def _of_vms(self, connection: t.Any, hypervisor_name: str, ids: Iterable[str | None]) -> dict[tuple[str, str], NicRecord]:
@@ -160,9 +162,7 @@ class RecordStore:
             found.update(self._read(connection, nics.c.hypervisor_name == hypervisor_name, nics.c.vm_id.in_(chunk)))
         return found
 
-    def _named(
-        self, connection: t.Any, hypervisor_name: str, vms: Sequence[VmFacts]
-    ) -> dict[tuple[str, str], NicRecord]:
+    def _named(self, connection: t.Any, hypervisor_name: str, vms: Sequence[VmFacts]) -> dict[tuple[str, str], NicRecord]:
         """By id where one is given, else by name."""
         found = self._of_vms(connection, hypervisor_name, [vm.id for vm in vms])
         for chunk in _chunks(sorted({vm.name for vm in vms if not vm.id})):
@@ -170,6 +170,8 @@ class RecordStore:
         return found
 
     def _read(self, connection: t.Any, *where: t.Any) -> dict[tuple[str, str], NicRecord]:
+        if connection is None:
+            return {}  # a dry run where there is no record yet
         # The rows are locked in the order of their ids by everybody, so that two writers wait and do not deadlock.
         query = sa.select(nics).where(*where).order_by(nics.c.id).with_for_update()
         return {(nic.vm_id, nic.mac): nic for nic in _nics(connection.execute(query))}
@@ -193,9 +195,7 @@ class RecordStore:
                 connection.execute(nics.insert(), [_values(nic) for nic in new])
             new_events = self._store_events(connection, new_events)
         order = _shown_first
-        return Changes(
-            tuple(sorted(known.values(), key=order)), tuple(sorted(after.values(), key=order)), tuple(new_events)
-        )
+        return Changes(tuple(sorted(known.values(), key=order)), tuple(sorted(after.values(), key=order)), tuple(new_events))
 
     # -- the poll ----------------------------------------------------------------------------------------------------
 
@@ -237,9 +237,7 @@ class RecordStore:
         token = uuid.uuid4().hex
 
         def work(connection: t.Any) -> list[NicRecord]:
-            change = (
-                nics.update().where(nics.c.hypervisor_name == hypervisor_name, _due(settings, now)).values(claim_token=token)
-            )
+            change = nics.update().where(nics.c.hypervisor_name == hypervisor_name, _due(settings, now)).values(claim_token=token)
             for part in _by_name(change, names):
                 connection.execute(part)
             query = sa.select(nics).where(nics.c.hypervisor_name == hypervisor_name, nics.c.claim_token == token)
@@ -376,9 +374,7 @@ def _by_name(statement: t.Any, names: Sequence[str] | None) -> list[t.Any]:
 def _update(connection: t.Any, changed: Sequence[NicRecord]) -> None:
     if changed:
         statement = (
-            nics.update()
-            .where(nics.c.id == sa.bindparam("row_id"))
-            .values({name: sa.bindparam(name) for name in _STORED_FIELDS})
+            nics.update().where(nics.c.id == sa.bindparam("row_id")).values({name: sa.bindparam(name) for name in _STORED_FIELDS})
         )
         connection.execute(statement, [dict(_values(nic), row_id=nic.id) for nic in changed])
 

@@ -1,0 +1,425 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Body of the module vm_ip_fetch: one poll. Here the record, the drivers and the policy meet.
+
+lock -> the due NICs -> their VMs and addresses, in bulk -> the policy's verdicts -> record and events, as they arrive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import queue as queues
+import threading
+import typing as t
+
+from ansible.module_utils.basic import missing_required_lib
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import (
+    REASON_SOURCE_UNAVAILABLE,
+    REASON_VM_NOT_FOUND,
+    NicAddress,
+    NicRules,
+)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.policy import decide_vm
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
+    POWER_STOPPED,
+    HypervisorError,
+    MissingLibrary,
+    Observation,
+)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.connect import open_hypervisor
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.nic_record import record_of
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import eventlog, queue
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.lock import PollLock
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import (
+    EVENT_CHANGED,
+    EVENT_FETCHED,
+    EVENT_GAVE_UP,
+    EVENT_LOST,
+    PollSettings,
+    iso,
+)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.results import (
+    found_result,
+    holder_result,
+    waiting_result,
+)
+
+if t.TYPE_CHECKING:
+    import datetime
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from ansible.module_utils.basic import AnsibleModule
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Hypervisor, Vm
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import Event, LockHolder, NicRecord
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
+
+# Answers stored in one transaction at most. Only answers that are already there are taken together: none waits for another.
+BATCH = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What to poll and how. vms: only these names. sources: None takes the driver's own order."""
+
+    hypervisor_name: str
+    settings: PollSettings = PollSettings()
+    sources: t.Optional[t.Sequence[str]] = None
+    workers: int = 10
+    timeout: float = 10
+    lock_scope: str = "global"
+    vms: t.Optional[t.Sequence[str]] = None
+
+
+@dataclasses.dataclass
+class Poll:
+    """What one poll did. problem: why it could not look at all its NICs; library: what is missing on the controller."""
+
+    looked_at: int = 0
+    found: list[NicRecord] = dataclasses.field(default_factory=list)
+    lost: list[NicRecord] = dataclasses.field(default_factory=list)
+    gave_up: list[NicRecord] = dataclasses.field(default_factory=list)
+    skipped: bool = False
+    holder: t.Optional[LockHolder] = None
+    problem: t.Optional[str] = None
+    library: t.Optional[MissingLibrary] = None
+
+
+def run_module(module: AnsibleModule) -> None:
+    """Polls once and ends the module with what was found, what is still waited for and why."""
+    params = module.params
+    request = _request(module)
+    poll = Poll()
+    with record_of(module) as store:
+        waiting: list[NicRecord] = []
+        if not module.check_mode:
+            store.database.prepare()
+            poll = fetch(
+                store,
+                lambda: open_hypervisor(params["hypervisor"]),
+                request,
+                log=eventlog.write if params["syslog"] else _no_log,
+            )
+        if not module.check_mode or store.database.exists():
+            waiting = store.waiting(request.hypervisor_name, request.vms)
+    result = _result(poll, waiting)
+    if poll.library is not None:
+        text = missing_required_lib(poll.library.library, url=poll.library.url)
+        module.fail_json(**dict(result, msg=text), exception=poll.library.traceback)
+    if poll.problem is not None:
+        module.fail_json(**dict(result, msg=poll.problem))
+    module.exit_json(**result)
+
+
+def _no_log(events: Sequence[Event]) -> None:
+    """For those who do not want events in the system's log."""
+
+
+def fetch(
+    store: RecordStore,
+    connect: Callable[[], Hypervisor],
+    request: Request,
+    log: Callable[[Sequence[Event]], t.Any] = _no_log,
+) -> Poll:
+    """One poll of one hypervisor. Raises RecordError; what a hypervisor does wrong is in the result.
+
+    connect() is called only when a NIC is due and the lock is ours.
+    """
+    started = store.clock()
+    if store.counts(request.hypervisor_name, request.settings, started, request.vms).due == 0:
+        return Poll()
+    lock = PollLock(store.database, request.hypervisor_name, request.lock_scope, store.clock)
+    if not lock.acquire():
+        return Poll(skipped=True, holder=lock.holder())
+    with lock:
+        # Again, now that nobody else can claim: the time another poller took must not make NICs due twice.
+        started = store.clock()
+        claims = store.claim(request.hypervisor_name, request.settings, started, request.vms)
+        if not claims:
+            return Poll()
+        return _Round(store, lock, request, started, log).run(claims, connect)
+
+
+class _Round:
+    """The looks at the claimed NICs, and what became of them."""
+
+    def __init__(
+        self,
+        store: RecordStore,
+        lock: PollLock,
+        request: Request,
+        started: datetime.datetime,
+        log: Callable[[Sequence[Event]], t.Any],
+    ) -> None:
+        self.store = store
+        self.lock = lock
+        self.request = request
+        self.started = started
+        self.log = log
+        self.poll = Poll()
+        self.open: dict[str, list[NicRecord]] = {}  # by VM id: claimed and not yet answered
+
+    def run(self, claims: Sequence[NicRecord], connect: Callable[[], Hypervisor]) -> Poll:
+        for nic in claims:
+            self.open.setdefault(nic.vm_id, []).append(nic)
+        hypervisor = None
+        try:
+            hypervisor = connect()
+            vms = self._find(hypervisor)
+            answers = hypervisor.addresses(vms, self._sources(hypervisor), self.request.workers, self.request.timeout)
+            with contextlib.closing(_as_they_arrive(answers)) as batches:
+                for batch in batches:
+                    self._answered(batch)
+        except HypervisorError as error:
+            self.poll.problem = str(error)
+            self.poll.library = error if isinstance(error, MissingLibrary) else None
+            self._nobody_looked(str(error))
+        except _LockLost:
+            self.poll.problem = (
+                f"the connection that held the lock {self.lock.name} broke, so another poller may be at work: this one stopped."
+                " What it had found is recorded"
+            )
+        finally:
+            if hypervisor is not None:
+                hypervisor.close()
+        if self.poll.problem is None:
+            # A driver owes one observation for each VM; a NIC must not hang on one that did not come.
+            silent = NicAddress(reason=REASON_SOURCE_UNAVAILABLE, message="the hypervisor's driver said nothing about this VM")
+            self._store([_Answer(nic, silent) for nics in self.open.values() for nic in nics])
+        return self.poll
+
+    def _find(self, hypervisor: Hypervisor) -> list[Vm]:
+        """The claimed NICs' VMs, by id. NICs of VMs that are gone are answered at once."""
+        names = sorted({nics[0].vm_name for nics in self.open.values()})
+        listed = hypervisor.vms(names)
+        by_id = {vm.id: vm for vm in listed.vms}
+        if any(vm_id not in by_id for vm_id in self.open):
+            # Renamed, or one of several of that name: the id still tells.
+            by_id.update((vm.id, vm) for vm in hypervisor.vms(None).vms)
+        by_name = {vm.name: vm for vm in by_id.values()}
+        gone = []
+        for vm_id in [vm_id for vm_id in self.open if vm_id not in by_id]:
+            for nic in self.open.pop(vm_id):
+                other = by_name.get(nic.vm_name)
+                message = listed.problems.get(nic.vm_name) or f"the VM {nic.vm_name} is no longer on {hypervisor.endpoint}"
+                if other is not None:
+                    message = f"{nic.vm_name} is another VM now (id {other.id}): put that one into the record"
+                gone.append(_Answer(nic, NicAddress(reason=REASON_VM_NOT_FOUND, message=message)))
+        self._store(gone)
+        return [by_id[vm_id] for vm_id in self.open]
+
+    def _sources(self, hypervisor: Hypervisor) -> Sequence[str]:
+        wanted = self.request.sources
+        if wanted is None:
+            return hypervisor.default_sources
+        unknown = [source for source in wanted if source not in hypervisor.sources]
+        if unknown:
+            raise HypervisorError(
+                f"sources has {unknown[0]!r}: for hypervisor.type {hypervisor.type} use {', '.join(hypervisor.sources)}"
+            )
+        return wanted
+
+    def _answered(self, batch: Sequence[Observation]) -> None:
+        if not self.lock.still_held():
+            raise _LockLost
+        answers = []
+        for seen in batch:
+            # A second observation of a VM, or one of a VM nobody asked for, finds nothing here.
+            answers.extend(_verdicts(seen, self.open.pop(seen.vm.id, [])))
+        self._store(answers)
+
+    def _store(self, answers: Sequence[_Answer]) -> None:
+        by_row = {answer.nic.id: answer for answer in answers}
+
+        def decide(nic: NicRecord) -> tuple[NicRecord, list[Event]]:
+            answer = by_row[nic.id]
+            # The facts are the hypervisor's newest; the state is the record's newest.
+            nic = dataclasses.replace(nic, vm_name=answer.nic.vm_name, device=answer.nic.device)
+            return queue.after_reading(nic, answer.verdict, self.request.settings, self.started, vm_off=answer.vm_off)
+
+        self._keep(*self.store.settle_claims([answer.nic for answer in answers], decide))
+
+    def _nobody_looked(self, message: str) -> None:
+        def decide(nic: NicRecord) -> tuple[NicRecord, list[Event]]:
+            return queue.unreachable(nic, self.request.settings, self.started, message), []
+
+        self.store.settle_claims([nic for nics in self.open.values() for nic in nics], decide)
+
+    def _keep(self, stored: Sequence[NicRecord], events: Sequence[Event]) -> None:
+        self.poll.looked_at += len(stored)
+        kinds: dict[tuple[str, str], set[str]] = {}
+        for event in events:
+            kinds.setdefault((event.vm_id, event.mac), set()).add(event.type)
+        for nic in stored:
+            kind = kinds.get((nic.vm_id, nic.mac), set())
+            if kind & {EVENT_FETCHED, EVENT_CHANGED}:
+                self.poll.found.append(nic)
+            if EVENT_LOST in kind:
+                self.poll.lost.append(nic)
+            if EVENT_GAVE_UP in kind:
+                self.poll.gave_up.append(nic)
+        self.log(events)
+
+
+class _LockLost(Exception):
+    """The database ended the session that held the lock."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Answer:
+    """One NIC's verdict; nic carries the VM's name and the NIC's place as the hypervisor has them now."""
+
+    nic: NicRecord
+    verdict: NicAddress
+    vm_off: bool = False
+
+
+def _verdicts(seen: Observation, claimed: Sequence[NicRecord]) -> list[_Answer]:
+    """What the policy makes of one VM's observation, for each claimed NIC. One bad VM is a verdict, not an exception."""
+    devices = {nic.mac: nic.device for nic in seen.vm.nics}
+    here = [
+        dataclasses.replace(nic, vm_name=seen.vm.name or nic.vm_name, device=devices.get(nic.mac, nic.device)) for nic in claimed
+    ]
+    if seen.source is None:
+        nothing = NicAddress(reason=seen.reason or REASON_SOURCE_UNAVAILABLE, message=seen.message)
+        return [_Answer(nic, nothing, vm_off=seen.vm.power_state == POWER_STOPPED) for nic in here]
+    rules = {nic.device: NicRules(nic.cidrs, nic.ip_range, nic.ignore_interfaces, nic.family_order) for nic in here}
+    previous = {nic.device: nic.ip4_address for nic in here if nic.ip4_address}
+    try:
+        verdicts = decide_vm([(nic.device, nic.mac) for nic in seen.vm.nics], seen.readings, rules, seen.source, previous)
+    except Exception as error:  # whatever a guest managed to say must not stop the others
+        broken = NicAddress(reason=REASON_SOURCE_UNAVAILABLE, message=f"the answer could not be read: {error!r}"[:200])
+        return [_Answer(nic, broken) for nic in here]
+    removed = NicAddress(reason=REASON_VM_NOT_FOUND, message="the VM has no NIC with this MAC any more: synchronize the record")
+    return [_Answer(nic, verdicts[nic.device] if nic.mac in devices else removed) for nic in here]
+
+
+class _End:
+    """The last thing the driver's thread hands over: how its iterator ended."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+
+def _as_they_arrive(answers: Iterable[Observation]) -> Iterator[list[Observation]]:
+    """The observations in lists of all that are there: one is never kept back while the next guest is slow."""
+    box: queues.Queue[Observation | _End] = queues.Queue(maxsize=2 * BATCH)
+    stopped = threading.Event()
+
+    def put(item: Observation | _End) -> None:
+        while not stopped.is_set():
+            try:
+                box.put(item, timeout=0.2)
+                return
+            except queues.Full:
+                continue
+
+    def pump() -> None:
+        try:
+            for answer in answers:
+                put(answer)
+                if stopped.is_set():
+                    return
+        except BaseException as error:
+            put(_End(error))
+        else:
+            put(_End(None))
+
+    thread = threading.Thread(target=pump, name="addresses", daemon=True)
+    thread.start()
+    try:
+        while True:
+            batch: list[Observation] = []
+            end = None
+            item = box.get()
+            while True:
+                if isinstance(item, _End):
+                    end = item
+                    break
+                batch.append(item)
+                if len(batch) >= BATCH:
+                    break
+                try:
+                    item = box.get_nowait()
+                except queues.Empty:
+                    break
+            if batch:
+                yield batch
+            if end is not None:
+                if end.error is None:
+                    return
+                if isinstance(end.error, HypervisorError):
+                    raise end.error
+                raise HypervisorError(f"the driver failed: {type(end.error).__name__}: {end.error}") from end.error
+    finally:
+        stopped.set()
+        thread.join(timeout=5)
+
+
+def _request(module: AnsibleModule) -> Request:
+    params = module.params
+    limits = (
+        ("interval", 1),
+        ("max_retry", 1),
+        ("workers", 1),
+        ("recheck_interval", 0),
+        ("settle", 0),
+        ("suspect_readings", 1),
+    )
+    for option, least in limits:
+        if params[option] < least:
+            module.fail_json(msg=f"{option} is {params[option]}: it must be at least {least}")
+    if params["timeout"] <= 0:
+        module.fail_json(msg=f"timeout is {params['timeout']}: it must be above 0")
+    return Request(
+        hypervisor_name=params["hypervisor_name"],
+        settings=PollSettings(
+            interval=params["interval"],
+            max_retry=params["max_retry"],
+            recheck_interval=params["recheck_interval"],
+            settle=params["settle"],
+            suspect_readings=params["suspect_readings"],
+        ),
+        sources=params["sources"],
+        workers=params["workers"],
+        timeout=params["timeout"],
+        lock_scope=params["lock_scope"],
+        vms=params["vms"],
+    )
+
+
+def _result(poll: Poll, waiting: Sequence[NicRecord]) -> dict[str, t.Any]:
+    needed = [nic for nic in waiting if nic.required]
+    result: dict[str, t.Any] = {
+        "changed": bool(poll.found or poll.lost or poll.gave_up),
+        "pending": len(needed),
+        "looked_at": poll.looked_at,
+        "found": [found_result(nic) for nic in poll.found],
+        "waiting": [waiting_result(nic) for nic in waiting],
+        "gave_up": [waiting_result(nic) for nic in poll.gave_up],
+        "lost": [waiting_result(nic) for nic in poll.lost],
+        "skipped": poll.skipped,
+        "lock_holder": holder_result(poll.holder),
+        "next_try": iso(min((nic.next_try_at for nic in waiting if nic.next_try_at), default=None)),
+    }
+    result["msg"] = _message(poll, result, waiting)
+    return result
+
+
+def _message(poll: Poll, result: dict[str, t.Any], waiting: Sequence[NicRecord]) -> str:
+    if poll.skipped:
+        holder = poll.holder
+        who = f"{holder.host} (process {holder.pid}) since {iso(holder.since)}" if holder else "another poller"
+        start = f"skipped: the lock is held by {who}; "
+    else:
+        start = f"{poll.looked_at} looked at, {len(poll.found)} found, {len(poll.gave_up)} given up; " if poll.looked_at else ""
+    if not waiting:
+        return start + "nothing is waited for"
+    optional = len(waiting) - result["pending"]
+    return start + f"{result['pending']} waited for" + (f" and {optional} not required" if optional else "")

@@ -1,0 +1,211 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Body of the module vm_nic_record."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.policy import (
+    RuleError,
+    normalize_mac,
+    parse_networks,
+    parse_range,
+)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.nic_record import record_of
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import eventlog
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import MAX_NAME, NicFacts, VmFacts
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.results import nic_result
+
+if t.TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ansible.module_utils.basic import AnsibleModule
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import NicRecord
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import Changes, RecordStore
+
+MAX_DEVICE = 9999
+# power states of the module vm_ip_info
+_RUNNING = {"running": True, "stopped": False, "paused": None, "suspended": None, None: True}
+
+
+class EntryError(ValueError):
+    """An entry of `vms` that cannot be used; the message names the key and the way out."""
+
+
+def run_module(module: AnsibleModule) -> None:
+    """Checks every VM, changes the record for the good ones in one transaction, and fails at the end if one was bad."""
+    params = module.params
+    vms, errors = _read_entries(params)
+    if not params["hypervisor_name"] or len(params["hypervisor_name"]) > MAX_NAME:
+        module.fail_json(msg=f"hypervisor_name must have 1 to {MAX_NAME} characters")
+    if params["max_retry"] is not None and params["max_retry"] < 1:
+        module.fail_json(msg=f"max_retry is {params['max_retry']}: it must be at least 1")
+    if errors and params["state"] == "synced":
+        # A VM that cannot be read would look like one that is gone.
+        module.fail_json(msg=_summary(errors), errors=errors)
+    with record_of(module) as store:
+        if not module.check_mode:
+            store.database.prepare()
+        changes = _change(store, params, vms, module.check_mode)
+    if params["syslog"] and not module.check_mode:
+        eventlog.write(changes.events)
+    result: dict[str, t.Any] = {"changed": changes.changed, "nics": [nic_result(nic) for nic in changes.after]}
+    if module._diff:
+        result["diff"] = {"before": _shown(changes.before), "after": _shown(changes.after)}
+    if errors:
+        module.fail_json(msg=_summary(errors), errors=errors, **result)
+    module.exit_json(**result)
+
+
+def _change(store: RecordStore, params: Mapping[str, t.Any], vms: Sequence[VmFacts], check_mode: bool) -> Changes:
+    name, state = params["hypervisor_name"], params["state"]
+    if state == "pending":
+        return store.enter(
+            name,
+            vms,
+            max_tries=params["max_retry"],
+            rearm=params["rearm"],
+            moved_from=params["moved_from"],
+            dry_run=check_mode,
+        )
+    if state == "synced":
+        return store.synchronize(name, vms, max_tries=params["max_retry"], dry_run=check_mode)
+    if state == "stopped":
+        return store.stop(name, vms, dry_run=check_mode)
+    return store.remove(name, vms, dry_run=check_mode)
+
+
+def _read_entries(params: Mapping[str, t.Any]) -> tuple[list[VmFacts], list[dict[str, t.Any]]]:
+    """The good entries, and one error for each bad one. An entry given twice is an error of the second."""
+    vms: list[VmFacts] = []
+    errors = []
+    seen: dict[str, int] = {}
+    for place, entry in enumerate(params["vms"]):
+        label = entry.get("name") or entry.get("id") or f"vms[{place}]"
+        try:
+            if params["state"] == "synced" and not entry.get("id") and entry.get("name"):
+                continue  # vm_ip_info says so of a name that is not on the hypervisor
+            vm = _read_vm(entry, params)
+            first = seen.setdefault(vm.id or f"name {vm.name}", place)
+            if first != place:
+                raise EntryError(f"it is the same VM as vms[{first}]: give it once")
+            vms.append(vm)
+        except EntryError as error:
+            errors.append({"vm": str(label), "message": f"vms[{place}] ({label}): {error}"})
+    return vms, errors
+
+
+def _read_vm(entry: Mapping[str, t.Any], params: Mapping[str, t.Any]) -> VmFacts:
+    queueing = params["state"] in ("pending", "synced")
+    name = _text(entry, "name", MAX_NAME, required=True)
+    vm_id = _text(entry, "id", 64, required=queueing, hint=entry.get("message"))
+    power = entry.get("power_state")
+    if power not in _RUNNING:
+        raise EntryError(f"power_state is {power!r}: use running, stopped, paused or suspended")
+    nics: tuple[NicFacts, ...] = ()
+    if queueing:
+        given = entry.get("nics")
+        if not isinstance(given, list):
+            raise EntryError("nics is missing: give a list, such as vm_ip_info returns")
+        nics = tuple(nic for nic in map(_read_nic, given) if params["networks"] is None or nic.network in params["networks"])
+        macs = [nic.mac for nic in nics]
+        double = next((mac for mac in macs if macs.count(mac) > 1), None)
+        if double:
+            raise EntryError(f"two of its NICs have the MAC {double}: nobody could tell their addresses apart")
+    return VmFacts(t.cast(str, name), vm_id.lower() if vm_id else None, nics, _RUNNING[power])
+
+
+def _read_nic(entry: t.Any) -> NicFacts:
+    if not isinstance(entry, dict):
+        raise EntryError("nics must be a list of dictionaries with device and mac")
+    device = entry.get("device")
+    try:
+        device = int(device)  # a template may have made it a text
+    except (TypeError, ValueError):
+        device = -1
+    if not 0 <= device <= MAX_DEVICE:
+        raise EntryError(f"nics[].device is {entry.get('device')!r}: give the NIC's position, counted from 0")
+    mac = normalize_mac(entry.get("mac") if isinstance(entry.get("mac"), str) else None)
+    if mac is None:
+        raise EntryError(f"NIC {device}: mac is {entry.get('mac')!r}: give six bytes in hexadecimal, such as 52:54:00:12:34:56")
+    required = entry.get("required")
+    if required is not None and not isinstance(required, bool):
+        raise EntryError(f"NIC {device}: required is {required!r}: it must be true or false")
+    cidrs = _texts(entry, device, "cidrs")
+    ip_range = _text(entry, "ip_range", 100)
+    try:
+        parse_networks(cidrs or ())
+        parse_range(ip_range)
+    except RuleError as error:
+        raise EntryError(f"NIC {device}: {error}") from None
+    families = entry.get("family_order")
+    if families is not None:
+        families = tuple(int(family) if str(family) in ("4", "6") else 0 for family in _list(families))
+        if not families or 0 in families or len(set(families)) != len(families):
+            raise EntryError(f"NIC {device}: family_order is {entry['family_order']!r}: use [4, 6], [6, 4], [4] or [6]")
+    return NicFacts(
+        device=device,
+        mac=mac,
+        network=_text(entry, "network", MAX_NAME),
+        required=required,
+        cidrs=cidrs,
+        ip_range=ip_range,
+        ignore_interfaces=_texts(entry, device, "ignore_interfaces"),
+        family_order=families,
+    )
+
+
+def _text(entry: Mapping[str, t.Any], key: str, longest: int, required: bool = False, hint: t.Any = None) -> str | None:
+    value = entry.get(key)
+    if value is None or value == "":
+        if required:
+            raise EntryError(f"{key} is missing" + (f": {hint}" if hint else ""))
+        return None
+    value = str(value)
+    if len(value) > longest or not value.isprintable():
+        raise EntryError(f"{key} must be at most {longest} printable characters")
+    return value
+
+
+def _texts(entry: Mapping[str, t.Any], device: int, key: str) -> tuple[str, ...] | None:
+    value = entry.get(key)
+    if value is None:
+        return None
+    words = _list(value)
+    if len(words) > 64 or not all(isinstance(word, str) and len(word) <= 64 and word.isprintable() for word in words):
+        raise EntryError(f"NIC {device}: {key} must be a list of at most 64 short texts")
+    return tuple(words)
+
+
+def _list(value: t.Any) -> list[t.Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _summary(errors: Sequence[Mapping[str, t.Any]]) -> str:
+    more = f" (and {len(errors) - 1} more, see errors)" if len(errors) > 1 else ""
+    return f"{errors[0]['message']}{more}"
+
+
+def _shown(nics: Sequence[NicRecord]) -> dict[str, t.Any]:
+    """The diff's side: what a person can compare, without times that change on their own."""
+    return {
+        f"{nic.vm_name} {nic.device} {nic.mac}": {
+            "hypervisor_name": nic.hypervisor_name,
+            "network": nic.network,
+            "fetch_state": nic.fetch_state,
+            "tries_left": nic.tries_left,
+            "ip4_address": nic.ip4_address,
+            "required": nic.required,
+            "cidrs": list(nic.cidrs),
+            "ip_range": nic.ip_range,
+            "ignore_interfaces": list(nic.ignore_interfaces),
+            "family_order": list(nic.family_order),
+        }
+        for nic in nics
+    }

@@ -1,0 +1,311 @@
+#!/usr/bin/python
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: vm_ip_fetch
+short_description: Poll a hypervisor once for the addresses that its VMs got from an external DHCP server
+description:
+  - Takes the NICs of one hypervisor that are due from the record's queue, reads their addresses in bulk, and records each
+    answer as it arrives, with an event.
+  - A NIC enters the queue with M(vmops.external_dhcp.vm_nic_record) and is looked at by the next poll, then every O(interval)
+    seconds until its address is found or O(max_retry) tries have failed. Tries are kept in the record, whoever polls.
+  - Call it in a loop with C(until), C(retries) and C(delay), or once from a schedule every few minutes. A call when nothing
+    is due neither connects to the hypervisor nor takes the lock. In a loop each try prints who is still waited for, and why.
+  - Only one poller works at a time. Another one ends well at once with RV(skipped) and says who polls since when. The lock
+    is the database's, and gone with the process that holds it.
+  - A hypervisor that cannot be reached makes the task fail, but takes no tries, because nobody looked at the guests. The
+    record stays as it is and says so in the reason; the NICs are due again after O(interval).
+author:
+  - vmops maintainers (@vmops)
+extends_documentation_fragment:
+  - vmops.external_dhcp.hypervisor
+  - vmops.external_dhcp.record
+  - vmops.external_dhcp.attributes
+  - vmops.external_dhcp.attributes.action_group
+attributes:
+  check_mode:
+    support: full
+    details:
+      - In check mode nobody is polled; the result says what is waited for.
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+    details:
+      - A poll reports a change when an address was found, changed or lost, or when a NIC was given up.
+options:
+  hypervisor_name:
+    description: The name under which the record keeps this hypervisor's VMs, as in M(vmops.external_dhcp.vm_nic_record).
+    type: str
+    required: true
+  vms:
+    description:
+      - Only the NICs of the VMs of these names are polled and counted.
+      - If not set, all of the hypervisor.
+    type: list
+    elements: str
+  sources:
+    description:
+      - Whom to ask for the addresses, in this order; see M(vmops.external_dhcp.vm_ip_info).
+      - If not set, the hypervisor's own order.
+    type: list
+    elements: str
+  interval:
+    description:
+      - Seconds between two looks at the same NIC.
+      - A NIC counts as due up to a tenth of it early, so that a schedule or a loop with the same period finds it due each time
+        although its runs start some seconds sooner or later.
+    type: int
+    default: 180
+  max_retry:
+    description:
+      - Number of failed tries after which a NIC is given up, unless M(vmops.external_dhcp.vm_nic_record) set one for it.
+    type: int
+    default: 10
+  workers:
+    description: How many guests are asked at the same time, where the hypervisor has them asked one by one.
+    type: int
+    default: 10
+  timeout:
+    description: Longest time to wait for the answer of one guest, in seconds.
+    type: float
+    default: 10
+  lock_scope:
+    description:
+      - V(global) has one poller for the whole record.
+      - V(hypervisor) has one for each hypervisor, so that AWX job slices poll different hypervisors side by side. Pollers of
+        both kinds exclude each other.
+    type: str
+    choices: [global, hypervisor]
+    default: global
+  recheck_interval:
+    description:
+      - Seconds after which a found address is read again, to follow changes of the lease; V(0) never looks again.
+      - A changed address is recorded with an event C(EXTERNAL.DHCP.VM.IP.CHANGED).
+    type: int
+    default: 0
+  settle:
+    description:
+      - Seconds that a new address must have stood before it is recorded; V(0) records it at once.
+      - Use it where guests get a first address from another network while they start. It takes two looks or more.
+    type: int
+    default: 0
+  suspect_readings:
+    description:
+      - A known address is lost only when this many readings in a row did not have it. Readings that failed (no guest tools,
+        time-out, hypervisor not reachable) do not count.
+    type: int
+    default: 3
+  syslog:
+    description: Whether events also go to the system's log, one line each.
+    type: bool
+    default: true
+requirements:
+  - The Python library of the hypervisor on the controller (libvirt-python, XenAPI or pyvmomi).
+seealso:
+  - module: vmops.external_dhcp.vm_nic_record
+  - module: vmops.external_dhcp.vm_nic_record_info
+"""
+
+EXAMPLES = r"""
+- name: Poll until every VM has its addresses, or all tries are used up
+  vmops.external_dhcp.vm_ip_fetch:
+    hypervisor: "{{ hypervisor }}"
+    hypervisor_name: "{{ inventory_hostname }}"
+  register: fetch
+  until: fetch.pending == 0
+  retries: 10
+  delay: 180
+
+- name: Poll once, from a schedule; several hypervisors at the same time
+  vmops.external_dhcp.vm_ip_fetch:
+    hypervisor: "{{ hypervisor }}"
+    hypervisor_name: "{{ inventory_hostname }}"
+    lock_scope: hypervisor
+    recheck_interval: 3600
+  register: fetch
+
+- name: Poll two new VMs every five seconds, and take an address only when it has stood for ten
+  vmops.external_dhcp.vm_ip_fetch:
+    hypervisor: "{{ hypervisor }}"
+    hypervisor_name: "{{ inventory_hostname }}"
+    vms: [web1, web2]
+    interval: 5
+    max_retry: 60
+    settle: 10
+  register: fetch
+  until: fetch.pending == 0
+  retries: 60
+  delay: 5
+"""
+
+RETURN = r"""
+pending:
+  description: How many required NICs are still in the queue; V(0) says that there is nothing to wait for.
+  returned: always, after the options were accepted and the record opened
+  type: int
+  sample: 1
+looked_at:
+  description: How many NICs were looked at by this call.
+  returned: as RV(pending)
+  type: int
+  sample: 2
+found:
+  description: The NICs whose address was found by this call, or was found to be another one.
+  returned: as RV(pending)
+  type: list
+  elements: dict
+  contains:
+    vm:
+      description: The VM's name.
+      type: str
+      sample: web1
+    nic:
+      description: Position of the NIC on the VM, counted from 0.
+      type: int
+      sample: 0
+    mac:
+      description: MAC address of the NIC.
+      type: str
+      sample: "52:54:00:6b:3c:58"
+    network:
+      description: The network's name.
+      type: str
+      sample: corp-vlan120
+    ip4_address:
+      description: The IPv4 address.
+      type: str
+      sample: 10.99.0.57
+    ip6_addresses:
+      description: The IPv6 addresses.
+      type: list
+      elements: str
+      sample: []
+    source:
+      description: Who told the address.
+      type: str
+      sample: agent
+    in_range:
+      description: V(false) if the address lies outside the announced range, V(none) if no range was given.
+      type: bool
+      sample: true
+waiting:
+  description: The NICs that are still in the queue.
+  returned: as RV(pending)
+  type: list
+  elements: dict
+  contains:
+    vm:
+      description: The VM's name.
+      type: str
+      sample: web2
+    nic:
+      description: Position of the NIC on the VM, counted from 0.
+      type: int
+      sample: 0
+    mac:
+      description: MAC address of the NIC.
+      type: str
+      sample: "52:54:00:6b:3c:59"
+    required:
+      description: Whether the NIC is counted in RV(pending).
+      type: bool
+      sample: true
+    reason:
+      description:
+        - Why there is no address yet, in one of the words of M(vmops.external_dhcp.vm_ip_info), V(not_polled_yet) or V(settling).
+      type: str
+      sample: no_lease
+    message:
+      description: The reason as a sentence that says what to do.
+      type: str
+      sample: "NIC 52:54:00:6b:3c:59: the guest reports no address for it; check that the DHCP server serves this network and the guest asks it"
+    tries_left:
+      description: How many failed tries are left.
+      type: int
+      sample: 9
+gave_up:
+  description: The NICs that were given up by this call, with the same keys as RV(waiting).
+  returned: as RV(pending)
+  type: list
+  elements: dict
+  sample: []
+lost:
+  description: The NICs whose known address was given up by this call, with the same keys as RV(waiting).
+  returned: as RV(pending)
+  type: list
+  elements: dict
+  sample: []
+skipped:
+  description: Whether nothing was done because another poller is at work.
+  returned: as RV(pending)
+  type: bool
+  sample: false
+lock_holder:
+  description: Who polls, if RV(skipped); V(none) otherwise.
+  returned: as RV(pending)
+  type: dict
+  contains:
+    lock:
+      description: Name of the lock.
+      type: str
+      sample: vmIpFetch
+    host:
+      description: The controller's host name.
+      type: str
+      sample: awx-job-417
+    pid:
+      description: The process there.
+      type: int
+      sample: 42
+    since:
+      description: When the lock was taken, in UTC.
+      type: str
+      sample: "2026-11-22T08:49:00Z"
+next_try:
+  description: When the next NIC is due, in UTC; V(none) if nothing is waited for.
+  returned: as RV(pending)
+  type: str
+  sample: "2026-11-22T08:52:00Z"
+msg:
+  description: The result in one line.
+  returned: always
+  type: str
+  sample: 2 looked at, 1 found, 0 given up; 1 waited for
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _argspec
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_ip_fetch import run_module
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **_argspec.hypervisor(),
+            **_argspec.record(),
+            "hypervisor_name": {"type": "str", "required": True},
+            "vms": {"type": "list", "elements": "str"},
+            "sources": {"type": "list", "elements": "str"},
+            "interval": {"type": "int", "default": 180},
+            "max_retry": {"type": "int", "default": 10},
+            "workers": {"type": "int", "default": 10},
+            "timeout": {"type": "float", "default": 10},
+            "lock_scope": {"type": "str", "choices": ["global", "hypervisor"], "default": "global"},
+            "recheck_interval": {"type": "int", "default": 0},
+            "settle": {"type": "int", "default": 0},
+            "suspect_readings": {"type": "int", "default": 3},
+            "syslog": {"type": "bool", "default": True},
+        },
+        supports_check_mode=True,
+    )
+    run_module(module)
+
+
+if __name__ == "__main__":
+    main()

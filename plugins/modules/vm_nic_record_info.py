@@ -1,0 +1,339 @@
+#!/usr/bin/python
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: vm_nic_record_info
+short_description: List the recorded NICs of VMs, their addresses and events
+description:
+  - Lists what the record knows of the NICs of VMs on external-DHCP networks, and if wanted the events.
+  - No hypervisor is asked; the addresses are as the last poll found them.
+author:
+  - vmops maintainers (@vmops)
+extends_documentation_fragment:
+  - vmops.external_dhcp.record
+  - vmops.external_dhcp.attributes
+  - vmops.external_dhcp.attributes.action_group
+  - vmops.external_dhcp.attributes.info_module
+options:
+  hypervisor_name:
+    description: Only VMs of these hypervisors.
+    type: list
+    elements: str
+  vms:
+    description: Only VMs of these names.
+    type: list
+    elements: str
+  networks:
+    description: Only NICs in these networks; events are not filtered by it.
+    type: list
+    elements: str
+  states:
+    description: Only NICs in these states; events are not filtered by it.
+    type: list
+    elements: str
+    choices: [pending, found, gave_up, stopped]
+  mac:
+    description: Only NICs with these MAC addresses, in any spelling.
+    type: list
+    elements: str
+  ip:
+    description: Only NICs that have one of these addresses, IPv4 or IPv6; events are not filtered by it.
+    type: list
+    elements: str
+  detail:
+    description:
+      - Whether each NIC is returned with everything the record has.
+      - Keep it off for more than some hundred VMs. AWX and ansible-runner drop task results above 700,000 characters.
+    type: bool
+    default: false
+  events:
+    description: Whether events are returned too.
+    type: bool
+    default: false
+  event_types:
+    description: Only events of these types.
+    type: list
+    elements: str
+    choices:
+      - EXTERNAL.DHCP.VM.IP.FETCHED
+      - EXTERNAL.DHCP.VM.IP.CHANGED
+      - EXTERNAL.DHCP.VM.IP.LOST
+      - EXTERNAL.DHCP.VM.IP.GAVE.UP
+  since:
+    description: Only events from this time on, as V(2026-11-22T08:00:00Z); UTC if no offset is given.
+    type: str
+  after_event:
+    description:
+      - Only events after the one with this RV(events[].id), the oldest first up to O(limit). So a reader that keeps the last
+        number it has seen misses none and gets none twice.
+    type: int
+  limit:
+    description: The largest number of events returned; without O(after_event) the newest ones.
+    type: int
+    default: 1000
+seealso:
+  - module: vmops.external_dhcp.vm_ip_fetch
+  - plugin: vmops.external_dhcp.vm_nics
+    plugin_type: inventory
+"""
+
+EXAMPLES = r"""
+- name: All NICs of one hypervisor
+  vmops.external_dhcp.vm_nic_record_info:
+    hypervisor_name: [kvm01]
+  register: recorded
+
+- name: VM and address
+  ansible.builtin.debug:
+    msg: "{{ recorded.nics | items2dict(key_name='vm', value_name='ip4_address') }}"
+
+- name: Which VM has this address
+  vmops.external_dhcp.vm_nic_record_info:
+    ip: [10.99.0.57]
+  register: owner
+
+- name: Addresses that changed or were lost today
+  vmops.external_dhcp.vm_nic_record_info:
+    states: [found]
+    events: true
+    event_types: [EXTERNAL.DHCP.VM.IP.CHANGED, EXTERNAL.DHCP.VM.IP.LOST]
+    since: "2026-11-22T00:00:00Z"
+    limit: 100
+  register: news
+"""
+
+RETURN = r"""
+nics:
+  description: The NICs, by hypervisor, VM and device; an empty list if there are none.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    hypervisor_name:
+      description: The hypervisor the VM is on.
+      type: str
+      sample: kvm01
+    vm:
+      description: The VM's name.
+      type: str
+      sample: web1
+    vm_id:
+      description: The hypervisor's UUID of the VM.
+      type: str
+      sample: 1c1f6c56-8c7e-4b4b-9a59-0f6f7a3c2d10
+    nic:
+      description: Position of the NIC on the VM, counted from 0.
+      type: int
+      sample: 0
+    mac:
+      description: MAC address, in lower case with colons.
+      type: str
+      sample: "52:54:00:6b:3c:58"
+    network:
+      description: The network's name, or V(none).
+      type: str
+      sample: corp-vlan120
+    ip4_address:
+      description: The IPv4 address, or V(none) while it is not known.
+      type: str
+      sample: 10.99.0.57
+    ip6_addresses:
+      description: The NIC's IPv6 addresses.
+      type: list
+      elements: str
+      sample: []
+    source:
+      description: Who told the address.
+      type: str
+      sample: agent
+    fetch_state:
+      description: V(pending) (in the queue), V(found), V(gave_up) (no tries left) or V(stopped).
+      type: str
+      sample: found
+    tries_left:
+      description: How many failed tries are left.
+      type: int
+      sample: 10
+    reason:
+      description:
+        - Why there is no address, in one of the words of M(vmops.external_dhcp.vm_ip_info), V(not_polled_yet) or V(settling);
+          V(none) when the last look was good.
+      type: str
+      sample: null
+    last_seen:
+      description: When the address was last seen, in UTC.
+      type: str
+      sample: "2026-11-22T08:49:00Z"
+    message:
+      description: The reason as a sentence.
+      type: str
+      returned: with O(detail=true)
+      sample: null
+    required:
+      description: Whether the VM is done only when this NIC has an address.
+      type: bool
+      returned: with O(detail=true)
+      sample: true
+    addresses:
+      description: All addresses seen on the NIC, link-local ones included.
+      type: list
+      elements: str
+      returned: with O(detail=true)
+      sample: [10.99.0.57, "fe80::5054:ff:fe6b:3c58"]
+    in_range:
+      description: Whether the address lies in the announced range; V(none) if no range was given.
+      type: bool
+      returned: with O(detail=true)
+      sample: true
+    suspect:
+      description: Whether the known address was missing from the last readings.
+      type: bool
+      returned: with O(detail=true)
+      sample: false
+    previous_address:
+      description: The address before this one.
+      type: str
+      returned: with O(detail=true)
+      sample: null
+    first_seen:
+      description: When this address was first seen, in UTC.
+      type: str
+      returned: with O(detail=true)
+      sample: "2026-11-22T08:40:00Z"
+    last_try:
+      description: When somebody last looked, in UTC.
+      type: str
+      returned: with O(detail=true)
+      sample: "2026-11-22T08:49:00Z"
+    next_try:
+      description: When the NIC is due again, in UTC; V(none) if it is not.
+      type: str
+      returned: with O(detail=true)
+      sample: null
+    entered:
+      description: When the NIC last entered the queue, in UTC.
+      type: str
+      returned: with O(detail=true)
+      sample: "2026-11-22T08:39:00Z"
+    cidrs:
+      description: The networks an address must lie in.
+      type: list
+      elements: str
+      returned: with O(detail=true)
+      sample: [10.99.0.0/24]
+    ip_range:
+      description: The announced range.
+      type: str
+      returned: with O(detail=true)
+      sample: 10.99.0.50-10.99.0.150
+    ignore_interfaces:
+      description: Interface names in the guest that do not count.
+      type: list
+      elements: str
+      returned: with O(detail=true)
+      sample: []
+    family_order:
+      description: The address families, the one that is waited for first.
+      type: list
+      elements: int
+      returned: with O(detail=true)
+      sample: [4, 6]
+events:
+  description: The events, the oldest first.
+  returned: with O(events=true)
+  type: list
+  elements: dict
+  contains:
+    id:
+      description: Number of the event; later events have higher numbers.
+      type: int
+      sample: 17
+    type:
+      description: What happened.
+      type: str
+      sample: EXTERNAL.DHCP.VM.IP.FETCHED
+    time:
+      description: When, in UTC.
+      type: str
+      sample: "2026-11-22T08:49:00Z"
+    hypervisor_name:
+      description: The hypervisor the VM was on.
+      type: str
+      sample: kvm01
+    vm:
+      description: The VM's name.
+      type: str
+      sample: web1
+    vm_id:
+      description: The hypervisor's UUID of the VM.
+      type: str
+      sample: 1c1f6c56-8c7e-4b4b-9a59-0f6f7a3c2d10
+    nic:
+      description: Position of the NIC on the VM.
+      type: int
+      sample: 0
+    mac:
+      description: MAC address of the NIC.
+      type: str
+      sample: "52:54:00:6b:3c:58"
+    network:
+      description: The network's name.
+      type: str
+      sample: corp-vlan120
+    address:
+      description: The address that was found; V(none) for C(LOST) and C(GAVE.UP).
+      type: str
+      sample: 10.99.0.57
+    previous_address:
+      description: The address before, for C(CHANGED) and C(LOST).
+      type: str
+      sample: null
+    source:
+      description: Who told the address.
+      type: str
+      sample: agent
+    reason:
+      description: Why, for C(LOST) and C(GAVE.UP).
+      type: str
+      sample: null
+    message:
+      description: The reason as a sentence.
+      type: str
+      sample: null
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _argspec
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_nic_record_info import run_module
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import EVENT_TYPES, STATES
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **_argspec.record(),
+            "hypervisor_name": {"type": "list", "elements": "str"},
+            "vms": {"type": "list", "elements": "str"},
+            "networks": {"type": "list", "elements": "str"},
+            "states": {"type": "list", "elements": "str", "choices": list(STATES)},
+            "mac": {"type": "list", "elements": "str"},
+            "ip": {"type": "list", "elements": "str"},
+            "detail": {"type": "bool", "default": False},
+            "events": {"type": "bool", "default": False},
+            "event_types": {"type": "list", "elements": "str", "choices": list(EVENT_TYPES)},
+            "since": {"type": "str"},
+            "after_event": {"type": "int"},
+            "limit": {"type": "int", "default": 1000},
+        },
+        supports_check_mode=True,
+    )
+    run_module(module)
+
+
+if __name__ == "__main__":
+    main()

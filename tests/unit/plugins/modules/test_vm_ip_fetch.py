@@ -1,0 +1,146 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import importlib
+import pathlib
+import typing as t
+
+import pytest
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorUnreachable
+from ansible_collections.vmops.external_dhcp.tests.unit.plugins.module_utils._nic_record.fake_hypervisor import (
+    FakeHypervisor,
+    guest,
+)
+
+if t.TYPE_CHECKING:
+    from ansible_collections.vmops.external_dhcp.tests.unit.conftest import RunModule
+
+
+@pytest.fixture
+def hypervisor(monkeypatch: pytest.MonkeyPatch) -> FakeHypervisor:
+    fake = FakeHypervisor([])
+    body = importlib.import_module("ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_ip_fetch")
+    monkeypatch.setattr(body, "open_hypervisor", lambda description: fake.connect())
+    return fake
+
+
+@pytest.fixture
+def options(tmp_path: pathlib.Path) -> dict[str, t.Any]:
+    return {"record": f"sqlite:///{tmp_path}/record.db", "hypervisor_name": "kvm01", "syslog": False}
+
+
+def enter(run_module: RunModule, options: dict[str, t.Any], hypervisor: FakeHypervisor, **rules: t.Any) -> None:
+    vms = [
+        {
+            "name": g.name,
+            "id": g.id,
+            "nics": [{"device": d, "mac": m, "network": g.network, **rules} for d, m in enumerate(g.macs)],
+        }
+        for g in hypervisor.guests
+    ]
+    run_module("vm_nic_record", {**options, "vms": vms})
+
+
+def fetch(run_module: RunModule, options: dict[str, t.Any], **more: t.Any) -> dict[str, t.Any]:
+    fails, check_mode = more.pop("fails", False), more.pop("check_mode", False)
+    return run_module("vm_ip_fetch", {**options, "hypervisor": {"type": "kvm"}, **more}, fails=fails, check_mode=check_mode)
+
+
+def test_finds_waits_and_says_why(run_module: RunModule, options: dict[str, t.Any], hypervisor: FakeHypervisor) -> None:
+    hypervisor.guests = [
+        guest(1, answers={0: ["10.99.0.57", "fe80::1"]}),
+        guest(2, answers={0: []}),
+        guest(3, answers=None),
+        guest(4, power_state="stopped"),
+    ]
+    enter(run_module, options, hypervisor, ip_range="10.99.0.50-10.99.0.60")
+    result = fetch(run_module, options)
+    assert result["changed"] and result["pending"] == 3 and result["looked_at"] == 4
+    (found,) = result["found"]
+    assert (found["vm"], found["nic"], found["ip4_address"], found["source"], found["in_range"]) == (
+        ("vm1", 0, "10.99.0.57", "agent", True)
+    )
+    assert [(w["vm"], w["reason"], w["tries_left"]) for w in result["waiting"]] == [
+        ("vm2", "no_lease", 9),
+        ("vm3", "no_guest_tools", 9),
+        ("vm4", "vm_not_running", 9),
+    ]
+    assert result["waiting"][1]["message"] == "vm3: nobody answers"
+    assert result["msg"] == "4 looked at, 1 found, 0 given up; 3 waited for"
+    assert (hypervisor.connections, hypervisor.closed) == (1, 1)
+    # Nothing is due now: no connection is made.
+    again = fetch(run_module, options)
+    assert not again["changed"] and again["pending"] == 3 and again["looked_at"] == 0
+    assert hypervisor.connections == 1
+    events = run_module("vm_nic_record_info", {"record": options["record"], "events": True})["events"]
+    assert [(e["type"], e["vm"], e["address"]) for e in events] == [("EXTERNAL.DHCP.VM.IP.FETCHED", "vm1", "10.99.0.57")]
+
+
+def test_an_unreachable_hypervisor_fails_and_takes_no_try(
+    run_module: RunModule, options: dict[str, t.Any], hypervisor: FakeHypervisor
+) -> None:
+    hypervisor.guests = [guest(1)]
+    enter(run_module, options, hypervisor)
+    hypervisor.fail_connect = HypervisorUnreachable("hypervisor.uri qemu:///system: no connection")
+    result = fetch(run_module, options, fails=True)
+    assert result["msg"] == "hypervisor.uri qemu:///system: no connection"
+    assert result["pending"] == 1
+    (waiting,) = result["waiting"]
+    assert (waiting["reason"], waiting["tries_left"]) == ("hypervisor_unreachable", 10)
+    assert waiting["message"] == "hypervisor.uri qemu:///system: no connection"
+    # It is due after the interval only.
+    assert fetch(run_module, options)["pending"] == 1
+    assert hypervisor.connections == 1
+
+
+def test_optional_nics_are_polled_and_not_waited_for(
+    run_module: RunModule, options: dict[str, t.Any], hypervisor: FakeHypervisor
+) -> None:
+    hypervisor.guests = [guest(1, nics=2, answers={0: ["10.99.0.57"], 1: []})]
+    one = hypervisor.guests[0]
+    nics = [{"device": 0, "mac": one.macs[0]}, {"device": 1, "mac": one.macs[1], "required": False}]
+    run_module("vm_nic_record", {**options, "vms": [{"name": one.name, "id": one.id, "nics": nics}]})
+    result = fetch(run_module, options)
+    assert result["pending"] == 0
+    assert [(w["nic"], w["required"]) for w in result["waiting"]] == [(1, False)]
+    assert result["msg"] == "2 looked at, 1 found, 0 given up; 0 waited for and 1 not required"
+
+
+def test_only_the_named_vms(run_module: RunModule, options: dict[str, t.Any], hypervisor: FakeHypervisor) -> None:
+    hypervisor.guests = [guest(1), guest(2)]
+    enter(run_module, options, hypervisor)
+    result = fetch(run_module, options, vms=["vm2"])
+    assert (result["pending"], result["looked_at"]) == (1, 1)
+    assert hypervisor.looks == {hypervisor.guests[1].id: 1}
+
+
+def test_check_mode_looks_at_nobody(run_module: RunModule, options: dict[str, t.Any], hypervisor: FakeHypervisor) -> None:
+    assert fetch(run_module, options, check_mode=True)["pending"] == 0
+    assert not pathlib.Path(options["record"][len("sqlite:///") :]).exists()
+    hypervisor.guests = [guest(1)]
+    enter(run_module, options, hypervisor)
+    result = fetch(run_module, options, check_mode=True)
+    assert (result["pending"], result["changed"], hypervisor.connections) == (1, False, 0)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("interval", 0), ("max_retry", 0), ("workers", 0), ("timeout", 0), ("settle", -1), ("suspect_readings", 0)],
+)
+def test_senseless_numbers_are_refused(
+    run_module: RunModule, options: dict[str, t.Any], hypervisor: FakeHypervisor, option: str, value: int
+) -> None:
+    result = fetch(run_module, options, fails=True, **{option: value})
+    assert result["msg"].startswith(f"{option} is {value}")
+
+
+def test_an_unknown_source_is_named(run_module: RunModule, options: dict[str, t.Any], hypervisor: FakeHypervisor) -> None:
+    hypervisor.guests = [guest(1)]
+    enter(run_module, options, hypervisor)
+    result = fetch(run_module, options, fails=True, sources=["registry"])
+    assert result["msg"] == "sources has 'registry': for hypervisor.type kvm use agent, arp"
+    assert result["waiting"][0]["tries_left"] == 10

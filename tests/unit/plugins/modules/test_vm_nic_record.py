@@ -1,0 +1,168 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pathlib
+import stat
+import typing as t
+
+import pytest
+
+if t.TYPE_CHECKING:
+    from ansible_collections.vmops.external_dhcp.tests.unit.conftest import RunModule
+
+WEB1 = {
+    "name": "web1",
+    "id": "1C1F6C56-8C7E-4B4B-9A59-0F6F7A3C2D10",
+    "power_state": "running",
+    "nics": [
+        {"device": 0, "mac": "52-54-00-6B-3C-58", "network": "corp", "ip4_address": None, "reason": "no_lease"},
+        {"device": 1, "mac": "52:54:00:6b:3c:59", "network": "lab", "ip6_addresses": []},
+    ],
+}
+
+
+@pytest.fixture
+def record(tmp_path: pathlib.Path) -> str:
+    return f"sqlite:///{tmp_path}/state/record.db"
+
+
+def options(record: str, *vms: dict[str, t.Any], **more: t.Any) -> dict[str, t.Any]:
+    return {"record": record, "hypervisor_name": "kvm01", "vms": list(vms), "syslog": False, **more}
+
+
+def listed(run_module: RunModule, record: str, **more: t.Any) -> list[dict[str, t.Any]]:
+    return run_module("vm_nic_record_info", {"record": record, **more})["nics"]
+
+
+def test_enters_once_and_is_then_unchanged(run_module: RunModule, record: str, tmp_path: pathlib.Path) -> None:
+    first = run_module("vm_nic_record", options(record, WEB1), diff=True)
+    assert first["changed"]
+    assert [(nic["vm"], nic["nic"], nic["mac"], nic["fetch_state"], nic["tries_left"]) for nic in first["nics"]] == [
+        ("web1", 0, "52:54:00:6b:3c:58", "pending", 10),
+        ("web1", 1, "52:54:00:6b:3c:59", "pending", 10),
+    ]
+    assert {nic["reason"] for nic in first["nics"]} == {"not_polled_yet"}
+    assert {nic["ip4_address"] for nic in first["nics"]} == {None}
+    assert first["diff"]["before"] == {}
+    assert first["diff"]["after"]["web1 0 52:54:00:6b:3c:58"]["fetch_state"] == "pending"
+    second = run_module("vm_nic_record", options(record, WEB1))
+    assert not second["changed"]
+    assert second["nics"] == first["nics"] == listed(run_module, record)
+    mode = stat.S_IMODE((tmp_path / "state" / "record.db").stat().st_mode)
+    assert (mode, stat.S_IMODE((tmp_path / "state").stat().st_mode)) == (0o600, 0o700)
+
+
+def test_check_mode_predicts_and_creates_nothing(run_module: RunModule, record: str, tmp_path: pathlib.Path) -> None:
+    predicted = run_module("vm_nic_record", options(record, WEB1), check_mode=True)
+    assert predicted["changed"] and len(predicted["nics"]) == 2
+    assert not (tmp_path / "state").exists()
+    run_module("vm_nic_record", options(record, WEB1))
+    assert not run_module("vm_nic_record", options(record, WEB1), check_mode=True)["changed"]
+    assert run_module("vm_nic_record", options(record, {"name": "web1"}, state="absent"), check_mode=True)["changed"]
+    assert len(listed(run_module, record)) == 2
+
+
+def test_stop_takes_out_of_the_queue_and_start_puts_back(run_module: RunModule, record: str) -> None:
+    run_module("vm_nic_record", options(record, WEB1, max_retry=3))
+    stopped = run_module("vm_nic_record", options(record, {"name": "web1"}, state="stopped"))
+    assert stopped["changed"]
+    assert {nic["fetch_state"] for nic in stopped["nics"]} == {"stopped"}
+    assert not run_module("vm_nic_record", options(record, {"id": WEB1["id"].lower(), "name": "x"}, state="stopped"))["changed"]
+    started = run_module("vm_nic_record", options(record, WEB1))
+    assert {(nic["fetch_state"], nic["tries_left"]) for nic in started["nics"]} == {("pending", 10)}
+
+
+def test_absent_removes_only_the_named_vm_of_this_hypervisor(run_module: RunModule, record: str) -> None:
+    other = {**WEB1, "name": "web2", "id": "other"}
+    run_module("vm_nic_record", options(record, WEB1, other))
+    run_module("vm_nic_record", {**options(record, WEB1), "hypervisor_name": "kvm02"})
+    assert run_module("vm_nic_record", options(record, {"name": "web1"}, state="absent"))["changed"]
+    left = [(nic["hypervisor_name"], nic["vm"]) for nic in listed(run_module, record)]
+    assert left == [("kvm01", "web2")] * 2 + [("kvm02", "web1")] * 2
+    assert not run_module("vm_nic_record", options(record, {"name": "web1"}, state="absent"))["changed"]
+
+
+def test_a_nic_that_the_vm_no_longer_has_leaves(run_module: RunModule, record: str) -> None:
+    run_module("vm_nic_record", options(record, WEB1))
+    result = run_module("vm_nic_record", options(record, {**WEB1, "nics": WEB1["nics"][1:]}))
+    assert result["changed"]
+    assert [nic["nic"] for nic in listed(run_module, record)] == [1]
+
+
+def test_networks_limit_what_is_recorded(run_module: RunModule, record: str) -> None:
+    result = run_module("vm_nic_record", options(record, WEB1, networks=["lab"]))
+    assert [nic["network"] for nic in result["nics"]] == ["lab"]
+
+
+def test_a_bad_vm_does_not_stop_the_others(run_module: RunModule, record: str) -> None:
+    bad = [
+        {"name": "noid", "nics": []},
+        {**WEB1, "id": "x1", "name": "mac", "nics": [{"device": 0, "mac": "52:54:00"}]},
+        {**WEB1, "id": "x2", "name": "cidr", "nics": [{"device": 0, "mac": "52:54:00:00:00:01", "cidrs": ["10.99.0.0/33"]}]},
+        {**WEB1, "id": "x3", "name": "twice", "nics": [WEB1["nics"][0], WEB1["nics"][0]]},
+        {**WEB1, "name": "same"},
+        {"name": "bell\a", "id": "x4", "nics": []},
+    ]
+    result = run_module("vm_nic_record", options(record, WEB1, *bad), fails=True)
+    assert [error["vm"] for error in result["errors"]] == ["noid", "mac", "cidr", "twice", "same", "bell\a"]
+    assert result["msg"] == "vms[1] (noid): id is missing (and 5 more, see errors)"
+    messages = [error["message"] for error in result["errors"]]
+    assert "mac is '52:54:00': give six bytes" in messages[1]
+    assert "'10.99.0.0/33' is not a network in CIDR form" in messages[2]
+    assert "two of its NICs have the MAC 52:54:00:6b:3c:58" in messages[3]
+    assert "same VM as vms[0]" in messages[4]
+    assert result["changed"]
+    assert {nic["vm"] for nic in listed(run_module, record)} == {"web1"}
+
+
+def test_rules_stay_when_they_are_not_given_again(run_module: RunModule, record: str) -> None:
+    rules = {"required": False, "cidrs": ["10.99.0.0/24"], "ip_range": "10.99.0.50-10.99.0.150", "family_order": [6, 4]}
+    with_rules = {**WEB1, "nics": [{**WEB1["nics"][0], **rules, "ignore_interfaces": ["docker"]}]}
+    run_module("vm_nic_record", options(record, with_rules))
+    assert not run_module("vm_nic_record", options(record, {**WEB1, "nics": WEB1["nics"][:1]}))["changed"]
+    (nic,) = listed(run_module, record, detail=True)
+    assert {name: nic[name] for name in rules} == rules
+    assert nic["ignore_interfaces"] == ["docker"]
+
+
+def test_synced_enters_stops_and_removes(run_module: RunModule, record: str) -> None:
+    web2 = {**WEB1, "name": "web2", "id": "id2"}
+    web3 = {**WEB1, "name": "web3", "id": "id3"}
+    run_module("vm_nic_record", options(record, WEB1, web2, web3))
+    existing = [
+        {**WEB1, "power_state": "stopped"},
+        {**web2, "power_state": "paused"},
+        {**WEB1, "name": "web4", "id": "id4", "power_state": "running"},
+        {**WEB1, "name": "web5", "id": "id5", "power_state": "stopped"},
+        {"name": "web6", "id": None, "power_state": None, "nics": []},
+    ]
+    result = run_module("vm_nic_record", options(record, *existing, state="synced"))
+    states = {(nic["vm"], nic["fetch_state"]) for nic in listed(run_module, record)}
+    assert result["changed"]
+    assert states == {("web1", "stopped"), ("web2", "pending"), ("web4", "pending")}
+    assert not run_module("vm_nic_record", options(record, *existing, state="synced"))["changed"]
+
+
+def test_synced_with_a_bad_entry_changes_nothing(run_module: RunModule, record: str) -> None:
+    run_module("vm_nic_record", options(record, WEB1))
+    run_module("vm_nic_record", options(record, {"name": "x", "id": "y", "power_state": "running"}, state="synced"), fails=True)
+    assert len(listed(run_module, record)) == 2
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("postgresql://u:s3cret-word@db.example.com", "names no database on db.example.com"),
+        ("oracle://u:s3cret-word@db/x", "names the database 'oracle'"),
+        ("s3cret-word", "is not a database URL"),
+        ("sqlite://", "must name a file"),
+        ("sqlite:////x?password=s3cret-word", "must name a file"),
+    ],
+)
+def test_a_bad_url_is_named_without_its_password(run_module: RunModule, url: str, message: str) -> None:
+    result = run_module("vm_nic_record", options(url, WEB1), fails=True)
+    assert message in result["msg"]
+    assert "s3cret-word" not in str(result)
