@@ -1,0 +1,139 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._vm_plan import PlanError, record_entries, vm_plan
+
+NETWORKS = [
+    {"name": "corp", "bridge": "br0", "cidr": "10.99.0.0/24", "ip_range": "10.99.0.50-10.99.0.150", "services": ["userdata"]},
+    {"name": "plain", "services": []},
+]
+
+
+def test_a_plan_joins_vm_and_networks():
+    (entry,) = vm_plan(
+        [
+            {
+                "name": "web1",
+                "template": "debian",
+                "networks": ["corp", {"name": "plain", "mac": "52-54-00-AA-BB-01", "required": False, "ignore_interfaces": "wg"}],
+                "password": "s3cretPassw0rd",
+                "user_data": {"role": "web"},
+            }
+        ],
+        NETWORKS,
+    )
+    assert entry["template"] == "debian"
+    assert entry["nics"] == [
+        {
+            "device": 0,
+            "shared_network": "corp",
+            "network": "br0",
+            "mac": None,
+            "required": True,
+            "cidrs": ["10.99.0.0/24"],
+            "ip_range": "10.99.0.50-10.99.0.150",
+            "ignore_interfaces": [],
+        },
+        {
+            "device": 1,
+            "shared_network": "plain",
+            "network": "plain",
+            "mac": "52:54:00:aa:bb:01",
+            "required": False,
+            "cidrs": [],
+            "ip_range": None,
+            "ignore_interfaces": ["wg"],
+        },
+    ]
+    assert entry["drive"] == {
+        "name": "web1",
+        "password": "s3cretPassw0rd",
+        "user_data": {"role": "web"},
+        "services": ["userdata"],
+        "network": "corp",
+    }
+
+
+def test_the_first_networks_services_decide_for_the_drive():
+    (entry,) = vm_plan([{"name": "a", "networks": ["plain", "corp"]}], NETWORKS)
+    assert (entry["drive"]["services"], entry["drive"]["network"]) == ([], "plain")
+    (entry,) = vm_plan([{"name": "a"}], NETWORKS)
+    assert "services" not in entry["drive"]
+
+
+def test_names_choose_in_the_order_of_the_vms():
+    vms = [{"name": name} for name in ("a", "b", "c")]
+    assert [entry["name"] for entry in vm_plan(vms, (), ["c", "a"])] == ["a", "c"]
+    assert vm_plan(vms, (), []) == []
+
+
+@pytest.mark.parametrize(
+    "vms, networks, words",
+    [
+        ([{"template": "x"}], [], ["vms[0]", "name"]),
+        ([{"name": "a"}, {"name": "a"}], [], ["vms", "a", "more than once"]),
+        ("web1", [], ["vms", "list"]),
+        (["web1"], [], ["vms[0]", "mapping"]),
+        ([{"name": "a", "ssh_key": "x"}], [], ["ssh_key", "did you mean ssh_keys"]),
+        ([{"name": "a", "networks": ["korp"]}], NETWORKS, ["a", "korp", "shared_networks", "did you mean corp"]),
+        ([{"name": "a", "networks": [{"mac": "x"}]}], NETWORKS, ["networks[0]"]),
+        ([{"name": "a", "networks": [{"name": "corp", "mac": "5254"}]}], NETWORKS, ["mac", "5254"]),
+        ([{"name": "a", "networks": [{"name": "corp", "cidr": "10.0.0.0/40"}]}], NETWORKS, ["cidr", "10.0.0.0/40"]),
+        ([{"name": "a", "password_enabled": True}], [], ["password_enabled", "no password"]),
+        ([{"name": "a", "password_enabled": False, "password": "x"}], [], ["password_enabled is false"]),
+        ([], [{"name": "n", "services": ["dhcp"]}], ["n", "services", "dhcp"]),
+        ([], [{"name": "n", "services": "userdata"}], ["services", "[userdata]"]),
+        ([], [{"name": "n", "ip_range": "10.0.0.9"}], ["ip_range", "10.0.0.9"]),
+        ([], [{"name": "n", "cidr": "10.0.0.0/24", "ip_range": "10.0.1.1-10.0.1.9"}], ["ip_range", "not in cidr"]),
+        ([], [{"name": "n"}, {"name": "n"}], ["shared_networks", "more than once"]),
+        ([], [{"name": "n", "gateway": "10.0.0.1"}], ["gateway"]),
+    ],
+)
+def test_mistakes_are_named(vms, networks, words):
+    with pytest.raises(PlanError) as caught:
+        vm_plan(vms, networks)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_an_unknown_name_is_an_error_that_helps():
+    with pytest.raises(PlanError, match="did you mean web1"):
+        vm_plan([{"name": "web1"}], (), ["wbe1"])
+
+
+def test_errors_never_hold_the_password():
+    with pytest.raises(PlanError) as caught:
+        vm_plan([{"name": "a", "password": "CANARY-pw", "passwrd": "CANARY-pw2"}])
+    assert "CANARY" not in str(caught.value)
+
+
+def test_record_entries_add_the_rules_to_the_nics_found():
+    plan = vm_plan([{"name": "web1", "networks": ["corp"]}], NETWORKS)
+    found = [
+        {"name": "web1", "id": "u1", "nics": [{"device": 0, "mac": "m0", "network": "br0"}, {"device": 1, "mac": "m1", "network": "br9"}]},
+        {"name": "gone", "id": None, "nics": []},
+        {"name": "other", "id": "u2", "nics": [{"device": 0, "mac": "m2", "network": "br0"}]},
+    ]
+    assert record_entries(found, plan) == [
+        {
+            "name": "web1",
+            "id": "u1",
+            "nics": [
+                {
+                    "device": 0,
+                    "mac": "m0",
+                    "network": "br0",
+                    "required": True,
+                    "cidrs": ["10.99.0.0/24"],
+                    "ip_range": "10.99.0.50-10.99.0.150",
+                    "ignore_interfaces": [],
+                },
+                {"device": 1, "mac": "m1", "network": "br9"},
+            ],
+        },
+        {"name": "other", "id": "u2", "nics": [{"device": 0, "mac": "m2", "network": "br0"}]},
+    ]
