@@ -153,7 +153,7 @@ nics:
       description: The hypervisor the VM is on.
       type: str
       sample: kvm01
-    vm:
+    vm_name:
       description: The VM's name.
       type: str
       sample: web1
@@ -161,7 +161,7 @@ nics:
       description: The hypervisor's UUID of the VM.
       type: str
       sample: 1c1f6c56-8c7e-4b4b-9a59-0f6f7a3c2d10
-    nic:
+    device:
       description: Position of the NIC on the VM, counted from 0.
       type: int
       sample: 0
@@ -194,13 +194,13 @@ nics:
       description: How many failed tries are left.
       type: int
       sample: 10
-    reason:
+    last_reason:
       description:
         - Why there is no address, in one of the words of M(vmops.external_dhcp.vm_ip_info), V(not_polled_yet) or V(settling);
           V(none) when the last look was good.
       type: str
       sample: not_polled_yet
-    last_seen:
+    last_seen_at:
       description: When the address was last seen, in UTC.
       type: str
       sample: null

@@ -89,7 +89,7 @@ EXAMPLES = r"""
 
 - name: VM and address
   ansible.builtin.debug:
-    msg: "{{ recorded.nics | items2dict(key_name='vm', value_name='ip4_address') }}"
+    msg: "{{ recorded.nics | items2dict(key_name='vm_name', value_name='ip4_address') }}"
 
 - name: Which VM has this address
   vmops.external_dhcp.vm_nic_record_info:
@@ -117,7 +117,7 @@ nics:
       description: The hypervisor the VM is on.
       type: str
       sample: kvm01
-    vm:
+    vm_name:
       description: The VM's name.
       type: str
       sample: web1
@@ -125,7 +125,7 @@ nics:
       description: The hypervisor's UUID of the VM.
       type: str
       sample: 1c1f6c56-8c7e-4b4b-9a59-0f6f7a3c2d10
-    nic:
+    device:
       description: Position of the NIC on the VM, counted from 0.
       type: int
       sample: 0
@@ -158,17 +158,17 @@ nics:
       description: How many failed tries are left.
       type: int
       sample: 10
-    reason:
+    last_reason:
       description:
         - Why there is no address, in one of the words of M(vmops.external_dhcp.vm_ip_info), V(not_polled_yet) or V(settling);
           V(none) when the last look was good.
       type: str
       sample: null
-    last_seen:
+    last_seen_at:
       description: When the address was last seen, in UTC.
       type: str
       sample: "2026-11-22T08:49:00Z"
-    message:
+    last_message:
       description: The reason as a sentence.
       type: str
       returned: with O(detail=true)
@@ -199,22 +199,22 @@ nics:
       type: str
       returned: with O(detail=true)
       sample: null
-    first_seen:
+    first_seen_at:
       description: When this address was first seen, in UTC.
       type: str
       returned: with O(detail=true)
       sample: "2026-11-22T08:40:00Z"
-    last_try:
+    last_try_at:
       description: When somebody last looked, in UTC.
       type: str
       returned: with O(detail=true)
       sample: "2026-11-22T08:49:00Z"
-    next_try:
+    next_try_at:
       description: When the NIC is due again, in UTC; V(none) if it is not.
       type: str
       returned: with O(detail=true)
       sample: null
-    entered:
+    entered_at:
       description: When the NIC last entered the queue, in UTC.
       type: str
       returned: with O(detail=true)
@@ -264,7 +264,7 @@ events:
       description: The hypervisor the VM was on.
       type: str
       sample: kvm01
-    vm:
+    vm_name:
       description: The VM's name.
       type: str
       sample: web1
@@ -272,7 +272,7 @@ events:
       description: The hypervisor's UUID of the VM.
       type: str
       sample: 1c1f6c56-8c7e-4b4b-9a59-0f6f7a3c2d10
-    nic:
+    device:
       description: Position of the NIC on the VM.
       type: int
       sample: 0

@@ -77,7 +77,7 @@ def test_finds_waits_and_says_why(run_module: RunModule, options: dict[str, t.An
     assert not again["changed"] and again["pending"] == 3 and again["looked_at"] == 0
     assert hypervisor.connections == 1
     events = run_module("vm_nic_record_info", {"record": options["record"], "events": True})["events"]
-    assert [(e["type"], e["vm"], e["address"]) for e in events] == [("EXTERNAL.DHCP.VM.IP.FETCHED", "vm1", "10.99.0.57")]
+    assert [(e["type"], e["vm_name"], e["address"]) for e in events] == [("EXTERNAL.DHCP.VM.IP.FETCHED", "vm1", "10.99.0.57")]
 
 
 def test_an_unreachable_hypervisor_fails_and_takes_no_try(

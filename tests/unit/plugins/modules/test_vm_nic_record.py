@@ -40,11 +40,11 @@ def listed(run_module: RunModule, record: str, **more: t.Any) -> list[dict[str, 
 def test_enters_once_and_is_then_unchanged(run_module: RunModule, record: str, tmp_path: pathlib.Path) -> None:
     first = run_module("vm_nic_record", options(record, WEB1), diff=True)
     assert first["changed"]
-    assert [(nic["vm"], nic["nic"], nic["mac"], nic["fetch_state"], nic["tries_left"]) for nic in first["nics"]] == [
+    assert [(nic["vm_name"], nic["device"], nic["mac"], nic["fetch_state"], nic["tries_left"]) for nic in first["nics"]] == [
         ("web1", 0, "52:54:00:6b:3c:58", "pending", 10),
         ("web1", 1, "52:54:00:6b:3c:59", "pending", 10),
     ]
-    assert {nic["reason"] for nic in first["nics"]} == {"not_polled_yet"}
+    assert {nic["last_reason"] for nic in first["nics"]} == {"not_polled_yet"}
     assert {nic["ip4_address"] for nic in first["nics"]} == {None}
     assert first["diff"]["before"] == {}
     assert first["diff"]["after"]["web1 0 52:54:00:6b:3c:58"]["fetch_state"] == "pending"
@@ -80,7 +80,7 @@ def test_absent_removes_only_the_named_vm_of_this_hypervisor(run_module: RunModu
     run_module("vm_nic_record", options(record, WEB1, other))
     run_module("vm_nic_record", {**options(record, WEB1), "hypervisor_name": "kvm02"})
     assert run_module("vm_nic_record", options(record, {"name": "web1"}, state="absent"))["changed"]
-    left = [(nic["hypervisor_name"], nic["vm"]) for nic in listed(run_module, record)]
+    left = [(nic["hypervisor_name"], nic["vm_name"]) for nic in listed(run_module, record)]
     assert left == [("kvm01", "web2")] * 2 + [("kvm02", "web1")] * 2
     assert not run_module("vm_nic_record", options(record, {"name": "web1"}, state="absent"))["changed"]
 
@@ -89,7 +89,7 @@ def test_a_nic_that_the_vm_no_longer_has_leaves(run_module: RunModule, record: s
     run_module("vm_nic_record", options(record, WEB1))
     result = run_module("vm_nic_record", options(record, {**WEB1, "nics": WEB1["nics"][1:]}))
     assert result["changed"]
-    assert [nic["nic"] for nic in listed(run_module, record)] == [1]
+    assert [nic["device"] for nic in listed(run_module, record)] == [1]
 
 
 def test_networks_limit_what_is_recorded(run_module: RunModule, record: str) -> None:
@@ -115,7 +115,7 @@ def test_a_bad_vm_does_not_stop_the_others(run_module: RunModule, record: str) -
     assert "two of its NICs have the MAC 52:54:00:6b:3c:58" in messages[3]
     assert "same VM as vms[0]" in messages[4]
     assert result["changed"]
-    assert {nic["vm"] for nic in listed(run_module, record)} == {"web1"}
+    assert {nic["vm_name"] for nic in listed(run_module, record)} == {"web1"}
 
 
 def test_rules_stay_when_they_are_not_given_again(run_module: RunModule, record: str) -> None:
@@ -140,7 +140,7 @@ def test_synced_enters_stops_and_removes(run_module: RunModule, record: str) -> 
         {"name": "web6", "id": None, "power_state": None, "nics": []},
     ]
     result = run_module("vm_nic_record", options(record, *existing, state="synced"))
-    states = {(nic["vm"], nic["fetch_state"]) for nic in listed(run_module, record)}
+    states = {(nic["vm_name"], nic["fetch_state"]) for nic in listed(run_module, record)}
     assert result["changed"]
     assert states == {("web1", "stopped"), ("web2", "pending"), ("web4", "pending")}
     assert not run_module("vm_nic_record", options(record, *existing, state="synced"))["changed"]
