@@ -187,6 +187,7 @@ if [ "$taken" -ne "$offered" ]; then
 fi
 
 result=0
+set -f # a name is never a pattern
 for user in $SSH_KEY_USERS; do
     if for_user "$user"; then
         log info "SSH keys of $user are those of the config drive ($taken)"
