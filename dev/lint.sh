@@ -23,9 +23,10 @@ mapfile -t powershell < <(git ls-files '*.ps1')
 [ ${#powershell[@]} -eq 0 ] || check "powershell syntax" python dev/check_powershell.py "${powershell[@]}"
 check "ansible-lint --profile production" ansible-lint --profile production --offline --strict --nocolor -q
 check "antsibull-changelog lint" antsibull-changelog lint
-# =self: the other collections of the ansible package are installed beside ours and take minutes to document
+# =self: the other collections of the ansible package are installed beside ours and take minutes to document; what is said of
+# them is not checked
 check "antsibull-docs lint-collection-docs" antsibull-docs lint-collection-docs --plugin-docs \
-    --validate-collection-refs=self --disallow-unknown-collection-refs .
+    --validate-collection-refs=self .
 
 [ ${#failed[@]} -eq 0 ] || die "lint: $(printf '%s; ' "${failed[@]}")"
 say "lint: no problem"

@@ -96,7 +96,8 @@ def check_label(label: str) -> None:
         )
     if not _LABEL.fullmatch(label) or label.endswith(" "):
         raise DriveInputError(
-            f"label is {label!r}: use letters, digits, hyphens, dots, underscores and blanks, beginning with a letter, a digit or an underscore, such as config or config-2"
+            f"label is {label!r}: use letters, digits, hyphens, dots, underscores and blanks, "
+            "beginning with a letter, a digit or an underscore, such as config or config-2"
         )
 
 
@@ -138,7 +139,8 @@ def read(source: bytes | str | os.PathLike[str]) -> Image:
         raise _too_large(len(data), "the image is")
     iso = iso9660.Iso(data)
     volume = iso.joliet if iso.joliet and not iso.rock_ridge else iso.primary
-    assert volume is not None
+    if volume is None:
+        raise AssertionError("a parsed image has a volume descriptor")
     files: dict[str, bytes] = {}
     modes: dict[str, int] = {}
     total = 0
@@ -153,7 +155,8 @@ def read(source: bytes | str | os.PathLike[str]) -> Image:
         files[record.path] = iso.content(record)
         if record.mode is not None:
             modes[record.path] = record.mode
-    assert iso.primary is not None
+    if iso.primary is None:
+        raise AssertionError("a parsed image has a volume descriptor")
     mark = _find_mark(data)
     return Image(
         label=iso.primary.label,

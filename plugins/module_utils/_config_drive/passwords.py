@@ -72,6 +72,6 @@ def generate_password(length: int = DEFAULT_GENERATED, choice: Callable[[str], s
     if not MIN_GENERATED <= length <= MAX_LENGTH:
         raise ValueError(f"length is {length}: a generated password has {MIN_GENERATED} to {MAX_LENGTH} characters")
     while True:
-        password = choice(_LOWER + _UPPER) + "".join(choice(_ALPHABET) for _ in range(length - 1))
+        password = choice(_LOWER + _UPPER) + "".join(choice(_ALPHABET) for _index in range(length - 1))
         if all(any(character in kind for character in password) for kind in (_LOWER, _UPPER, _DIGITS, _PUNCTUATION)):
             return password

@@ -265,7 +265,7 @@ class MachineMixin:
         return vif.ref
 
     def new_mac(self) -> str:
-        return "02:16:3e:" + ":".join(f"{random.randrange(256):02x}" for _ in range(3))  # noqa: S311 - no secret
+        return "02:16:3e:" + ":".join(f"{random.randrange(256):02x}" for _index in range(3))  # no secret
 
     def VIF_destroy(self, call: Call, self_: str) -> None:
         vif = self.store.get("VIF", self_)
