@@ -92,8 +92,8 @@ def password_files(password: str) -> dict[str, bytes]:
 
 
 def public_keys_files(ssh_keys: Sequence[str]) -> dict[str, bytes]:
-    """One line per key."""
-    return {path: "\n".join(ssh_keys).encode("utf-8") for path in PUBLIC_KEYS_PATHS} if ssh_keys else {}
+    """One line per key. Empty files for no keys: the guest scripts of this collection then take away those they have set."""
+    return {path: "\n".join(ssh_keys).encode("utf-8") for path in PUBLIC_KEYS_PATHS}
 
 
 def public_keys_members(ssh_keys: Sequence[str]) -> dict[str, t.Any]:

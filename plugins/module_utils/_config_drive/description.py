@@ -318,7 +318,7 @@ def _vendor_data(name: str, value: t.Any) -> t.Any:
         return None
     if isinstance(value, (str, list)) or hasattr(value, "items"):
         try:
-            json.dumps(value, sort_keys=True).encode("utf-8")
+            json.dumps(value, ensure_ascii=False, sort_keys=True).encode("utf-8")
         except (TypeError, ValueError):
             raise _error(
                 name,

@@ -200,13 +200,16 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     except OSError as exc:
         raise DriveImageError(f"the image {os.fspath(path)} cannot be read: {exc.strerror}") from exc
-    with os.fdopen(fd, "rb") as stream:
+    try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise DriveImageError(f"{os.fspath(path)} is not a file")
         if status.st_size > MAX_SIZE:
             raise _too_large(status.st_size, f"{os.fspath(path)} is")
-        return stream.read(MAX_SIZE + 1)
+        with os.fdopen(fd, "rb", closefd=False) as stream:
+            return stream.read(MAX_SIZE + 1)
+    finally:
+        os.close(fd)
 
 
 def _too_large(size: int, what: str = "the drive would be") -> DriveImageError:
