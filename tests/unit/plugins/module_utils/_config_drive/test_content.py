@@ -97,7 +97,9 @@ def test_no_file_is_empty_or_ends_with_a_line_break_and_there_is_no_network_data
 
 def test_a_metadata_key_cannot_replace_what_the_drive_says_itself():
     document = json.loads(
-        files(metadata={"uuid": "evil", "admin_pass": "evil", "hostname": "evil", "name": "evil"})["openstack/latest/meta_data.json"]
+        files(metadata={"uuid": "evil", "admin_pass": "evil", "hostname": "evil", "name": "evil"})[
+            "openstack/latest/meta_data.json"
+        ]
     )
     assert document == {"uuid": "web1", "hostname": "web1", "name": "web1"}
 
@@ -132,12 +134,12 @@ def password_part(text):
 def test_cloud_init_is_told_the_password_in_the_vendor_data():
     quoted = "a\"b'c{}: #x"
     part = vendor(files(reader="cloud_init", password=quoted))["cloud-init"]
-    assert password_part(part) == {
-        "chpasswd": {"expire": False, "users": [{"name": "root", "password": quoted, "type": "text"}]}
-    }
+    assert password_part(part) == {"chpasswd": {"expire": False, "users": [{"name": "root", "password": quoted, "type": "text"}]}}
     hashed = "$6$salt$" + "a" * 86
     found = files(reader="cloud_init", password_hash=hashed)
-    assert password_part(vendor(found)["cloud-init"])["chpasswd"]["users"] == [{"name": "root", "password": hashed, "type": "hash"}]
+    assert password_part(vendor(found)["cloud-init"])["chpasswd"]["users"] == [
+        {"name": "root", "password": hashed, "type": "hash"}
+    ]
     assert "admin_pass" not in json.loads(found["openstack/latest/meta_data.json"])
     assert not any("password" in path for path in found)
     assert "openstack/latest/vendor_data.json" not in files(reader="ours", password="x")
@@ -166,7 +168,9 @@ def test_vendor_data_as_text_is_for_cloud_init():
     assert vendor(files(vendor_data="#cloud-config\n{}")) == {"cloud-init": "#cloud-config\n{}"}
 
 
-@pytest.mark.parametrize("part", [None, 7, "", "#cloud-config\nusers: []", '#cloud-config\n{"users": []}', "#cloud-config\n{", "x"])
+@pytest.mark.parametrize(
+    "part", [None, 7, "", "#cloud-config\nusers: []", '#cloud-config\n{"users": []}', "#cloud-config\n{", "x"]
+)
 def test_what_is_not_our_password_part(part):
     assert not content.is_cloud_init_password(part)
 

@@ -29,11 +29,18 @@ def refused(**option):
 def test_the_least_entry_has_what_every_reader_needs():
     description = describe()
     assert description.metadata == {"instance_id": "web1", "local_hostname": "web1"}
-    assert (description.user_data, description.password, description.ssh_keys, description.vendor_data) == (None, None, None, None)
+    assert (description.user_data, description.password, description.ssh_keys, description.vendor_data) == (
+        None,
+        None,
+        None,
+        None,
+    )
 
 
 def test_none_is_the_same_as_not_given():
-    nothing = dict.fromkeys(("metadata", "user_data", "user_data_base64", "password", "ssh_keys", "services", "reader", "network"))
+    nothing = dict.fromkeys(
+        ("metadata", "user_data", "user_data_base64", "password", "ssh_keys", "services", "reader", "network")
+    )
     assert describe(**nothing) == describe()
 
 

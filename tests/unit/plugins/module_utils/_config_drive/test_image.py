@@ -17,7 +17,11 @@ from hypothesis import strategies as st
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image, iso9660
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.content import files_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.description import DriveDescription
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import DriveImageError, DriveInputError, MissingPycdlib
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import (
+    DriveImageError,
+    DriveInputError,
+    MissingPycdlib,
+)
 
 OWNER = "1c1f6c56-8c7e-4b4b-9a59-0f6f7a3c2d10"
 # A change of this value means that drives built before count as changed: raise image.FORMAT with it.
@@ -143,8 +147,11 @@ def test_every_date_is_the_same():
 @given(
     st.dictionaries(
         st.lists(
-            st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs"), exclude_characters='*/:;?\\<>|"'), min_size=1, max_size=20)
-            .filter(lambda name: name not in (".", "..") and name == name.strip() and ord(max(name)) < 0x10000),
+            st.text(
+                st.characters(codec="utf-8", exclude_categories=("Cc", "Cs"), exclude_characters='*/:;?\\<>|"'),
+                min_size=1,
+                max_size=20,
+            ).filter(lambda name: name not in (".", "..") and name == name.strip() and ord(max(name)) < 0x10000),
             min_size=1,
             max_size=4,
         ).map("/".join),
