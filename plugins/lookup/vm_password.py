@@ -9,7 +9,7 @@ name: vm_password
 short_description: Make a random password that every config drive reader can set
 description:
   - Every call makes a new password from letters, digits and C(-_.+=), beginning with a letter and without the look-alikes
-    V(l), V(I), V(i), V(1), V(o), V(O) and V(0).
+    V(l), V(L), V(I), V(i), V(1), V(o), V(O) and V(0).
   - It holds characters of every kind, as Windows wants it, and none that a guest script would change.
   - Keep it, for example with M(ansible.builtin.set_fact) or in a vault, else the next run of the playbook makes another one.
 author:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import secrets
 import typing as t
+import unicodedata
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,9 +20,9 @@ DEFAULT_GENERATED = 16
 # Accounts of Windows take no more.
 MAX_LENGTH = 127
 
-# Without the look-alikes l I i 1, o O 0; of the punctuation only what no shell, no echo and no YAML reads as more than itself.
+# Without the look-alikes l L I i 1, o O 0; of the punctuation only what no shell, no echo and no YAML reads as more than itself.
 _LOWER = "abcdefghjkmnpqrstuvwxyz"
-_UPPER = "ABCDEFGHJKLMNPQRSTUVWXYZ"
+_UPPER = "ABCDEFGHJKMNPQRSTUVWXYZ"
 _DIGITS = "23456789"
 _PUNCTUATION = "-_.+="
 _ALPHABET = _LOWER + _UPPER + _DIGITS + _PUNCTUATION
@@ -44,11 +45,8 @@ def password_problem(password: str, reader: str | None = None) -> str | None:
         return f"has more than {MAX_LENGTH} characters, the most that Windows takes"
     if password in _SENTINELS:
         return "is a word that guest scripts take as 'there is no password'"
-    if (
-        any(not character.isprintable() and not character.isspace() for character in password)
-        or len(password.splitlines()) > 1
-        or "\t" in password
-    ):
+    # Zs: blanks of any width. Other characters that cannot be printed are control characters and line breaks.
+    if any(not character.isprintable() and unicodedata.category(character) != "Zs" for character in password):
         return "has a line break, a tab or another control character: it must be one line of printable characters"
     if password != password.strip():
         return "begins or ends with a blank, which readers cut off"
