@@ -81,8 +81,10 @@ unix_sock_admin_perms = "0700"
 host_uuid = "@HOST_UUID@"
 """,
     "qemu.conf": """
-# No cgroups, huge pages or security labels: those are the machine's, and a rig has no need of them.
+# No cgroups, huge pages or security labels: those are the machine's, and a rig has no need of them. No /dev of each
+# guest's own either: libvirt cannot build one around the /dev/kvm that the rig hides.
 cgroup_controllers = []
+namespaces = []
 hugetlbfs_mount = []
 security_driver = "none"
 """,
@@ -147,9 +149,9 @@ def up(rig: KvmRig, accelerator: str) -> None:
     rig.make_state()
     librig_dhcp.make_bridge(rig)
     make_folders(rig)
-    start_daemons(rig)
     kind, why = domain_type()
     say(f"domain type {kind}: {why}")
+    start_daemons(rig, kind)
     name = publish_template(rig, built, kind)
     write_facts(rig, {"DOMAIN_TYPE": kind, "DOMAIN_TYPE_REASON": why, "TEMPLATE": name, "GUEST_KERNEL": built.kernel_version})
 
@@ -190,11 +192,11 @@ def make_folders(rig: KvmRig) -> None:
         shutil.copyfile(rig.libvirt / "etc" / "libvirtd.conf", rig.libvirt / "etc" / f"{daemon}.conf")
 
 
-def start_daemons(rig: KvmRig) -> None:
+def start_daemons(rig: KvmRig, kind: str) -> None:
     """virtlogd and libvirtd, each when it does not run; a guest outlives both."""
     for program in ("virtlogd", *rig.daemons):
         if not rig.daemon_pid(program) and shutil.which(program):
-            start_daemon(rig, program)
+            start_daemon(rig, program, kind)
     first = rig.daemons[0]
     librig.wait_for(f"{first}'s answer", lambda: rig.answers() or not rig.daemon_pid(first), 30)
     if not rig.daemon_pid(first):
@@ -203,7 +205,7 @@ def start_daemons(rig: KvmRig) -> None:
     give_socket(rig)
 
 
-def start_daemon(rig: KvmRig, program: str) -> None:
+def start_daemon(rig: KvmRig, program: str, kind: str) -> None:
     # Mount points that no package or daemon has made yet; they go again with the rig.
     made = rig.state / "made-folders"
     for folder in FOLDERS:
@@ -217,6 +219,12 @@ def start_daemon(rig: KvmRig, program: str) -> None:
     lines = ["set -e", "mount --make-rprivate /"]
     lines += [f"mount --bind {rig.state / own} {folder}" for folder, own in FOLDERS.items()]
     lines += [f"mount --bind {rig.state}/empty {folder}" for folder in HIDDEN if os.path.isdir(folder)]
+    if kind != "kvm" and os.path.exists("/dev/kvm"):
+        # libvirt would ask QEMU about a /dev/kvm that is there without being of use anew at every call, a second each time.
+        nothing = rig.state / "no-kvm"
+        nothing.touch()
+        nothing.chmod(0)
+        lines.append(f"mount --bind {nothing} /dev/kvm")
     # The daemons' numbers must not go to /run, where the machine's own daemons have theirs.
     lines.append('exec "$@"')
     log = rig.logs / f"{program}.out"

@@ -45,13 +45,13 @@ for link in /sys/class/net/eth*; do
     [ -e "$link" ] && /usr/local/sbin/nic-up "${link##*/}"
 done
 : >/run/rig/booted
+port=/dev/virtio-ports/org.qemu.guest_agent.0
+[ -e "$port" ] && qemu-ga -d -m virtio-serial -p "$port"
 mark network
 
 # The collection's guest scripts: password and keys from the config drive, before anybody can log in.
 /etc/init.d/config-drive start
 mark guest-scripts
 
-port=/dev/virtio-ports/org.qemu.guest_agent.0
-[ -e "$port" ] && qemu-ga -d -m virtio-serial -p "$port"
 [ -d /proc/acpi ] && busybox acpid -c /etc/acpi -p /run/acpid.pid -l /var/log/acpid.log
 mark ready
