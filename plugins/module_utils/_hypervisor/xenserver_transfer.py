@@ -1,0 +1,138 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Bytes of a VDI to and from a host, over XAPI's own HTTP handlers."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import typing as t
+import urllib.parse
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
+    DriveError,
+    HypervisorError,
+    HypervisorUnreachable,
+)
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver_session import ConnectionCut
+
+if t.TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver_session import Session
+
+# An ISO has at most 64 MiB; a host that takes longer than this for one is not working.
+TASK_SECONDS = 300.0
+_AFTER_FAILURE_SECONDS = 3.0
+_BLOCK = 65536
+
+
+def upload(session: Session, hosts: Mapping[str, str], host: str, vdi: str, data: bytes) -> None:
+    """Writes data, which must have the VDI's exact size. Raises DriveError if XAPI says that it failed.
+
+    vdi: its reference or UUID. hosts: address → name to connect to, of all hosts of the pool; a redirection is followed to these only.
+    host: the address of the host that sees the VDI.
+    """
+    task = session.call("task.create", "vmops.external_dhcp", "config drive")
+    # The status of the answer says nothing: it is sent before the first byte is read. Only the task knows.
+    sent: HypervisorError | None = None
+    answer = None
+    try:
+        answer = _request(session, hosts, host, "PUT", "/import_raw_vdi", {"vdi": vdi, "format": "raw"}, task, data)
+        answer.read(_BLOCK)
+        if answer.status != 200:
+            sent = ConnectionCut(f"https://{host}: PUT /import_raw_vdi: HTTP {answer.status} {answer.reason}")
+    except (OSError, http.client.HTTPException) as error:
+        sent = ConnectionCut(f"https://{host}: PUT /import_raw_vdi: {str(error) or type(error).__name__}")
+    except HypervisorError as error:
+        sent = error
+    finally:
+        if answer is not None:
+            answer.close()
+    # After a refused or broken upload XAPI may never have seen the task: it gets a moment to say so, not five minutes.
+    try:
+        session.wait_task(task, TASK_SECONDS if sent is None else _AFTER_FAILURE_SECONDS)
+    except HypervisorError as error:
+        raise sent or error from None
+
+
+def download(session: Session, hosts: Mapping[str, str], host: str, vdi: str, limit: int) -> bytes:
+    """The first `limit` bytes of the VDI, or all of it if it has fewer."""
+    try:
+        answer = _request(session, hosts, host, "GET", "/export_raw_vdi", {"vdi": vdi, "format": "raw"}, None, None)
+        try:
+            if answer.status != 200:
+                raise DriveError(f"https://{host}: GET /export_raw_vdi: HTTP {answer.status} {answer.reason}")
+            return answer.read(limit)
+        finally:
+            answer.close()
+    except http.client.IncompleteRead as error:
+        return error.partial
+    except (OSError, http.client.HTTPException) as error:
+        raise HypervisorUnreachable(f"https://{host}: GET /export_raw_vdi: {str(error) or type(error).__name__}") from None
+
+
+def _request(
+    session: Session,
+    hosts: Mapping[str, str],
+    host: str,
+    verb: str,
+    path: str,
+    query: Mapping[str, str],
+    task: str | None,
+    data: bytes | None,
+) -> http.client.HTTPResponse:
+    """One request, sent again to where a redirection points to, if that is a host of this pool."""
+    # In the cookie, not in the URL, which proxies and XAPI's own log would keep.
+    cookie = f"session_id={session.reference}" + (f"; task_id={task}" if task else "")
+    headers = {"Cookie": cookie}
+    if data is not None:
+        headers["Content-Length"] = str(len(data))
+    target = f"{path}?{urllib.parse.urlencode(query)}"
+    address = host
+    for _attempt in range(2):
+        connection = http.client.HTTPSConnection(
+            hosts.get(address, address), session.port, timeout=session.timeout, context=session.context
+        )
+        try:
+            connection.putrequest(verb, target, skip_accept_encoding=True)
+            for name, value in headers.items():
+                connection.putheader(name, value)
+            connection.endheaders()
+            if data is not None:
+                _send(connection, data)
+            # The answer keeps the socket; XAPI closes it after a transfer.
+            answer = connection.getresponse()
+        except ssl.SSLCertVerificationError as error:
+            connection.close()
+            raise HypervisorError(
+                f"https://{address}: the certificate of this host of the pool is not trusted: {error.verify_message}; add its "
+                "CA to hypervisor.ca_path, or set hypervisor.check_hostname to false if only the name does not match"
+            ) from None
+        except BaseException:
+            connection.close()
+            raise
+        if answer.status not in (301, 302, 307):
+            return answer
+        location = urllib.parse.urlsplit(answer.headers.get("Location", ""))
+        answer.close()
+        connection.close()
+        # The cookie is the session: it goes to hosts of the pool only, over https only.
+        if location.scheme != "https" or location.hostname not in hosts:
+            raise HypervisorError(f"https://{address}: redirected to {location.hostname!r}, which is no host of this pool")
+        address = location.hostname
+        target = f"{location.path}?{location.query}"
+    raise HypervisorError(f"https://{address}: redirected in a circle")
+
+
+def _send(connection: http.client.HTTPSConnection, data: bytes) -> None:
+    """The body; a host that refuses early closes its side, and its answer is still worth reading."""
+    try:
+        connection.send(data)
+    except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
+        pass
