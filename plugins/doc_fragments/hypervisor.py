@@ -37,7 +37,7 @@ options:
       host:
         description:
           - For V(xenserver) and V(vmware), name or address of the pool master, vCenter or ESXi host.
-          - If not set, the environment variable E(EXTERNAL_DHCP_HOST) is used.
+          - If not set, the environment variable E(EXTERNAL_DHCP_HOST) is used, then, for V(xenserver), E(XENSERVER_HOST).
         type: str
       port:
         description: For V(xenserver) and V(vmware), the TCP port; 443 if not set.
@@ -45,12 +45,12 @@ options:
       username:
         description:
           - For V(xenserver) and V(vmware), the account.
-          - If not set, the environment variable E(EXTERNAL_DHCP_USERNAME) is used.
+          - If not set, the environment variable E(EXTERNAL_DHCP_USERNAME) is used, then, for V(xenserver), E(XENSERVER_USER).
         type: str
       password:
         description:
           - For V(xenserver) and V(vmware), the account's password.
-          - If not set, the environment variable E(EXTERNAL_DHCP_PASSWORD) is used.
+          - If not set, the environment variable E(EXTERNAL_DHCP_PASSWORD) is used, then, for V(xenserver), E(XENSERVER_PASSWORD).
         type: str
       validate_certs:
         description: For V(xenserver) and V(vmware), whether the server's certificate must be valid.
@@ -63,4 +63,31 @@ options:
         description: Longest time for making the connection and for a single call, in seconds.
         type: float
         default: 30
+      check_hostname:
+        description:
+          - For V(xenserver), whether the host's name or address must be in its certificate.
+          - Set to V(false) where a pool's certificates, which are otherwise trusted, do not carry the hosts' addresses.
+        type: bool
+        default: true
+      iso_sr_name:
+        description:
+          - For V(xenserver), the name of the ISO storage repository of the config drives.
+          - Each host has one of its own by this name; it is made when it is missing. A shared one by this name is used as it is.
+        type: str
+        default: ConfigDriveISOs
+      iso_dir:
+        description:
+          - For V(xenserver), the folder on each host that holds the config drives, as C(<vm>.iso).
+          - It must exist; a name that an ISO repository refuses (with blanks or underscores) becomes C(vm-<uuid>.iso).
+        type: path
+        default: /opt/xensource/packages/iso/configdrive_iso
+      device:
+        description:
+          - For V(xenserver), how the VM sees its config drive.
+          - V(cd) is a CD/DVD drive, never the one in slot 3, which is left to the user's media.
+          - V(disk) is a read-only disk, for guests that see one CD/DVD drive only.
+          - V(auto) is V(cd) where the VM has a place for it, else V(disk).
+        type: str
+        choices: [cd, disk, auto]
+        default: cd
 """

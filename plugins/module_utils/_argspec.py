@@ -32,6 +32,11 @@ def hypervisor() -> dict[str, t.Any]:
                 "validate_certs": {"type": "bool", "default": True},
                 "ca_path": {"type": "path"},
                 "connect_timeout": {"type": "float", "default": 30},
+                # XenServer; the driver itself falls back on XENSERVER_HOST, XENSERVER_USER and XENSERVER_PASSWORD
+                "check_hostname": {"type": "bool", "default": True},
+                "iso_sr_name": {"type": "str", "default": "ConfigDriveISOs"},
+                "iso_dir": {"type": "path", "default": "/opt/xensource/packages/iso/configdrive_iso"},
+                "device": {"type": "str", "default": "cd", "choices": ["cd", "disk", "auto"]},
             },
         },
     }

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import typing as t
 
@@ -39,6 +40,8 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveChange, DriveError, DriveState
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver_picture import Record
 
+# The variables that XenServer's own clients and community.general read; only for what ours leave open.
+_ENVIRONMENT = {"host": "XENSERVER_HOST", "username": "XENSERVER_USER", "password": "XENSERVER_PASSWORD"}
 _POWER = {
     "Running": POWER_RUNNING,
     "Halted": POWER_STOPPED,
@@ -51,6 +54,8 @@ _WATCH_SLICE = 30.0
 
 def connect(description: Mapping[str, t.Any]) -> XenPool:
     """A session at the pool's master, which description['host'] or any member of the pool leads to."""
+    fallback = {option: os.environ.get(name) for option, name in _ENVIRONMENT.items() if not description.get(option)}
+    description = {**description, **fallback}
     return XenPool(Session(description), description)
 
 

@@ -42,7 +42,9 @@ def observe(vm: Vm, guest: Mapping[str, t.Any] | None, metrics: Mapping[str, t.A
     if vm.power_state != POWER_RUNNING:
         return Observation(vm, reason=REASON_VM_NOT_RUNNING, message=f"{vm.name} is {vm.power_state}: start it")
     if guest is None:
-        text = f"{vm.name}: no guest agent has reported since the VM started; install the XenServer VM Tools in the guest, {_WAIT}"
+        text = (
+            f"{vm.name}: no guest agent has reported since the VM started; install the XenServer VM Tools in the guest, {_WAIT}"
+        )
         return Observation(vm, reason=REASON_NO_GUEST_TOOLS, message=text)
     started = (metrics or {}).get("start_time", _EPOCH)
     updated = guest.get("last_updated", _EPOCH)

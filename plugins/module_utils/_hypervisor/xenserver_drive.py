@@ -154,7 +154,9 @@ class XenDrives:
             self._empty(vbd)
         for vdi in doomed:
             self._destroy(vdi)
-        return DriveChange(bool(again or doomed or plan.eject), self._location(plan), str(plan.slot.number) if plan.slot else None)
+        return DriveChange(
+            bool(again or doomed or plan.eject), self._location(plan), str(plan.slot.number) if plan.slot else None
+        )
 
     def _move(self, vm: Vm, destination: str, again: bool) -> DriveChange:
         self._picture.refresh()
@@ -259,7 +261,9 @@ class XenDrives:
         self._picture.refresh()
         sr = self._planner.find_sr(host)
         if sr is None:
-            raise DriveError(f"the SR {self._settings.sr_name} was made on {self._planner.host_label(host)} but is not there; try again")
+            raise DriveError(
+                f"the SR {self._settings.sr_name} was made on {self._planner.host_label(host)} but is not there; try again"
+            )
         return sr
 
     def _plug(self, sr: str, host: str) -> None:

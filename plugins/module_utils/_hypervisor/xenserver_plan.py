@@ -126,7 +126,9 @@ class Planner:
         eject = [
             ref
             for ref, vbd in vbds.items()
-            if ref in foreign or vbd["VDI"] in ours or (vdi and vbd["VDI"] == vdi and (owner != vm.id or not slot or ref != slot.vbd))
+            if ref in foreign
+            or vbd["VDI"] in ours
+            or (vdi and vbd["VDI"] == vdi and (owner != vm.id or not slot or ref != slot.vbd))
         ]
         problem = self._problem(vm, record, target, file, vdi, owner, slot)
         if possible is None:

@@ -194,9 +194,7 @@ class Session:
             self._transport = _Transport(self.context, self.timeout)
             session = XenAPI.Session(f"{self.endpoint}/", transport=self._transport)
             try:
-                self._guard(
-                    "login", lambda s=session: s.login_with_password(self._username, self._password, "1.0", ORIGINATOR)
-                )
+                self._guard("login", lambda s=session: s.login_with_password(self._username, self._password, "1.0", ORIGINATOR))
             except XapiError as error:
                 self._transport.close()
                 if error.code == "HOST_IS_SLAVE" and error.params:
@@ -278,7 +276,9 @@ def url(host: str, port: int) -> str:
 def _parse_host(description: Mapping[str, t.Any]) -> tuple[str, int]:
     """hypervisor.host as a name, an address, name:port or an https URL."""
     text = _required(description, "host").strip()
-    match = re.fullmatch(r"(?:(?P<scheme>[a-z]+)://)?(?P<host>\[[0-9a-fA-F:.%]+\]|[^/:\[\]\s]+|[0-9a-fA-F:]{2,})(?::(?P<port>\d+))?/?", text)
+    match = re.fullmatch(
+        r"(?:(?P<scheme>[a-z]+)://)?(?P<host>\[[0-9a-fA-F:.%]+\]|[^/:\[\]\s]+|[0-9a-fA-F:]{2,})(?::(?P<port>\d+))?/?", text
+    )
     if match is None or match.group("scheme") not in (None, "https"):
         raise HypervisorError(
             f"hypervisor.host is {text!r}: give the name or address of the pool's master; the connection is always https"
@@ -299,7 +299,9 @@ def _tls_context(description: Mapping[str, t.Any]) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=path or None)
     except (OSError, ssl.SSLError) as error:
-        raise HypervisorError(f"hypervisor.ca_path {path}: no PEM file with certificates could be read: {_short(error)}") from None
+        raise HypervisorError(
+            f"hypervisor.ca_path {path}: no PEM file with certificates could be read: {_short(error)}"
+        ) from None
     if description.get("check_hostname") is False or description.get("validate_certs") is False:
         context.check_hostname = False
     if description.get("validate_certs") is False:

@@ -18,7 +18,6 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     HypervisorError,
     HypervisorUnreachable,
 )
-
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver_session import ConnectionCut
 
 if t.TYPE_CHECKING:

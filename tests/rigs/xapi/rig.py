@@ -22,7 +22,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-STATE = pathlib.Path("/var/tmp/vmops-external-dhcp")  # noqa: S108 - the rigs' common place
+STATE = pathlib.Path("/var/tmp/vmops-external-dhcp")
 READY_SECONDS = 30
 
 

@@ -102,8 +102,24 @@ class MachineMixin:
         vdi = None if args["VDI"] == NULL else self.store.get("VDI", args["VDI"])
         if not empty and vdi is None:
             raise Failure("HANDLE_INVALID", "VDI", args["VDI"])
-        if not empty and vdi is not None and vdi["type"] not in ("system", "user", "ephemeral", "suspend", "crashdump", "metadata",
-                                                                 "rrd", "pvs_cache", "cbt_metadata", "ha_statefile", "redo_log"):
+        if (
+            not empty
+            and vdi is not None
+            and vdi["type"]
+            not in (
+                "system",
+                "user",
+                "ephemeral",
+                "suspend",
+                "crashdump",
+                "metadata",
+                "rrd",
+                "pvs_cache",
+                "cbt_metadata",
+                "ha_statefile",
+                "redo_log",
+            )
+        ):
             raise Failure("VDI_INCOMPATIBLE_TYPE", vdi.ref, vdi["type"])  # fmt: skip
         if kind == "CD" and mode != "RO":
             raise Failure("VBD_CDS_MUST_BE_READONLY")
@@ -167,9 +183,7 @@ class MachineMixin:
         self.expect_power(vm, "Halted", "Running")
         if vm["power_state"] == "Running" and self.is_hvm(vm) and not vbd["currently_attached"]:
             device = device_name(vbd["userdevice"], True)
-            raise Failure(
-                "INTERNAL_ERROR", f"Object with type VM and id {vm['uuid']}/vbd.{device} does not exist in xenopsd"
-            )
+            raise Failure("INTERNAL_ERROR", f"Object with type VM and id {vm['uuid']}/vbd.{device} does not exist in xenopsd")
         return vm
 
     def VBD_insert(self, call: Call, vbd: str, vdi: str) -> None:

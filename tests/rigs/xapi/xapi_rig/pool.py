@@ -107,7 +107,7 @@ class Pool(StorageMixin, MachineMixin):
             self.violations.append(text)
 
     def now(self) -> str:
-        moment = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=self.clock_offset)
+        moment = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=self.clock_offset)
         return moment.strftime("%Y%m%dT%H:%M:%SZ")
 
     def agent(self, vm: Obj, networks: dict[str, str], *, live: bool = True, updated: str | None = None,
@@ -172,8 +172,7 @@ class Pool(StorageMixin, MachineMixin):
             if sig.get("state") == "removed":
                 raise Failure("MESSAGE_REMOVED")
             args = [
-                self.facts.read(kind, value, from_json, f"{name}({label})")
-                for (kind, label), value in zip(sig["params"], given)
+                self.facts.read(kind, value, from_json, f"{name}({label})") for (kind, label), value in zip(sig["params"], given)
             ]
             args += [copy.deepcopy(d) for d in defaults[len(defaults) - (expected - len(args)) :]] if len(args) < expected else []
             self._check_refs(sig["params"], args)
@@ -200,7 +199,11 @@ class Pool(StorageMixin, MachineMixin):
     def _check_refs(self, params: list[list[str]], args: list[t.Any]) -> None:
         """Object arguments must exist; a setter's value may be NULL."""
         for (kind, label), value in zip(params, args):
-            if kind.endswith(" ref") and kind[:-4] in self.facts.fields and not (label in ("value", "sr", "host") and value == NULL):
+            if (
+                kind.endswith(" ref")
+                and kind[:-4] in self.facts.fields
+                and not (label in ("value", "sr", "host") and value == NULL)
+            ):
                 self.store.get(kind[:-4], value)
 
     def _run(self, call: Call, cls: str, message: str, sig: dict[str, t.Any], args: list[t.Any]) -> t.Any:
@@ -460,7 +463,13 @@ class Pool(StorageMixin, MachineMixin):
             if kind == "an event batch":
                 events = []
                 for operation, cls, ref, obj in result["events"]:
-                    event = {"id": str(self.store.counter), "timestamp": "0.", "class": cls.lower(), "operation": operation, "ref": ref}
+                    event = {
+                        "id": str(self.store.counter),
+                        "timestamp": "0.",
+                        "class": cls.lower(),
+                        "operation": operation,
+                        "ref": ref,
+                    }
                     if obj is not None:
                         event["snapshot"] = json_value(self.facts, f"{obj.cls} record", obj.fields)
                     events.append(event)

@@ -18,7 +18,7 @@ from xapi_rig.store import Obj
 HOSTS = {"xen01": "127.0.0.1", "xen02": "127.0.0.2"}
 ISO_DIR = "opt/xensource/packages/iso/configdrive_iso"
 USERNAME = "root"
-PASSWORD = "rig-password"  # noqa: S105 - the rig's own account
+PASSWORD = "rig-password"
 GIB = 1 << 30
 
 
@@ -52,7 +52,9 @@ class Rig:
                 API_version_major=2, API_version_minor=21, API_version_vendor="XenSource",
             )  # fmt: skip
         master = self.hosts["xen01"].ref
-        shared = store.add("SR", name_label="shared-lvm", type="lvmoiscsi", content_type="user", shared=True, physical_size=4096 * GIB)
+        shared = store.add(
+            "SR", name_label="shared-lvm", type="lvmoiscsi", content_type="user", shared=True, physical_size=4096 * GIB
+        )
         for host in self.hosts.values():
             store.add("PBD", SR=shared.ref, host=host.ref, device_config={"target": "192.0.2.10"}, currently_attached=True)
         self.disk_sr = shared

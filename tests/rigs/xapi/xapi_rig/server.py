@@ -63,7 +63,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         finally:
             self.request.close()
 
-    def log_message(self, format: str, *args: t.Any) -> None:  # noqa: A002 - the base class's name
+    def log_message(self, format: str, *args: t.Any) -> None:
         pass
 
     @property
@@ -258,7 +258,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         path = self.pool.vdi_file(vdi)
         left = length
         room = vdi["virtual_size"]
-        with open(path, "r+b") if path is not None else open("/dev/null", "wb") as stream:  # noqa: PTH123
+        with open(path, "r+b") if path is not None else open("/dev/null", "wb") as stream:
             while left:
                 if fault is not None and fault.kind == "cut_body" and left <= length // 2:
                     self.connection.shutdown(socket.SHUT_RDWR)

@@ -71,8 +71,10 @@ class Store:
 
     def add(self, cls: str, **given: t.Any) -> Obj:
         with self.changed:
-            fields = {name: self.facts.default(entry[0], entry[2] if len(entry) > 2 else None)
-                      for name, entry in self.facts.fields[cls].items()}
+            fields = {
+                name: self.facts.default(entry[0], entry[2] if len(entry) > 2 else None)
+                for name, entry in self.facts.fields[cls].items()
+            }
             if "uuid" in fields:
                 fields["uuid"] = str(uuidlib.uuid4())
             unknown = set(given) - set(fields)

@@ -31,9 +31,7 @@ def xml_value(facts: Facts, kind: str, value: t.Any) -> str:
         return f"<value><struct>{members}</struct></value>"
     if is_map(kind):
         value_kind = map_types(kind)[1]
-        members = "".join(
-            f"<member><name>{_text(k)}</name>{xml_value(facts, value_kind, v)}</member>" for k, v in value.items()
-        )
+        members = "".join(f"<member><name>{_text(k)}</name>{xml_value(facts, value_kind, v)}</member>" for k, v in value.items())
         return f"<value><struct>{members}</struct></value>"
     if is_set(kind):
         inner = kind[: -len(" set")]
