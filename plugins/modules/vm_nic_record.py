@@ -71,10 +71,13 @@ options:
     default: pending
   networks:
     description:
-      - For O(state=pending) and O(state=synced), only NICs whose C(network) is in this list are recorded.
-      - If not set, all NICs are.
+      - For O(state=pending) and O(state=synced), only NICs in these networks are recorded. If not set, all NICs are.
+      - An entry is the network's name, or a dictionary with C(name), C(bridge) (another name that the hypervisor uses for it)
+        and rules as in O(vms), which a NIC gets when it is recorded for the first time without rules of its own. C(cidr) is
+        taken for C(cidrs). Other keys are ignored, so that the list that role P(vmops.external_dhcp.shared_network#role)
+        takes can be given as it is.
     type: list
-    elements: str
+    elements: raw
   rearm:
     description:
       - For O(state=pending), also NICs that were found or given up get all tries and are looked at again, after a reboot or a
@@ -124,7 +127,9 @@ EXAMPLES = r"""
   vmops.external_dhcp.vm_nic_record:
     hypervisor_name: "{{ inventory_hostname }}"
     vms: "{{ existing.vms }}"
-    networks: [corp-vlan120]
+    networks:
+      - name: corp-vlan120
+        cidr: 10.99.0.0/24
     state: synced
 
 - name: Look again after a reboot
@@ -233,7 +238,7 @@ def main() -> None:
             "hypervisor_name": {"type": "str", "required": True},
             "vms": {"type": "list", "elements": "dict", "required": True},
             "state": {"type": "str", "choices": ["pending", "stopped", "absent", "synced"], "default": "pending"},
-            "networks": {"type": "list", "elements": "str"},
+            "networks": {"type": "list", "elements": "raw"},
             "rearm": {"type": "bool", "default": False},
             "moved_from": {"type": "str"},
             "max_retry": {"type": "int"},

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.policy import (
@@ -41,7 +42,11 @@ class EntryError(ValueError):
 def run_module(module: AnsibleModule) -> None:
     """Checks every VM, changes the record for the good ones in one transaction, and fails at the end if one was bad."""
     params = module.params
-    vms, errors = _read_entries(params)
+    try:
+        networks = _read_networks(params["networks"])
+    except EntryError as error:
+        module.fail_json(msg=str(error))
+    vms, errors = _read_entries(params, networks)
     if not params["hypervisor_name"] or len(params["hypervisor_name"]) > MAX_NAME:
         module.fail_json(msg=f"hypervisor_name must have 1 to {MAX_NAME} characters")
     if params["max_retry"] is not None and params["max_retry"] < 1:
@@ -81,7 +86,28 @@ def _change(store: RecordStore, params: Mapping[str, t.Any], vms: Sequence[VmFac
     return store.remove(name, vms, dry_run=check_mode)
 
 
-def _read_entries(params: Mapping[str, t.Any]) -> tuple[list[VmFacts], list[dict[str, t.Any]]]:
+def _read_networks(given: Sequence[t.Any] | None) -> dict[str, dict[str, t.Any]] | None:
+    """By every name a network goes by, the rules it gives to NICs that have none; None where all networks count."""
+    if given is None:
+        return None
+    networks: dict[str, dict[str, t.Any]] = {}
+    for place, entry in enumerate(given):
+        entry = {"name": entry} if isinstance(entry, str) else entry
+        if not isinstance(entry, dict) or not entry.get("name"):
+            raise EntryError(f"networks[{place}] is {entry!r}: give a name, or a dictionary with name")
+        try:
+            rules = _read_rules({**entry, "cidrs": entry.get("cidrs") or entry.get("cidr")})
+        except EntryError as error:
+            raise EntryError(f"networks[{place}] ({entry['name']}): {error}") from None
+        for name in (entry["name"], entry.get("bridge")):
+            if name:
+                networks[str(name)] = {key: value for key, value in rules.items() if value is not None}
+    return networks
+
+
+def _read_entries(
+    params: Mapping[str, t.Any], networks: Mapping[str, dict[str, t.Any]] | None
+) -> tuple[list[VmFacts], list[dict[str, t.Any]]]:
     """The good entries, and one error for each bad one. An entry given twice is an error of the second."""
     vms: list[VmFacts] = []
     errors = []
@@ -91,7 +117,7 @@ def _read_entries(params: Mapping[str, t.Any]) -> tuple[list[VmFacts], list[dict
         try:
             if params["state"] == "synced" and not entry.get("id") and entry.get("name"):
                 continue  # vm_ip_info says so of a name that is not on the hypervisor
-            vm = _read_vm(entry, params)
+            vm = _read_vm(entry, params, networks)
             first = seen.setdefault(vm.id or f"name {vm.name}", place)
             if first != place:
                 raise EntryError(f"it is the same VM as vms[{first}]: give it once")
@@ -101,7 +127,7 @@ def _read_entries(params: Mapping[str, t.Any]) -> tuple[list[VmFacts], list[dict
     return vms, errors
 
 
-def _read_vm(entry: Mapping[str, t.Any], params: Mapping[str, t.Any]) -> VmFacts:
+def _read_vm(entry: Mapping[str, t.Any], params: Mapping[str, t.Any], networks: Mapping[str, dict[str, t.Any]] | None) -> VmFacts:
     queueing = params["state"] in ("pending", "synced")
     name = _text(entry, "name", MAX_NAME, required=True)
     vm_id = _text(entry, "id", 64, required=queueing, hint=entry.get("message"))
@@ -113,7 +139,10 @@ def _read_vm(entry: Mapping[str, t.Any], params: Mapping[str, t.Any]) -> VmFacts
         given = entry.get("nics")
         if not isinstance(given, list):
             raise EntryError("nics is missing: give a list, such as vm_ip_info returns")
-        nics = tuple(nic for nic in map(_read_nic, given) if params["networks"] is None or nic.network in params["networks"])
+        nics = tuple(_read_nic(nic) for nic in given)
+        if networks is not None:
+            ours = [nic for nic in nics if nic.network in networks]
+            nics = tuple(dataclasses.replace(nic, network_rules=networks[t.cast(str, nic.network)]) for nic in ours)
         macs = [nic.mac for nic in nics]
         double = next((mac for mac in macs if macs.count(mac) > 1), None)
         if double:
@@ -134,31 +163,37 @@ def _read_nic(entry: t.Any) -> NicFacts:
     mac = normalize_mac(entry.get("mac") if isinstance(entry.get("mac"), str) else None)
     if mac is None:
         raise EntryError(f"NIC {device}: mac is {entry.get('mac')!r}: give six bytes in hexadecimal, such as 52:54:00:12:34:56")
+    try:
+        rules = _read_rules(entry)
+    except EntryError as error:
+        raise EntryError(f"NIC {device}: {error}") from None
+    return NicFacts(device=device, mac=mac, network=_text(entry, "network", MAX_NAME), **rules)
+
+
+def _read_rules(entry: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The rules of a NIC or network; None for those not given."""
     required = entry.get("required")
     if required is not None and not isinstance(required, bool):
-        raise EntryError(f"NIC {device}: required is {required!r}: it must be true or false")
-    cidrs = _texts(entry, device, "cidrs")
+        raise EntryError(f"required is {required!r}: it must be true or false")
+    cidrs = _texts(entry, "cidrs")
     ip_range = _text(entry, "ip_range", 100)
     try:
         parse_networks(cidrs or ())
         parse_range(ip_range)
     except RuleError as error:
-        raise EntryError(f"NIC {device}: {error}") from None
+        raise EntryError(str(error)) from None
     families = entry.get("family_order")
     if families is not None:
         families = tuple(int(family) if str(family) in ("4", "6") else 0 for family in _list(families))
         if not families or 0 in families or len(set(families)) != len(families):
-            raise EntryError(f"NIC {device}: family_order is {entry['family_order']!r}: use [4, 6], [6, 4], [4] or [6]")
-    return NicFacts(
-        device=device,
-        mac=mac,
-        network=_text(entry, "network", MAX_NAME),
-        required=required,
-        cidrs=cidrs,
-        ip_range=ip_range,
-        ignore_interfaces=_texts(entry, device, "ignore_interfaces"),
-        family_order=families,
-    )
+            raise EntryError(f"family_order is {entry['family_order']!r}: use [4, 6], [6, 4], [4] or [6]")
+    return {
+        "required": required,
+        "cidrs": cidrs,
+        "ip_range": ip_range,
+        "ignore_interfaces": _texts(entry, "ignore_interfaces"),
+        "family_order": families,
+    }
 
 
 def _text(entry: Mapping[str, t.Any], key: str, longest: int, required: bool = False, hint: t.Any = None) -> str | None:
@@ -173,13 +208,13 @@ def _text(entry: Mapping[str, t.Any], key: str, longest: int, required: bool = F
     return value
 
 
-def _texts(entry: Mapping[str, t.Any], device: int, key: str) -> tuple[str, ...] | None:
+def _texts(entry: Mapping[str, t.Any], key: str) -> tuple[str, ...] | None:
     value = entry.get(key)
     if value is None:
         return None
     words = _list(value)
     if len(words) > 64 or not all(isinstance(word, str) and len(word) <= 64 and word.isprintable() for word in words):
-        raise EntryError(f"NIC {device}: {key} must be a list of at most 64 short texts")
+        raise EntryError(f"{key} must be a list of at most 64 short texts")
     return tuple(words)
 
 

@@ -68,6 +68,8 @@ class NicFacts:
     ip_range: t.Optional[str] = None
     ignore_interfaces: t.Optional[tuple[str, ...]] = None
     family_order: t.Optional[tuple[int, ...]] = None
+    # Rules of the network, for a NIC that is not in the record yet and brings none of its own.
+    network_rules: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict, compare=False)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -76,6 +76,7 @@ def enter(
         if getattr(nic, name) is not None:
             facts[name] = getattr(nic, name)
     if known is None:
+        facts = {**nic.network_rules, **facts}
         return NicRecord(
             vm_id=t.cast(str, vm.id),
             mac=nic.mac,

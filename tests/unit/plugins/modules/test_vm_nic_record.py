@@ -97,6 +97,36 @@ def test_networks_limit_what_is_recorded(run_module: RunModule, record: str) -> 
     assert [nic["network"] for nic in result["nics"]] == ["lab"]
 
 
+def test_networks_give_rules_to_new_nics_without_rules(run_module: RunModule, record: str) -> None:
+    networks = [
+        "lab",
+        {"name": "vlan120", "bridge": "corp", "cidr": "10.99.0.0/24", "ip_range": "10.99.0.5-10.99.0.9", "vlan": 120},
+    ]
+    run_module("vm_nic_record", options(record, WEB1, networks=networks))
+    nics = listed(run_module, record, detail=True)
+    assert [(nic["network"], nic["cidrs"], nic["ip_range"]) for nic in nics] == [
+        ("corp", ["10.99.0.0/24"], "10.99.0.5-10.99.0.9"),
+        ("lab", [], None),
+    ]
+    # A rule of the NIC's own is not undone by the network's.
+    own = {**WEB1, "nics": [{**WEB1["nics"][0], "cidrs": ["10.99.0.0/25"]}, WEB1["nics"][1]]}
+    assert run_module("vm_nic_record", options(record, own, networks=networks))["changed"]
+    assert not run_module("vm_nic_record", options(record, WEB1, networks=networks))["changed"]
+    assert listed(run_module, record, detail=True)[0]["cidrs"] == ["10.99.0.0/25"]
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        ({"cidr": "10.0.0.0/8"}, "networks[0] is {'cidr': '10.0.0.0/8'}: give a name"),
+        ({"name": "x", "cidr": "10.0.0.0/99"}, "networks[0] (x): '10.0.0.0/99' is not a network"),
+        ({"name": "x", "family_order": [5]}, "networks[0] (x): family_order is [5]"),
+    ],
+)
+def test_a_bad_network_is_refused(run_module: RunModule, record: str, network: t.Any, message: str) -> None:
+    assert message in run_module("vm_nic_record", options(record, WEB1, networks=[network]), fails=True)["msg"]
+
+
 def test_a_bad_vm_does_not_stop_the_others(run_module: RunModule, record: str) -> None:
     bad = [
         {"name": "noid", "nics": []},
