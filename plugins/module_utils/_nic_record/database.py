@@ -30,7 +30,6 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.mo
 
 if schema.HAS_SQLALCHEMY:
     import sqlalchemy as sa
-    import sqlalchemy.exc
 
 if t.TYPE_CHECKING:
     import datetime

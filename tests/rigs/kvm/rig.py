@@ -282,7 +282,8 @@ def define(rig: KvmRig, command: str, xml: str) -> None:
 def template_xml(rig: KvmRig, name: str, kind: str) -> str:
     """The template's machine: `pc` with IDE CD drives, since the small kernel knows no SATA; two of them, both empty."""
     drives = "\n".join(
-        f"    <disk type='file' device='cdrom'><driver name='qemu' type='raw'/><target dev='{target}' bus='ide'/><readonly/></disk>" for target in ("hdc", "hdd")
+        f"    <disk type='file' device='cdrom'><driver name='qemu' type='raw'/><target dev='{target}' bus='ide'/><readonly/></disk>"
+        for target in ("hdc", "hdd")
     )
     return f"""<domain type='{kind}'>
   <name>{escape(name)}</name>
