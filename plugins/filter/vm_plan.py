@@ -12,7 +12,7 @@ description:
   - Names, networks, CIDRs, ranges, MACs and services are checked; a mistake is an error that names the entry and the value.
 author:
   - vmops maintainers (@vmops)
-positional: shared_networks, names
+positional: shared_networks, names, label, layouts
 options:
   _input:
     description:
@@ -34,6 +34,14 @@ options:
     description: Take only the VMs of these names; a name that is not there is an error.
     type: list
     elements: str
+  label:
+    description: If set, check what is to go on the config drives as well, for drives with this label.
+    type: str
+  layouts:
+    description: The layouts of the drives, for that check.
+    type: list
+    elements: str
+    default: [cloudstack, openstack]
 """
 
 EXAMPLES = r"""
@@ -56,9 +64,15 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._vm_plan import PlanError, vm_plan
 
 
-def _filter(vms: t.Any, shared_networks: t.Any = (), names: t.Any = None) -> list[dict[str, t.Any]]:
+def _filter(
+    vms: t.Any,
+    shared_networks: t.Any = (),
+    names: t.Any = None,
+    label: str | None = None,
+    layouts: t.Any = ("cloudstack", "openstack"),
+) -> list[dict[str, t.Any]]:
     try:
-        return vm_plan(vms, shared_networks or (), names)
+        return vm_plan(vms, shared_networks or (), names, label, layouts)
     except PlanError as error:
         raise AnsibleFilterError(str(error)) from None
 

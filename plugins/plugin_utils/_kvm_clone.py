@@ -64,7 +64,7 @@ def clone(template_xml: str, name: str, nics: Sequence[Mapping[str, t.Any]], fol
     for path in ("channel/source", "serial/source", "console/source"):
         _drop_paths(devices, path)
     for log in (log for kind in ("serial", "console") for log in devices.findall(f"{kind}/log")):
-        log.set("file", posixpath.join(posixpath.dirname(log.get("file", "")), f"{name}.log"))
+        log.set("file", _own_file(log.get("file", ""), template, name))
     return {"xml": ET.tostring(domain, encoding="unicode"), "volumes": volumes}
 
 
@@ -126,6 +126,11 @@ def _replace_nics(devices: ET.Element, nics: Sequence[Mapping[str, t.Any]]) -> N
         interface.append(ET.Element("model", {"type": "virtio"}) if model is None else model)
         if rom is not None:
             interface.append(rom)
+
+
+def _own_file(path: str, template: str, name: str) -> str:
+    folder, file = posixpath.split(path)
+    return posixpath.join(folder, file.replace(template, name) if template in file else f"{name}-{file}")
 
 
 def _drop_paths(devices: ET.Element, path: str) -> None:

@@ -12,6 +12,7 @@ import difflib
 import typing as t
 from collections.abc import Mapping, Sequence
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.content import LAYOUTS
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.policy import (
     RuleError,
     normalize_mac,
@@ -19,6 +20,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address
     parse_networks,
     parse_range,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drives import input_errors, summary
 
 # Keys of an entry of vms, of its networks, and of shared_networks.
 VM_KEYS = (
@@ -51,23 +53,30 @@ def vm_plan(
     vms: Sequence[Mapping[str, t.Any]],
     shared_networks: Sequence[Mapping[str, t.Any]] = (),
     names: Sequence[str] | None = None,
+    label: str | None = None,
+    layouts: Sequence[str] = LAYOUTS,
 ) -> list[dict[str, t.Any]]:
     """One entry per VM: name, template, nics (with the rules of their networks) and drive (for vm_config_drive).
 
-    names: only these VMs, in the order of vms; a name that is not there is an error. Raises PlanError.
+    names: only these VMs, in the order of vms; a name that is not there is an error. label: if given, the data for the
+    drives is checked as well, for drives with this label and these layouts. Raises PlanError.
     """
     networks = _networks(shared_networks)
     plan = []
     for position, vm in enumerate(_entries("vms", vms)):
         plan.append(_vm(f"vms[{position}]", vm, networks))
     _no_duplicates("vms", [entry["name"] for entry in plan])
-    if names is None:
-        return plan
-    known = {entry["name"] for entry in plan}
-    for name in names:
-        if name not in known:
-            raise PlanError(f"vm_names has {name!r}, which is not in vms{_nearest(name, known)}")
-    return [entry for entry in plan if entry["name"] in names]
+    if names is not None:
+        known = {entry["name"] for entry in plan}
+        for name in names:
+            if name not in known:
+                raise PlanError(f"vm_names has {name!r}, which is not in vms{_nearest(name, known)}")
+        plan = [entry for entry in plan if entry["name"] in names]
+    if label is not None:
+        errors = input_errors([entry["drive"] for entry in plan], label, layouts)
+        if errors:
+            raise PlanError(summary(errors))
+    return plan
 
 
 def record_entries(

@@ -12,6 +12,8 @@ import collections
 import json
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import content, readers
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.compare import FileState
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.description import DriveDescription
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import ConfigDriveError, DriveInputError
@@ -93,6 +95,32 @@ def describe(
     return descriptions, errors
 
 
+def input_errors(
+    entries: Sequence[Mapping[str, t.Any]], label: str, layouts: Sequence[str], whole: bool = True
+) -> dict[str, str]:
+    """What is wrong with the entries, by name, as far as it can be known without a drive or a hypervisor.
+
+    An error of label or layouts has the name "". whole: the entries are to be all that is on the drives.
+    """
+    try:
+        images.check_label(label)
+        if not layouts:
+            raise DriveInputError(f"layouts is empty: give at least one of {', '.join(content.LAYOUTS)}")
+    except ConfigDriveError as exc:
+        return {"": str(exc)}
+    descriptions, errors = describe(entries)
+    for name, description in descriptions.items() if whole else ():
+        try:
+            content.files_of(description, layouts)
+        except ConfigDriveError as exc:
+            errors[name] = str(exc)
+            continue
+        verdict = readers.check(description, label, layouts)
+        if verdict.errors:
+            errors[name] = f"drive {name}: {'; '.join(verdict.errors)}"
+    return errors
+
+
 def parts(entry: Mapping[str, t.Any], description: DriveDescription) -> dict[str, t.Any]:
     """What an entry says of the parts of a drive: None for what it does not mention, empty for what it takes away: the arguments of compare.change()."""
     user_data = description.user_data
@@ -149,4 +177,4 @@ def _names(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED_IN_MESSAGES]) + more
 
 
-__all__ = ["ConfigDriveError", "describe", "diff", "exit_with", "narrow_no_log", "parts", "secrets_of", "summary", "warn"]
+__all__ = ["ConfigDriveError", "describe", "diff", "exit_with", "input_errors", "narrow_no_log", "parts", "secrets_of", "summary", "warn"]

@@ -80,23 +80,9 @@ def _check_input(module: AnsibleModule) -> None:
     params = module.params
     if params["state"] != "absent":
         images.require_pycdlib()
-    errors: dict[str, str] = {}
-    try:
-        images.check_label(params["label"])
-        if not params["layouts"]:
-            raise DriveInputError(f"layouts is empty: give at least one of {', '.join(content.LAYOUTS)}")
-        descriptions, errors = common.describe(params["drives"])
-        if params["state"] == "present":
-            for name, description in descriptions.items():
-                content.files_of(description, params["layouts"])
-                verdict = readers.check(description, params["label"], params["layouts"])
-                if verdict.errors:
-                    errors[name] = f"drive {name}: {'; '.join(verdict.errors)}"
-    except ConfigDriveError as error:
-        errors[""] = str(error)
+    errors = common.input_errors(params["drives"], params["label"], params["layouts"], whole=params["state"] == "present")
     if errors:
-        results = [dict(_RESULT, name=name, error=text) for name, text in errors.items() if name]
-        module.fail_json(msg=f"nothing was changed: {common.summary(errors)}", changed=False, drives=results)
+        module.fail_json(msg=f"nothing was changed: {common.summary(errors)}", changed=False, drives=[])
 
 
 class _Run:

@@ -21,7 +21,7 @@ TEMPLATE = """
     <disk type='file' device='disk'><source file='/img/shared.img'/><target dev='vdc' bus='virtio'/><shareable/></disk>
     <disk type='file' device='cdrom'><source file='/img/debian.iso'/><target dev='hdc' bus='ide'/><readonly/></disk>
     <interface type='bridge'><mac address='52:54:00:00:00:01'/><source bridge='old'/><model type='e1000'/><rom enabled='no'/></interface>
-    <serial type='pty'><log file='/var/log/debian.log'/></serial>
+    <serial type='pty'><log file='/var/log/debian-serial.log'/></serial>
     <channel type='unix'><source mode='bind' path='/run/debian.sock'/><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
   </devices>
 </domain>"""
@@ -41,8 +41,13 @@ def test_a_clone_has_its_own_identity_and_none_of_the_templates():
     assert domain.findtext("name") == "web1"
     assert domain.find("uuid") is None
     text = ET.tostring(domain, encoding="unicode")
-    for foreign in ("11111111", "the template", "debian.iso", "debian.sock", "debian.fd", "52:54:00:00:00:01", "debian.log"):
+    for foreign in ("11111111", "the template", "debian.iso", "debian.sock", "debian.fd", "52:54:00:00:00:01", "debian-serial"):
         assert foreign not in text
+
+
+def test_a_clone_logs_beside_its_template():
+    domain, _volumes = made()
+    assert domain.find("devices/serial/log").get("file") == "/var/log/web1-serial.log"
 
 
 def test_disks_become_overlays_of_the_templates_disks():
