@@ -37,7 +37,7 @@ def nic_rows(vms: Sequence[Mapping[str, t.Any]], record: Sequence[Mapping[str, t
                     "ip4_address": known.get("ip4_address"),
                     "reason": _reason(vm, known),
                     "source": known.get("source"),
-                    "last_seen": known.get("last_seen"),
+                    "last_seen": known.get("last_seen_at"),
                     "fetch_state": known.get("fetch_state"),
                     "tries_left": known.get("tries_left"),
                 }
@@ -47,15 +47,15 @@ def nic_rows(vms: Sequence[Mapping[str, t.Any]], record: Sequence[Mapping[str, t
     for nic in recorded.values():
         rows.append(
             {
-                "vm": nic.get("vm"),
+                "vm": nic.get("vm_name"),
                 "power_state": None,
-                "device": nic.get("nic"),
+                "device": nic.get("device"),
                 "mac": nic.get("mac"),
                 "network": nic.get("network"),
                 "ip4_address": nic.get("ip4_address"),
                 "reason": "vm_not_found",
                 "source": nic.get("source"),
-                "last_seen": nic.get("last_seen"),
+                "last_seen": nic.get("last_seen_at"),
                 "fetch_state": nic.get("fetch_state"),
                 "tries_left": nic.get("tries_left"),
             }
@@ -88,7 +88,7 @@ def _reason(vm: Mapping[str, t.Any], known: Mapping[str, t.Any]) -> str | None:
         return None
     if vm.get("power_state") not in (None, "running"):
         return "vm_not_running"
-    return known.get("reason") or (known.get("fetch_state") if known else None)
+    return known.get("last_reason") or (known.get("fetch_state") if known else None)
 
 
 def _cell(value: t.Any) -> str:

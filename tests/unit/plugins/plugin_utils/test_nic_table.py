@@ -13,15 +13,15 @@ def vm(name, power="running", macs=("m0",), **more):
 
 
 def recorded(name, mac, **more):
-    return {"vm": name, "vm_id": f"id-{name}", "mac": mac, "nic": 0, "network": "br0", **more}
+    return {"vm_name": name, "vm_id": f"id-{name}", "mac": mac, "device": 0, "network": "br0", **more}
 
 
 def test_rows_join_hypervisor_and_record():
     rows = nic_rows(
         [vm("web1"), vm("web2", macs=("m1", "m2")), vm("off", "stopped", ("m3",))],
         [
-            recorded("web1", "m0", ip4_address="10.0.0.5", source="agent", last_seen="2026-01-01T00:00:00Z", fetch_state="found"),
-            recorded("web2", "m1", reason="no_lease", fetch_state="pending", tries_left=9),
+            recorded("web1", "m0", ip4_address="10.0.0.5", source="agent", last_seen_at="2026-01-01T00:00:00Z", fetch_state="found"),
+            recorded("web2", "m1", last_reason="no_lease", fetch_state="pending", tries_left=9),
             recorded("gone", "m9", fetch_state="stopped"),
         ],
     )
