@@ -178,8 +178,7 @@ class XenDrives:
         if data is None:
             message = f"{vm.name} has no config drive to bring along"
             return DriveChange(migrated or again, self._location(plan), message=message)
-        change = self._put(vm, data, target, again or migrated)
-        return change
+        return self._put(vm, data, target, again or migrated)
 
     def _migrate(self, vm: Vm, plan: Plan, target: str) -> None:
         local = [ref for ref in plan.eject if not self._in_shared_sr(self._need("vbd", ref)["VDI"])]
@@ -191,8 +190,8 @@ class XenDrives:
             self._session.wait_task(task, MIGRATE_SECONDS)
         except XapiError as error:
             host = self._planner.host_label(target)
-            back = all([self._put_back(vbd, vdi) for vbd, vdi in taken_out])
-            drive = "its config drive is in place again" if back else "put its config drive in place again"
+            back = [self._put_back(vbd, vdi) for vbd, vdi in taken_out]
+            drive = "its config drive is in place again" if all(back) else "put its config drive in place again"
             raise DriveError(f"{vm.name}: it could not be migrated to {host}; {drive}: {error}") from None
 
     def _put_back(self, vbd: str, vdi: str) -> bool:

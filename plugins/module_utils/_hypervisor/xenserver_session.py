@@ -143,7 +143,7 @@ class Session:
         except _TimedOut:
             raise
         except HypervisorUnreachable:
-            self._login()
+            # The session outlives its connection; the next request opens another one.
             return self._send(method, args, wait, keep)
 
     def wait_task(self, task: str, timeout: float) -> str:
@@ -188,6 +188,7 @@ class Session:
             pass  # tidying up; what went wrong before it is what counts
 
     def _login(self) -> None:
+        old = self._xenapi.handle if self._xenapi is not None else None
         if self._transport is not None:
             self._transport.close()
         for _attempt in range(_MAX_MOVES):
@@ -210,6 +211,12 @@ class Session:
                 raise
             self._xenapi = session
             self.generation += 1
+            if old is not None:
+                # Sessions are the pool's: the new master can end the one that the old one began.
+                try:
+                    self._guard("logout", lambda: session.session.logout(old))
+                except HypervisorError:
+                    pass
             return
         raise HypervisorUnreachable(f"{self.endpoint}: the pool's master is changing; try again later")
 

@@ -454,7 +454,7 @@ class MachineMixin:
             guest = self.store.add("VM_guest_metrics", **{k: v for k, v in old.fields.items() if k != "uuid"}).ref
         vm = self.store.add(
             "VM", name_label=name, power_state="Halted", metrics=metrics.ref, guest_metrics=guest, domid=-1,
-            is_a_template=source["is_a_template"], reference_label=source["reference_label"], **{**copied, **extra}
+            reference_label=source["reference_label"], **{"is_a_template": source["is_a_template"], **copied, **extra}
         )  # fmt: skip
         for vbd in self.vm_vbds(source):
             vdi = vbd["VDI"]

@@ -67,6 +67,7 @@ class Pool(StorageMixin, MachineMixin):
         self.dom0_attached: set[str] = set()
         self.faults: list[Fault] = []
         self.held: dict[str, threading.Event] = {}
+        self.gates: collections.defaultdict[str, threading.Event] = collections.defaultdict(threading.Event)
         self.calls: list[str] = []
         self.bytes_in: collections.Counter[str] = collections.Counter()
         self.violations: list[str] = []
@@ -76,8 +77,8 @@ class Pool(StorageMixin, MachineMixin):
     # -- for tests -------------------------------------------------------------------------------------------------
 
     def fault(self, method: str, kind: str, count: int = 1, error: t.Sequence[str] = (), seconds: float = 0.0) -> None:
-        """The next `count` calls of method: drop_before | drop_after | error | slow | session_invalid | hold; for
-        'PUT /import_raw_vdi' also cut_body | fail_task | body500 | hang | wrong_size_task."""
+        """The next `count` calls of method: drop_before | drop_after | error | session_invalid | wait (until
+        gates[method] is set, or for `seconds`); for 'PUT /import_raw_vdi' also cut_body | fail_task | body500 | hang."""
         with self.store.changed:
             self.faults.append(Fault(method, kind, count, tuple(error), seconds))
 
@@ -144,12 +145,12 @@ class Pool(StorageMixin, MachineMixin):
         is_async = method.startswith("Async.")
         name = method[len("Async."):] if is_async else method  # fmt: skip
         self.note(method)
-        fault = self.take_fault(method, "drop_before", "error", "slow", "session_invalid")
+        fault = self.take_fault(method, "drop_before", "error", "wait", "session_invalid")
         if fault is not None:
             if fault.kind == "drop_before":
                 raise CutConnection
-            if fault.kind == "slow":
-                threading.Event().wait(fault.seconds)
+            if fault.kind == "wait":
+                self.gates[method].wait(fault.seconds or None)
         try:
             cls, message, sig = self.facts.find(name)
             needs_session = sig.get("session", True)
@@ -172,7 +173,7 @@ class Pool(StorageMixin, MachineMixin):
             if sig.get("state") == "removed":
                 raise Failure("MESSAGE_REMOVED")
             args = [
-                self.facts.read(kind, value, from_json, f"{name}({label})") for (kind, label), value in zip(sig["params"], given)
+                self.facts.read(kind, value, from_json, f"{name}({label})") for (kind, label), value in zip(sig["params"], given, strict=False)
             ]
             args += [copy.deepcopy(d) for d in defaults[len(defaults) - (expected - len(args)) :]] if len(args) < expected else []
             self._check_refs(sig["params"], args)
@@ -198,7 +199,7 @@ class Pool(StorageMixin, MachineMixin):
 
     def _check_refs(self, params: list[list[str]], args: list[t.Any]) -> None:
         """Object arguments must exist; a setter's value may be NULL."""
-        for (kind, label), value in zip(params, args):
+        for (kind, label), value in zip(params, args, strict=True):
             if (
                 kind.endswith(" ref")
                 and kind[:-4] in self.facts.fields

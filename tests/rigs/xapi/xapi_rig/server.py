@@ -326,6 +326,6 @@ def free_port(addresses: t.Sequence[str]) -> int:
 
 
 def serve(server: HostServer) -> threading.Thread:
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     return thread

@@ -1,0 +1,20 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the unit tests can use, for tests against the rigs: the collection under its full name, and run_module."""
+
+from __future__ import annotations
+
+import importlib.util
+import pathlib
+import sys
+
+_PATH = pathlib.Path(__file__).resolve().parents[1] / "unit" / "conftest.py"
+_spec = importlib.util.spec_from_file_location("vmops_unit_conftest", _PATH)
+assert _spec is not None and _spec.loader is not None
+_unit = importlib.util.module_from_spec(_spec)
+sys.modules[_spec.name] = _unit
+_spec.loader.exec_module(_unit)
+
+run_module = _unit.run_module
