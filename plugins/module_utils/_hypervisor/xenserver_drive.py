@@ -33,7 +33,11 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xe
     Settings,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver_session import ConnectionCut, XapiError
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver_transfer import download, upload
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver_transfer import (
+    UploadCut,
+    download,
+    upload,
+)
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -48,6 +52,8 @@ MAX_SIZE = 64 * 1024 * 1024
 # The owner mark is in the volume descriptors, the first of them at 32 KiB.
 _HEAD = 64 * 1024
 MIGRATE_SECONDS = 3600.0
+# What a second run at the same moment makes of a plan that was right when it was made.
+_RACES = ("HANDLE_INVALID", "VDI_IN_USE", "VDI_MISSING", "VBD_NOT_EMPTY", "DEVICE_ALREADY_EXISTS", "OTHER_OPERATION_IN_PROGRESS")
 
 
 class XenDrives:
@@ -458,7 +464,10 @@ class _Errors:
         return None
 
     def __exit__(self, kind: t.Any, error: t.Any, trace: t.Any) -> None:
-        if isinstance(error, XapiError) and not isinstance(error, DriveError):
-            raise DriveError(f"{self._vm.name}: {self._what}: {error}") from None
+        if isinstance(error, (XapiError, UploadCut)):
+            hint = ""
+            if isinstance(error, XapiError) and error.code in _RACES:
+                hint = "; another run may be at work on this VM at the same moment: run the task again"
+            raise DriveError(f"{self._vm.name}: {self._what}: {error}{hint}") from None
         if isinstance(error, DriveError) and not str(error).startswith(f"{self._vm.name}:"):
             raise DriveError(f"{self._vm.name}: {self._what}: {error}") from None

@@ -164,10 +164,14 @@ class Session:
                     if event["ref"] == task:
                         record = event.get("snapshot") or {"status": "failure", "error_info": ["HANDLE_INVALID", "task", task]}
         finally:
-            self._quietly("task.destroy", task)
+            self.forget_task(task)
         if record["status"] != "success":
             raise self._xapi_error("task", list(record.get("error_info") or ["TASK_CANCELLED", task]))
         return str(record.get("result") or "")
+
+    def forget_task(self, task: str) -> None:
+        """Destroys a task whose result nobody needs."""
+        self._quietly("task.destroy", task)
 
     def close(self) -> None:
         """Logs out. Safe to call twice, and on a broken connection."""
@@ -214,7 +218,7 @@ class Session:
             if old is not None:
                 # Sessions are the pool's: the new master can end the one that the old one began.
                 try:
-                    self._guard("logout", lambda: session.session.logout(old))
+                    self._guard("logout", lambda s=session: s.session.logout(old))
                 except HypervisorError:
                     pass
             return

@@ -18,7 +18,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     HypervisorError,
     HypervisorUnreachable,
 )
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver_session import ConnectionCut
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver_session import ConnectionCut, XapiError
 
 if t.TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,49 +27,55 @@ if t.TYPE_CHECKING:
 
 # An ISO has at most 64 MiB; a host that takes longer than this for one is not working.
 TASK_SECONDS = 300.0
-_AFTER_FAILURE_SECONDS = 3.0
+_AFTER_CUT_SECONDS = 3.0
 _BLOCK = 65536
 
 
+class UploadCut(ConnectionCut):
+    """The bytes did not all arrive, or nobody knows whether they did."""
+
+
 def upload(session: Session, hosts: Mapping[str, str], host: str, vdi: str, data: bytes) -> None:
-    """Writes data, which must have the VDI's exact size. Raises DriveError if XAPI says that it failed.
+    """Writes data, which must have the VDI's exact size. Raises XapiError if XAPI says that it failed, UploadCut if it was cut.
 
     vdi: its reference or UUID. hosts: address → name to connect to, of all hosts of the pool; a redirection is followed to these only.
     host: the address of the host that sees the VDI.
     """
     task = session.call("task.create", "vmops.external_dhcp", "config drive")
     # The status of the answer says nothing: it is sent before the first byte is read. Only the task knows.
-    sent: HypervisorError | None = None
-    answer = None
+    cut: str | None = None
     try:
-        answer = _request(session, hosts, host, "PUT", "/import_raw_vdi", {"vdi": vdi, "format": "raw"}, task, data)
-        answer.read(_BLOCK)
+        answer, complete = _request(session, hosts, host, "PUT", "/import_raw_vdi", {"vdi": vdi, "format": "raw"}, task, data)
+        with answer:
+            answer.read(_BLOCK)
         if answer.status != 200:
-            sent = ConnectionCut(f"https://{host}: PUT /import_raw_vdi: HTTP {answer.status} {answer.reason}")
+            cut = f"HTTP {answer.status} {answer.reason}"
+        elif not complete:
+            cut = "the host closed the connection"
     except (OSError, http.client.HTTPException) as error:
-        sent = ConnectionCut(f"https://{host}: PUT /import_raw_vdi: {str(error) or type(error).__name__}")
-    except HypervisorError as error:
-        sent = error
-    finally:
-        if answer is not None:
-            answer.close()
-    # After a refused or broken upload XAPI may never have seen the task: it gets a moment to say so, not five minutes.
+        cut = str(error) or type(error).__name__
+    except HypervisorError:
+        session.forget_task(task)
+        raise
     try:
-        session.wait_task(task, TASK_SECONDS if sent is None else _AFTER_FAILURE_SECONDS)
+        # After a broken upload XAPI may never have seen the task: it gets a moment to say so, not five minutes.
+        session.wait_task(task, TASK_SECONDS if cut is None else _AFTER_CUT_SECONDS)
     except HypervisorError as error:
-        raise sent or error from None
+        # VDI_IO_ERROR is also XAPI's word for a body that ended early.
+        if cut is None and not (isinstance(error, XapiError) and error.code == "VDI_IO_ERROR"):
+            raise
+        detail = f" ({error})" if isinstance(error, XapiError) else ""
+        raise UploadCut(f"https://{host}: PUT /import_raw_vdi: {cut or 'not all of it arrived'}{detail}") from None
 
 
 def download(session: Session, hosts: Mapping[str, str], host: str, vdi: str, limit: int) -> bytes:
     """The first `limit` bytes of the VDI, or all of it if it has fewer."""
     try:
-        answer = _request(session, hosts, host, "GET", "/export_raw_vdi", {"vdi": vdi, "format": "raw"}, None, None)
-        try:
+        answer, _all = _request(session, hosts, host, "GET", "/export_raw_vdi", {"vdi": vdi, "format": "raw"}, None, None)
+        with answer:
             if answer.status != 200:
                 raise DriveError(f"https://{host}: GET /export_raw_vdi: HTTP {answer.status} {answer.reason}")
             return answer.read(limit)
-        finally:
-            answer.close()
     except http.client.IncompleteRead as error:
         return error.partial
     except (OSError, http.client.HTTPException) as error:
@@ -85,8 +91,11 @@ def _request(
     query: Mapping[str, str],
     task: str | None,
     data: bytes | None,
-) -> http.client.HTTPResponse:
-    """One request, sent again to where a redirection points to, if that is a host of this pool."""
+) -> tuple[http.client.HTTPResponse, bool]:
+    """One request, sent again to where a redirection points to, if that is a host of this pool.
+
+    Returns the answer, and whether the host took all of the body.
+    """
     # In the cookie, not in the URL, which proxies and XAPI's own log would keep.
     cookie = f"session_id={session.reference}" + (f"; task_id={task}" if task else "")
     headers = {"Cookie": cookie}
@@ -103,8 +112,7 @@ def _request(
             for name, value in headers.items():
                 connection.putheader(name, value)
             connection.endheaders()
-            if data is not None:
-                _send(connection, data)
+            complete = data is None or _send(connection, data)
             # The answer keeps the socket; XAPI closes it after a transfer.
             answer = connection.getresponse()
         except ssl.SSLCertVerificationError as error:
@@ -117,7 +125,7 @@ def _request(
             connection.close()
             raise
         if answer.status not in (301, 302, 307):
-            return answer
+            return answer, complete
         location = urllib.parse.urlsplit(answer.headers.get("Location", ""))
         answer.close()
         connection.close()
@@ -129,9 +137,10 @@ def _request(
     raise HypervisorError(f"https://{address}: redirected in a circle")
 
 
-def _send(connection: http.client.HTTPSConnection, data: bytes) -> None:
-    """The body; a host that refuses early closes its side, and its answer is still worth reading."""
+def _send(connection: http.client.HTTPSConnection, data: bytes) -> bool:
+    """The body; False if the host closed its side early. Its answer is still worth reading."""
     try:
         connection.send(data)
+        return True
     except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
-        pass
+        return False

@@ -10,6 +10,7 @@ import threading
 import typing as t
 
 import pytest
+
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import xenserver
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorError, HypervisorUnreachable
 

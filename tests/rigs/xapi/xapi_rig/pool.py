@@ -173,7 +173,8 @@ class Pool(StorageMixin, MachineMixin):
             if sig.get("state") == "removed":
                 raise Failure("MESSAGE_REMOVED")
             args = [
-                self.facts.read(kind, value, from_json, f"{name}({label})") for (kind, label), value in zip(sig["params"], given, strict=False)
+                self.facts.read(kind, value, from_json, f"{name}({label})")
+                for (kind, label), value in zip(sig["params"], given, strict=False)
             ]
             args += [copy.deepcopy(d) for d in defaults[len(defaults) - (expected - len(args)) :]] if len(args) < expected else []
             self._check_refs(sig["params"], args)

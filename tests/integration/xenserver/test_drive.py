@@ -1,0 +1,845 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The config drive of XenServer VMs: put, refresh, remove, move, and everything that may stand in the way."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+
+import pytest
+from xapi_rig.facts import NULL
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveError, HypervisorUnreachable
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver_plan import DRIVE_KEY, OWNER_KEY
+
+ISO_DIR = "/opt/xensource/packages/iso/configdrive_iso"
+IMPORT = "PUT /import_raw_vdi"
+
+
+def one(pool, name):
+    (vm,) = pool.vms([name]).vms
+    return vm
+
+
+def cds(rig, vm):
+    """Slot → file in it (None: empty) of a rig VM's CD drives."""
+    store = rig.pool.store
+    drives = [store.get("VBD", r) for r in vm["VBDs"]]
+    return {
+        int(d["userdevice"]): None if d["VDI"] == NULL else store.get("VDI", d["VDI"])["location"]
+        for d in sorted(drives, key=lambda d: int(d["userdevice"]))
+        if d["type"] == "CD"
+    }
+
+
+def files(rig, host="xen01"):
+    return sorted(os.listdir(rig.iso_dir(host)))
+
+
+def content(rig, name, host="xen01"):
+    return (rig.iso_dir(host) / name).read_bytes()
+
+
+def add_cd(rig, vm, slot, **fields):
+    store = rig.pool.store
+    vbd = store.add("VBD", VM=vm.ref, userdevice=str(slot), mode="RO", type="CD", empty=True)
+    store.set(vbd, **fields)
+    return vbd
+
+
+def writes(rig):
+    """Calls that change something."""
+    quiet = ("session.", "event.", "task.", "GET ", "pool.get")
+    return [c for c in rig.pool.calls if not c.startswith(quiet) and ".get_" not in c]
+
+
+# -- put -----------------------------------------------------------------------------------------------------------------
+
+
+def test_first_put_on_a_halted_vm(rig, connect, iso):
+    rig_vm = rig.vm("web1")
+    pool = connect()
+    vm = one(pool, "web1")
+    before = pool.config_drives([vm])[vm.id]
+    assert (before.file_exists, before.attached, before.slot, before.problem) == (False, False, "1", None)
+    assert before.location == f"{ISO_DIR}/web1.iso"
+    data = iso(vm)
+    change = pool.put_config_drive(vm, data)
+    assert (change.changed, change.location, change.slot, change.restart_required) == (True, f"{ISO_DIR}/web1.iso", "1", False)
+    assert content(rig, "web1.iso") == data
+    assert cds(rig, rig_vm) == {1: "web1.iso", 3: None}
+    after = pool.config_drives([vm])[vm.id]
+    assert after.attached
+    assert (after.sha256, after.size, after.owner) == (hashlib.sha256(data).hexdigest(), len(data), vm.id)
+    rig.power(rig_vm, "start")
+    assert cds(rig, rig_vm) == {1: "web1.iso", 3: None}
+
+
+def test_put_again_changes_nothing(rig, connect, iso):
+    rig.vm("web1")
+    pool = connect()
+    vm = one(pool, "web1")
+    pool.put_config_drive(vm, iso(vm))
+    rig.pool.calls.clear()
+    change = pool.put_config_drive(vm, iso(vm))
+    assert not change.changed
+    assert writes(rig) == []
+    assert len(rig.pool.calls) == 1
+
+
+def test_states_of_many_vms_cost_one_call_and_change_nothing(rig, connect, iso):
+    for number in range(12):
+        rig.vm(f"vm{number:02d}")
+    pool = connect()
+    vms = pool.vms().vms
+    for vm in vms[:3]:
+        pool.put_config_drive(vm, iso(vm))
+    fresh = connect()
+    rig.pool.calls.clear()
+    states = fresh.config_drives(vms)
+    assert [states[vm.id].attached for vm in vms] == [True] * 3 + [False] * 9
+    assert rig.pool.calls == ["event.from"]
+
+
+def test_new_content_is_ejected_destroyed_created_imported_and_inserted(rig, connect, iso):
+    rig_vm = rig.vm("web1")
+    pool = connect()
+    vm = one(pool, "web1")
+    pool.put_config_drive(vm, iso(vm, "one"))
+    rig.power(rig_vm, "start")
+    rig.pool.calls.clear()
+    change = pool.put_config_drive(vm, iso(vm, "two"))
+    assert (change.changed, change.restart_required) == (True, False)
+    assert content(rig, "web1.iso") == iso(vm, "two")
+    assert cds(rig, rig_vm) == {1: "web1.iso", 3: None}
+    assert writes(rig) == [
+        "VBD.eject",
+        "VDI.destroy",
+        "VDI.create",
+        IMPORT,
+        "VDI.add_to_other_config",
+        "VBD.insert",
+    ]
+
+
+def test_the_guest_never_sees_half_a_file(rig, connect, iso):
+    """While bytes arrive, no drive holds the VDI."""
+    rig_vm = rig.vm("web1")
+    pool = connect()
+    vm = one(pool, "web1")
+    pool.put_config_drive(vm, iso(vm, "one"))
+    rig.power(rig_vm, "start")
+    seen = []
+    receive = rig._servers[0].RequestHandlerClass._receive
+
+    def look(handler, vdi, length, fault):
+        seen.append(list(vdi["VBDs"]))
+        receive(handler, vdi, length, fault)
+
+    rig._servers[0].RequestHandlerClass._receive = look
+    try:
+        pool.put_config_drive(vm, iso(vm, "two"))
+    finally:
+        rig._servers[0].RequestHandlerClass._receive = receive
+    assert seen == [[]]
+
+
+def test_a_running_hvm_vm_without_a_drive_needs_a_power_cycle(rig, connect, iso):
+    rig_vm = rig.vm("web1")
+    rig.power(rig_vm, "start")
+    pool = connect()
+    vm = one(pool, "web1")
+    assert pool.config_drives([vm])[vm.id].can_attach_now is False
+    change = pool.put_config_drive(vm, iso(vm, "one"))
+    assert (change.changed, change.restart_required) == (True, True)
+    assert "shut down and started" in change.message
+    again = pool.put_config_drive(vm, iso(vm, "one"))
+    assert (again.changed, again.restart_required) == (False, True)
+    # New content meanwhile: no medium can be changed in such a drive, but it can be made anew.
+    newer = pool.put_config_drive(vm, iso(vm, "two"))
+    assert (newer.changed, newer.restart_required) == (True, True)
+    rig.power(rig_vm, "stop")
+    rig.power(rig_vm, "start")
+    settled = pool.put_config_drive(vm, iso(vm, "two"))
+    assert (settled.changed, settled.restart_required) == (False, False)
+    assert cds(rig, rig_vm) == {1: "web1.iso", 3: None}
+    assert pool.put_config_drive(vm, iso(vm, "three")).restart_required is False
+
+
+def test_an_empty_drive_made_after_boot_is_made_anew(rig, connect, iso):
+    rig_vm = rig.vm("web1")
+    rig.power(rig_vm, "start")
+    add_cd(rig, rig_vm, 1, other_config={DRIVE_KEY: "config"})
+    pool = connect()
+    vm = one(pool, "web1")
+    assert pool.put_config_drive(vm, iso(vm)).restart_required is True
+    assert cds(rig, rig_vm) == {1: "web1.iso", 3: None}
+
+
+@pytest.mark.parametrize("domain", ["pv", "pvh"])
+def test_a_running_pv_vm_gets_its_drive_at_once(rig, connect, iso, domain):
+    rig_vm = rig.vm("web1", domain=domain, cd=None)
+    rig.power(rig_vm, "start")
+    pool = connect()
+    vm = one(pool, "web1")
+    assert pool.config_drives([vm])[vm.id].can_attach_now
+    assert pool.put_config_drive(vm, iso(vm)).restart_required is False
+    (vbd,) = [rig.pool.store.get("VBD", r) for r in rig_vm["VBDs"] if rig.pool.store.get("VBD", r)["type"] == "CD"]
+    assert vbd["currently_attached"]
+    assert pool.put_config_drive(vm, iso(vm, "two")).restart_required is False
+    assert vbd["currently_attached"]
+
+
+def test_an_empty_cd_that_is_not_slot_3_is_used(rig, connect, iso):
+    rig_vm = rig.vm("web1", cd="2")
+    rig.power(rig_vm, "start")
+    pool = connect()
+    vm = one(pool, "web1")
+    change = pool.put_config_drive(vm, iso(vm))
+    assert (change.slot, change.restart_required) == ("2", False)
+    assert cds(rig, rig_vm) == {2: "web1.iso"}
+
+
+def test_the_users_media_stay_where_they_are(rig, connect, iso):
+    rig_vm = rig.vm("web1", cd="2")
+    media = rig.pool.store.add("VDI", SR=rig.disk_sr.ref, location="debian.iso", name_label="debian.iso", virtual_size=4096)
+    for ref in rig_vm["VBDs"]:
+        vbd = rig.pool.store.get("VBD", ref)
+        if vbd["type"] == "CD":
+            rig.pool.store.set(vbd, VDI=media.ref, empty=False)
+    pool = connect()
+    vm = one(pool, "web1")
+    assert pool.put_config_drive(vm, iso(vm)).slot == "1"
+    assert cds(rig, rig_vm) == {1: "web1.iso", 2: "debian.iso"}
+
+
+def test_no_place_for_a_drive_is_said_before_anything_is_changed(rig, connect, iso):
+    rig.vm("web1", disks=3, cd="3")
+    pool = connect()
+    vm = one(pool, "web1")
+    state = pool.config_drives([vm])[vm.id]
+    assert "hypervisor.device" in state.problem
+    with pytest.raises(DriveError, match="web1: it has no free place"):
+        pool.put_config_drive(vm, iso(vm))
+    assert writes(rig) == []
+
+
+@pytest.mark.parametrize("power", ["Suspended", "Paused"])
+def test_a_vm_that_is_neither_on_nor_off(rig, connect, iso, power):
+    rig.pool.store.set(rig.vm("web1"), power_state=power)
+    pool = connect()
+    vm = one(pool, "web1")
+    with pytest.raises(DriveError, match=f"{power.lower()}.*resume it or shut it down"):
+        pool.put_config_drive(vm, iso(vm))
+    assert writes(rig) == []
+
+
+# -- where it lands ------------------------------------------------------------------------------------------------------
+
+
+def test_a_running_vms_drive_is_on_its_host(rig, connect, iso):
+    rig_vm = rig.vm("web1", cd="2")
+    rig.power(rig_vm, "start", "xen02")
+    pool = connect()
+    vm = one(pool, "web1")
+    pool.put_config_drive(vm, iso(vm))
+    assert (files(rig, "xen01"), files(rig, "xen02")) == ([], ["web1.iso"])
+
+
+def test_a_halted_vms_drive_is_where_it_would_start(rig, connect, iso):
+    rig.vm("web1", affinity="xen02")
+    rig.vm("web2")
+    pool = connect()
+    for name in ("web1", "web2"):
+        vm = one(pool, name)
+        pool.put_config_drive(vm, iso(vm))
+    assert (files(rig, "xen01"), files(rig, "xen02")) == (["web2.iso"], ["web1.iso"])
+
+
+def test_local_disks_decide_before_affinity(rig, connect, iso):
+    store = rig.pool.store
+    local = store.add("SR", name_label="Local storage", type="ext", content_type="user")
+    store.add("PBD", SR=local.ref, host=rig.hosts["xen01"].ref, currently_attached=True)
+    rig_vm = rig.vm("web1", affinity="xen02")
+    for ref in rig_vm["VBDs"]:
+        vbd = store.get("VBD", ref)
+        if vbd["type"] == "Disk":
+            store.set(store.get("VDI", vbd["VDI"]), SR=local.ref)
+    pool = connect()
+    vm = one(pool, "web1")
+    pool.put_config_drive(vm, iso(vm))
+    assert files(rig, "xen01") == ["web1.iso"]
+
+
+def test_one_sr_for_each_host_is_made_once(rig, connect, iso):
+    pool = connect()
+    for name, host in (("a", "xen01"), ("b", "xen02"), ("c", "xen01"), ("d", "xen02")):
+        rig.vm(name, affinity=host)
+        vm = one(pool, name)
+        pool.put_config_drive(vm, iso(vm))
+    srs = [s for s in rig.pool.store.all("SR") if s["type"] == "iso"]
+    assert [(s["name_label"], s["shared"], s["content_type"]) for s in srs] == [("ConfigDriveISOs", False, "iso")] * 2
+    assert rig.pool.calls.count("SR.create") == 2
+
+
+def test_name_folder_and_sr_are_options(rig, connect, iso):
+    (rig.folder / "hosts" / "xen01" / "root" / "srv" / "drives").mkdir(parents=True)
+    rig.vm("web1")
+    pool = connect(iso_sr_name="Mine", iso_dir="/srv/drives/")
+    vm = one(pool, "web1")
+    assert pool.put_config_drive(vm, iso(vm)).location == "/srv/drives/web1.iso"
+    assert (rig.folder / "hosts" / "xen01" / "root" / "srv" / "drives" / "web1.iso").read_bytes() == iso(vm)
+
+
+def test_an_sr_of_that_name_elsewhere_is_not_ours(rig, connect, iso):
+    other = rig.folder / "hosts" / "xen01" / "root" / "var" / "iso"
+    other.mkdir(parents=True)
+    pool = connect()
+    stranger = connect(iso_dir="/var/iso")
+    rig.vm("web1")
+    rig.vm("web2")
+    stranger.put_config_drive(one(stranger, "web2"), iso(one(stranger, "web2")))
+    vm = one(pool, "web1")
+    pool.put_config_drive(vm, iso(vm))
+    assert files(rig) == ["web1.iso"]
+    assert os.listdir(other) == ["web2.iso"]
+
+
+def test_the_missing_folder_is_named_with_its_remedy(rig, connect, iso):
+    rig.iso_dir().rmdir()
+    rig.vm("web1")
+    pool = connect()
+    vm = one(pool, "web1")
+    with pytest.raises(DriveError, match=rf"mkdir -p {ISO_DIR}") as caught:
+        pool.put_config_drive(vm, iso(vm))
+    assert "xen01" in str(caught.value)
+    assert [s for s in rig.pool.store.all("SR") if s["type"] == "iso"] == []
+    rig.iso_dir().mkdir()
+    assert pool.put_config_drive(vm, iso(vm)).changed
+
+
+def test_an_sr_left_unplugged_is_plugged(rig, connect, iso):
+    rig.pool.fault("SR.create: PBD stays unplugged", "then")
+    rig.vm("web1")
+    pool = connect()
+    vm = one(pool, "web1")
+    assert pool.put_config_drive(vm, iso(vm)).changed
+    assert "PBD.plug" in rig.pool.calls
+
+
+@pytest.mark.parametrize(
+    "name", ["my_vm", "two words", "ünïcode", "xs-tools", "guest-tools-9", "../etc", "a;b", "x/y", ".hidden", "-"]
+)
+def test_names_that_an_iso_sr_refuses_get_the_uuid(rig, connect, iso, name):
+    rig.vm(name)
+    pool = connect()
+    vm = one(pool, name)
+    change = pool.put_config_drive(vm, iso(vm))
+    expected = "-.iso" if name == "-" else f"vm-{vm.id}.iso"
+    assert change.location == f"{ISO_DIR}/{expected}"
+    assert files(rig) == [expected]
+    assert pool.remove_config_drive(vm).changed
+
+
+# -- whose it is ---------------------------------------------------------------------------------------------------------
+
+
+def test_another_vms_drive_is_never_touched(rig, connect, iso):
+    rig.vm("web1")
+    pool = connect()
+    old = one(pool, "web1")
+    pool.put_config_drive(old, iso(old))
+    rig.pool.store.set(rig.pool.store.by_uuid("VM", old.id), name_label="renamed")
+    rig.vm("web1")
+    vm = one(pool, "web1")
+    before = content(rig, "web1.iso")
+    state = pool.config_drives([vm])[vm.id]
+    assert old.id in state.problem
+    assert state.owner == old.id
+    rig.pool.calls.clear()
+    for action in (lambda: pool.put_config_drive(vm, iso(vm)), lambda: pool.remove_config_drive(vm)):
+        with pytest.raises(DriveError, match=old.id):
+            action()
+    with pytest.raises(DriveError, match=old.id):
+        pool.read_config_drive(vm)
+    assert writes(rig) == []
+    assert content(rig, "web1.iso") == before
+
+
+@pytest.mark.parametrize("mark", ["none", "another"])
+@pytest.mark.parametrize("known", [True, False], ids=["scanned", "not scanned"])
+def test_a_file_from_outside_is_never_touched(rig, connect, iso, known, mark):
+    rig.vm("other")
+    rig.vm("web1")
+    pool = connect()
+    other = one(pool, "other")
+    pool.put_config_drive(other, iso(other))
+    data = (
+        b"somebody's file".ljust(4096)
+        if mark == "none"
+        else image.build({"a": b"b"}, owner="11111111-1111-1111-1111-111111111111")
+    )
+    (rig.iso_dir() / "web1.iso").write_bytes(data)
+    if known:
+        (sr,) = [s for s in rig.pool.store.all("SR") if s["type"] == "iso"]
+        rig.pool.iso_scan(sr)
+    vm = one(pool, "web1")
+    with pytest.raises(DriveError, match="web1.iso on xen01 is (no config drive|the config drive of the VM with id 1111)"):
+        pool.put_config_drive(vm, iso(vm))
+    assert content(rig, "web1.iso") == data
+    assert cds(rig, rig.pool.store.by_uuid("VM", vm.id)) == {3: None}
+    if known:
+        assert pool.config_drives([vm])[vm.id].problem
+        with pytest.raises(DriveError):
+            pool.remove_config_drive(vm)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["scanned", "not scanned"])
+def test_our_own_file_is_recognised_by_its_mark(rig, connect, iso, known):
+    """XAPI's records may be lost (SR forgotten, database restored); the mark in the ISO stays."""
+    rig.vm("other")
+    rig.vm("web1")
+    pool = connect()
+    other = one(pool, "other")
+    pool.put_config_drive(other, iso(other))
+    vm = one(pool, "web1")
+    (rig.iso_dir() / "web1.iso").write_bytes(iso(vm, "old"))
+    if known:
+        (sr,) = [s for s in rig.pool.store.all("SR") if s["type"] == "iso"]
+        rig.pool.iso_scan(sr)
+        assert pool.config_drives([vm])[vm.id].owner == vm.id
+    assert pool.put_config_drive(vm, iso(vm, "new")).changed
+    assert content(rig, "web1.iso") == iso(vm, "new")
+
+
+def test_a_clone_does_not_keep_the_originals_drive(rig, connect, iso):
+    original = rig.vm("web1")
+    pool = connect()
+    vm = one(pool, "web1")
+    pool.put_config_drive(vm, iso(vm))
+    with rig.pool.store.changed:
+        clone = rig.pool._copy_vm(original, "web2", NULL)
+    assert cds(rig, clone) == {1: "web1.iso", 3: None}
+    twin = one(pool, "web2")
+    state = pool.config_drives([twin])[twin.id]
+    assert (state.attached, state.slot, state.problem) == (False, "1", None)
+    assert pool.put_config_drive(twin, iso(twin)).changed
+    assert cds(rig, clone) == {1: "web2.iso", 3: None}
+    assert cds(rig, original) == {1: "web1.iso", 3: None}
+    assert content(rig, "web1.iso") == iso(vm)
+
+
+def test_removing_from_a_clone_takes_only_the_medium_out(rig, connect, iso):
+    original = rig.vm("web1")
+    pool = connect()
+    vm = one(pool, "web1")
+    pool.put_config_drive(vm, iso(vm))
+    with rig.pool.store.changed:
+        clone = rig.pool._copy_vm(original, "web2", NULL)
+    twin = one(pool, "web2")
+    assert pool.remove_config_drive(twin).changed
+    assert cds(rig, clone) == {1: None, 3: None}
+    assert content(rig, "web1.iso") == iso(vm)
+
+
+def test_a_refresh_takes_the_old_medium_out_of_clones(rig, connect, iso):
+    """VDI.destroy would delete the clone's drive with it, or be refused while the clone runs."""
+    original = rig.vm("web1")
+    pool = connect()
+    vm = one(pool, "web1")
+    pool.put_config_drive(vm, iso(vm, "one"))
+    with rig.pool.store.changed:
+        halted = rig.pool._copy_vm(original, "halted", NULL)
+        running = rig.pool._copy_vm(original, "running", NULL)
+    rig.power(running, "start")
+    assert pool.put_config_drive(vm, iso(vm, "two")).changed
+    assert cds(rig, halted) == {1: None, 3: None}
+    assert cds(rig, running) == {1: None, 3: None}
+    assert cds(rig, original) == {1: "web1.iso", 3: None}
+
+
+def test_a_renamed_vm_gets_a_new_file_and_leaves_none_behind(rig, connect, iso):
+    rig_vm = rig.vm("before")
+    pool = connect()
+    vm = one(pool, "before")
+    pool.put_config_drive(vm, iso(vm))
+    rig.pool.store.set(rig_vm, name_label="after")
+    assert pool.put_config_drive(one(pool, "after"), iso(vm)).changed
+    assert files(rig) == ["after.iso"]
+    assert cds(rig, rig_vm) == {1: "after.iso", 3: None}
+
+
+# -- read and remove -----------------------------------------------------------------------------------------------------
+
+
+def test_read_gives_the_bytes_back(rig, connect, iso):
+    rig.vm("web1")
+    pool = connect()
+    vm = one(pool, "web1")
+    assert pool.read_config_drive(vm) is None
+    pool.put_config_drive(vm, iso(vm))
+    assert pool.read_config_drive(vm) == iso(vm)
+
+
+def test_a_cut_download_is_no_drive(rig, connect, iso):
+    rig.vm("web1")
+    pool = connect()
+    vm = one(pool, "web1")
+    pool.put_config_drive(vm, iso(vm))
+    rig.pool.fault("GET /export_raw_vdi", "cut_body")
+    with pytest.raises(DriveError, match="of .* bytes could be read back"):
+        pool.read_config_drive(vm)
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_remove_deletes_the_file_and_keeps_the_drive(rig, connect, iso, running):
+    rig_vm = rig.vm("web1")
+    pool = connect()
+    vm = one(pool, "web1")
+    pool.put_config_drive(vm, iso(vm))
+    if running:
+        rig.power(rig_vm, "start")
+    assert pool.remove_config_drive(vm).changed
+    assert files(rig) == []
+    assert cds(rig, rig_vm) == {1: None, 3: None}
+    assert not pool.remove_config_drive(vm).changed
+    assert pool.put_config_drive(vm, iso(vm)).restart_required is False
+
+
+# -- move ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_running_vm_is_migrated_with_its_drive(rig, connect, iso):
+    rig_vm = rig.vm("web1", cd="2")
+    rig.power(rig_vm, "start", "xen01")
+    pool = connect()
+    vm = one(pool, "web1")
+    pool.put_config_drive(vm, iso(vm))
+    rig.pool.calls.clear()
+    change = pool.move_config_drive(vm, "xen02")
+    assert (change.changed, change.restart_required) == (True, False)
+    assert rig_vm["resident_on"] == rig.hosts["xen02"].ref
+    assert (files(rig, "xen01"), files(rig, "xen02")) == ([], ["web1.iso"])
+    assert content(rig, "web1.iso", "xen02") == iso(vm)
+    assert cds(rig, rig_vm) == {2: "web1.iso"}
+    order = [c for c in writes(rig) if c in ("VBD.eject", "Async.VM.pool_migrate", IMPORT, "VBD.insert", "VDI.destroy")]
+    assert order == ["VBD.eject", "Async.VM.pool_migrate", IMPORT, "VBD.insert", "VDI.destroy"]
+    assert not pool.move_config_drive(vm, "127.0.0.2").changed
+    assert not pool.put_config_drive(vm, iso(vm)).changed
+
+
+def test_a_halted_vm_is_given_another_home(rig, connect, iso):
+    rig_vm = rig.vm("web1")
+    pool = connect()
+    vm = one(pool, "web1")
+    pool.put_config_drive(vm, iso(vm))
+    assert pool.move_config_drive(vm, rig.hosts["xen02"]["uuid"]).changed
+    assert (files(rig, "xen01"), files(rig, "xen02")) == ([], ["web1.iso"])
+    rig.power(rig_vm, "start")
+    assert rig_vm["resident_on"] == rig.hosts["xen02"].ref
+
+
+def test_an_unknown_destination_names_the_hosts(rig, connect, iso):
+    rig.vm("web1")
+    pool = connect()
+    with pytest.raises(DriveError, match="xen01, xen02"):
+        pool.move_config_drive(one(pool, "web1"), "xen99")
+    assert writes(rig) == []
+
+
+def test_a_vm_without_a_drive_is_moved_all_the_same(rig, connect):
+    rig_vm = rig.vm("web1")
+    rig.power(rig_vm, "start", "xen01")
+    pool = connect()
+    change = pool.move_config_drive(one(pool, "web1"), "xen02")
+    assert change.changed
+    assert "no config drive" in change.message
+    assert rig_vm["resident_on"] == rig.hosts["xen02"].ref
+
+
+def test_a_failed_migration_puts_the_drive_back(rig, connect, iso):
+    rig_vm = rig.vm("web1", cd="2")
+    rig.power(rig_vm, "start", "xen01")
+    pool = connect()
+    vm = one(pool, "web1")
+    pool.put_config_drive(vm, iso(vm))
+    rig.pool.store.set(rig.hosts["xen02"], enabled=False)
+    with pytest.raises(DriveError, match="in place again.*HOST_DISABLED"):
+        pool.move_config_drive(vm, "xen02")
+    assert cds(rig, rig_vm) == {2: "web1.iso"}
+    assert rig_vm["resident_on"] == rig.hosts["xen01"].ref
+
+
+STEPS = ["VBD.eject", "Async.VM.pool_migrate", "SR.create", "VDI.create", "VDI.add_to_other_config", "VBD.insert", "VDI.destroy"]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_move_that_was_stopped_anywhere_is_finished_by_the_next(rig, connect, iso, step):
+    rig_vm = rig.vm("web1", cd="2")
+    rig.power(rig_vm, "start", "xen01")
+    pool = connect()
+    vm = one(pool, "web1")
+    pool.put_config_drive(vm, iso(vm))
+    rig.pool.fault(step, "error", error=["INTERNAL_ERROR", "stopped here"])
+    with pytest.raises(DriveError, match="stopped here"):
+        pool.move_config_drive(vm, "xen02")
+    assert connect().move_config_drive(vm, "xen02").changed
+    assert (files(rig, "xen01"), files(rig, "xen02")) == ([], ["web1.iso"])
+    assert content(rig, "web1.iso", "xen02") == iso(vm)
+    assert cds(rig, rig_vm) == {2: "web1.iso"}
+    assert rig_vm["resident_on"] == rig.hosts["xen02"].ref
+
+
+def test_a_drive_left_behind_by_xapis_own_migration_is_reconciled(rig, connect, iso):
+    """migrate_send ejects what the target host does not see."""
+    rig_vm = rig.vm("web1", cd="2")
+    rig.power(rig_vm, "start", "xen01")
+    pool = connect()
+    vm = one(pool, "web1")
+    pool.put_config_drive(vm, iso(vm))
+    store = rig.pool.store
+    (vbd,) = [store.get("VBD", r) for r in rig_vm["VBDs"] if store.get("VBD", r)["type"] == "CD"]
+    store.set(vbd, VDI=NULL, empty=True)
+    store.set(rig_vm, resident_on=rig.hosts["xen02"].ref)
+    state = pool.config_drives([vm])[vm.id]
+    assert (state.file_exists, state.attached, state.problem) == (False, False, None)
+    assert pool.read_config_drive(vm) == iso(vm)
+    assert pool.put_config_drive(vm, iso(vm)).changed
+    assert (files(rig, "xen01"), files(rig, "xen02")) == ([], ["web1.iso"])
+    assert cds(rig, rig_vm) == {2: "web1.iso"}
+
+
+# -- a disk instead of a CD ----------------------------------------------------------------------------------------------
+
+
+def disks(rig, vm):
+    store = rig.pool.store
+    vbds = [store.get("VBD", r) for r in vm["VBDs"]]
+    return {int(v["userdevice"]): (v["mode"], store.get("VDI", v["VDI"])["location"]) for v in vbds if v["type"] == "Disk"}
+
+
+def test_a_read_only_disk_instead_of_a_cd(rig, connect, iso):
+    rig_vm = rig.vm("web1")
+    pool = connect(device="disk")
+    vm = one(pool, "web1")
+    change = pool.put_config_drive(vm, iso(vm, "one"))
+    assert (change.changed, change.slot, change.restart_required) == (True, "1", False)
+    assert disks(rig, rig_vm)[1] == ("RO", "web1.iso")
+    assert not pool.put_config_drive(vm, iso(vm, "one")).changed
+    assert pool.put_config_drive(vm, iso(vm, "two")).changed
+    assert disks(rig, rig_vm)[1] == ("RO", "web1.iso")
+    assert pool.remove_config_drive(vm).changed
+    assert list(disks(rig, rig_vm)) == [0]
+
+
+def test_a_disk_is_plugged_into_a_running_vm_with_tools(rig, connect, iso):
+    rig_vm = rig.vm("web1")
+    rig.power(rig_vm, "start")
+    pool = connect(device="disk")
+    vm = one(pool, "web1")
+    assert pool.put_config_drive(vm, iso(vm, "one")).restart_required is True
+    rig.power(rig_vm, "stop")
+    rig.power(rig_vm, "start")
+    rig.pool.agent(rig_vm, {})
+    assert pool.put_config_drive(vm, iso(vm, "one")).restart_required is False
+    change = pool.put_config_drive(vm, iso(vm, "two"))
+    assert (change.changed, change.restart_required) == (True, False)
+    assert disks(rig, rig_vm)[1] == ("RO", "web1.iso")
+
+
+def test_auto_takes_a_disk_only_where_there_is_no_place_for_a_cd(rig, connect, iso):
+    roomy, full = rig.vm("roomy"), rig.vm("full", disks=3)
+    pool = connect(device="auto")
+    for name in ("roomy", "full"):
+        vm = one(pool, name)
+        pool.put_config_drive(vm, iso(vm))
+    assert cds(rig, roomy) == {1: "roomy.iso", 3: None}
+    assert cds(rig, full) == {3: None}
+    assert disks(rig, full)[4] == ("RO", "full.iso")
+
+
+# -- breaking ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["drop_before", "drop_after"])
+@pytest.mark.parametrize(
+    "method", ["SR.create", "VDI.create", "task.create", "VDI.add_to_other_config", "VBD.create", "VBD.eject", "VDI.destroy"]
+)
+def test_a_cut_anywhere_is_mended_within_the_same_run(rig, connect, iso, method, kind):
+    """Whether a call that was cut had been carried out is read from the pool, not guessed."""
+    rig_vm = rig.vm("web1")
+    pool = connect()
+    vm = one(pool, "web1")
+    if method in ("VBD.eject", "VDI.destroy"):
+        pool.put_config_drive(vm, iso(vm, "old"))
+    rig.pool.fault(method, kind)
+    change = pool.put_config_drive(vm, iso(vm, "new"))
+    assert change.changed
+    assert rig.pool.faults == []
+    assert content(rig, "web1.iso") == iso(vm, "new")
+    assert cds(rig, rig_vm) == {1: "web1.iso", 3: None}
+    assert len([s for s in rig.pool.store.all("SR") if s["type"] == "iso"]) == 1
+    assert not pool.put_config_drive(vm, iso(vm, "new")).changed
+
+
+@pytest.mark.parametrize("kind", ["drop_before", "cut_body"])
+def test_an_upload_that_was_cut_is_sent_again(rig, connect, iso, kind):
+    rig.vm("web1")
+    rig.pool.fault(IMPORT, kind)
+    pool = connect()
+    vm = one(pool, "web1")
+    data = iso(vm, "x" * 8_000_000)  # more than sockets take at once
+    assert pool.put_config_drive(vm, data).changed
+    assert content(rig, "web1.iso") == data
+
+
+def test_an_upload_that_is_cut_twice_is_this_vms_error(rig, connect, iso):
+    rig.vm("web1")
+    rig.vm("web2")
+    rig.pool.fault(IMPORT, "cut_body", count=2)
+    pool = connect()
+    vm = one(pool, "web1")
+    with pytest.raises(DriveError, match="web1: its config drive could not be put: .*PUT /import_raw_vdi"):
+        pool.put_config_drive(vm, iso(vm, "x" * 8_000_000))
+    assert files(rig) == []
+    other = one(pool, "web2")
+    assert pool.put_config_drive(other, iso(other)).changed
+
+
+@pytest.mark.parametrize(("kind", "times"), [("fail_task", 2), ("body500", 1)])
+def test_an_upload_that_the_task_calls_failed_has_failed(rig, connect, iso, kind, times):
+    """The status of the answer is 200 all the same."""
+    rig_vm = rig.vm("web1")
+    pool = connect()
+    vm = one(pool, "web1")
+    rig.pool.fault(IMPORT, kind, count=times)
+    with pytest.raises(DriveError, match="web1: its config drive could not be put: .*(VDI_IO_ERROR|INTERNAL_ERROR)"):
+        pool.put_config_drive(vm, iso(vm))
+    assert files(rig) == []
+    assert cds(rig, rig_vm) == {3: None}
+    assert pool.put_config_drive(vm, iso(vm)).changed
+    assert rig.pool.store.all("task") == []
+
+
+def test_a_half_written_file_of_a_killed_run_is_replaced(rig, connect, iso):
+    rig.vm("web1")
+    pool = connect()
+    vm = one(pool, "web1")
+    pool.put_config_drive(vm, iso(vm))
+    (vdi,) = [v for v in rig.pool.store.all("VDI") if v["location"] == "web1.iso"]
+    rig.pool.store.set(vdi, other_config={OWNER_KEY: vm.id})  # no digest: the upload never ended
+    (rig.iso_dir() / "web1.iso").write_bytes(b"half")
+    state = pool.config_drives([vm])[vm.id]
+    assert (state.sha256, state.owner) == (None, vm.id)
+    assert pool.put_config_drive(vm, iso(vm)).changed
+    assert content(rig, "web1.iso") == iso(vm)
+
+
+def test_a_session_killed_before_the_upload(rig, connect, iso):
+    rig.vm("web1")
+    pool = connect()
+    vm = one(pool, "web1")
+    rig.pool.fault("VDI.create", "session_invalid")
+    assert pool.put_config_drive(vm, iso(vm)).changed
+
+
+def test_an_operation_under_way_is_waited_for(rig, connect, iso):
+    rig_vm = rig.vm("web1", cd="2")
+    pool = connect()
+    vm = one(pool, "web1")
+    pool.put_config_drive(vm, iso(vm, "one"))
+    busy = ["OTHER_OPERATION_IN_PROGRESS", "VBD", "OpaqueRef:x", "insert", "OpaqueRef:y"]
+    rig.pool.fault("VBD.eject", "error", count=2, error=busy)
+    assert pool.put_config_drive(vm, iso(vm, "two")).changed
+    assert cds(rig, rig_vm) == {2: "web1.iso"}
+    assert rig.pool.calls.count("VBD.eject") == 3
+
+
+def test_an_operation_that_never_ends_costs_the_time_limit(rig, connect, iso):
+    rig.vm("web1", cd="2")
+    pool = connect(connect_timeout=0.5)
+    vm = one(pool, "web1")
+    rig.pool.fault("VBD.insert", "error", count=1000, error=["OTHER_OPERATION_IN_PROGRESS", "VBD", "a", "plug", "b"])
+    with pytest.raises(DriveError, match="OTHER_OPERATION_IN_PROGRESS"):
+        pool.put_config_drive(vm, iso(vm))
+    rig.pool.faults.clear()
+
+
+def test_two_tasks_on_one_vm_end_with_one_whole_drive(rig, connect, iso):
+    rig_vm = rig.vm("web1", cd="2")
+    pools = [connect(), connect()]
+    vm = one(pools[0], "web1")
+    outcomes = []
+    start = threading.Barrier(2)
+
+    def put(pool, text):
+        start.wait(10)
+        for _attempt in range(5):  # as an operator, or the task's `retries`, would
+            try:
+                outcomes.append(pool.put_config_drive(vm, iso(vm, text)).changed)
+                return
+            except DriveError as error:
+                outcomes.append(str(error))
+
+    threads = [threading.Thread(target=put, args=(p, x)) for p, x in zip(pools, ("one", "two"), strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert content(rig, "web1.iso") in (iso(vm, "one"), iso(vm, "two"))
+    assert cds(rig, rig_vm) == {2: "web1.iso"}
+    assert len(files(rig)) == 1
+    state = pools[0].config_drives([vm])[vm.id]
+    assert state.attached
+    assert state.sha256 == hashlib.sha256(content(rig, "web1.iso")).hexdigest()
+    assert any(outcome is True for outcome in outcomes)
+
+
+def test_two_hosts_with_their_own_certificates_and_addresses(rig, connect, iso):
+    """The upload goes straight to the SR's host, the cookie to that host only."""
+    rig_vm = rig.vm("web1", cd="2")
+    rig.power(rig_vm, "start", "xen02")
+    pool = connect()
+    vm = one(pool, "web1")
+    assert pool.put_config_drive(vm, iso(vm)).changed
+    assert rig.pool.calls.count(IMPORT) == 1
+
+
+def test_a_redirection_is_followed_within_the_pool_only(rig, connect, iso):
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import xenserver_transfer
+
+    rig_vm = rig.vm("web1", cd="2")
+    rig.power(rig_vm, "start", "xen02")
+    pool = connect()
+    vm = one(pool, "web1")
+    pool.put_config_drive(vm, iso(vm))
+    (vdi,) = [v for v in rig.pool.store.all("VDI") if v["location"] == "web1.iso"]
+    hosts = {"127.0.0.1": "127.0.0.1", "127.0.0.2": "127.0.0.2"}
+    data = xenserver_transfer.download(pool._session, hosts, "127.0.0.1", vdi["uuid"], 1 << 20)
+    assert data == iso(vm)
+    with pytest.raises(Exception, match="no host of this pool"):
+        xenserver_transfer.download(pool._session, {"127.0.0.1": "127.0.0.1"}, "127.0.0.1", vdi["uuid"], 1 << 20)
+
+
+def test_an_unreachable_pool_is_not_one_vms_problem(rig, connect, iso):
+    rig.vm("web1")
+    pool = connect()
+    vm = one(pool, "web1")
+    rig.pool.fault("event.from", "drop_before", count=10)
+    with pytest.raises(HypervisorUnreachable):
+        pool.config_drives([vm])
+    rig.pool.faults.clear()
+
+
+@pytest.mark.parametrize("size", [0, 64 * 1024 * 1024 + 1])
+def test_sizes_that_are_no_drive(rig, connect, size):
+    rig.vm("web1")
+    pool = connect()
+    with pytest.raises(DriveError, match="1 to"):
+        pool.put_config_drive(one(pool, "web1"), bytes(size))
+    assert writes(rig) == []
