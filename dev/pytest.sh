@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# pytest.sh unit|integration [pytest's arguments]: runs that folder of tests; the rigs that the tests bring up end with them.
+# pytest.sh unit|integration [pytest's arguments]: runs that folder of tests, or what the arguments name of it; the rigs that the tests bring up end with them.
 
 # shellcheck source=dev/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
@@ -19,4 +19,5 @@ if [ "$kind" = integration ]; then
 fi
 dev/cloud_init.sh
 # pytest-ansible, where somebody has it, would fill the checkout with links; tests/unit/conftest.py does its work.
-python -m pytest -p no:pytest-ansible -q "tests/$kind" "$@" </dev/null 2>&1 | tee "$build/log/$kind.log"
+[[ " $*" == *" tests/"* ]] || set -- "tests/$kind" "$@"
+python -m pytest -p no:pytest-ansible -q "$@" </dev/null 2>&1 | tee "$build/log/$kind.log"

@@ -43,7 +43,8 @@ fi
 
 run_step() {
     case $1 in
-        unit | integration) dev/pytest.sh "$1" ;;
+        unit) dev/pytest.sh unit --numprocesses auto ;;
+        integration) dev/pytest.sh integration ;;
         *) "dev/$1.sh" ;;
     esac
 }
