@@ -16,6 +16,7 @@ names), SUSP 1.12 and RRIP 1.12 (system use entries SP, CE, ST, NM, PX, TF, RE, 
 from __future__ import annotations
 
 import dataclasses
+import struct
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import DriveImageError
@@ -29,7 +30,8 @@ MAX_DESCRIPTORS = 64
 MAX_ENTRIES = 20000
 MAX_DEPTH = 32
 MAX_PATH = 4096
-MAX_CONTINUATIONS = 32
+MAX_CONTINUATIONS = 32  # of one record
+MAX_ALL_CONTINUATIONS = 20000
 MAX_CONTENT = 64 * 1024 * 1024
 
 _DESCRIPTOR_MAGIC = b"CD001\x01"
@@ -37,6 +39,9 @@ _JOLIET_ESCAPES = (b"%/@", b"%/C", b"%/E")
 _FLAG_DIRECTORY = 0x02
 _FLAG_ASSOCIATED = 0x04
 _FLAG_MULTI_EXTENT = 0x80
+
+# Length of an extended attribute record, extent, size, flags, length of the name (ECMA-119, 9.1).
+_RECORD = struct.Struct("<xBL4xL4x7xB6xB")
 
 # Offsets in a primary or supplementary volume descriptor, and of the dates in it (17 bytes each).
 LABEL_AT, LABEL_LENGTH = 40, 32
@@ -60,8 +65,7 @@ class Volume:
         return self.at + ROOT_RECORD_AT
 
 
-@dataclasses.dataclass(frozen=True)
-class Record:
+class Record(t.NamedTuple):
     """One directory record below the root.
 
     path: with slashes, by the best name there is. at: byte offset of the record. extent: first block of the content.
@@ -87,33 +91,34 @@ class Iso:
         self.joliet = next((volume for volume in self.volumes if volume.joliet), None)
         if self.primary is None:
             raise DriveImageError("the image is no ISO 9660 file system: it has no primary volume descriptor")
-        self._skip: int | None = None  # of SUSP, known once the root directory was looked at
-        self.rock_ridge = self._find_rock_ridge()
+        self._skip = 0  # bytes before the system use entries of every record but the first (SUSP 5.3)
+        self._continuations = 0
+        self.rock_ridge = self._find_rock_ridge(self.primary.root)
 
     def records(self, volume: Volume) -> Iterator[Record]:
         """All records of one volume's tree, "." and ".." included (their path ends in /. and /..), folders first met first."""
         rock_ridge = self.rock_ridge and not volume.joliet
-        extent, size = self._number(volume.root + 2), self._number(volume.root + 10)
-        pending: list[tuple[str, int, int, int]] = [("", extent, size, 0)]
+        pending = [("", self._number(volume.root + 2), self._number(volume.root + 10), 0)]
         seen: set[int] = set()
-        count = 0
+        entries, folder_bytes = 0, 0
         while pending:
             folder, extent, size, depth = pending.pop()
-            if extent in seen:
+            folder_bytes += size
+            if extent in seen or folder_bytes > len(self._data):
                 raise DriveImageError(f"the image is damaged: the folder {folder!r} holds itself or another folder twice")
             seen.add(extent)
             if depth > MAX_DEPTH:
                 raise DriveImageError(f"the image has folders more than {MAX_DEPTH} levels deep")
             for at in self._record_offsets(folder, extent, size):
-                count += 1
-                if count > MAX_ENTRIES:
+                entries += 1
+                if entries > MAX_ENTRIES:
                     raise DriveImageError(f"the image has more than {MAX_ENTRIES} entries")
-                record, relocated = self._record(folder, at, volume.joliet, rock_ridge)
+                record = self._record(folder, at, volume.joliet, rock_ridge)
                 if record is None:
                     continue
                 yield record
                 if record.is_directory and not record.path.endswith(("/.", "/..")):
-                    pending.append((record.path + "/", record.extent, self._folder_size(record, relocated), depth + 1))
+                    pending.append((record.path + "/", record.extent, record.size, depth + 1))
 
     def content(self, record: Record) -> bytes:
         """The bytes of a file's record."""
@@ -152,12 +157,12 @@ class Iso:
                 volume = Volume(at, joliet, "")
                 yield dataclasses.replace(volume, label=self.text(volume, LABEL_AT, LABEL_LENGTH))
 
-    def _find_rock_ridge(self) -> bool:
+    def _find_rock_ridge(self, root: int) -> bool:
         """Whether the first record of the root directory has the SP entry (SUSP 5.3)."""
-        root = self.primary.root if self.primary else 0
         at = self._number(root + 2) * BLOCK
-        use = self._system_use(at)
-        for _offset, entry in self._entries(at + use[0], use[1]):
+        length = self._slice(at, 33, "the root folder")[0]
+        begin = 34  # the name of the first record is one byte
+        for _offset, entry in self._entries(at + begin, max(0, length - begin)):
             if entry[:2] == b"SP" and len(entry) >= 7 and entry[4:6] == b"\xbe\xef":
                 self._skip = entry[6]
                 return True
@@ -177,88 +182,98 @@ class Iso:
             yield start + position
             position += length
 
-    def _system_use(self, at: int) -> tuple[int, int]:
-        """Where a record's system use area begins, counted from the record, and its length."""
-        length, name_length = (self._slice(at, 1, "a folder")[0], self._slice(at + 32, 1, "a folder")[0])
-        begin = 33 + name_length + (1 - name_length % 2)
-        return begin, max(0, length - begin)
-
-    def _entries(self, at: int, length: int) -> Iterator[tuple[int, bytes]]:
+    def _entries(self, at: int, length: int) -> list[tuple[int, bytes]]:
         """System use entries (offset, bytes) of an area and of the continuation areas it names."""
+        found = []
         areas = [(at, length)]
         followed = 0
         while areas:
             at, length = areas.pop()
             area = self._slice(at, length, "a system use area")
-            position = 0
-            while position + 4 <= len(area):
+            position, last = 0, length - 4
+            while position <= last:
                 size = area[position + 2]
-                if size < 4 or position + size > len(area):
-                    break
                 entry = area[position : position + size]
-                if entry[:2] == b"ST":
+                kind = entry[:2]
+                if size < 4 or len(entry) < size or kind == b"ST":
                     break
-                if entry[:2] == b"CE" and size >= 28:
+                if kind == b"CE" and size >= 28:
                     followed += 1
-                    if followed > MAX_CONTINUATIONS:
+                    self._continuations += 1
+                    if followed > MAX_CONTINUATIONS or self._continuations > MAX_ALL_CONTINUATIONS:
                         raise DriveImageError("the image is damaged: a chain of continuation areas does not end")
                     block, offset, more = (int.from_bytes(entry[i : i + 4], "little") for i in (4, 12, 20))
                     areas.append((block * BLOCK + offset, min(more, BLOCK)))
                 else:
-                    yield at + position, entry
+                    found.append((at + position, entry))
                 position += size
+        return found
 
-    def _record(self, folder: str, at: int, joliet: bool, rock_ridge: bool) -> tuple[Record | None, bool]:
-        """The record at an offset and whether it stands for a relocated folder; None for what is neither file nor folder."""
+    def _record(self, folder: str, at: int, joliet: bool, rock_ridge: bool) -> Record | None:
+        """The record at an offset that _record_offsets() gave; None for what is neither file nor folder."""
         data = self._data
-        flags, raw = data[at + 25], data[at + 33 : at + 33 + data[at + 32]]
-        extent, size = self._number(at + 2) + data[at + 1], self._number(at + 10)
-        is_directory, mode, dates, relocated, wanted = (
-            bool(flags & _FLAG_DIRECTORY),
-            None,
-            [],
-            False,
-            not flags & _FLAG_ASSOCIATED,
-        )
-        name = None
+        attributes, extent, size, flags, name_length = _RECORD.unpack_from(data, at)
+        raw = data[at + 33 : at + 33 + name_length]
+        if raw in (b"\x00", b"\x01"):  # the folder itself, the one above it
+            path = folder.rstrip("/") + ("/." if raw == b"\x00" else "/..")
+            itself = self._rock_ridge(folder, at, raw, name_length) if rock_ridge else _NO_EXTENSION
+            return Record(path, at, extent, size, True, itself.mode, itself.dates_at)
+        is_directory, mode, dates, name = bool(flags & _FLAG_DIRECTORY), None, (), ""
+        extent += attributes
         if rock_ridge:
-            begin, length = self._system_use(at)
-            skip = 0 if raw == b"\x00" and not folder else self._skip or 0
-            long_name = b""
-            for offset, entry in self._entries(at + begin + skip, max(0, length - skip)):
-                kind = entry[:2]
-                if kind == b"NM" and not entry[4] & 0x06:
-                    long_name += entry[5:]
-                elif kind == b"PX" and len(entry) >= 12:
-                    mode = int.from_bytes(entry[4:8], "little")
-                    wanted = wanted and mode & 0o170000 in (0o040000, 0o100000)
-                elif kind == b"TF":
-                    dates.append((offset, len(entry)))
-                elif kind == b"RE":
-                    wanted = False  # the place a deep folder was moved to; it is met again at CL
-                elif kind == b"CL" and len(entry) >= 12:
-                    extent, is_directory, relocated, wanted = (int.from_bytes(entry[4:8], "little"), True, True, True)
-            name = long_name.decode("utf-8", "backslashreplace") if long_name else None
-        if raw in (b"\x00", b"\x01"):
-            name = "." if raw == b"\x00" else ".."
-            is_directory = True
-        else:
-            if name is None:
-                name = _joliet_name(raw) if joliet else _plain_name(raw)
-            if not name or "/" in name or "\x00" in name or name in (".", ".."):
-                raise DriveImageError(f"the image has an entry with the impossible name {name!r} in {folder or '/'!r}")
-        path = folder + name if raw not in (b"\x00", b"\x01") else f"{folder.rstrip('/')}/{name}"
+            extension = self._rock_ridge(folder, at, raw, name_length)
+            name, mode, dates = extension.name.decode("utf-8", "backslashreplace"), extension.mode, extension.dates_at
+            if extension.moved_to is not None:
+                # A folder too deep for ISO 9660 lies elsewhere; its size stands in its own first record.
+                extent, is_directory = extension.moved_to, True
+                size = self._number(extent * BLOCK + 10)
+            elif extension.is_moved or (mode is not None and mode & 0o170000 not in (0o040000, 0o100000)):
+                return None
+        if not name:
+            name = _joliet_name(raw) if joliet else _plain_name(raw)
+        if not name or "/" in name or "\x00" in name or name in (".", ".."):
+            raise DriveImageError(f"the image has an entry with the impossible name {name!r} in {folder or '/'!r}")
+        path = folder + name
         if len(path) > MAX_PATH:
             raise DriveImageError(f"the image has a path longer than {MAX_PATH} characters")
-        if not wanted:
-            return None, False
+        if flags & _FLAG_ASSOCIATED:
+            return None
         if flags & _FLAG_MULTI_EXTENT:
             raise DriveImageError(f"the image has the file {path!r} in several extents, which no config drive needs")
-        return (Record(path, at, extent, size, is_directory, mode, tuple(dates)), relocated)
+        return Record(path, at, extent, size, is_directory, mode, dates)
 
-    def _folder_size(self, record: Record, relocated: bool) -> int:
-        """A relocated folder's size stands in its own first record."""
-        return self._number(record.extent * BLOCK + 10) if relocated else record.size
+    def _rock_ridge(self, folder: str, at: int, raw: bytes, name_length: int) -> _Extension:
+        """What Rock Ridge says of a record."""
+        begin = 33 + name_length + (1 - name_length % 2)
+        if folder or raw != b"\x00":
+            begin += self._skip
+        name, mode, dates, moved_to, is_moved = b"", None, [], None, False
+        for offset, entry in self._entries(at + begin, max(0, self._data[at] - begin)):
+            kind, size = entry[:2], len(entry)
+            if kind == b"NM" and size >= 5 and not entry[4] & 0x06:
+                name += entry[5:]
+            elif kind == b"PX" and size >= 12:
+                mode = int.from_bytes(entry[4:8], "little")
+            elif kind == b"TF":
+                dates.append((offset, size))
+            elif kind == b"RE":
+                is_moved = True  # met again under its own parent, at CL
+            elif kind == b"CL" and size >= 12:
+                moved_to = int.from_bytes(entry[4:8], "little")
+        return _Extension(name, mode, tuple(dates), moved_to, is_moved)
+
+
+class _Extension(t.NamedTuple):
+    """Rock Ridge's part of a record: name, POSIX mode, time stamps, first block of a folder moved elsewhere, moved here."""
+
+    name: bytes
+    mode: int | None
+    dates_at: tuple[tuple[int, int], ...]
+    moved_to: int | None
+    is_moved: bool
+
+
+_NO_EXTENSION = _Extension(b"", None, (), None, False)
 
 
 def _joliet_name(raw: bytes) -> str:
