@@ -87,10 +87,11 @@ class Iso:
     def __init__(self, data: bytes) -> None:
         self._data = data
         self.volumes = tuple(self._volumes())
-        self.primary = next((volume for volume in self.volumes if not volume.joliet), None)
         self.joliet = next((volume for volume in self.volumes if volume.joliet), None)
-        if self.primary is None:
+        primary = next((volume for volume in self.volumes if not volume.joliet), None)
+        if primary is None:
             raise DriveImageError("the image is no ISO 9660 file system: it has no primary volume descriptor")
+        self.primary = primary
         self._skip = 0  # bytes before the system use entries of every record but the first (SUSP 5.3)
         self._continuations = 0
         self.rock_ridge = self._find_rock_ridge(self.primary.root)

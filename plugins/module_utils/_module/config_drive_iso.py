@@ -135,7 +135,7 @@ class _Run:
         if data is None:
             return None
         try:
-            before = images.read(data)
+            before = images.read(data, modes=False)
         except DriveImageError:
             if images.is_ours(data):  # damaged, but certainly ours
                 return images.damaged(data)

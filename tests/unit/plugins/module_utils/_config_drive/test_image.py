@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import pathlib
@@ -117,6 +118,15 @@ def test_what_was_built_is_what_is_read():
     assert (found.sha256, found.size) == (hashlib.sha256(data).hexdigest(), len(data))
     assert found.intact is True
     assert set(found.modes.values()) == {0o100555} and set(found.modes) == set(FILES)
+
+
+def test_the_fast_way_reads_the_same_and_only_what_is_intact():
+    data = image.build(FILES, "config-2", OWNER)
+    fast, full = image.read(data, modes=False), image.read(data)
+    assert fast.modes == {} and dataclasses.replace(fast, modes=full.modes) == full
+    changed = data.replace(b"\x00v\x00m\x00_\x00p", b"\x00x\x00m\x00_\x00p")
+    found = image.read(changed, modes=False)
+    assert found.intact is False and set(found.files) == set(FILES)
 
 
 def test_folders_are_readable_and_nothing_is_writable():
