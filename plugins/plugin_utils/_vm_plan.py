@@ -79,9 +79,7 @@ def vm_plan(
     return plan
 
 
-def record_entries(
-    found: Sequence[Mapping[str, t.Any]], plan: Sequence[Mapping[str, t.Any]]
-) -> list[dict[str, t.Any]]:
+def record_entries(found: Sequence[Mapping[str, t.Any]], plan: Sequence[Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
     """The VMs that vm_ip_info found, with the rules of the plan for their NICs: what vm_nic_record takes."""
     rules = {entry["name"]: entry["nics"] for entry in plan}
     entries = []
@@ -96,7 +94,11 @@ def record_entries(
                     "device": nic["device"],
                     "mac": nic["mac"],
                     "network": nic["network"],
-                    **{key: rule[key] for key in ("required", "cidrs", "ip_range", "ignore_interfaces") if rule.get(key) is not None},
+                    **{
+                        key: rule[key]
+                        for key in ("required", "cidrs", "ip_range", "ignore_interfaces")
+                        if rule.get(key) is not None
+                    },
                 }
             )
         entries.append({"name": vm["name"], "id": vm["id"], "nics": nics})

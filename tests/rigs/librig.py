@@ -20,7 +20,6 @@ import subprocess
 import sys
 import time
 import typing as t
-
 from pathlib import Path
 
 #: Folder of all rigs' states; one folder per rig's name below it. Traversable by everybody, since QEMU runs as its own user.
@@ -98,7 +97,7 @@ def run(
             stdin=subprocess.DEVNULL if stdin is None else None,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            universal_newlines=True,
+            text=True,
             timeout=timeout,
             check=False,
             env={**os.environ, **(env or {})},

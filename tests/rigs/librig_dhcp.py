@@ -13,7 +13,6 @@ import time
 import typing as t
 
 import librig
-
 from librig import Rig, RigError, run
 
 #: program → package
@@ -100,7 +99,11 @@ def down(rig: Rig) -> None:
 
 
 def remove_network_if_unused(rig: Rig) -> None:
-    if not librig.netns_exists(rig.dhcp_netns) and librig.netns_exists(rig.hypervisor_netns) and not librig.netns_pids(rig.hypervisor_netns):
+    if (
+        not librig.netns_exists(rig.dhcp_netns)
+        and librig.netns_exists(rig.hypervisor_netns)
+        and not librig.netns_pids(rig.hypervisor_netns)
+    ):
         run("ip", "netns", "del", rig.hypervisor_netns)
     for folder in (rig.state, rig.base):
         # Goes only when it is empty.

@@ -204,9 +204,7 @@ def _in_any(address: IpAddress, networks: Sequence[IpNetwork]) -> bool:
     return any(address.version == n.version and address in n for n in networks)
 
 
-def _verdict(
-    nic_mac: str | None, readings: Sequence[Reading], rules: NicRules, source: str, previous: str | None
-) -> NicAddress:
+def _verdict(nic_mac: str | None, readings: Sequence[Reading], rules: NicRules, source: str, previous: str | None) -> NicAddress:
     networks = parse_networks(rules.cidrs)
     valid: list[IpAddress] = []
     for reading in readings:

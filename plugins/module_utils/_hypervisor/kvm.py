@@ -22,7 +22,8 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address
     SOURCE_ARP,
     Reading,
 )
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import kvm_domain, workers as bounded
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import kvm_domain
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import workers as bounded
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
     POWER_PAUSED,
     POWER_RUNNING,

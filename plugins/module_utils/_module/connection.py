@@ -12,6 +12,7 @@ import contextlib
 import typing as t
 
 from ansible.module_utils.basic import missing_required_lib
+
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorError, MissingLibrary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.connect import open_hypervisor
 
@@ -19,6 +20,7 @@ if t.TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ansible.module_utils.basic import AnsibleModule
+
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Hypervisor
 
 

@@ -177,4 +177,15 @@ def _names(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED_IN_MESSAGES]) + more
 
 
-__all__ = ["ConfigDriveError", "describe", "diff", "exit_with", "input_errors", "narrow_no_log", "parts", "secrets_of", "summary", "warn"]
+__all__ = [
+    "ConfigDriveError",
+    "describe",
+    "diff",
+    "exit_with",
+    "input_errors",
+    "narrow_no_log",
+    "parts",
+    "secrets_of",
+    "summary",
+    "warn",
+]

@@ -26,6 +26,7 @@ if t.TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ansible.module_utils.basic import AnsibleModule
+
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Observation, Vm
 
 

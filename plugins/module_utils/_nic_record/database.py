@@ -302,7 +302,7 @@ def _explain_postgresql(code: str) -> tuple[type[RecordError] | None, str]:
         return RecordUnreachable, "does not exist: create the database first"
     if code == "55P03":
         return RecordBusy, "is held by another writer"
-    if code.startswith("08") or code.startswith("57P") or code == "53300":
+    if code.startswith(("08", "57P")) or code == "53300":
         return RecordUnreachable, "cannot be reached or broke the connection"
     return None, ""
 

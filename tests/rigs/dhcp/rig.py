@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -32,7 +31,9 @@ commands:
 
 
 def command() -> int:
-    parser = argparse.ArgumentParser(prog="rig", description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="rig", description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("command", choices=["up", "status", "leases", "stop", "start", "down"])
     parser.add_argument("--name", default="test", help="name of the rig (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print status or leases as JSON")

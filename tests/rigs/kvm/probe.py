@@ -16,7 +16,6 @@ import select
 import subprocess
 import tempfile
 import time
-
 from pathlib import Path
 
 #: Seconds after which a guest that has said nothing counts as one that does not run. With working KVM it takes about one.
@@ -46,8 +45,29 @@ def runs_guest(accelerator: str, user: str = QEMU_USER, limit: float = LIMIT) ->
         disk.write_bytes(boot_sector() + b"\0" * (1 << 20))
         os.chown(disk, account.pw_uid, account.pw_gid)
         complaints = Path(folder) / "stderr"
-        command = ["qemu-system-x86_64", "-no-user-config", "-nodefaults", "-display", "none", "-monitor", "none", "-machine", "pc"]
-        command += ["-accel", accelerator, "-cpu", "max", "-m", "32", "-serial", "stdio", "-drive", f"file={disk},format=raw,if=ide"]
+        command = [
+            "qemu-system-x86_64",
+            "-no-user-config",
+            "-nodefaults",
+            "-display",
+            "none",
+            "-monitor",
+            "none",
+            "-machine",
+            "pc",
+        ]
+        command += [
+            "-accel",
+            accelerator,
+            "-cpu",
+            "max",
+            "-m",
+            "32",
+            "-serial",
+            "stdio",
+            "-drive",
+            f"file={disk},format=raw,if=ide",
+        ]
         started = time.monotonic()
         with complaints.open("wb") as stderr:
             process = subprocess.Popen(

@@ -21,7 +21,6 @@ import sys
 import threading
 import typing as t
 import uuid
-
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -31,7 +30,6 @@ import image
 import librig
 import librig_dhcp
 import probe
-
 from librig import RigError, run, say
 
 HELP = """
@@ -180,7 +178,14 @@ def in_background(work: t.Callable[[], t.Any]) -> t.Callable[[], t.Any]:
 
 
 def make_folders(rig: KvmRig) -> None:
-    for folder in (rig.libvirt, rig.pids, *(rig.state / own for own in FOLDERS.values()), rig.images, rig.serial_logs, rig.state / "empty"):
+    for folder in (
+        rig.libvirt,
+        rig.pids,
+        *(rig.state / own for own in FOLDERS.values()),
+        rig.images,
+        rig.serial_logs,
+        rig.state / "empty",
+    ):
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         folder.chmod(0o755)
     host_uuid = str(uuid.uuid5(uuid.NAMESPACE_OID, f"vmops-external-dhcp/{rig.state}"))
@@ -201,7 +206,9 @@ def start_daemons(rig: KvmRig, kind: str) -> None:
     librig.wait_for(f"{first}'s answer", lambda: rig.answers() or not rig.daemon_pid(first), 30)
     if not rig.daemon_pid(first):
         log = rig.logs / f"{first}.log"
-        raise RigError(f"{first} ended by itself; the end of {log}:\n" + "\n".join(log.read_text(errors="replace").splitlines()[-4:]))
+        raise RigError(
+            f"{first} ended by itself; the end of {log}:\n" + "\n".join(log.read_text(errors="replace").splitlines()[-4:])
+        )
     give_socket(rig)
 
 
@@ -303,7 +310,7 @@ def template_xml(rig: KvmRig, name: str, kind: str) -> str:
   <on_reboot>restart</on_reboot>
   <on_crash>destroy</on_crash>
   <devices>
-    <emulator>{shutil.which('qemu-system-x86_64')}</emulator>
+    <emulator>{shutil.which("qemu-system-x86_64")}</emulator>
     <disk type='file' device='disk'>
       <driver name='qemu' type='qcow2'/>
       <source file='{IMAGES}/{name}.qcow2'/>
@@ -405,7 +412,9 @@ def remove_state(rig: KvmRig) -> None:
 
 
 def command() -> int:
-    parser = argparse.ArgumentParser(prog="rig", description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="rig", description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("command", choices=["up", "status", "down"])
     parser.add_argument("--name", default="test", help="name of the rig (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print the status as JSON")

@@ -20,7 +20,9 @@ def test_rows_join_hypervisor_and_record():
     rows = nic_rows(
         [vm("web1"), vm("web2", macs=("m1", "m2")), vm("off", "stopped", ("m3",))],
         [
-            recorded("web1", "m0", ip4_address="10.0.0.5", source="agent", last_seen_at="2026-01-01T00:00:00Z", fetch_state="found"),
+            recorded(
+                "web1", "m0", ip4_address="10.0.0.5", source="agent", last_seen_at="2026-01-01T00:00:00Z", fetch_state="found"
+            ),
             recorded("web2", "m1", last_reason="no_lease", fetch_state="pending", tries_left=9),
             recorded("gone", "m9", fetch_state="stopped"),
         ],
@@ -40,7 +42,9 @@ def test_a_vm_that_is_not_there_has_a_row():
 
 
 def test_the_table_is_aligned_and_shows_why_there_is_no_address():
-    lines = table(nic_rows([vm("web1"), vm("a-much-longer-name", "stopped", ("m7",))], [recorded("web1", "m0", ip4_address="10.0.0.5")]))
+    lines = table(
+        nic_rows([vm("web1"), vm("a-much-longer-name", "stopped", ("m7",))], [recorded("web1", "m0", ip4_address="10.0.0.5")])
+    )
     assert lines[0].split() == "VM POWER NIC MAC NETWORK ADDRESS SOURCE LAST SEEN".split()
     column = lines[0].index("ADDRESS")
     assert lines[1][column:].startswith("10.0.0.5")

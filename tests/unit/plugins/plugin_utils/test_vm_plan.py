@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pytest
+
 from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._vm_plan import PlanError, record_entries, vm_plan
 
 NETWORKS = [
@@ -114,7 +115,11 @@ def test_errors_never_hold_the_password():
 def test_record_entries_add_the_rules_to_the_nics_found():
     plan = vm_plan([{"name": "web1", "networks": ["corp"]}], NETWORKS)
     found = [
-        {"name": "web1", "id": "u1", "nics": [{"device": 0, "mac": "m0", "network": "br0"}, {"device": 1, "mac": "m1", "network": "br9"}]},
+        {
+            "name": "web1",
+            "id": "u1",
+            "nics": [{"device": 0, "mac": "m0", "network": "br0"}, {"device": 1, "mac": "m1", "network": "br9"}],
+        },
         {"name": "gone", "id": None, "nics": []},
         {"name": "other", "id": "u2", "nics": [{"device": 0, "mac": "m2", "network": "br0"}]},
     ]

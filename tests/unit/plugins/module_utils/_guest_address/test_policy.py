@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pytest
+
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address import policy
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import NicRules, Reading
 
@@ -60,13 +61,17 @@ def test_usable_addresses(text, usable):
     assert policy.is_usable(policy.parse_address(text)) is usable
 
 
-@pytest.mark.parametrize("text", ["", "10.0.0", "10.0.0.256", "010.0.0.1", "{{ 1 + 1 }}", "10.0.0.1\nx", None, 5, b"10.0.0.1", "1" * 5000])
+@pytest.mark.parametrize(
+    "text", ["", "10.0.0", "10.0.0.256", "010.0.0.1", "{{ 1 + 1 }}", "10.0.0.1\nx", None, 5, b"10.0.0.1", "1" * 5000]
+)
 def test_what_is_no_address_is_dropped(text):
     assert policy.parse_address(text) is None
 
 
 def test_mac_decides_over_device_and_name():
-    found = decide([Reading(["10.0.0.9"], mac=OTHER, device=0, interface="eth0"), Reading(["10.0.0.5"], mac=MAC.upper(), device=7)])
+    found = decide(
+        [Reading(["10.0.0.9"], mac=OTHER, device=0, interface="eth0"), Reading(["10.0.0.5"], mac=MAC.upper(), device=7)]
+    )
     assert found.ip4_address == "10.0.0.5"
     assert found.source == "agent"
     assert found.reason is None

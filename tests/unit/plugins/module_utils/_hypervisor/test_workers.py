@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import workers
 
 
