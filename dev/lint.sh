@@ -18,7 +18,7 @@ check() {
 }
 
 check "ruff check" ruff check --quiet --output-format concise .
-check "ruff-format" ruff format --check .
+check "ruff-format" ruff format --check --output-format concise .
 mapfile -t powershell < <(git ls-files '*.ps1')
 [ ${#powershell[@]} -eq 0 ] || check "powershell syntax" python dev/check_powershell.py "${powershell[@]}"
 check "ansible-lint --profile production" ansible-lint --profile production --offline --strict --nocolor -q
