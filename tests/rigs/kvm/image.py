@@ -508,6 +508,9 @@ def guest_files() -> list[GuestFile]:
         GuestFile("etc/hosts", b"127.0.0.1 localhost\n::1 localhost\n"),
         GuestFile("etc/fstab", b"/dev/vda1 / ext4 rw,noatime 0 0\n"),
         GuestFile("etc/machine-id", b""),
+        # login reads it; without it every login leaves an error in the log.
+        GuestFile("etc/default/locale", b""),
+        GuestFile("etc/inputrc", b"set enable-bracketed-paste off\n"),
         GuestFile("etc/motd", b""),
         GuestFile("etc/issue", b"vmops test guest \\l\n\n"),
         GuestFile("etc/resolv.conf", b""),

@@ -20,7 +20,6 @@ mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /dev/pts
 mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs /dev/shm
 mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs /tmp
 ip link set lo up
-busybox syslogd -O /var/log/messages
 
 # Without polling the kernel never notices that a CD was changed in a running machine.
 echo 2000 >/sys/module/block/parameters/events_dfl_poll_msecs
@@ -40,6 +39,7 @@ read -r mac </sys/class/net/eth0/address 2>/dev/null || mac=00:00:00:00:00:00
 suffix=$(echo "$mac" | tr -d : | cut -c7-)
 hostname "vm-$suffix"
 hostname >/etc/hostname
+busybox syslogd -O /var/log/messages
 
 for link in /sys/class/net/eth*; do
     [ -e "$link" ] && /usr/local/sbin/nic-up "${link##*/}"
