@@ -4,8 +4,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # packages.sh GROUP…: installs the system packages of the groups that are missing; does nothing when none is.
-# A group is dev/packages/GROUP.txt or, for "rig", the packages.txt of tests/rigs and of each rig; "-p NAME why" adds one package.
-# A line is "package  # why"; "one|other  # why" takes the first that the distribution has.
+# A group is dev/packages/GROUP.txt; "rig" is tests/rigs/packages.txt (KVM and DHCP), "rigs" those of the other rigs as well;
+# "-p NAME why" adds one package. A line is "package  # why"; "one|other  # why" takes the first that the distribution has;
+# "@command|package  # why" installs the package only where there is no such command.
 
 # shellcheck source=dev/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
@@ -29,7 +30,8 @@ while [ $# -gt 0 ]; do
             reasons+=("$3")
             shift 2
             ;;
-        rig)
+        rig) add_file tests/rigs/packages.txt ;;
+        rigs)
             for file in tests/rigs/packages.txt tests/rigs/*/packages.txt; do
                 add_file "$file"
             done
@@ -75,7 +77,10 @@ wanted=() why=()
 for i in "${!names[@]}"; do
     IFS='|' read -ra choices <<<"${names[i]}"
     for choice in "${choices[@]}"; do
-        [[ $installed == *" $choice "* ]] && continue 2
+        case $choice in
+            @*) command -v "${choice#@}" >/dev/null && continue 2 ;;
+            *) [[ $installed == *" $choice "* ]] && continue 2 ;;
+        esac
     done
     wanted+=("${names[i]}")
     why+=("${reasons[i]}")
@@ -103,7 +108,7 @@ run_logged apt-update apt update || say "The package lists could not be brought 
 packages=()
 for name in "${wanted[@]}"; do
     IFS='|' read -ra choices <<<"$name"
-    chosen=${choices[0]}
+    chosen=${choices[-1]}
     for choice in "${choices[@]}"; do
         if [ -n "$(apt-cache --quiet=2 show --no-all-versions "$choice" 2>/dev/null)" ]; then
             chosen=$choice
