@@ -49,11 +49,16 @@ run_step() {
     esac
 }
 
+steps=(venv lint unit build unit-oldest sanity integration)
+for name in ${SKIP:-}; do
+    [[ " ${steps[*]} " == *" $name "* ]] || die "SKIP names $name, which is none of: ${steps[*]}"
+done
+
 names=() seconds=() results=()
 failed=0
 started=$SECONDS
 rm -f "$build"/log/{unit,unit-oldest,integration}.log
-for name in venv lint unit build unit-oldest sanity integration; do
+for name in "${steps[@]}"; do
     if [[ " ${SKIP:-} " == *" $name "* ]]; then
         names+=("$name") seconds+=(-) results+=(skipped)
         continue
@@ -66,6 +71,7 @@ for name in venv lint unit build unit-oldest sanity integration; do
     set +m
     rc=0
     wait "$step" || rc=$?
+    kill -TERM -- "-$step" 2>/dev/null || true # what a step has left running
     step=''
     names+=("$name") seconds+=($((SECONDS - begun)))
     if [ "$rc" -eq 0 ]; then
