@@ -79,21 +79,25 @@ class XenPool:
         return self._session.endpoint
 
     def vms(self, names: Sequence[str] | None = None) -> VmList:
-        """See api.Hypervisor. XAPI allows several VMs of one name; asked for by name, that is a problem."""
+        """See api.Hypervisor. XAPI allows several VMs of one name; asked for by name, that is a problem.
+
+        A template is found if it is asked for by name and no VM has that name: whoever clones must know that it is there.
+        """
         self._picture.refresh()
         self._just_looked = True
         by_name: dict[str, list[Vm]] = {}
+        templates: dict[str, list[Vm]] = {}
         for ref, record in self._picture.records["vm"].items():
-            if not _is_vm(record):
-                continue
-            vm = self._vm(ref, record)
-            by_name.setdefault(vm.name, []).append(vm)
+            if _is_vm(record):
+                by_name.setdefault(record["name_label"], []).append(self._vm(ref, record))
+            elif names is not None and record["is_a_template"] and not record["is_a_snapshot"]:
+                templates.setdefault(record["name_label"], []).append(self._vm(ref, record))
         if names is None:
             return VmList(tuple(vm for name in sorted(by_name) for vm in sorted(by_name[name], key=lambda v: v.id)))
         found = []
         problems = {}
         for name in names:
-            candidates = by_name.get(name, [])
+            candidates = by_name.get(name) or templates.get(name, [])
             if len(candidates) == 1:
                 found.append(candidates[0])
             elif candidates:

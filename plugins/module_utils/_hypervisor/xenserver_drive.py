@@ -92,7 +92,9 @@ class XenDrives:
         with _Errors(vm, "its config drive could not be read"):
             plan = self._planner.plan(vm)
             if plan.vdi is None:
-                return self._from_elsewhere(plan)
+                # On another host, where it is until the drive has followed a migration.
+                elsewhere = self._whole(plan.stale)
+                return self._bytes(elsewhere) if elsewhere else None
             if plan.owner != vm.id:
                 raise DriveError(f"{vm.name}: {plan.problem}")
             return self._bytes(plan.vdi)
@@ -153,7 +155,7 @@ class XenDrives:
     def _remove(self, vm: Vm, again: bool) -> DriveChange:
         self._picture.refresh()
         plan = self._planner.plan(vm)
-        if plan.vdi is not None and plan.owner != vm.id:
+        if (plan.vdi is not None and plan.owner != vm.id) or self._need("vm", vm.handle)["is_a_template"]:
             raise DriveError(f"{vm.name}: {plan.problem}")
         doomed = [*([plan.vdi] if plan.vdi else []), *plan.stale]
         for vbd in plan.eject:
@@ -171,9 +173,8 @@ class XenDrives:
         if plan.problem is not None:
             raise DriveError(f"{vm.name}: {plan.problem}")
         record = self._need("vm", vm.handle)
-        sources = [ref for ref in (plan.vdi, *plan.stale) if ref is not None]
-        whole = [ref for ref in sources if DIGEST_KEY in self._need("vdi", ref)["other_config"]]
-        data = self._bytes(whole[0]) if whole else None
+        source = self._whole([ref for ref in (plan.vdi, *plan.stale) if ref is not None])
+        data = self._bytes(source) if source else None
         migrated = False
         if plan.running and record["resident_on"] != target:
             self._migrate(vm, plan, target)
@@ -361,15 +362,16 @@ class XenDrives:
     # -- looking ---------------------------------------------------------------------------------------------------
 
     def _state(self, plan: Plan) -> DriveState:
-        vdi = self._picture.get("vdi", plan.vdi)
+        # An ISO that is still where the VM was before counts as there, though not as attached: it is to be moved or deleted.
+        vdi = self._picture.get("vdi", plan.vdi or self._whole(plan.stale))
         return DriveState(
             location=self._location(plan),
             slot=str(plan.slot.number) if plan.slot else None,
             file_exists=vdi is not None,
-            attached=self._inserted(plan) and not plan.eject,
+            attached=self._inserted(plan) and not plan.eject and not plan.stale,
             sha256=vdi["other_config"].get(DIGEST_KEY) if vdi else None,
             size=int(vdi["virtual_size"]) if vdi else None,
-            owner=plan.owner,
+            owner=plan.owner if plan.vdi else vdi["other_config"].get(OWNER_KEY) if vdi else None,
             can_attach_now=plan.slot is None or plan.slot.visible,
             problem=plan.problem,
         )
@@ -420,10 +422,13 @@ class XenDrives:
             self._read_owners[uuid] = read_owner(self._bytes(vdi, _HEAD))
         return self._read_owners[uuid]
 
-    def _from_elsewhere(self, plan: Plan) -> bytes | None:
-        """This VM's ISO on another host, where it is until the drive has followed a migration."""
-        whole = [ref for ref in plan.stale if DIGEST_KEY in self._need("vdi", ref)["other_config"]]
-        return self._bytes(whole[0]) if whole else None
+    def _whole(self, refs: Sequence[str]) -> str | None:
+        """The first of these VDIs that was written completely."""
+        for ref in refs:
+            vdi = self._picture.get("vdi", ref)
+            if vdi is not None and DIGEST_KEY in vdi["other_config"]:
+                return ref
+        return None
 
     def _bytes(self, vdi: str, limit: int = MAX_SIZE) -> bytes:
         record = self._need("vdi", vdi)

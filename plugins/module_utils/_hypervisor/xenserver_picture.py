@@ -28,7 +28,7 @@ INVENTORY: Mapping[str, frozenset[str]] = {
     "vif": frozenset("VM device MAC network".split()),
     "network": frozenset(("name_label",)),
 }
-_DRIVE_VM = "uuid name_label power_state VBDs resident_on affinity domain_type HVM_boot_policy guest_metrics"
+_DRIVE_VM = "uuid name_label power_state is_a_template VBDs resident_on affinity domain_type HVM_boot_policy guest_metrics"
 DRIVES: Mapping[str, frozenset[str]] = {
     "pool": frozenset(("master",)),
     "host": frozenset("uuid name_label hostname address enabled".split()),

@@ -303,6 +303,8 @@ class Planner:
     def _problem(
         self, vm: Vm, record: Record, host: str, file: str, vdi: str | None, owner: str | None, slot: Slot | None
     ) -> str | None:
+        if record["is_a_template"]:
+            return "it is a template, whose clones would all share the drive; give each of them its own"
         path = f"{self._settings.iso_dir}/{file}"
         if vdi is not None and owner != vm.id:
             belongs = "no config drive of this collection" if owner is None else f"the config drive of the VM with id {owner}"

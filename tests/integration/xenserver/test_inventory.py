@@ -48,6 +48,18 @@ def test_templates_snapshots_and_control_domains_are_no_vms(rig, connect):
     assert [v.id for v in pool.vms(["web1"]).vms] == [vm["uuid"]]
 
 
+def test_a_template_is_found_by_its_name_only(rig, connect):
+    rig.vm("debian-12", template=True)
+    rig.vm("both", template=True)
+    vm = rig.vm("both")
+    pool = connect()
+    assert [v.name for v in pool.vms().vms] == ["both"]
+    listed = pool.vms(["debian-12", "both"])
+    assert listed.problems == {}
+    assert [v.name for v in listed.vms] == ["debian-12", "both"]
+    assert listed.vms[1].id == vm["uuid"]
+
+
 def test_named_vms_come_in_the_order_asked_and_the_rest_is_explained(rig, connect):
     for name in ("a", "b", "twin", "twin"):
         rig.vm(name)
