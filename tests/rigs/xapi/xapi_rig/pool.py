@@ -177,6 +177,7 @@ class Pool(StorageMixin, MachineMixin):
                 for (kind, label), value in zip(sig["params"], given, strict=False)
             ]
             args += [copy.deepcopy(d) for d in defaults[len(defaults) - (expected - len(args)) :]] if len(args) < expected else []
+            self._check_constructor(cls, sig["params"], args)
             self._check_refs(sig["params"], args)
             call = Call(host, session, name)
             if is_async:
@@ -197,6 +198,13 @@ class Pool(StorageMixin, MachineMixin):
         except Exception as exc:
             self.violation(f"{method}: rig error {traceback.format_exc()}")
             raise Failure("INTERNAL_ERROR", f"rig: {exc!r}") from exc
+
+    def _check_constructor(self, cls: str, params: list[list[str]], args: list[t.Any]) -> None:
+        if [kind for kind, _label in params] == [f"{cls} record"]:
+            for field in self.facts.required[cls]:
+                if field not in args[0]:
+                    self.violation(f"{cls}.create without {field}")
+                    raise Failure("INTERNAL_ERROR", f'Server_helpers.Dispatcher_FieldNotFound("{field}")')
 
     def _check_refs(self, params: list[list[str]], args: list[t.Any]) -> None:
         """Object arguments must exist; a setter's value may be NULL."""

@@ -1,0 +1,532 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The rig refuses what XAPI refuses: asked with the XenAPI package itself, not through the driver."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import threading
+import xmlrpc.client
+
+import pytest
+import XenAPI
+from xapi_rig.facts import Facts, Failure
+from xapi_rig.machine import device_number
+from xapi_rig.pool import Call
+
+FOLDER = "/opt/xensource/packages/iso/configdrive_iso"
+
+
+@pytest.fixture
+def session(rig):
+    opened = log_in(rig)
+    yield opened
+    opened.xenapi.session.logout()
+    # This file provokes what every other test must not.
+    rig.pool.violations.clear()
+    if "session_id in a URL" in rig.pool.calls:
+        rig.pool.calls.remove("session_id in a URL")
+
+
+def log_in(rig, address="127.0.0.1"):
+    context = ssl.create_default_context(cafile=str(rig.ca))
+    opened = XenAPI.Session(f"https://{address}:{rig.pool.port}", transport=xmlrpc.client.SafeTransport(context=context))
+    opened.login_with_password("root", rig.pool.password, "1.0", "tests")
+    return opened
+
+
+@pytest.fixture
+def call(session):
+    """Calls a method; a failure comes back as its list, so that tests can compare."""
+
+    def run(method, *args):
+        try:
+            return session.xenapi_request(method, args)
+        except XenAPI.Failure as failure:
+            return failure.details
+
+    return run
+
+
+def http_request(rig, verb, path, body=None, headers=None, address="127.0.0.1"):
+    context = ssl.create_default_context(cafile=str(rig.ca))
+    connection = http.client.HTTPSConnection(address, rig.pool.port, context=context, timeout=20)
+    connection.request(verb, path, body=body, headers=headers or {})
+    answer = connection.getresponse()
+    text = answer.read()
+    connection.close()
+    return answer, text
+
+
+def cd_of(rig, vm):
+    return next(r for r in vm["VBDs"] if rig.pool.store.get("VBD", r)["type"] == "CD")
+
+
+def iso_sr(rig, call, host="xen01"):
+    return call(
+        "SR.create", rig.hosts[host].ref, {"location": FOLDER, "legacy_mode": "true"}, "0", "isos", "", "iso", "iso", False, {}
+    )
+
+
+def vdi_record(sr, path, size=4096, **more):
+    record = {
+        "name_label": path, "name_description": "", "SR": sr, "virtual_size": str(size), "type": "user", "sharable": False,
+        "read_only": False, "other_config": {}, "sm_config": {"path": path},
+    }  # fmt: skip
+    return {**record, **more}
+
+
+def vbd_record(vm, **more):
+    record = {
+        "VM": vm.ref, "VDI": "OpaqueRef:NULL", "userdevice": "1", "bootable": False, "mode": "RO", "type": "CD", "empty": True,
+        "other_config": {}, "qos_algorithm_type": "", "qos_algorithm_params": {},
+    }  # fmt: skip
+    return {**record, **more}
+
+
+# -- every call ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "args", "expected"),
+    [
+        ("VM.frobnicate", (), ["MESSAGE_METHOD_UNKNOWN", "VM.frobnicate"]),
+        ("VM.get_all_records", ("extra",), ["MESSAGE_PARAMETER_COUNT_MISMATCH", "VM.get_all_records", "0", "1"]),
+        ("VM.set_uuid", ("a", "b"), ["MESSAGE_METHOD_UNKNOWN", "VM.set_uuid"]),
+        ("VM.get_record", ("OpaqueRef:no",), ["HANDLE_INVALID", "VM", "OpaqueRef:no"]),
+        ("VM.get_record", ("OpaqueRef:NULL",), ["HANDLE_INVALID", "VM", "OpaqueRef:NULL"]),
+        ("VM.get_by_uuid", ("no",), ["UUID_INVALID", "VM", "no"]),
+        ("event.from", (["nonsense"], "", 0.0), ["EVENT_SUBSCRIPTION_PARSE_FAILURE", "nonsense"]),
+        ("event.from", (["vm"], "7", 0.0), ["EVENT_FROM_TOKEN_PARSE_FAILURE", "7"]),
+    ],
+)
+def test_calls_that_are_wrong(call, method, args, expected):
+    assert call(method, *args) == expected
+
+
+def test_a_reference_of_another_class_is_invalid(rig, call):
+    host = rig.hosts["xen01"].ref
+    assert call("VM.get_record", host) == ["HANDLE_INVALID", "VM", host]
+
+
+@pytest.mark.parametrize(
+    ("method", "args"),
+    [
+        ("event.from", (["vm"], "", 0)),
+        ("VM.start", ("VM", "false", False)),
+        ("VM.set_name_label", ("VM", True)),
+        ("VM.set_tags", ("VM", "a")),
+        ("VM.set_other_config", ("VM", ["a"])),
+        ("VM.set_VCPUs_max", ("VM", 2)),
+        ("VM.set_VCPUs_max", ("VM", "two")),
+        ("VM.set_actions_after_reboot", ("VM", "explode")),
+    ],
+)
+def test_types_are_enforced_and_remembered(rig, call, method, args):
+    vm = rig.vm("web1")
+    code, text = call(method, *[vm.ref if a == "VM" else a for a in args])
+    assert code == "INTERNAL_ERROR"
+    assert "expected" in text or "is no" in text or "digits" in text
+    assert rig.pool.violations
+
+
+def test_a_map_key_cannot_be_added_twice(rig, call):
+    vm = rig.vm("web1")
+    assert call("VM.add_to_other_config", vm.ref, "k", "v") == ""
+    assert call("VM.add_to_other_config", vm.ref, "k", "w") == ["MAP_DUPLICATE_KEY", "VM", "other_config", vm["uuid"], "k"]
+
+
+def test_sessions(rig):
+    with pytest.raises(XenAPI.Failure) as caught:
+        log_in(rig, "127.0.0.2")
+    assert caught.value.details == ["HOST_IS_SLAVE", "127.0.0.1"]
+    rig.pool.password = "changed"
+    context = ssl.create_default_context(cafile=str(rig.ca))
+    proxy = xmlrpc.client.ServerProxy(
+        f"https://127.0.0.1:{rig.pool.port}", transport=xmlrpc.client.SafeTransport(context=context)
+    )
+    answer = proxy.session.login_with_password("root", "wrong")
+    assert answer["ErrorDescription"] == ["SESSION_AUTHENTICATION_FAILED", "root", "Authentication failure"]
+    assert proxy.VM.get_all("OpaqueRef:dead")["ErrorDescription"] == ["SESSION_INVALID", "OpaqueRef:dead"]
+    assert "VM.start" in proxy.system.listMethods()
+    with pytest.raises(ssl.SSLCertVerificationError):
+        XenAPI.Session(f"https://127.0.0.1:{rig.pool.port}").login_with_password("root", "x", "1.0", "t")
+
+
+def test_the_oldest_of_500_sessions_of_an_originator_is_dropped(rig):
+    call = Call(rig.pool.master().ref, "", "session.login_with_password")
+    with rig.pool.store.changed:
+        refs = [rig.pool.session_login_with_password(call, "root", rig.pool.password, "", "same") for _ in range(501)]
+    assert refs[0] not in rig.pool.open_sessions
+    assert len(rig.pool.open_sessions) == 500
+
+
+def test_only_errors_that_xapi_knows_can_be_raised():
+    facts = Facts()
+    assert facts.check_failure(Failure("VM_BAD_POWER_STATE", "a", "b", "c")) is None
+    assert facts.check_failure(Failure("HOST_DISABLED", "a")) is None  # declared by a message of the model
+    assert "parameters" in facts.check_failure(Failure("VM_BAD_POWER_STATE", "a"))
+    assert "no error" in facts.check_failure(Failure("NO_SUCH_THING"))
+
+
+def test_the_facts_table_names_its_origin_and_holds_no_prose():
+    import json
+
+    from xapi_rig.facts import FACTS
+
+    data = json.loads(FACTS.read_text())
+    assert data["source"]["commit"]
+    assert "LGPL" in data["source"]["licence"]
+
+    def texts(value):
+        if isinstance(value, dict):
+            for key, item in value.items():
+                yield key
+                yield from texts(item)
+        elif isinstance(value, list):
+            for item in value:
+                yield from texts(item)
+        else:
+            yield str(value)
+
+    # The longest is a type: (VM ref -> (string -> string) map) map
+    assert max(len(x.split()) for x in texts(data["classes"])) <= 8
+
+
+# -- ISO SR ----------------------------------------------------------------------------------------------------------------
+
+
+def test_sr_create_on_a_missing_folder(rig, call):
+    rig.iso_dir().rmdir()
+    assert iso_sr(rig, call) == ["SR_BACKEND_FAILURE_226", "", "Invalid local path", ""]
+    assert [s for s in rig.pool.store.all("SR") if s["type"] == "iso"] == []
+
+
+def test_a_folder_that_disappears_fails_the_scan(rig, call):
+    sr = iso_sr(rig, call)
+    rig.iso_dir().rmdir()
+    assert call("SR.scan", sr)[0] == "SR_BACKEND_FAILURE_47"
+
+
+def test_scan_lists_isos_and_forgets_what_is_gone(rig, call):
+    folder = rig.iso_dir()
+    (folder / "a.iso").write_bytes(b"x" * 100)
+    (folder / "B.IMG").write_bytes(b"y" * 200)
+    (folder / "notes.txt").write_bytes(b"z")
+    (folder / "sub.iso").mkdir()
+    sr = iso_sr(rig, call)
+    records = call("VDI.get_all_records")
+    assert {r["location"]: r["virtual_size"] for r in records.values() if r["SR"] == sr} == {"a.iso": "100", "B.IMG": "200"}
+    assert all(r["read_only"] for r in records.values() if r["SR"] == sr)
+    (folder / "a.iso").unlink()
+    call("SR.scan", sr)
+    assert [call("VDI.get_location", v) for v in call("SR.get_VDIs", sr)] == ["B.IMG"]
+
+
+@pytest.mark.parametrize("name", ["my_vm.iso", "two words.iso", "x.txt", ".iso.x", "ü.iso"])
+def test_vdi_create_refuses_names(rig, call, name):
+    assert call("VDI.create", vdi_record(iso_sr(rig, call), name))[0] == "SR_BACKEND_FAILURE_78"
+    assert list(rig.iso_dir().iterdir()) == []
+
+
+def test_vdi_create_tests_a_prefix_only_and_the_next_scan_forgets_it(rig, call):
+    sr = iso_sr(rig, call)
+    vdi = call("VDI.create", vdi_record(sr, "x.iso_y"))
+    assert vdi.startswith("OpaqueRef:")
+    call("SR.scan", sr)
+    assert call("VDI.get_record", vdi) == ["HANDLE_INVALID", "VDI", vdi]
+
+
+def test_vdi_create_makes_a_sparse_file_of_exactly_that_size_once(rig, call):
+    sr = iso_sr(rig, call)
+    vdi = call("VDI.create", vdi_record(sr, "a.iso", 12345))
+    assert (rig.iso_dir() / "a.iso").stat().st_size == 12345
+    assert call("VDI.get_read_only", vdi) is False
+    assert call("VDI.create", vdi_record(sr, "a.iso"))[0] == "SR_BACKEND_FAILURE_43"
+    assert call("VDI.resize", vdi, "9") == ["SR_OPERATION_NOT_SUPPORTED", sr]
+
+
+def test_vdi_create_without_a_path_uses_the_uuid(rig, call):
+    vdi = call("VDI.create", {**vdi_record(iso_sr(rig, call), "a.iso"), "sm_config": {}})
+    assert call("VDI.get_location", vdi) == f"{call('VDI.get_uuid', vdi)}.img"
+
+
+def test_constructor_fields_are_required(rig, call):
+    record = vdi_record(iso_sr(rig, call), "a.iso")
+    del record["other_config"]
+    assert call("VDI.create", record) == ["INTERNAL_ERROR", 'Server_helpers.Dispatcher_FieldNotFound("other_config")']
+
+
+def test_vdi_destroy_takes_the_drives_of_halted_vms_along(rig, call):
+    sr = iso_sr(rig, call)
+    vdi = call("VDI.create", vdi_record(sr, "a.iso"))
+    vm = rig.vm("web1")
+    cd = cd_of(rig, vm)
+    call("VBD.insert", cd, vdi)
+    assert call("VDI.destroy", vdi) == ""
+    assert call("VBD.get_record", cd) == ["HANDLE_INVALID", "VBD", cd]
+    assert list(rig.iso_dir().iterdir()) == []
+
+
+def test_an_unplugged_sr_takes_no_vdi(rig, call):
+    sr = iso_sr(rig, call)
+    call("PBD.unplug", call("SR.get_PBDs", sr)[0])
+    assert call("VDI.create", vdi_record(sr, "a.iso")) == ["SR_HAS_NO_PBDS", sr]
+    assert call("SR.scan", sr) == ["SR_HAS_NO_PBDS", sr]
+    assert call("SR.forget", sr) == ""
+
+
+# -- drives ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"mode": "RW"}, ["VBD_CDS_MUST_BE_READONLY"]),
+        ({"type": "Disk"}, ["VBD_NOT_REMOVABLE_MEDIA", "VM"]),
+        ({"userdevice": "3"}, ["DEVICE_ALREADY_EXISTS", "3"]),
+        ({"userdevice": "xvdd"}, ["DEVICE_ALREADY_EXISTS", "3"]),
+        ({"userdevice": "hda"}, ["DEVICE_ALREADY_EXISTS", "0"]),
+        ({"userdevice": "999"}, ["INVALID_DEVICE", "999"]),
+    ],
+)
+def test_vbd_create_refuses(rig, call, changes, expected):
+    vm = rig.vm("web1")
+    assert call("VBD.create", vbd_record(vm, **changes)) == [vm.ref if e == "VM" else e for e in expected]
+
+
+def test_autodetect_takes_the_first_free_slot(rig, call):
+    vbd = call("VBD.create", vbd_record(rig.vm("web1"), userdevice="autodetect"))
+    assert call("VBD.get_userdevice", vbd) == "1"
+
+
+def test_device_spellings():
+    assert [device_number(x) for x in ("3", "xvdd", "hdd", "sdd", "254")] == [3, 3, 3, 3, 254]
+    assert [device_number(x) for x in ("255", "disk", "", "autodetect")] == [None] * 4
+
+
+@pytest.mark.parametrize("state", ["Halted", "Running", "Suspended"])
+def test_media_changes_by_power_state(rig, call, state):
+    vdi = call("VDI.create", vdi_record(iso_sr(rig, call), "a.iso"))
+    vm = rig.vm("web1")
+    cd = cd_of(rig, vm)
+    if state != "Halted":
+        rig.power(vm, "start")
+        rig.pool.agent(vm, {})
+    if state == "Suspended":
+        assert call("VM.suspend", vm.ref) == ""
+        assert call("VBD.insert", cd, vdi) == ["VM_BAD_POWER_STATE", vm.ref, "halted, running", "suspended"]
+        return
+    assert call("VBD.eject", cd) == ["VBD_IS_EMPTY", cd]
+    assert call("VBD.insert", cd, vdi) == ""
+    assert call("VBD.insert", cd, vdi) == ["VBD_NOT_EMPTY", cd]
+    assert call("VBD.eject", cd) == ""
+
+
+def test_a_cd_cannot_be_added_to_a_running_hvm_vm(rig, call):
+    vdi = call("VDI.create", vdi_record(iso_sr(rig, call), "a.iso"))
+    vm = rig.vm("web1")
+    rig.power(vm, "start")
+    cd = call("VBD.create", vbd_record(vm))
+    code, text = call("VBD.insert", cd, vdi)
+    assert code == "INTERNAL_ERROR"
+    assert text == f"Object with type VM and id {vm['uuid']}/vbd.xvdb does not exist in xenopsd"
+    assert call("VBD.plug", cd) == ["VM_MISSING_PV_DRIVERS", vm.ref]
+    rig.pool.agent(vm, {})
+    assert call("VBD.plug", cd)[0] == "OPERATION_NOT_ALLOWED"
+    attached = cd_of(rig, vm)
+    assert call("VBD.plug", attached) == ["DEVICE_ALREADY_ATTACHED", attached]
+    assert call("VBD.destroy", attached)[0] == "OPERATION_NOT_ALLOWED"
+
+
+def test_a_missing_file_is_found_at_insert(rig, call):
+    sr = iso_sr(rig, call)
+    vdi = call("VDI.create", vdi_record(sr, "a.iso"))
+    (rig.iso_dir() / "a.iso").unlink()
+    vm = rig.vm("web1")
+    rig.power(vm, "start")
+    assert call("VBD.insert", cd_of(rig, vm), vdi) == ["VDI_MISSING", sr, vdi]
+
+
+def test_a_second_operation_on_a_drive_is_refused_meanwhile(rig, call):
+    vdi = call("VDI.create", vdi_record(iso_sr(rig, call), "a.iso"))
+    vm = rig.vm("web1")
+    cd = cd_of(rig, vm)
+    rig.pool.hold("insert")
+    task = call("Async.VBD.insert", cd, vdi)
+    with rig.pool.store.changed:
+        rig.pool.store.changed.wait_for(lambda: rig.pool.store.get("VBD", cd)["current_operations"], 10)
+    answer = call("VBD.destroy", cd)
+    rig.pool.release("insert")
+    assert answer == ["OTHER_OPERATION_IN_PROGRESS", "VBD", cd, "insert", task]
+    call("event.from", [f"task/{task}"], "", 10.0)
+    with rig.pool.store.changed:
+        rig.pool.store.changed.wait_for(lambda: rig.pool.store.get("task", task)["status"] == "success", 10)
+    assert call("task.get_status", task) == "success"
+
+
+# -- VMs -------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_local_cd_pins_start_and_blocks_migration(rig, call):
+    sr = iso_sr(rig, call, "xen01")
+    vdi = call("VDI.create", vdi_record(sr, "a.iso"))
+    vm = rig.vm("web1", affinity="xen02")
+    call("VBD.insert", cd_of(rig, vm), vdi)
+    assert call("VM.start_on", vm.ref, rig.hosts["xen02"].ref, False, False) == ["VM_REQUIRES_SR", vm.ref, sr]
+    assert call("VM.start", vm.ref, False, False) == ""
+    assert call("VM.get_resident_on", vm.ref) == rig.hosts["xen01"].ref
+    assert call("VM.pool_migrate", vm.ref, rig.hosts["xen02"].ref, {}) == ["VM_REQUIRES_SR", vm.ref, sr]
+    call("VBD.eject", cd_of(rig, vm))
+    assert call("VM.pool_migrate", vm.ref, rig.hosts["xen02"].ref, {}) == ""
+
+
+def test_power_states_and_templates(rig, call):
+    vm, template = rig.vm("web1"), rig.vm("t", template=True)
+    assert call("VM.start", template.ref, False, False) == ["VM_IS_TEMPLATE", template.ref]
+    assert call("VM.hard_shutdown", vm.ref) == ["VM_BAD_POWER_STATE", vm.ref, "running, suspended, paused", "halted"]
+    call("VM.start", vm.ref, False, False)
+    assert call("VM.start", vm.ref, False, False) == ["VM_BAD_POWER_STATE", vm.ref, "halted", "running"]
+    assert call("VM.destroy", vm.ref) == ["VM_BAD_POWER_STATE", vm.ref, "halted", "running"]
+    assert call("VM.clean_shutdown", vm.ref) == ["VM_MISSING_PV_DRIVERS", vm.ref]
+
+
+def test_each_boot_has_new_guest_metrics(rig, call):
+    vm = rig.vm("web1")
+    call("VM.start", vm.ref, False, False)
+    rig.pool.agent(vm, {"0/ip": "10.99.0.5"})
+    first = call("VM.get_guest_metrics", vm.ref)
+    call("VM.hard_shutdown", vm.ref)
+    assert call("VM.get_guest_metrics", vm.ref) == first  # a halted VM still has the old address
+    call("VM.start", vm.ref, False, False)
+    assert call("VM.get_guest_metrics", vm.ref) == "OpaqueRef:NULL"
+    assert call("VM_guest_metrics.get_record", first) == ["HANDLE_INVALID", "VM_guest_metrics", first]
+
+
+def test_a_clone_keeps_the_cd_and_gets_new_macs(rig, call):
+    vdi = call("VDI.create", vdi_record(iso_sr(rig, call), "a.iso"))
+    vm = rig.vm("web1")
+    call("VBD.insert", cd_of(rig, vm), vdi)
+    clone = rig.pool.store.get("VM", call("VM.clone", vm.ref, "web2"))
+    assert call("VBD.get_VDI", cd_of(rig, clone)) == vdi
+    assert call("VIF.get_MAC", clone["VIFs"][0]) != call("VIF.get_MAC", vm["VIFs"][0])
+    assert call("VDI.get_VBDs", vdi) == [cd_of(rig, vm), cd_of(rig, clone)]
+
+
+# -- events ----------------------------------------------------------------------------------------------------------------
+
+
+def test_events_since_a_token(rig, call):
+    vm = rig.vm("web1")
+    first = call("event.from", ["vm", "vif"], "", 0.0)
+    assert {(e["class"], e["operation"]) for e in first["events"]} == {("vm", "add"), ("vif", "add")}
+    assert call("event.from", ["VM"], first["token"], 0.0)["events"] == []
+    call("VM.set_name_label", vm.ref, "renamed")
+    new = rig.vm("short-lived")
+    rig.pool.store.remove(new)
+    gone = rig.vm("gone")
+    middle = call("event.from", ["vm"], first["token"], 0.0)
+    assert {(e["operation"], e["ref"]) for e in middle["events"]} == {("mod", vm.ref), ("add", gone.ref)}
+    rig.pool.store.remove(gone)
+    last = call("event.from", ["vm"], middle["token"], 0.0)
+    assert [(e["operation"], e["ref"], "snapshot" in e) for e in last["events"]] == [("del", gone.ref, False)]
+
+
+def test_a_blocked_event_call_is_woken_by_logout(rig):
+    waiting = log_in(rig)
+    token = waiting.xenapi_request("event.from", (["vm"], "", 0.0))["token"]
+    answers = []
+
+    def wait() -> None:
+        transport = xmlrpc.client.SafeTransport(context=ssl.create_default_context(cafile=str(rig.ca)))
+        proxy = xmlrpc.client.ServerProxy(f"https://127.0.0.1:{rig.pool.port}", transport=transport)
+        answers.append(getattr(proxy, "event.from")(waiting.handle, ["vm"], token, 30.0))
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    with rig.pool.store.changed:
+        rig.pool.store.changed.wait_for(lambda: rig.pool.calls.count("event.from") == 2, 0.5)
+    ref = waiting.handle
+    waiting.xenapi.session.logout()
+    thread.join(20)
+    assert answers[0]["ErrorDescription"] == ["SESSION_INVALID", ref]
+
+
+# -- import ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def image(rig, call):
+    """A VDI of 4096 bytes on xen01."""
+    return call("VDI.create", vdi_record(iso_sr(rig, call), "a.iso", 4096))
+
+
+def put(rig, session, vdi, body, address="127.0.0.1", query="", **headers):
+    task = session.xenapi.task.create("import", "")
+    cookie = {"Cookie": f"session_id={session.handle}; task_id={task}", **headers}
+    answer, text = http_request(rig, "PUT", f"/import_raw_vdi?vdi={vdi}{query}", body, cookie, address)
+    return answer, text, session.xenapi.task.get_record(task)
+
+
+def test_import_tells_its_end_by_the_task(rig, session, image):
+    answer, _text, task = put(rig, session, image, b"z" * 4096)
+    assert answer.status == 200
+    assert answer.headers["task-id"].startswith("OpaqueRef:")
+    assert (task["status"], task["result"]) == ("success", f"<value>{image}</value>")
+    assert (rig.iso_dir() / "a.iso").read_bytes() == b"z" * 4096
+
+
+@pytest.mark.parametrize("size", [4095, 4097, 0])
+def test_import_of_a_wrong_size_is_200_and_a_failed_task(rig, session, image, size):
+    answer, text, task = put(rig, session, image, b"z" * size)
+    assert answer.status == 200
+    assert b"500" in text
+    assert task["error_info"] == ["VDI_IO_ERROR", "Device I/O errors"]
+    assert (rig.iso_dir() / "a.iso").stat().st_size == 4096
+
+
+def test_import_to_the_wrong_host_is_redirected(rig, session, image):
+    answer, _text, _task = put(rig, session, image, b"z" * 4096, address="127.0.0.2")
+    assert answer.status == 302
+    assert answer.headers["Location"] == f"https://127.0.0.1:{rig.pool.port}/import_raw_vdi/?vdi={image}"
+
+
+def test_import_refusals(rig, session, image):
+    answer, _text = http_request(rig, "PUT", f"/import_raw_vdi?vdi={image}", b"x", {"Cookie": "session_id=OpaqueRef:no"})
+    assert (answer.status, answer.headers["WWW-Authenticate"][:5]) == (401, "Basic")
+    cookie = {"Cookie": f"session_id={session.handle}"}
+    assert http_request(rig, "PUT", "/import_raw_vdi?vdi=&x=1", b"x", cookie)[0].status == 400
+    assert http_request(rig, "PUT", f"/import_raw_vdi?vdi={image}&format=vmdk", b"x", cookie)[0].status == 404
+    chunked = {**cookie, "Transfer-Encoding": "chunked"}
+    assert http_request(rig, "PUT", f"/import_raw_vdi?vdi={image}", iter([b"x"]), chunked)[0].status == 404
+    assert http_request(rig, "PUT", "/no_such_handler", b"x", cookie)[0].status == 404
+    answer, _text, task = put(rig, session, "OpaqueRef:no", b"x")
+    assert (answer.status, task["error_info"]) == (500, ["HANDLE_INVALID", "VDI", "OpaqueRef:no"])
+
+
+def test_import_into_a_scanned_file_is_refused(rig, session, call):
+    (rig.iso_dir() / "outside.iso").write_bytes(b"x" * 100)
+    sr = iso_sr(rig, call)
+    (vdi,) = call("SR.get_VDIs", sr)
+    _answer, _text, task = put(rig, session, vdi, b"z" * 100)
+    assert task["error_info"] == ["VDI_READONLY", vdi]
+    assert (rig.iso_dir() / "outside.iso").read_bytes() == b"x" * 100
+
+
+def test_import_into_an_inserted_vdi_is_refused(rig, session, call, image):
+    vm = rig.vm("web1")
+    rig.power(vm, "start")
+    call("VBD.insert", cd_of(rig, vm), image)
+    _answer, _text, task = put(rig, session, image, b"z" * 4096)
+    assert task["error_info"] == ["VDI_IN_USE", image, "attach"]
+
+
+def test_export_gives_the_bytes(rig, session, image):
+    put(rig, session, image, b"q" * 4096)
+    answer, text = http_request(
+        rig, "GET", f"/export_raw_vdi?vdi={image}&format=raw", headers={"Cookie": f"session_id={session.handle}"}
+    )
+    assert (answer.status, text) == (200, b"q" * 4096)
