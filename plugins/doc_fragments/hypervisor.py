@@ -1,4 +1,3 @@
-# -*- coding: utf-8 -*-
 # Copyright (c) 2026, vmops maintainers
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -37,23 +36,31 @@ options:
       host:
         description:
           - For V(xenserver) and V(vmware), name or address of the pool master, vCenter or ESXi host.
-          - If not set, the environment variable E(EXTERNAL_DHCP_HOST) is used, then, for V(xenserver), E(XENSERVER_HOST).
+          - If not set, the environment variable E(EXTERNAL_DHCP_HOST) is used, then, for V(xenserver), E(XENSERVER_HOST),
+            or, for V(vmware), E(VMWARE_HOST).
         type: str
       port:
-        description: For V(xenserver) and V(vmware), the TCP port; 443 if not set.
+        description:
+          - For V(xenserver) and V(vmware), the TCP port; 443 if not set.
+          - For V(vmware), the environment variable E(VMWARE_PORT) is used before that.
         type: int
       username:
         description:
           - For V(xenserver) and V(vmware), the account.
-          - If not set, the environment variable E(EXTERNAL_DHCP_USERNAME) is used, then, for V(xenserver), E(XENSERVER_USER).
+          - If not set, the environment variable E(EXTERNAL_DHCP_USERNAME) is used, then, for V(xenserver), E(XENSERVER_USER),
+            or, for V(vmware), E(VMWARE_USER).
         type: str
       password:
         description:
           - For V(xenserver) and V(vmware), the account's password.
-          - If not set, the environment variable E(EXTERNAL_DHCP_PASSWORD) is used, then, for V(xenserver), E(XENSERVER_PASSWORD).
+          - If not set, the environment variable E(EXTERNAL_DHCP_PASSWORD) is used, then, for V(xenserver), E(XENSERVER_PASSWORD),
+            or, for V(vmware), E(VMWARE_PASSWORD).
         type: str
       validate_certs:
-        description: For V(xenserver) and V(vmware), whether the server's certificate must be valid.
+        description:
+          - For V(xenserver) and V(vmware), whether the server's certificate must be valid.
+          - If not set, the environment variables E(EXTERNAL_DHCP_VALIDATE_CERTS) and then E(VMWARE_VALIDATE_CERTS) are
+            used. They count for both kinds of hypervisor.
         type: bool
         default: true
       ca_path:
@@ -90,4 +97,24 @@ options:
         type: str
         choices: [cd, disk, auto]
         default: cd
+      proxy_host:
+        description:
+          - For V(vmware), name or address of an HTTP proxy to the server.
+          - If not set, the environment variable E(VMWARE_PROXY_HOST) is used.
+        type: str
+      proxy_port:
+        description:
+          - For V(vmware), the TCP port of the proxy; 8080 if not set.
+          - The environment variable E(VMWARE_PROXY_PORT) is used before that.
+        type: int
+      datacenter:
+        description:
+          - For V(vmware), only VMs of this datacenter are looked at. Left out, it is all that the account may see.
+          - Needed where two datacenters have VMs of the same name.
+        type: str
+      folder:
+        description:
+          - For V(vmware), only VMs in this folder and the folders below it are looked at.
+          - Give the whole path, such as V(/DC0/vm/web), or with O(hypervisor.datacenter) the path below its C(vm) folder.
+        type: str
 """

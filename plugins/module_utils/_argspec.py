@@ -29,7 +29,11 @@ def hypervisor() -> dict[str, t.Any]:
                 "port": {"type": "int"},
                 "username": {"type": "str", "fallback": (env_fallback, ["EXTERNAL_DHCP_USERNAME"])},
                 "password": {"type": "str", "no_log": True, "fallback": (env_fallback, ["EXTERNAL_DHCP_PASSWORD"])},
-                "validate_certs": {"type": "bool", "default": True},
+                "validate_certs": {
+                    "type": "bool",
+                    "default": True,
+                    "fallback": (env_fallback, ["EXTERNAL_DHCP_VALIDATE_CERTS", "VMWARE_VALIDATE_CERTS"]),
+                },
                 "ca_path": {"type": "path"},
                 "connect_timeout": {"type": "float", "default": 30},
                 # XenServer; the driver itself falls back on XENSERVER_HOST, XENSERVER_USER and XENSERVER_PASSWORD
@@ -37,6 +41,11 @@ def hypervisor() -> dict[str, t.Any]:
                 "iso_sr_name": {"type": "str", "default": "ConfigDriveISOs"},
                 "iso_dir": {"type": "path", "default": "/opt/xensource/packages/iso/configdrive_iso"},
                 "device": {"type": "str", "default": "cd", "choices": ["cd", "disk", "auto"]},
+                # VMware
+                "proxy_host": {"type": "str"},
+                "proxy_port": {"type": "int"},
+                "datacenter": {"type": "str"},
+                "folder": {"type": "str"},
             },
         },
     }

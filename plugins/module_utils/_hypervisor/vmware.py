@@ -180,7 +180,9 @@ class VMware:
             )
         elif usable and not (usable[0].text("config.instanceUuid") or usable[0].text("config.uuid")):
             state = usable[0].text("runtime.connectionState") or "unknown"
-            problems[name] = f"{name}: {self.endpoint} cannot read its configuration (state {state}): see to its host and datastore"
+            problems[name] = (
+                f"{name}: {self.endpoint} cannot read its configuration (state {state}): see to its host and datastore"
+            )
         elif usable:
             yield _vm(name, usable[0], networks)
         elif asked and data:
@@ -373,7 +375,9 @@ def observe(vm: Vm, data: ObjectData | None) -> Observation:
         return Observation(vm, reason=REASON_VM_NOT_RUNNING, message=f"{vm.name} is {power}: start it")
     if data.text("guest.toolsRunningStatus") not in ("guestToolsRunning", "guestToolsExecutingScripts"):
         if data.text("guest.toolsVersionStatus2") == "guestToolsNotInstalled":
-            text = f"{vm.name}: VMware Tools is not installed: install open-vm-tools (or VMware Tools) in the guest or its template"
+            text = (
+                f"{vm.name}: VMware Tools is not installed: install open-vm-tools (or VMware Tools) in the guest or its template"
+            )
         else:
             text = f"{vm.name}: VMware Tools does not run: the guest is starting, or its service vmtoolsd is stopped"
         return Observation(vm, reason=REASON_NO_GUEST_TOOLS, message=text)

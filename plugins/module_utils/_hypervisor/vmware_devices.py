@@ -244,12 +244,7 @@ def _add(devices: Devices, first: CdDrive | None, running: bool) -> Slot:
     """Adds what is missing to two drives, behind the first, on the kind of controller that the VM has."""
     missing = 1 if first is not None else 2
     controllers = sorted(devices.controllers, key=lambda c: (_ORDER[c.kind], c.bus))
-    free = [
-        (c, unit)
-        for c in controllers
-        for unit in range(_UNITS[c.kind])
-        if (c.key, unit) not in devices.taken
-    ]
+    free = [(c, unit) for c in controllers for unit in range(_UNITS[c.kind]) if (c.key, unit) not in devices.taken]
     if first is not None:
         home = devices.controller_of(first)
         place = (_ORDER[home.kind], home.bus, first.unit) if home is not None else (-1, 0, 0)
@@ -262,5 +257,7 @@ def _add(devices: Devices, first: CdDrive | None, running: bool) -> Slot:
     buses = {c.bus for c in devices.controllers if c.kind == SATA}
     bus = next((n for n in range(_MAX_SATA_CONTROLLERS) if n not in buses), None)
     if bus is None:
-        return Slot(problem="there is no free place for a second CD/DVD drive: remove a drive or disk from an IDE or SATA controller")
+        return Slot(
+            problem="there is no free place for a second CD/DVD drive: remove a drive or disk from an IDE or SATA controller"
+        )
     return Slot(new=tuple(NewDrive(-1, unit) for unit in range(missing)), sata_bus=bus, hot=not running)

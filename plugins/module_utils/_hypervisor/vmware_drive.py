@@ -23,7 +23,8 @@ import time
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import read_owner
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import vmware_devices as devices_of, workers
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import vmware_devices as devices_of
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import workers
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
     DriveChange,
     DriveError,
@@ -44,7 +45,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vm
     child_text,
     references,
 )
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware_session import ConnectionLost, explain
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware_session import explain
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -237,11 +238,15 @@ class VMwareDrives:
         root = devices_of.root_file(devices, data.text("config.files.vmPathName"))
         split = devices_of.split_location(root) if root else None
         if split is None:
-            raise DriveError(f"{vm.name}: its first disk has no file on a datastore ({root}): a config drive cannot be placed beside it")
+            raise DriveError(
+                f"{vm.name}: its first disk has no file on a datastore ({root}): a config drive cannot be placed beside it"
+            )
         datastore, path = split
         datacenter = self._datacenter(data, datastore)
         if datacenter is None:
-            raise DriveError(f"{vm.name}: the datastore {datastore} of its first disk cannot be found: the account may lack Datastore.Browse")
+            raise DriveError(
+                f"{vm.name}: the datastore {datastore} of its first disk cannot be found: the account may lack Datastore.Browse"
+            )
         reference, inventory_path = datacenter
         folder = path.rpartition("/")[0]
         name = devices_of.iso_name(data.text("name"))
@@ -367,7 +372,9 @@ class VMwareDrives:
             content = self._files.read(upload)
             if content is None or content.sha256 != hashlib.sha256(iso).hexdigest():
                 size = None if content is None else content.size
-                raise DriveError(f"{upload}: after the upload it has {size} of {len(iso)} bytes, or other ones: nothing was changed")
+                raise DriveError(
+                    f"{upload}: after the upload it has {size} of {len(iso)} bytes, or other ones: nothing was changed"
+                )
             self._disconnect(view)
             try:
                 self._move(upload, machine)
@@ -511,7 +518,9 @@ class VMwareDrives:
         except vim.fault.FileNotFound as fault:
             raise _TryAgain(f"{what}: {explain(fault)}") from None
         except vim.fault.GenericVmConfigFault as fault:
-            raise DriveError(f"{machine.vm.name}: {what} failed: {explain(fault)}; eject the CD in the guest and try again") from None
+            raise DriveError(
+                f"{machine.vm.name}: {what} failed: {explain(fault)}; eject the CD in the guest and try again"
+            ) from None
 
     def _datacenter_object(self, machine: Machine) -> t.Any:
         return self._session.object("Datacenter", machine.datacenter)
@@ -557,9 +566,7 @@ class VMwareDrives:
         spec = vim.host.DatastoreBrowser.SearchSpec(
             # The pattern knows * and ? only; what it finds is checked by the letter below.
             matchPattern=[re.sub(r"[^A-Za-z0-9 ._-]", "?", name) + ".*.upload"],
-            details=vim.host.DatastoreBrowser.FileInfo.Details(
-                fileType=False, fileSize=True, modification=True, fileOwner=False
-            ),
+            details=vim.host.DatastoreBrowser.FileInfo.Details(fileType=False, fileSize=True, modification=True, fileOwner=False),
         )
         folder = f"[{machine.location.datastore}] {machine.location.folder}"
         try:

@@ -208,7 +208,9 @@ class DatastoreFiles:
                 "Datastore.FileManagement on the datastore"
             )
         if status == 507:
-            return DriveError(f"{location} cannot be written: the datastore {location.datastore} is full (HTTP 507): make room on it")
+            return DriveError(
+                f"{location} cannot be written: the datastore {location.datastore} is full (HTTP 507): make room on it"
+            )
         if status in (500, 502, 503, 504):
             return ConnectionLost(f"the server would not {action} {location}: HTTP {status} {answer.reason}")
         return DriveError(f"{location}: the server would not {action} it: HTTP {status} {answer.reason}")

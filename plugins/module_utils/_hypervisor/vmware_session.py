@@ -112,9 +112,19 @@ class Session:
         self._lock = threading.RLock()
         self._generation = 0
         self._closed = False
-        self._translate(self._login)
+        self._login_or_say_why()
 
     # --- login ---
+
+    def _login_or_say_why(self) -> None:
+        try:
+            self._translate(self._login)
+        except ConnectionLost as lost:
+            raise HypervisorUnreachable(
+                f"{self.endpoint}: {lost}; check hypervisor.host and hypervisor.port, and that vCenter or the host is up"
+            ) from None
+        except vmodl.MethodFault as fault:
+            raise HypervisorUnreachable(f"{self.endpoint}: the login failed: {explain(fault)}") from None
 
     def _login(self) -> None:
         e = self.endpoint
@@ -141,10 +151,7 @@ class Session:
                 return
             self._generation += 1
             self._logout()
-            try:
-                self._translate(self._login)
-            except ConnectionLost as lost:
-                raise HypervisorUnreachable(f"{self.endpoint}: {lost}") from None
+            self._login_or_say_why()
 
     def _logout(self) -> None:
         """Best effort: whatever is wrong with the old session must not hide what is wrong with the call."""
@@ -328,7 +335,9 @@ class Session:
             return
         if not vmware_objects.is_door_question(question, _DOOR_MESSAGES):
             text = " ".join(vmware_objects.child_text(question, "text").split())
-            raise DriveError(f"the VM waits for an answer to a question of the host: {text[:300]!r}; answer it in the vSphere client")
+            raise DriveError(
+                f"the VM waits for an answer to a question of the host: {text[:300]!r}; answer it in the vSphere client"
+            )
         answered.add(number)
         # Somebody else may have been quicker.
         with contextlib.suppress(vmodl.fault.InvalidArgument, vim.fault.InvalidState, vim.fault.ConcurrentAccess):

@@ -12,6 +12,7 @@ import (
 
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
@@ -137,6 +138,12 @@ func (r *rig) mac() string {
 
 // addNICs brings the VM to the number of NICs asked for; all but the first are on "VM Network".
 func (r *rig) addNICs(vm *simulator.VirtualMachine) {
+	var network *types.ManagedObjectReference
+	for _, e := range simulator.Map.All("Network") {
+		if n, ok := e.(*mo.Network); ok && n.Name == "VM Network" {
+			network = &n.Self
+		}
+	}
 	for n := 1; n < r.nics; n++ {
 		key := int32(4000 + n)
 		card := &types.VirtualVmxnet3{}
@@ -145,6 +152,7 @@ func (r *rig) addNICs(vm *simulator.VirtualMachine) {
 		card.DeviceInfo = &types.Description{Label: fmt.Sprintf("Network adapter %d", n+1), Summary: "VM Network"}
 		card.Backing = &types.VirtualEthernetCardNetworkBackingInfo{
 			VirtualDeviceDeviceBackingInfo: types.VirtualDeviceDeviceBackingInfo{DeviceName: "VM Network"},
+			Network:                        network,
 		}
 		card.Connectable = &types.VirtualDeviceConnectInfo{StartConnected: true, Connected: true, Status: "ok"}
 		vm.Config.Hardware.Device = append(vm.Config.Hardware.Device, card)

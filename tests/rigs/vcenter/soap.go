@@ -381,12 +381,19 @@ func (c *call) start(
 ) types.ManagedObjectReference {
 	r := c.rig
 	var failed types.BaseMethodFault
-	task := simulator.CreateTask(owner, name, func(*simulator.Task) (types.AnyType, types.BaseMethodFault) {
+	task := simulator.CreateTask(owner, name, func(*simulator.Task) (result types.AnyType, fault types.BaseMethodFault) {
 		if failed != nil {
 			return nil, failed
 		}
+		defer func() {
+			if p := recover(); p != nil { // the simulator's; whoever waits for the task is to see it
+				log.Printf("panic in %s: %v\n%s", name, p, debug.Stack())
+				result, fault = nil, &types.GenericVmConfigFault{Reason: fmt.Sprintf("the simulator panicked: %v", p)}
+			}
+		}()
 		return run()
 	})
+	task.Info.Name = c.name // pyVmomi looks the method up
 	if _, ok := owner.(mo.Entity); !ok {
 		task.Info.Entity = nil // pyVmomi refuses anything but an entity here
 		task.Info.EntityName = ""
@@ -398,11 +405,6 @@ func (c *call) start(
 		})
 	}
 	go func() {
-		defer func() {
-			if p := recover(); p != nil {
-				log.Printf("panic in %s: %v\n%s", name, p, debug.Stack())
-			}
-		}()
 		delay := r.taskDelay
 		if c.fault != nil && c.fault.DelayMS > 0 {
 			delay = time.Duration(c.fault.DelayMS) * time.Millisecond

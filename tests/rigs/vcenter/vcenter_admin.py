@@ -1,0 +1,130 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What an administrator does on the vCenter rig: a second client beside the driver under test."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+import typing as t
+
+from pyVim import connect
+from pyVim.task import WaitForTask
+from pyVmomi import vim
+
+if t.TYPE_CHECKING:
+    from vcenter_rig import VCenterRig
+
+
+class Admin:
+    """A login of its own; a context manager."""
+
+    def __init__(self, rig: VCenterRig) -> None:
+        facts = rig.facts
+        context = ssl.create_default_context(cafile=facts["ca_path"])
+        self.si = connect.SmartConnect(
+            host=facts["host"], port=facts["port"], user=facts["username"], pwd=facts["password"], sslContext=context
+        )
+        self.content = self.si.RetrieveContent()
+        self.datacenter = self.content.rootFolder.childEntity[0]
+        while not isinstance(self.datacenter, vim.Datacenter):
+            self.datacenter = self.datacenter.childEntity[0]
+
+    def __enter__(self) -> Admin:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the login; it may have ended in a test."""
+        with contextlib.suppress(Exception):
+            connect.Disconnect(self.si)
+
+    def vm(self, name: str) -> t.Any:
+        """The VM (or template) of this name."""
+        view = self.content.viewManager.CreateContainerView(self.content.rootFolder, [vim.VirtualMachine], True)
+        try:
+            return next(vm for vm in view.view if vm.name == name)
+        finally:
+            view.DestroyView()
+
+    def datastore(self, name: str) -> t.Any:
+        """The datastore of this name."""
+        return next(d for d in self.datacenter.datastore if d.name == name)
+
+    def clone(self, source: str, name: str, datastore: str | None = None, folder: t.Any = None, on: bool = False) -> t.Any:
+        """A clone of a VM."""
+        location = vim.vm.RelocateSpec(datastore=self.datastore(datastore) if datastore else None)
+        vm = self.vm(source)
+        spec = vim.vm.CloneSpec(location=location, powerOn=on)
+        task = vm.CloneVM_Task(folder=folder or vm.parent, name=name, spec=spec)
+        WaitForTask(task)
+        return task.info.result
+
+    def power(self, name: str, on: bool) -> None:
+        """Starts or stops a VM."""
+        vm = self.vm(name)
+        if on != (vm.runtime.powerState == "poweredOn"):
+            WaitForTask(vm.PowerOnVM_Task() if on else vm.PowerOffVM_Task())
+
+    def suspend(self, name: str) -> None:
+        """Suspends a VM."""
+        WaitForTask(self.vm(name).SuspendVM_Task())
+
+    def relocate(self, name: str, datastore: str | None = None, host: str | None = None) -> None:
+        """Moves a VM, as a (storage) migration does."""
+        spec = vim.vm.RelocateSpec(datastore=self.datastore(datastore) if datastore else None)
+        if host:
+            view = self.content.viewManager.CreateContainerView(self.content.rootFolder, [vim.HostSystem], True)
+            spec.host = next(h for h in view.view if h.name == host)
+        WaitForTask(self.vm(name).RelocateVM_Task(spec))
+
+    def destroy(self, name: str) -> None:
+        """Stops and destroys a VM."""
+        self.power(name, on=False)
+        WaitForTask(self.vm(name).Destroy_Task())
+
+    def reconfigure(self, name: str, *changes: t.Any, **more: t.Any) -> None:
+        """Device changes and other settings of a VM."""
+        WaitForTask(self.vm(name).ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=list(changes), **more)))
+
+    def add_sata(self, name: str, bus: int = 0) -> None:
+        """A SATA controller without drives."""
+        controller = vim.vm.device.VirtualAHCIController(key=-1, busNumber=bus)
+        self.reconfigure(name, vim.vm.device.VirtualDeviceSpec(operation="add", device=controller))
+
+    def add_cd(self, name: str, file: str | None, controller: int = 200, unit: int | None = None) -> None:
+        """A CD/DVD drive with an ISO, or an empty one."""
+        backing: t.Any = vim.vm.device.VirtualCdrom.RemotePassthroughBackingInfo(deviceName="", exclusive=False)
+        if file:
+            backing = vim.vm.device.VirtualCdrom.IsoBackingInfo(fileName=file)
+        connect_info = vim.vm.device.VirtualDevice.ConnectInfo(
+            startConnected=bool(file), connected=bool(file), allowGuestControl=True
+        )
+        drive = vim.vm.device.VirtualCdrom(
+            key=-1, controllerKey=controller, unitNumber=unit, backing=backing, connectable=connect_info
+        )
+        self.reconfigure(name, vim.vm.device.VirtualDeviceSpec(operation="add", device=drive))
+
+    def remove_cd(self, name: str, label: str) -> None:
+        """Removes a CD/DVD drive."""
+        drive = self._drive(name, label)
+        self.reconfigure(name, vim.vm.device.VirtualDeviceSpec(operation="remove", device=drive))
+
+    def insert(self, name: str, label: str, file: str | None, connected: bool = True) -> None:
+        """Puts an ISO into a drive, or takes it out."""
+        drive = self._drive(name, label)
+        drive.backing = vim.vm.device.VirtualCdrom.RemotePassthroughBackingInfo(deviceName="", exclusive=False)
+        if file:
+            drive.backing = vim.vm.device.VirtualCdrom.IsoBackingInfo(fileName=file)
+        drive.connectable = vim.vm.device.VirtualDevice.ConnectInfo(
+            startConnected=bool(file), connected=bool(file) and connected, allowGuestControl=True
+        )
+        self.reconfigure(name, vim.vm.device.VirtualDeviceSpec(operation="edit", device=drive))
+
+    def _drive(self, name: str, label: str) -> t.Any:
+        devices = self.vm(name).config.hardware.device
+        return next(d for d in devices if isinstance(d, vim.vm.device.VirtualCdrom) and d.deviceInfo.label == label)
