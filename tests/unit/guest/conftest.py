@@ -24,11 +24,18 @@ import subprocess
 import typing as t
 
 import pytest
+
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image
 
 FILES = pathlib.Path(__file__).resolve().parents[3] / "roles" / "vm_template" / "files"
 LINUX = FILES / "linux"
-SCRIPTS = ("config-drive-lib.sh", "config-drive-read.sh", "cloud-set-vm-password.sh", "cloud-set-vm-sshkey.sh", "config-drive-boot.sh")
+SCRIPTS = (
+    "config-drive-lib.sh",
+    "config-drive-read.sh",
+    "cloud-set-vm-password.sh",
+    "cloud-set-vm-sshkey.sh",
+    "config-drive-boot.sh",
+)
 SHELLS = {"dash": "dash", "busybox": "busybox sh", "bash": "bash --posix"}
 
 # Commands that act on the system, and those that could reach a network.
@@ -41,8 +48,9 @@ WRAPPED = (
     *("rmdir", "sha256sum", "sha512sum", "sort", "tr", "wc"),
 )
 RECORD = """#!/bin/sh
-{ printf '%s\\0' "${0##*/}" "$@"; echo; } >>"@BASE@/calls/argv"
-"@ENV@" >>"@BASE@/calls/env"
+printf '%s\\0' "${0##*/}" "$@" '
+' >>"@BASE@/calls/argv" # one write, for the ends of a pipe are called at the same time
+"@ENV@" >>"@BASE@/calls/env.$$"
 """
 # What mount does: the tree that belongs to an image file, else the content of the image.
 MOUNT = """
@@ -84,7 +92,7 @@ def ssh_key(seed: int = 0, kind: str = "ssh-ed25519", comment: str = "ops@exampl
     return f"{kind} {base64.b64encode(blob).decode()} {comment}".rstrip()
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def iso(label: str, files: tuple[tuple[str, bytes], ...] = (("cloudstack/metadata/vm-id.txt", b"x"),)) -> bytes:
     return image.build(dict(files), label)
 
@@ -104,7 +112,7 @@ class Guest:
         self.shell = shell
         for name in ("bin", "dev/disk/by-label", "run", "calls", "blkid", "home/root/.", "sbin"):
             (base / name).mkdir(parents=True, exist_ok=True)
-        for name in ("calls/argv", "calls/env", "mounts", "chpasswd.stdin", "chpasswd.calls"):
+        for name in ("calls/argv", "mounts", "chpasswd.stdin", "chpasswd.calls"):
             (base / name).touch()
         (base / "chpasswd.exit").write_text("0")
         self.users = {"root": "home/root"}
@@ -164,7 +172,9 @@ class Guest:
 
     # --- drives ---
 
-    def device(self, name: str, label: str | None = "config", tree: t.Mapping[str, bytes] | None = None, link: bool = False) -> pathlib.Path:
+    def device(
+        self, name: str, label: str | None = "config", tree: t.Mapping[str, bytes] | None = None, link: bool = False
+    ) -> pathlib.Path:
         """A block device holding a drive with these files; link: as udev does. No label: an empty CD drive."""
         path = self.base / "dev" / name
         folder = path.with_name(path.name + ".tree")
@@ -251,7 +261,7 @@ class Guest:
     def calls(self, name: str) -> list[list[str]]:
         """The arguments of every call of a stand-in."""
         found = []
-        for line in (self.base / "calls/argv").read_bytes().split(b"\0\n"):
+        for line in (self.base / "calls/argv").read_bytes().split(b"\0\n\0"):
             words = [word.decode(errors="surrogateescape") for word in line.split(b"\0")]
             if words[0] == name:
                 found.append(words[1:])

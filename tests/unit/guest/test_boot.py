@@ -107,7 +107,9 @@ def test_drive_that_cannot_be_mounted_is_an_error(guest: Guest) -> None:
 
 @pytest.mark.parametrize("password", [None, b"", b"saved_password", b"word"])
 @pytest.mark.parametrize("key", [None, b"", keys(1)])
-def test_genuine_5_4_missing_password_or_key_is_never_asked_of_a_server(guest: Guest, password: bytes | None, key: bytes | None) -> None:
+def test_genuine_5_4_missing_password_or_key_is_never_asked_of_a_server(
+    guest: Guest, password: bytes | None, key: bytes | None
+) -> None:
     guest.drive(password=password, keys=key)
     assert guest.boot().status == 0
     for name in NETWORK:
@@ -220,7 +222,9 @@ def test_systemd_accepts_the_units(tmp_path: t.Any) -> None:
         # The programs are not installed here.
         text = (LINUX / name).read_text().replace("/usr/local/sbin/config-drive-boot.sh", "/bin/true")
         (tmp_path / name).write_text(text)
-    done = subprocess.run(["systemd-analyze", "verify", *map(str, tmp_path.iterdir())], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", *map(str, tmp_path.iterdir())], capture_output=True, text=True, check=False
+    )
     complaints = [line for line in done.stderr.splitlines() if "config-drive" in line]
     assert complaints == []
 
@@ -228,7 +232,12 @@ def test_systemd_accepts_the_units(tmp_path: t.Any) -> None:
 def test_sysv_starter(guest: Guest) -> None:
     script = guest.base / "config-drive"
     text = (LINUX / "config-drive.init").read_text()
-    for header in ("### BEGIN INIT INFO", "### END INIT INFO", "# Provides:          config-drive", "# Default-Start:     2 3 4 5"):
+    for header in (
+        "### BEGIN INIT INFO",
+        "### END INIT INFO",
+        "# Provides:          config-drive",
+        "# Default-Start:     2 3 4 5",
+    ):
         assert header in text
     assert re.search(r"^# chkconfig: [0-9]+ [0-9]{2} [0-9]{2}$", text, re.MULTILINE)
     script.write_text(text.replace("/usr/local/sbin", str(guest.base / "sbin")))
@@ -251,7 +260,9 @@ def test_openrc_starter(guest: Guest) -> None:
     text = (LINUX / "config-drive.openrc").read_text().replace("/usr/local/sbin", str(guest.base / "sbin"))
     assert text.startswith("#!/sbin/openrc-run\n")
     words = 'need() { echo "need $*"; }; after() { :; }; before() { echo "before $*"; }; ebegin() { :; }; eend() { return $1; }\n'
-    done = subprocess.run(["sh", "-c", words + text + "\ndepend; start"], env=guest.environment(), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["sh", "-c", words + text + "\ndepend; start"], env=guest.environment(), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0
     assert "need localfs" in done.stdout
     assert "before sshd" in done.stdout

@@ -14,6 +14,7 @@ import time
 import typing as t
 
 import pytest
+
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import content, image
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.description import DriveDescription
 
@@ -93,7 +94,9 @@ def test_image_without_joliet(guest: Guest) -> None:
     tool = shutil.which("genisoimage") or shutil.which("xorrisofs") or pytest.skip("neither genisoimage nor xorrisofs")
     (guest.base / "plain/cloudstack").mkdir(parents=True)
     device = guest.device("sr0", "unused", TREE)
-    subprocess.run([tool, "-quiet", "-V", "config", "-o", str(device), str(guest.base / "plain")], check=True, capture_output=True)
+    subprocess.run(
+        [tool, "-quiet", "-V", "config", "-o", str(device), str(guest.base / "plain")], check=True, capture_output=True
+    )
     assert guest.read("find").status == 0
 
 
@@ -102,7 +105,12 @@ def test_real_image_end_to_end(guest: Guest) -> None:
     if shutil.which("bsdtar") is None:
         pytest.skip("no bsdtar")
     description = DriveDescription.from_option(
-        {"name": "web1", "metadata": {"instance_id": "i-77", "local_hostname": "web1"}, "password": "S3cret!pässw0rd", "user_data": "a=b\n"}
+        {
+            "name": "web1",
+            "metadata": {"instance_id": "i-77", "local_hostname": "web1"},
+            "password": "S3cret!pässw0rd",
+            "user_data": "a=b\n",
+        }
     )
     path = guest.base / "dev/sr1"
     path.write_bytes(image.build(content.files_of(description), "config-2"))
@@ -172,7 +180,10 @@ def test_killed_in_the_middle_leaves_nothing(guest: Guest, number: signal.Signal
     # The script stops itself while the drive is mounted, waits to be killed, and goes on.
     guest.settings += 'list_items() { echo ready; kill -STOP "$$"; echo "not reached"; }\n'
     process = subprocess.Popen(
-        [str(guest.base / "sbin/config-drive-read.sh"), "list"], env=guest.environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [str(guest.base / "sbin/config-drive-read.sh"), "list"],
+        env=guest.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     )
     try:
         assert process.stdout is not None
@@ -227,7 +238,10 @@ def test_what_is_not_on_the_drive(guest: Guest) -> None:
         assert guest.read("get", name).status == 4
 
 
-@pytest.mark.parametrize("arguments", [[], ["get"], ["get", "nonsense"], ["get", "metadata/../../etc/passwd"], ["get", "metadata/"], ["find", "x"], ["--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["get"], ["get", "nonsense"], ["get", "metadata/../../etc/passwd"], ["get", "metadata/"], ["find", "x"], ["--help"]],
+)
 def test_wrong_use(guest: Guest, arguments: list[str]) -> None:
     guest.drive()
     result = guest.read(*arguments)

@@ -72,7 +72,9 @@ def test_genuine_keys(guest: Guest) -> None:
     keys = []
     for kind, bits in (("ed25519", "256"), ("rsa", "2048"), ("ecdsa", "256"), ("ecdsa", "384"), ("ecdsa", "521")):
         path = guest.base / f"{kind}{bits}"
-        subprocess.run(["ssh-keygen", "-q", "-t", kind, "-b", bits, "-N", "", "-C", f"{kind} {bits}", "-f", str(path)], check=True)
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", kind, "-b", bits, "-N", "", "-C", f"{kind} {bits}", "-f", str(path)], check=True
+        )
         keys.append(path.with_suffix(".pub").read_text().strip())
     guest.drive(keys=lines(*keys))
     assert guest.set_keys() == 0
@@ -136,7 +138,11 @@ def test_damaged_markers_cost_no_foreign_key(guest: Guest, damage: str) -> None:
     file = guest.authorized_keys()
     begin, key, end = file.read_bytes().splitlines(keepends=True)
     other = lines(ssh_key(8))
-    file.write_bytes({"no end": begin + key + other, "end first": end + begin + key + other, "two begins": begin + other + begin + key + end}[damage])
+    file.write_bytes(
+        {"no end": begin + key + other, "end first": end + begin + key + other, "two begins": begin + other + begin + key + end}[
+            damage
+        ]
+    )
     guest.drive(keys=lines(ssh_key(2)))
     assert guest.set_keys() == 0
     data = file.read_bytes()
