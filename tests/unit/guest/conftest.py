@@ -41,7 +41,7 @@ SHELLS = {"dash": "dash", "busybox": "busybox sh", "bash": "bash --posix"}
 # Commands that act on the system, and those that could reach a network.
 NETWORK = ("curl", "wget", "ip", "nc", "dig", "nslookup", "host", "dhclient", "udhcpc", "nmcli", "ssh")
 # Stand-ins that only write down how they were called, with the exit code they give.
-RECORDING = {"logger": 0, "restorecon": 0, "udevadm": 0, "sleep": 0, **dict.fromkeys(NETWORK, 0)}
+RECORDING = {"logger": 0, "restorecon": 0, "udevadm": 0, "sleep": 0, "ssh-keygen": 0, **dict.fromkeys(NETWORK, 0)}
 # Real commands that the scripts feed: wrapped, so that their arguments and environment are written down too.
 WRAPPED = (
     *("awk", "cat", "chmod", "cmp", "cp", "cut", "dd", "env", "grep", "id", "mkdir", "mktemp", "mv", "openssl", "rm"),
@@ -221,8 +221,8 @@ class Guest:
             'is_block_device() { [ -f "$1" ]; }',
         ]
         if self.shell == "busybox":
-            # busybox prefers its own applets to PATH; functions come first.
-            names = [path.name for path in (self.base / "bin").iterdir() if path.name not in WRAPPED]
+            # busybox prefers its own applets to PATH; functions come first. No applet has a hyphen, and no function may.
+            names = [path.name for path in (self.base / "bin").iterdir() if path.name not in WRAPPED and "-" not in path.name]
             settings += [f'{name}() {{ "{self.base}/bin/{name}" "$@"; }}' for name in names]
         (self.base / "settings").write_text("\n".join(settings) + "\n" + self.settings)
         return {

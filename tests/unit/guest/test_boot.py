@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import typing as t
 
+import jinja2
 import pytest
 
 from .conftest import FILES, LINUX, NETWORK, SCRIPTS, ssh_key
@@ -100,6 +101,26 @@ def test_drive_that_cannot_be_mounted_is_an_error(guest: Guest) -> None:
     (guest.base / "no-mount").touch()
     assert guest.boot().status == 1
     assert guest.calls("sleep") == []
+
+
+@pytest.mark.parametrize("existing", [False, True])
+@pytest.mark.parametrize("wanted", ["yes", "no"])
+def test_host_keys_are_made_if_asked_and_missing_with_or_without_a_drive(guest: Guest, wanted: str, existing: bool) -> None:
+    guest.settings += f"SSH_DIR={guest.base}/ssh MAKE_HOST_KEYS={wanted} WAIT_SECONDS=0\n"
+    (guest.base / "ssh").mkdir()
+    (guest.base / "ssh/ssh_host_ed25519_key.pub").touch()
+    if existing:
+        (guest.base / "ssh/ssh_host_ed25519_key").touch()
+    assert guest.boot("login").status == 0
+    assert guest.calls("ssh-keygen") == ([["-A"]] if wanted == "yes" and not existing else [])
+
+
+def test_host_keys_that_cannot_be_made_do_not_stop_the_rest(guest: Guest) -> None:
+    guest.settings += f"SSH_DIR={guest.base} MAKE_HOST_KEYS=yes\n"
+    (guest.base / "bin/ssh-keygen").write_text("#!/bin/sh\nexit 1\n")
+    guest.drive(password=b"word")
+    assert guest.boot().status == 1
+    assert guest.passwords == b"root:word\n"
 
 
 # --- never the network ---
@@ -254,10 +275,14 @@ def test_sysv_starter(guest: Guest) -> None:
     assert call().returncode == 2
 
 
+def openrc_script() -> str:
+    return jinja2.Template((FILES.parent / "templates/config-drive.openrc.j2").read_text()).render()
+
+
 def test_openrc_starter(guest: Guest) -> None:
     """OpenRC's own words are stood in for; the rest of the script is run."""
     guest.drive(password=b"word")
-    text = (LINUX / "config-drive.openrc").read_text().replace("/usr/local/sbin", str(guest.base / "sbin"))
+    text = openrc_script().replace("/usr/local/sbin", str(guest.base / "sbin"))
     assert text.startswith("#!/sbin/openrc-run\n")
     words = 'need() { echo "need $*"; }; after() { :; }; before() { echo "before $*"; }; ebegin() { :; }; eend() { return $1; }\n'
     done = subprocess.run(
@@ -272,7 +297,7 @@ def test_openrc_starter(guest: Guest) -> None:
 def test_settings_example_shows_the_defaults() -> None:
     library = (LINUX / "config-drive-lib.sh").read_text()
     shown = re.findall(r"^#([A-Z_]+=\S+)$", (LINUX / "config-drive.default").read_text(), re.MULTILINE)
-    assert len(shown) == 8
+    assert len(shown) == 9
     for setting in shown:
         assert f"    {setting}\n" in library
 
@@ -280,11 +305,15 @@ def test_settings_example_shows_the_defaults() -> None:
 def test_shellcheck_has_nothing_to_say() -> None:
     if shutil.which("shellcheck") is None:
         pytest.skip("no shellcheck")
-    names = [*SCRIPTS, "config-drive.init", "config-drive.openrc"]
-    done = subprocess.run(["shellcheck", "-s", "sh", *names], cwd=FILES / "linux", capture_output=True, text=True, check=False)
+    for shell in ("sh", "dash", "busybox", "bash"):
+        options = ["shellcheck", "-x", "-s", shell]
+        done = subprocess.run([*options, *SCRIPTS, "config-drive.init"], cwd=LINUX, capture_output=True, text=True, check=False)
+        if "Unknown shell" not in done.stderr:
+            assert done.stdout == ""
+    done = subprocess.run(["shellcheck", "-s", "sh", "-"], input=openrc_script(), capture_output=True, text=True, check=False)
     assert done.stdout == ""
 
 
 def test_scripts_are_executable() -> None:
-    for name in (*SCRIPTS, "config-drive.init", "config-drive.openrc"):
+    for name in (*SCRIPTS, "config-drive.init"):
         assert ((LINUX / name).stat().st_mode & 0o111 != 0) == (name != "config-drive-lib.sh")

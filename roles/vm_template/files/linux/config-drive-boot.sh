@@ -24,6 +24,22 @@ all | login | user-data) ;;
     ;;
 esac
 
+make_host_keys() {
+    [ "$MAKE_HOST_KEYS" = yes ] && have ssh-keygen || return 0
+    for host_key in "$SSH_DIR"/ssh_host_*_key; do
+        [ ! -f "$host_key" ] || return 0
+    done
+    if ssh-keygen -A >/dev/null 2>&1; then
+        log notice "SSH host keys made"
+    else
+        log err "ssh-keygen -A failed: no SSH host keys"
+        return 1
+    fi
+}
+
+result=0
+[ "$part" = user-data ] || make_host_keys || result=1
+
 # Drives appear while the machine starts: let udev finish, then look again for a while.
 if have udevadm; then
     udevadm settle --timeout=10 >/dev/null 2>&1 || :
@@ -35,14 +51,13 @@ while :; do
     [ "$status" -eq "$EXIT_NO_DRIVE" ] || break
     if [ "$waited" -ge "$WAIT_SECONDS" ]; then
         log notice "no config drive"
-        exit 0
+        exit "$result"
     fi
     sleep 1
     waited=$((waited + 1))
 done
 [ "$status" -eq 0 ] || exit "$EXIT_ERROR"
 
-result=0
 if [ "$part" != user-data ]; then
     "$here/cloud-set-vm-password.sh" || result=1
     "$here/cloud-set-vm-sshkey.sh" || result=1

@@ -48,9 +48,11 @@ load_settings() {
     SSH_KEY_USERS=root
     SAVE_USER_DATA=yes
     RUN_USER_DATA=no
+    MAKE_HOST_KEYS=no
     WAIT_SECONDS=5
     STATE_DIR=/var/lib/config-drive
     DEV_DIR=/dev
+    SSH_DIR=/etc/ssh
     RUN_DIR=/run
     [ -d "$RUN_DIR" ] || RUN_DIR=/var/run
     for settings_file in "${CONFIG_DRIVE_SETTINGS:-/etc/default/config-drive}" /etc/sysconfig/config-drive; do
