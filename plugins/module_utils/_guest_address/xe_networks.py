@@ -27,6 +27,9 @@ MAX_VALUE = 1024
 MAX_TEXT = 65536
 
 _KEY = re.compile(r"([0-9A-Za-z]{1,16})/(ip|ipv4|ipv6)(?:/(\d{1,5}))?")
+# --minimal puts commas between VMs
+_SECOND_VM = re.compile(r",\s*(?:[0-9A-Za-z]{1,16}/ip|<not in)")
+_LABEL = re.compile(r"\bnetworks\s*(?:\(\s*M?R[OW]\s*\))?\s*:(?=\s|$)")
 _MAC = re.compile(r"[0-9a-f]{12}")
 _MAX_DEVICE = 254
 _ENTRY = re.compile(r"(?:^|;)\s*([0-9A-Za-z]{1,16}/(?:ip|ipv4|ipv6)(?:/\d{1,5})?)\s*:\s*")
@@ -67,12 +70,15 @@ def parse_xe_networks(text: str) -> dict[str, str]:
     if len(text) > MAX_TEXT:
         raise XeTextError(f"the text has {len(text)} characters: more than one VM's networks can have")
     body = " ".join(line.strip() for line in text.strip().splitlines() if line.strip())
-    body = re.sub(r"^networks\s*(\(\s*M?R[OW]\s*\))?\s*:\s*", "", body)
+    body, labels = _LABEL.subn("", body)
+    body = body.strip()
     if not body or body == "<not in database>":
         return {}
     starts = list(_ENTRY.finditer(body))
     if not starts or starts[0].start() != 0:
         raise XeTextError(f"this is not what `xe vm-list params=networks` prints for a VM: {body[:80]!r}")
+    if labels > 1 or _SECOND_VM.search(body):
+        raise XeTextError("this is the networks of more than one VM: ask xe for one, with uuid= or name-label=")
     entries = {}
     for match, following in zip(starts, [*starts[1:], None]):
         end = len(body) if following is None else following.start()

@@ -83,7 +83,7 @@ def _event_answer(element: ET.Element, keep: Mapping[str, frozenset[str]]) -> t.
     answer = {}
     for member in element[0]:
         name = member[0].text
-        if name != "Value" or not len(member[1]):
+        if name != "Value" or not len(member[1]) or member[1][0].tag != "struct":
             # An error, or the package's own login in between.
             answer[name] = _value(member[1])
             continue
