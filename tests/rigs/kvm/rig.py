@@ -123,6 +123,10 @@ class KvmRig(librig.Rig):
     def daemon_pid(self, program: str) -> int | None:
         return librig.read_pid(self.pids / f"{program}.pid", program)
 
+    def uuid_of(self, thing: str) -> str:
+        """The same at every `up`, so that defining again replaces; another one for every rig."""
+        return str(uuid.uuid5(uuid.NAMESPACE_OID, f"vmops-external-dhcp{self.state}/{thing}"))
+
     def facts(self) -> dict[str, t.Any]:
         try:
             return dict(json.loads(self.facts_file.read_text(encoding="utf-8")))
@@ -188,10 +192,9 @@ def make_folders(rig: KvmRig) -> None:
     ):
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         folder.chmod(0o755)
-    host_uuid = str(uuid.uuid5(uuid.NAMESPACE_OID, f"vmops-external-dhcp/{rig.state}"))
     names = {"libvirtd.conf", "qemu.conf", "virtlogd.conf"}
     for name in names:
-        text = CONFIGURATION[name].replace("@HOST_UUID@", host_uuid)
+        text = CONFIGURATION[name].replace("@HOST_UUID@", rig.uuid_of("host"))
         (rig.libvirt / "etc" / name).write_text(text.lstrip(), encoding="ascii")
     for daemon in MODULAR:
         shutil.copyfile(rig.libvirt / "etc" / "libvirtd.conf", rig.libvirt / "etc" / f"{daemon}.conf")
@@ -294,6 +297,7 @@ def template_xml(rig: KvmRig, name: str, kind: str) -> str:
     )
     return f"""<domain type='{kind}'>
   <name>{escape(name)}</name>
+  <uuid>{rig.uuid_of(f'domain/{name}')}</uuid>
   <description>Template of the test rig: clone it, never start it</description>
   <memory unit='MiB'>{MEMORY_MIB}</memory>
   <vcpu>1</vcpu>
