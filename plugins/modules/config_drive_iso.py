@@ -84,7 +84,7 @@ EXAMPLES = r"""
       - name: db1
         reader: cloud_init
         metadata: {instance_id: 5d1b3c1e-0d2c-4a53-8a09-f7a4f1a1f0aa}
-        password_hash: "{{ vault_db1_password | ansible.builtin.password_hash('sha512', vault_db1_salt) }}"
+        password_hash: "{{ vault_db1_password_hash }}"
         user_data: |
           #cloud-config
           timezone: Europe/Zurich
