@@ -43,7 +43,11 @@ all:
     vm_ip_poll_interval: 5     # seconds; the default is 180
     vm_ip_poll_max_retry: 60   # emulated guests boot slowly; the default is 10
 """
-ANSIBLE_CFG = "[defaults]\nvars_plugins_enabled = host_group_vars\ncallback_result_format = yaml\n"
+ANSIBLE_CFG = """\
+[defaults]
+collections_path = {collections}
+callback_result_format = yaml
+"""
 
 
 def main() -> None:
@@ -58,7 +62,7 @@ def main() -> None:
         lines = [f"  {vm}: {secrets.token_hex(8)}\n" for vm in ("web1", "web2")]
         with open(os.open(passwords, os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="utf-8") as file:
             file.write("# in real life: a vault\nsecrets_of:\n" + "".join(lines))
-    (work / "ansible.cfg").write_text(ANSIBLE_CFG)
+    (work / "ansible.cfg").write_text(ANSIBLE_CFG.format(collections=os.environ["ANSIBLE_COLLECTIONS_PATH"]))
     (work / "inventory.yml").write_text(
         INVENTORY.format(
             uri=rig["URI"],

@@ -57,7 +57,7 @@ def main() -> int:
         claim(f"{vm}'s recorded address is the lease that the DHCP server gave", leases.get(nic["mac"]) == nic["ip4_address"], nic["ip4_address"])
         claim(f"{vm} lets root in with the password from its config drive", console.login(rig["URI"], vm, "root", password))
         claim(f"{vm} refuses another password", not console.login(rig["URI"], vm, "root", password + "x"))
-        seen = console.run(rig["URI"], vm, "root", password, f"{MINE}; {LABELS}").split()
+        seen = console.run(rig["URI"], vm, "root", password, f"{MINE}; echo; {LABELS}").split()
         claim(f"{vm} sees its own config drive and no other VM's", seen == [nic["vm_id"], "config"], " ".join(seen))
     return 1 if failures else 0
 
