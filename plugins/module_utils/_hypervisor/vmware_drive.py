@@ -85,7 +85,10 @@ class _TryAgain(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-    """A VM as the drive's steps see it, read at one moment. location: where its config drive belongs."""
+    """A VM as the drive's steps see it, read at one moment.
+
+    location: where its config drive belongs. done: what was begun at the VM and its drive, in this and earlier attempts.
+    """
 
     vm: Vm
     reference: str
@@ -94,6 +97,7 @@ class Machine:
     devices: Devices
     location: Location
     datacenter: str
+    done: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,7 +201,7 @@ class VMwareDrives:
     def read(self, vm: Vm) -> bytes | None:
         """See api.Hypervisor: the file at its place, else the one in the VM's drive, if it is this VM's."""
 
-        def operation() -> bytes | None:
+        def operation(_done: list[str]) -> bytes | None:
             view = self._look(self._machine(vm))
             for location in (*([view.machine.location] if view.owner == vm.id else []), *view.strays):
                 content = self._files.read(location, keep=True)
@@ -207,11 +211,11 @@ class VMwareDrives:
 
         return self._run(vm, operation)
 
-    def _machine(self, vm: Vm) -> Machine:
+    def _machine(self, vm: Vm, done: list[str] | None = None) -> Machine:
         machine = self._machines([vm])[vm.id]
         if isinstance(machine, DriveError):
             raise machine
-        return machine
+        return machine if done is None else dataclasses.replace(machine, done=done)
 
     def _machines(self, vms: Sequence[Vm]) -> dict[str, Machine | DriveError]:
         """All VMs in one read (and pages), with the datastores' datacenters read once per session."""
@@ -328,10 +332,10 @@ class VMwareDrives:
         """See api.Hypervisor."""
         if read_owner(iso) != vm.id:
             raise DriveError(f"{vm.name}: the drive to be put is not marked for this VM (id {vm.id})")
-        return self._run(vm, lambda: self._put(vm, iso))
+        return self._change(vm, lambda done: self._put(vm, iso, done))
 
-    def _put(self, vm: Vm, iso: bytes) -> DriveChange:
-        view = self._look(self._machine(vm))
+    def _put(self, vm: Vm, iso: bytes, done: list[str]) -> DriveChange:
+        view = self._look(self._machine(vm, done))
         problem = view.foreign or view.slot.problem
         if problem:
             raise DriveError(f"{vm.name}: {problem}")
@@ -416,10 +420,10 @@ class VMwareDrives:
 
     def remove(self, vm: Vm) -> DriveChange:
         """See api.Hypervisor. The CD/DVD drive stays and is empty."""
-        return self._run(vm, lambda: self._remove(vm))
+        return self._change(vm, lambda done: self._remove(vm, done))
 
-    def _remove(self, vm: Vm) -> DriveChange:
-        view = self._look(self._machine(vm))
+    def _remove(self, vm: Vm, done: list[str]) -> DriveChange:
+        view = self._look(self._machine(vm, done))
         machine = view.machine
         own = view.file is not None and view.foreign is None
         media = {str(stray) for stray in view.strays}
@@ -444,10 +448,10 @@ class VMwareDrives:
         Before the VM has moved there, the drive is disconnected, so that a host which does not see its datastore can
         take the VM; afterwards, the ISO follows.
         """
-        return self._run(vm, lambda: self._move_drive(vm, destination))
+        return self._change(vm, lambda done: self._move_drive(vm, destination, done))
 
-    def _move_drive(self, vm: Vm, destination: str) -> DriveChange:
-        view = self._look(self._machine(vm))
+    def _move_drive(self, vm: Vm, destination: str, done: list[str]) -> DriveChange:
+        view = self._look(self._machine(vm, done))
         machine = view.machine
         if view.foreign or view.slot.problem:
             raise DriveError(f"{vm.name}: {view.foreign or view.slot.problem}")
@@ -464,23 +468,30 @@ class VMwareDrives:
             content = self._files.read(view.strays[0], keep=True)
             if content is None or content.data is None or read_owner(content.head) != vm.id:
                 raise _TryAgain
-            return self._put(vm, content.data)
+            return self._put(vm, content.data, done)
         if view.file is None:
             return DriveChange(changed=False, location=str(machine.location), message=f"{vm.name} has no config drive to move")
         content = self._files.read(machine.location, keep=True)
         if content is None or content.data is None:
             raise _TryAgain
-        return self._put(vm, content.data)
+        return self._put(vm, content.data, done)
 
     # --- steps ---
 
-    def _run(self, vm: Vm, operation: Callable[[], t.Any]) -> t.Any:
+    def _change(self, vm: Vm, operation: Callable[[list[str]], DriveChange]) -> DriveChange:
+        """Runs an operation; what an attempt changed before the connection was lost counts as changed."""
+        done: list[str] = []
+        change = self._run(vm, operation, done)
+        return dataclasses.replace(change, changed=change.changed or bool(done))
+
+    def _run(self, vm: Vm, operation: Callable[[list[str]], t.Any], done: list[str] | None = None) -> t.Any:
         """Runs an operation that begins by looking; anew when the session was lost or somebody else was at the VM."""
+        begun = [] if done is None else done
 
         def attempts() -> t.Any:
             for attempt in range(_ATTEMPTS):
                 try:
-                    return operation()
+                    return operation(begun)
                 except _TryAgain as reason:
                     last = str(reason) or "the VM is being changed by somebody else"
                     time.sleep(_PAUSE * (attempt + 1) * (0.5 + secrets.randbelow(1000) / 1000))
@@ -511,6 +522,7 @@ class VMwareDrives:
         vm = self._session.object("VirtualMachine", machine.reference)
         spec = vim.vm.ConfigSpec(deviceChange=changes)
         what = f"the reconfiguration of {machine.vm.name}"
+        machine.done.append(what)
         try:
             self._task(lambda: vm.ReconfigVM_Task(spec), what, vm)
         except vmodl.fault.ManagedObjectNotFound:
@@ -533,6 +545,7 @@ class VMwareDrives:
     def _move(self, upload: Location, machine: Machine) -> None:
         datacenter = self._datacenter_object(machine)
         files = self._session.content.fileManager
+        machine.done.append(f"naming {machine.location}")
         try:
             self._task(
                 lambda: files.MoveDatastoreFile_Task(str(upload), datacenter, str(machine.location), datacenter, True),
@@ -545,6 +558,7 @@ class VMwareDrives:
         """Deletes a config drive after a last look at whose it is."""
         content = self._files.read(location, head_only=True)
         if content is not None and read_owner(content.head) == owner:
+            machine.done.append(f"deleting {location}")
             self._delete_file(location, machine)
 
     def _delete_file(self, location: Location, machine: Machine) -> None:

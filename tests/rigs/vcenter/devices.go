@@ -297,7 +297,7 @@ func (r *rig) ask(vm *simulator.VirtualMachine, task *simulator.Task) types.Base
 	const text = "The guest operating system has locked the CD-ROM door and is probably using the CD-ROM, which can prevent " +
 		"the guest from recognizing media changes. If possible, eject the CD-ROM from inside the guest before " +
 		"disconnecting. Disconnect anyway and override the lock?"
-	simulator.Map.Update(vm, []types.PropertyChange{{Name: "runtime.question", Val: &types.VirtualMachineQuestionInfo{
+	simulator.Map.Update(vm, []types.PropertyChange{{Name: "runtime.question", Val: types.VirtualMachineQuestionInfo{
 		Id: id, Text: "msg.cdromdisconnect.locked:" + text,
 		Choice: types.ChoiceOption{
 			ChoiceInfo: []types.BaseElementDescription{
@@ -315,7 +315,7 @@ func (r *rig) ask(vm *simulator.VirtualMachine, task *simulator.Task) types.Base
 	case <-time.After(10 * time.Minute):
 	}
 	r.world.Lock()
-	simulator.Map.Update(vm, []types.PropertyChange{{Name: "runtime.question", Val: (*types.VirtualMachineQuestionInfo)(nil)}})
+	simulator.Map.Update(vm, []types.PropertyChange{{Name: "runtime.question", Val: nil}})
 	r.world.Unlock()
 	if choice != "0" {
 		return &types.GenericVmConfigFault{Reason: "the CD-ROM door is locked"}

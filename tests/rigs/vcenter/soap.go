@@ -335,6 +335,8 @@ func newFault(name string) types.BaseMethodFault {
 				x.Object, x.PrivilegeId = root, "System.View"
 			case *types.NoPermission:
 				x.Object, x.PrivilegeId = root, "VirtualMachine.Config.EditDevice"
+			case *types.TaskInProgress:
+				x.Task = types.ManagedObjectReference{Type: "Task", Value: "task-0"}
 			case *types.ManagedObjectNotFound:
 				x.Obj = root
 			}

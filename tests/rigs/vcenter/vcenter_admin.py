@@ -87,9 +87,13 @@ class Admin:
         self.power(name, on=False)
         WaitForTask(self.vm(name).Destroy_Task())
 
-    def reconfigure(self, name: str, *changes: t.Any, **more: t.Any) -> None:
-        """Device changes and other settings of a VM."""
-        WaitForTask(self.vm(name).ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=list(changes), **more)))
+    def rename(self, name: str, new: str) -> None:
+        """Gives a VM another name; its files keep theirs."""
+        WaitForTask(self.vm(name).ReconfigVM_Task(vim.vm.ConfigSpec(name=new)))
+
+    def reconfigure(self, name: str, *changes: t.Any) -> None:
+        """Changes devices of a VM."""
+        WaitForTask(self.vm(name).ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=list(changes))))
 
     def add_sata(self, name: str, bus: int = 0) -> None:
         """A SATA controller without drives."""

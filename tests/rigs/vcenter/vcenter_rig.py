@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 import subprocess
 import typing as t
 import urllib.parse
@@ -121,6 +122,6 @@ class VCenterRig:
         found = []
         for datastore, folder in self.facts["datastores"].items():
             for path in pathlib.Path(folder).rglob("*"):
-                if ".iso" in path.name and path.is_file():
+                if re.search(r"\.iso(\.\w+\.upload)?$", path.name) and path.is_file():
                     found.append(f"[{datastore}] {path.relative_to(folder)}")
         return sorted(found)

@@ -1,0 +1,737 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Config drives on VMware, against the vCenter rig."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import random
+import sys
+import threading
+import time
+import typing as t
+import zlib
+
+import pytest
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveError, HypervisorError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.connect import open_hypervisor
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "rigs" / "vcenter"))
+from vcenter_admin import Admin
+from vcenter_rig import VCenterRig
+
+SOURCE = "DC0_C0_RP0_VM0"
+FIRST, SECOND = "CD/DVD drive 1", "CD/DVD drive 2"
+
+
+@pytest.fixture(scope="module")
+def rig() -> t.Iterator[VCenterRig]:
+    with VCenterRig("itvmdrive", vms=2, datastores=3) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def admin(rig: VCenterRig) -> t.Iterator[Admin]:
+    with Admin(rig) as opened:
+        yield opened
+
+
+@pytest.fixture
+def driver(rig: VCenterRig) -> t.Iterator[t.Any]:
+    opened = open_hypervisor(rig.description())
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def name(rig: VCenterRig, admin: Admin, request: pytest.FixtureRequest) -> t.Iterator[str]:
+    """A new VM, stopped, with one CD/DVD drive on IDE; gone after the test with all files of its own."""
+    vm = f"vm{zlib.crc32(request.node.name.encode())}"
+    admin.clone(SOURCE, vm)
+    yield vm
+    rig.clear_faults()
+    if rig.vm(vm):
+        admin.destroy(vm)
+    for location in rig.isos():
+        rig.file(location).unlink()
+
+
+def iso_for(vm: t.Any, text: str = "one", size: int = 0) -> bytes:
+    files = {"cloudstack/metadata/local_hostname": text.encode()}
+    if size:
+        files["cloudstack/userdata/user_data.txt"] = random.Random(size).randbytes(size)
+    return image.build(files, "config", vm.id)
+
+
+def find(driver: t.Any, name: str) -> t.Any:
+    found = driver.vms([name])
+    assert not found.problems
+    return found.vms[0]
+
+
+def state(driver: t.Any, vm: t.Any) -> t.Any:
+    found = driver.config_drives([vm])[vm.id]
+    assert not isinstance(found, Exception), found
+    return found
+
+
+def drives(rig: VCenterRig, name: str) -> dict[str, tuple[str, bool]]:
+    """Label -> file and whether it is connected, as the simulator has it."""
+    return {d["Label"]: (d["File"], d["Connected"]) for d in rig.vm(name)["drives"]}
+
+
+def check_attached(rig: VCenterRig, name: str, location: str, iso: bytes, connected: bool = True) -> None:
+    """The second drive holds exactly this ISO at exactly this place, the first is free, and nothing else lies about."""
+    assert drives(rig, name) == {FIRST: ("", False), SECOND: (location, connected)}
+    assert rig.file(location).read_bytes() == iso
+    assert rig.isos() == [location]
+
+
+def started_with_drive(rig: VCenterRig, admin: Admin, driver: t.Any, name: str, text: str = "one") -> tuple[t.Any, bytes]:
+    """A running VM that has its drive."""
+    vm = find(driver, name)
+    iso = iso_for(vm, text)
+    driver.put_config_drive(vm, iso)
+    admin.power(name, on=True)
+    return find(driver, name), iso
+
+
+# --- where it goes ---
+
+
+def test_second_drive_is_added_to_a_stopped_vm(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    vm = find(driver, name)
+    location = f"[LocalDS_0] {name}/{name}.iso"
+    before = state(driver, vm)
+    assert (before.location, before.slot, before.file_exists, before.attached) == (location, SECOND, False, False)
+    assert before.can_attach_now and before.problem is None
+
+    iso = iso_for(vm)
+    change = driver.put_config_drive(vm, iso)
+    assert (change.changed, change.location, change.slot, change.restart_required) == (True, location, SECOND, False)
+    check_attached(rig, name, location, iso, connected=False)
+    admin.power(name, on=True)
+    check_attached(rig, name, location, iso, connected=True)
+
+    after = state(driver, find(driver, name))
+    assert after.file_exists and after.attached and after.owner == vm.id and after.size == len(iso)
+    assert driver.read_config_drive(vm) == iso
+    # The first drive's place comes first by controller and unit, whatever the order of the list.
+    places = {d["Label"]: (d["Controller"], d["Bus"], d["Unit"]) for d in rig.vm(name)["drives"]}
+    assert places[FIRST] < places[SECOND]
+
+
+def test_same_bytes_again_change_nothing(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    vm, iso = started_with_drive(rig, admin, driver, name)
+    rig.calls(reset=True)
+    assert driver.put_config_drive(vm, iso).changed is False
+    made = rig.calls()
+    assert not [call for call in made if call.endswith("_Task") or call.startswith("PUT")]
+
+
+def test_running_vm_without_a_second_drive_on_ide_needs_a_power_cycle(
+    rig: VCenterRig, admin: Admin, driver: t.Any, name: str
+) -> None:
+    admin.power(name, on=True)
+    vm = find(driver, name)
+    iso = iso_for(vm)
+    assert state(driver, vm).can_attach_now is False
+    change = driver.put_config_drive(vm, iso)
+    assert change.changed and change.restart_required and "shut it down" in change.message
+    assert drives(rig, name) == {FIRST: ("", False)}
+    again = driver.put_config_drive(vm, iso)
+    assert again.restart_required and not again.changed
+
+    admin.power(name, on=False)
+    change = driver.put_config_drive(find(driver, name), iso)
+    assert change.changed and not change.restart_required
+    check_attached(rig, name, change.location, iso, connected=False)
+
+
+def test_second_drive_is_hot_added_on_sata(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    admin.add_sata(name)
+    admin.power(name, on=True)
+    vm = find(driver, name)
+    iso = iso_for(vm)
+    assert state(driver, vm).can_attach_now
+    change = driver.put_config_drive(vm, iso)
+    assert change.changed and not change.restart_required
+    check_attached(rig, name, change.location, iso)
+    assert [d["Controller"] for d in rig.vm(name)["drives"] if d["Label"] == SECOND] == ["sata"]
+
+
+def test_vm_without_any_drive_gets_two(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    admin.remove_cd(name, FIRST)
+    vm = find(driver, name)
+    iso = iso_for(vm)
+    driver.put_config_drive(vm, iso)
+    check_attached(rig, name, f"[LocalDS_0] {name}/{name}.iso", iso, connected=False)
+
+
+def test_full_ide_controllers_get_a_sata_one(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    admin.remove_cd(name, FIRST)
+    admin.add_cd(name, None, controller=201, unit=1)
+    vm = find(driver, name)
+    driver.put_config_drive(vm, iso_for(vm))
+    found = {d["Label"]: d["Controller"] for d in rig.vm(name)["drives"]}
+    assert found == {FIRST: "ide", SECOND: "sata"}
+    assert drives(rig, name)[FIRST] == ("", False)
+
+
+def test_place_follows_the_first_disks_datastore(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    admin.relocate(name, datastore="LocalDS_2")
+    vm = find(driver, name)
+    iso = iso_for(vm)
+    change = driver.put_config_drive(vm, iso)
+    assert change.location == f"[LocalDS_2] {name}/{name}.iso"
+    check_attached(rig, name, change.location, iso, connected=False)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "with blank",
+        "per%25cent &amp; + plus;x=1",
+        "a%2fb",
+        "brackets [x] (y)",
+        "ümläut-网络-🙂",
+        "hash#query?",
+        "quote'\"<x>",
+        "dots..name.iso",
+        "-dash",
+        "x" * 80,
+    ],
+)
+def test_odd_names(rig: VCenterRig, admin: Admin, driver: t.Any, odd: str) -> None:
+    plain = odd.replace("%2f", "/").replace("%25", "%")
+    admin.clone(SOURCE, odd)
+    try:
+        vm = find(driver, plain)
+        iso = iso_for(vm)
+        change = driver.put_config_drive(vm, iso)
+        assert change.location == f"[LocalDS_0] {odd}/{odd}.iso"
+        check_attached(rig, odd, change.location, iso, connected=False)
+        admin.power(odd, on=True)
+        second = iso_for(vm, "two")
+        driver.put_config_drive(vm, second)
+        check_attached(rig, odd, change.location, second)
+        driver.remove_config_drive(vm)
+        assert rig.isos() == []
+    finally:
+        admin.destroy(odd)
+        for location in rig.isos():
+            rig.file(location).unlink()
+
+
+def test_datacenter_in_a_folder() -> None:
+    with VCenterRig("itvmfolder", vms=1, folder=True) as rig, Admin(rig) as admin:
+        opened = open_hypervisor(rig.description())
+        try:
+            (vm,) = opened.vms().vms
+            admin.power(vm.name, on=False)
+            iso = iso_for(vm)
+            change = opened.put_config_drive(vm, iso)
+            check_attached(rig, vm.name, change.location, iso, connected=False)
+        finally:
+            opened.close()
+
+
+def test_stand_alone_esxi_host() -> None:
+    with VCenterRig("itvmesxd", vms=1, esx=True) as rig, Admin(rig) as admin:
+        opened = open_hypervisor(rig.description())
+        try:
+            (vm,) = opened.vms().vms
+            admin.power(vm.name, on=False)
+            iso = iso_for(vm)
+            change = opened.put_config_drive(vm, iso)
+            check_attached(rig, vm.name, change.location, iso, connected=False)
+            assert opened.remove_config_drive(vm).changed
+            assert rig.isos() == []
+        finally:
+            opened.close()
+
+
+# --- refresh, removal, moves ---
+
+
+def test_refresh_while_running(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    vm, _iso = started_with_drive(rig, admin, driver, name)
+    second = iso_for(vm, "two")
+    rig.calls(reset=True)
+    change = driver.put_config_drive(vm, second)
+    assert change.changed and not change.restart_required
+    check_attached(rig, name, f"[LocalDS_0] {name}/{name}.iso", second)
+    steps = [c.split(" ")[0] for c in rig.journal() if c.endswith("_Task") or c.startswith("PUT")]
+    # Uploaded first; then taken out, named, put in: the guest sees a new medium, whole.
+    assert [s for s in steps if s != "SearchDatastore_Task"] == [
+        "PUT",
+        "ReconfigVM_Task",
+        "MoveDatastoreFile_Task",
+        "ReconfigVM_Task",
+    ]
+
+
+def test_refresh_while_stopped(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    vm, _iso = started_with_drive(rig, admin, driver, name)
+    admin.power(name, on=False)
+    second = iso_for(vm, "two")
+    assert driver.put_config_drive(vm, second).changed
+    check_attached(rig, name, f"[LocalDS_0] {name}/{name}.iso", second, connected=False)
+    admin.power(name, on=True)
+    check_attached(rig, name, f"[LocalDS_0] {name}/{name}.iso", second)
+
+
+def test_question_about_the_locked_door_is_answered(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    vm, _iso = started_with_drive(rig, admin, driver, name)
+    rig.door(name, True)
+    second = iso_for(vm, "two")
+    rig.calls(reset=True)
+    driver.put_config_drive(vm, second)
+    assert rig.calls()["AnswerVM"] == 1
+    check_attached(rig, name, f"[LocalDS_0] {name}/{name}.iso", second)
+    driver.remove_config_drive(vm)
+    assert drives(rig, name) == {FIRST: ("", False), SECOND: ("", False)}
+    assert rig.isos() == []
+
+
+def test_drive_that_the_guest_ejected_is_put_in_again(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    vm, iso = started_with_drive(rig, admin, driver, name)
+    location = f"[LocalDS_0] {name}/{name}.iso"
+    admin.insert(name, SECOND, location, connected=False)
+    assert state(driver, vm).attached is False
+    assert driver.put_config_drive(vm, iso).changed
+    check_attached(rig, name, location, iso)
+
+
+def test_remove_leaves_an_empty_drive_and_no_file(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    vm, _iso = started_with_drive(rig, admin, driver, name)
+    assert driver.remove_config_drive(vm).changed
+    assert drives(rig, name) == {FIRST: ("", False), SECOND: ("", False)}
+    assert rig.isos() == []
+    assert not driver.remove_config_drive(vm).changed
+    assert driver.read_config_drive(vm) is None
+    admin.destroy(name)
+    assert rig.isos() == []
+
+
+def test_destroy_alone_would_leave_the_file(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    # Why the drive is removed before a VM is destroyed.
+    started_with_drive(rig, admin, driver, name)
+    admin.destroy(name)
+    assert rig.isos() == [f"[LocalDS_0] {name}/{name}.iso"]
+
+
+@pytest.mark.parametrize("by", ["put", "move"])
+@pytest.mark.parametrize("running", [True, False])
+def test_drive_follows_a_storage_migration(
+    rig: VCenterRig, admin: Admin, driver: t.Any, name: str, by: str, running: bool
+) -> None:
+    vm, iso = started_with_drive(rig, admin, driver, name)
+    if not running:
+        admin.power(name, on=False)
+    old, new = f"[LocalDS_0] {name}/{name}.iso", f"[LocalDS_1] {name}/{name}.iso"
+    admin.relocate(name, datastore="LocalDS_1")
+    assert rig.isos() == [old], "the product leaves it behind"
+    assert state(driver, vm).location == new and state(driver, vm).attached is False
+    change = driver.put_config_drive(vm, iso) if by == "put" else driver.move_config_drive(vm, "LocalDS_1")
+    assert change.changed and change.location == new
+    check_attached(rig, name, new, iso, connected=running)
+    again = driver.move_config_drive(vm, "LocalDS_1")
+    assert not again.changed
+
+
+def test_move_to_a_host_that_does_not_see_the_old_datastore(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    vm, iso = started_with_drive(rig, admin, driver, name)
+    before = driver.move_config_drive(vm, "LocalDS_1")
+    assert before.changed and "LocalDS_1" in before.message
+    # Disconnected, so that it does not hold the VM back; still there, should the migration fail.
+    assert drives(rig, name)[SECOND] == (f"[LocalDS_0] {name}/{name}.iso", False)
+    admin.relocate(name, datastore="LocalDS_1", host="DC0_C0_H1")
+    driver.move_config_drive(vm, "LocalDS_1")
+    check_attached(rig, name, f"[LocalDS_1] {name}/{name}.iso", iso)
+
+
+def test_drive_gets_the_new_name_of_a_renamed_vm(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    _vm, iso = started_with_drive(rig, admin, driver, name)
+    renamed = f"{name}-new"
+    admin.rename(name, renamed)
+    try:
+        vm = find(driver, renamed)
+        change = driver.put_config_drive(vm, iso)
+        assert change.location == f"[LocalDS_0] {name}/{renamed}.iso"
+        check_attached(rig, renamed, change.location, iso)
+    finally:
+        admin.destroy(renamed)
+
+
+# --- what is not ours ---
+
+
+@pytest.mark.parametrize("content", [b"a file of somebody else", b""])
+def test_foreign_file_at_its_place_is_not_touched(
+    rig: VCenterRig, admin: Admin, driver: t.Any, name: str, content: bytes
+) -> None:
+    vm = find(driver, name)
+    location = f"[LocalDS_0] {name}/{name}.iso"
+    rig.file(location).write_bytes(content)
+    found = state(driver, vm)
+    assert "not touched" in found.problem and location in found.problem
+    rig.calls(reset=True)
+    with pytest.raises(DriveError, match="not touched"):
+        driver.put_config_drive(vm, iso_for(vm))
+    change = driver.remove_config_drive(vm)
+    assert not change.changed and "not touched" in change.message
+    assert rig.file(location).read_bytes() == content
+    assert not [c for c in rig.calls() if c.startswith(("PUT", "Reconfig", "Delete", "Move"))]
+
+
+def test_drive_of_another_vm_at_its_place_is_not_touched(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    vm = find(driver, name)
+    other = image.build({"cloudstack/metadata/local_hostname": b"other"}, "config", "11111111-2222-3333-4444-555555555555")
+    location = f"[LocalDS_0] {name}/{name}.iso"
+    rig.file(location).write_bytes(other)
+    with pytest.raises(DriveError, match="another VM .*11111111-2222-3333-4444-555555555555"):
+        driver.put_config_drive(vm, iso_for(vm))
+    driver.remove_config_drive(vm)
+    assert rig.file(location).read_bytes() == other
+
+
+def test_drive_marked_for_another_vm_is_refused(driver: t.Any, name: str) -> None:
+    vm = find(driver, name)
+    with pytest.raises(DriveError, match="not marked for this VM"):
+        driver.put_config_drive(vm, image.build({"a": b"b"}, "config", "11111111-2222-3333-4444-555555555555"))
+
+
+def test_medium_in_the_second_drive_is_not_taken_out(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    rig.file("[LocalDS_1] tools.iso").write_bytes(b"tools" * 10000)
+    admin.add_cd(name, "[LocalDS_1] tools.iso")
+    vm = find(driver, name)
+    assert "holds [LocalDS_1] tools.iso" in state(driver, vm).problem
+    with pytest.raises(DriveError, match=r"holds \[LocalDS_1\] tools\.iso: take it out"):
+        driver.put_config_drive(vm, iso_for(vm))
+    assert drives(rig, name)[SECOND][0] == "[LocalDS_1] tools.iso"
+    assert rig.isos() == ["[LocalDS_1] tools.iso"]
+
+
+def test_medium_in_the_first_drive_stays(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    rig.file("[LocalDS_1] tools.iso").write_bytes(b"tools" * 10000)
+    admin.insert(name, FIRST, "[LocalDS_1] tools.iso")
+    vm = find(driver, name)
+    driver.put_config_drive(vm, iso_for(vm))
+    driver.remove_config_drive(vm)
+    assert drives(rig, name) == {FIRST: ("[LocalDS_1] tools.iso", False), SECOND: ("", False)}
+    assert rig.isos() == ["[LocalDS_1] tools.iso"]
+
+
+def test_drive_in_the_first_slot_goes_to_the_second(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    vm, iso = started_with_drive(rig, admin, driver, name)
+    location = f"[LocalDS_0] {name}/{name}.iso"
+    admin.insert(name, SECOND, None)
+    admin.insert(name, FIRST, location)
+    assert state(driver, vm).attached is False
+    assert driver.put_config_drive(vm, iso).changed
+    check_attached(rig, name, location, iso)
+
+
+def test_clone_does_not_keep_the_drive_of_its_source(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    source, source_iso = started_with_drive(rig, admin, driver, name)
+    clone = f"{name}-clone"
+    admin.clone(name, clone)
+    try:
+        assert drives(rig, clone)[SECOND][0] == f"[LocalDS_0] {name}/{name}.iso", "the product copies the drive's setting"
+        vm = find(driver, clone)
+        assert vm.id != source.id
+        iso = iso_for(vm)
+        driver.put_config_drive(vm, iso)
+        assert drives(rig, clone)[SECOND][0] == f"[LocalDS_0] {clone}/{clone}.iso"
+        assert rig.file(f"[LocalDS_0] {clone}/{clone}.iso").read_bytes() == iso
+        # The source has what it had.
+        assert drives(rig, name)[SECOND] == (f"[LocalDS_0] {name}/{name}.iso", True)
+        assert rig.file(f"[LocalDS_0] {name}/{name}.iso").read_bytes() == source_iso
+    finally:
+        admin.destroy(clone)
+
+
+def test_suspended_vm_is_told_apart(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    vm, iso = started_with_drive(rig, admin, driver, name)
+    admin.suspend(name)
+    assert driver.put_config_drive(vm, iso).changed is False
+    with pytest.raises(DriveError, match="suspended"):
+        driver.remove_config_drive(vm)
+    assert rig.isos()
+    admin.power(name, on=True)
+
+
+def test_leftovers_of_killed_runs_are_removed(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    vm = find(driver, name)
+    folder = rig.file(f"[LocalDS_0] {name}/{name}.iso").parent
+    old = folder / f"{name}.iso.0123456789abcdef.upload"
+    young = folder / f"{name}.iso.fedcba9876543210.upload"
+    other = folder / f"{name}.iso.backup.upload"
+    for path in (old, young, other):
+        path.write_bytes(b"half")
+    long_ago = time.time() - 7200
+    os.utime(old, (long_ago, long_ago))
+    os.utime(other, (long_ago, long_ago))
+    driver.put_config_drive(vm, iso_for(vm))
+    assert not old.exists()
+    assert young.exists(), "another task may be writing it"
+    assert other.exists(), "not a name of ours"
+
+
+# --- what breaks ---
+
+
+def check_whole(rig: VCenterRig, name: str, *allowed: bytes) -> None:
+    """Whatever is in the second drive is a whole drive; under the final name there is never anything else."""
+    for file, _connected in drives(rig, name).values():
+        if file:
+            assert rig.file(file).read_bytes() in allowed
+    final = rig.file(f"[LocalDS_0] {name}/{name}.iso")
+    assert not final.exists() or final.read_bytes() in allowed
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_upload_cut_anywhere(rig: VCenterRig, admin: Admin, driver: t.Any, name: str, running: bool) -> None:
+    vm, first = started_with_drive(rig, admin, driver, name)
+    if not running:
+        admin.power(name, on=False)
+    location = f"[LocalDS_0] {name}/{name}.iso"
+    second = iso_for(vm, "two", size=200_000)
+    cuts = random.Random(5).sample(range(len(second)), 23) + [0, len(second) - 1]
+    for cut in cuts:
+        rig.fault("PUT *", "upload_cut", bytes=cut, count=-1)
+        with pytest.raises(HypervisorError):
+            driver.put_config_drive(vm, second)
+        check_attached(rig, name, location, first, connected=running)
+        rig.clear_faults()
+    # Once is met by a second try.
+    rig.fault("PUT *", "upload_cut", bytes=1000)
+    assert driver.put_config_drive(vm, second).changed
+    check_attached(rig, name, location, second, connected=running)
+
+
+def test_upload_that_arrives_damaged(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    vm, first = started_with_drive(rig, admin, driver, name)
+    rig.fault("PUT *", "upload_status", bytes=5000, status=201, count=-1)
+    with pytest.raises(DriveError, match=r"has 5000 of \d+ bytes"):
+        driver.put_config_drive(vm, iso_for(vm, "two"))
+    check_attached(rig, name, f"[LocalDS_0] {name}/{name}.iso", first)
+
+
+@pytest.mark.parametrize("taken", [0, 4096])
+def test_full_datastore(rig: VCenterRig, admin: Admin, driver: t.Any, name: str, taken: int) -> None:
+    vm, first = started_with_drive(rig, admin, driver, name)
+    rig.fault("PUT *", "upload_status", bytes=taken, status=507, count=-1)
+    with pytest.raises(DriveError, match=r"datastore LocalDS_0 is full \(HTTP 507\)"):
+        driver.put_config_drive(vm, iso_for(vm, "two"))
+    check_attached(rig, name, f"[LocalDS_0] {name}/{name}.iso", first)
+
+
+def calls_of(rig: VCenterRig, action: t.Callable[[], object]) -> int:
+    rig.calls(reset=True)
+    action()
+    return sum(rig.calls(reset=True).values())
+
+
+def test_session_killed_before_any_call(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    vm, iso = started_with_drive(rig, admin, driver, name)
+    location = f"[LocalDS_0] {name}/{name}.iso"
+    number = calls_of(rig, lambda: driver.put_config_drive(vm, iso_for(vm, "count")))
+    assert number > 12
+    for skip in range(number):
+        iso = iso_for(vm, f"kill{skip}")
+        rig.clear_faults()
+        rig.fault("*", "revoke", skip=skip)
+        assert driver.put_config_drive(vm, iso).changed
+        check_attached(rig, name, location, iso)
+    number = calls_of(rig, lambda: driver.remove_config_drive(vm))
+    for skip in range(number):
+        rig.clear_faults()
+        driver.put_config_drive(vm, iso)
+        rig.fault("*", "revoke", skip=skip)
+        driver.remove_config_drive(vm)
+        assert rig.isos() == []
+        assert drives(rig, name)[SECOND] == ("", False)
+
+
+@pytest.mark.parametrize("kind", [{"kind": "lost"}, {"kind": "reset"}, {"kind": "status", "status": 503}])
+def test_connection_lost_at_any_call(rig: VCenterRig, admin: Admin, driver: t.Any, name: str, kind: dict[str, t.Any]) -> None:
+    vm, old = started_with_drive(rig, admin, driver, name)
+    location = f"[LocalDS_0] {name}/{name}.iso"
+    number = calls_of(rig, lambda: driver.put_config_drive(vm, iso_for(vm, "count")))
+    for skip in range(number):
+        iso = iso_for(vm, f"{kind['kind']}{skip}")
+        rig.clear_faults()
+        rig.fault("*", skip=skip, **kind)
+        driver.put_config_drive(vm, iso)
+        check_attached(rig, name, location, iso)
+        old = iso
+    # What stays broken from any call on is an error; nothing is half, and a second run converges.
+    for skip in range(0, number, 2):
+        iso = iso_for(vm, f"{kind['kind']}-for-good{skip}")
+        rig.clear_faults()
+        rig.fault("*", skip=skip, count=-1, **kind)
+        with pytest.raises(HypervisorError):
+            driver.put_config_drive(vm, iso)
+        check_whole(rig, name, old, iso)
+        rig.clear_faults()
+        driver.put_config_drive(vm, iso)
+        assert drives(rig, name)[SECOND] == (location, True)
+        assert rig.file(location).read_bytes() == iso
+        old = iso
+
+
+@pytest.mark.parametrize("fault", ["FileLocked", "TaskInProgress", "ConcurrentAccess"])
+@pytest.mark.parametrize("method", ["ReconfigVM_Task", "MoveDatastoreFile_Task"])
+def test_somebody_else_at_the_same_vm_is_waited_for(
+    rig: VCenterRig, admin: Admin, driver: t.Any, name: str, method: str, fault: str
+) -> None:
+    vm, _old = started_with_drive(rig, admin, driver, name)
+    iso = iso_for(vm, "two")
+    rig.fault(method, "task", fault=fault, count=2)
+    assert driver.put_config_drive(vm, iso).changed
+    assert rig.fault_hits() == 2
+    check_attached(rig, name, f"[LocalDS_0] {name}/{name}.iso", iso)
+
+
+@pytest.mark.parametrize("fault", ["GenericVmConfigFault", "CannotAccessFile", "InvalidState", "RuntimeFault", "NoPermission"])
+@pytest.mark.parametrize("method", ["ReconfigVM_Task", "MoveDatastoreFile_Task"])
+def test_task_errors_are_said_and_leave_the_old_drive(
+    rig: VCenterRig, admin: Admin, driver: t.Any, name: str, method: str, fault: str
+) -> None:
+    vm, old = started_with_drive(rig, admin, driver, name)
+    iso = iso_for(vm, "two")
+    rig.fault(method, "task", fault=fault)
+    with pytest.raises(DriveError, match=name):
+        driver.put_config_drive(vm, iso)
+    check_attached(rig, name, f"[LocalDS_0] {name}/{name}.iso", old)
+    rig.clear_faults()
+    driver.put_config_drive(vm, iso)
+    check_attached(rig, name, f"[LocalDS_0] {name}/{name}.iso", iso)
+
+
+def test_slow_tasks_are_waited_for(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    vm, _old = started_with_drive(rig, admin, driver, name)
+    iso = iso_for(vm, "two")
+    rig.fault("ReconfigVM_Task", "task", delay_ms=400, count=-1)
+    driver.put_config_drive(vm, iso)
+    check_attached(rig, name, f"[LocalDS_0] {name}/{name}.iso", iso)
+
+
+def test_slow_upload_ends_at_the_time_limit(rig: VCenterRig, admin: Admin, name: str) -> None:
+    opened = open_hypervisor(rig.description(connect_timeout=0.5))
+    try:
+        vm, old = started_with_drive(rig, admin, opened, name)
+        rig.fault("PUT *", "delay", delay_ms=3000, count=-1)
+        with pytest.raises(HypervisorError, match=r"no answer within 0\.5 s"):
+            opened.put_config_drive(vm, iso_for(vm, "two"))
+        rig.clear_faults()
+        assert drives(rig, name)[SECOND] == (f"[LocalDS_0] {name}/{name}.iso", True)
+        check_whole(rig, name, old)
+    finally:
+        opened.close()
+
+
+@pytest.mark.parametrize("moment", ["PUT *", "ReconfigVM_Task", "MoveDatastoreFile_Task"])
+def test_vm_destroyed_meanwhile(rig: VCenterRig, admin: Admin, driver: t.Any, name: str, moment: str) -> None:
+    vm = find(driver, name)
+    rig.fault(moment, "delay", delay_ms=1500)
+    failed: list[Exception] = []
+
+    def put() -> None:
+        try:
+            driver.put_config_drive(vm, iso_for(vm))
+        except HypervisorError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=put)
+    thread.start()
+    while not rig.fault_hits():
+        time.sleep(0.01)
+    admin.destroy(name)
+    thread.join(60)
+    assert not thread.is_alive()
+    assert failed and name in str(failed[0])
+    # Under the final name only a whole one can have stayed; the guest that it was for is gone.
+    assert all(location == f"[LocalDS_0] {name}/{name}.iso" for location in rig.isos())
+    with pytest.raises(DriveError, match="gone"):
+        driver.put_config_drive(vm, iso_for(vm))
+    assert "gone" in str(driver.config_drives([vm])[vm.id])
+
+
+def test_two_tasks_on_one_vm_converge(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    vm, _iso = started_with_drive(rig, admin, driver, name)
+    location = f"[LocalDS_0] {name}/{name}.iso"
+    sessions = [open_hypervisor(rig.description()) for _n in range(2)]
+    failures: list[BaseException] = []
+    try:
+        for turn in range(8):
+            isos = [iso_for(vm, f"{turn}-{n}") for n in range(2)]
+
+            def put(n: int, isos: list[bytes] = isos) -> None:
+                try:
+                    sessions[n].put_config_drive(vm, isos[n])
+                except BaseException as error:
+                    failures.append(error)
+
+            threads = [threading.Thread(target=put, args=(n,)) for n in range(2)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(120)
+            assert not failures
+            assert drives(rig, name) == {FIRST: ("", False), SECOND: (location, True)}
+            assert rig.file(location).read_bytes() in isos
+            assert rig.isos() == [location]
+    finally:
+        for session in sessions:
+            session.close()
+
+
+def test_two_tasks_that_both_add_the_drive(rig: VCenterRig, admin: Admin, name: str) -> None:
+    sessions = [open_hypervisor(rig.description()) for _n in range(2)]
+    try:
+        vm = find(sessions[0], name)
+        iso = iso_for(vm)
+        failures: list[BaseException] = []
+
+        def put(n: int) -> None:
+            try:
+                sessions[n].put_config_drive(vm, iso)
+            except BaseException as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=put, args=(n,)) for n in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(120)
+        assert not failures
+        check_attached(rig, name, f"[LocalDS_0] {name}/{name}.iso", iso, connected=False)
+    finally:
+        for session in sessions:
+            session.close()
+
+
+def test_one_bad_vm_hides_no_other(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    vm, other = find(driver, name), find(driver, SOURCE)
+    rig.fault(f"GET {name}/*", "status", status=500, count=-1)
+    found = driver.config_drives([vm, other])
+    assert isinstance(found[vm.id], DriveError) and name in str(found[vm.id])
+    assert found[other.id].problem is None
+
+
+def test_states_of_many_vms_cost_one_request_each_beside_a_fixed_number(rig: VCenterRig, driver: t.Any) -> None:
+    vms = [find(driver, SOURCE), find(driver, "DC0_C0_RP0_VM1")]
+    driver.config_drives(vms[:1])  # datacenters and datastores are read once per session
+    rig.calls(reset=True)
+    driver.config_drives(vms)
+    made = rig.calls()
+    assert made.pop("RetrievePropertiesEx") == 1
+    assert sorted(made.values()) == [1, 1] and all(call.startswith("GET ") for call in made)
