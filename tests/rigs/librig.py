@@ -18,6 +18,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import typing as t
 from pathlib import Path
@@ -155,10 +156,7 @@ class Rig:
     @contextlib.contextmanager
     def lock(self, timeout: float = 900) -> t.Iterator[None]:
         """One command at a time per rig, however the others end; leaves no file once the rig is down."""
-        folder = Path("/run/lock")
-        if not folder.is_dir():
-            folder = Path("/run")
-        path = folder / f"vmops-external-dhcp-{self.name}.lock"
+        path = Path("/run") / f"vmops-external-dhcp-{self.name}.lock"
         with file_lock(path, f"another command for the rig {self.name!r}", timeout):
             yield
             if not self.state.exists():
@@ -192,6 +190,29 @@ def file_lock(path: Path, holder: str, timeout: float) -> t.Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def in_background(work: t.Callable[[], t.Any]) -> t.Callable[[], t.Any]:
+    """Runs `work` beside what follows; the returned function waits for its result, or raises its error."""
+    results: list[t.Any] = []
+    errors: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:  # raised in the waiting thread
+            errors.append(error)
+
+    thread = threading.Thread(target=body, daemon=True)
+    thread.start()
+
+    def result() -> t.Any:
+        thread.join()
+        if errors:
+            raise errors[0]
+        return results[0]
+
+    return result
 
 
 # Network namespaces -------------------------------------------------------------------------------------------------

@@ -39,7 +39,8 @@ def command() -> int:
     parser.add_argument("--json", action="store_true", help="print status or leases as JSON")
     arguments = parser.parse_args()
     rig = librig.Rig(arguments.name)
-    librig.become_root()
+    if arguments.command not in ("status", "leases"):
+        librig.become_root()
     if arguments.command == "leases":
         leases = librig_dhcp.leases(rig)
         if arguments.json:

@@ -19,13 +19,11 @@ import sys
 import time
 import typing as t
 import xml.etree.ElementTree as ElementTree
-
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import librig
-
 from librig import RigError, run, say, wait_for
 
 HERE = Path(__file__).resolve().parent
@@ -77,7 +75,9 @@ def machine_state() -> dict[str, object]:
         "processes": sorted(processes),
         "network namespaces": sorted(os.listdir("/run/netns")) if os.path.isdir("/run/netns") else [],
         "links": sorted(os.listdir("/sys/class/net")),
-        "mounts": sorted(line.split()[1] for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines() if "/netns" not in line),
+        "mounts": sorted(
+            line.split()[1] for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines() if "/netns" not in line
+        ),
         "/dev/kvm": os.stat("/dev/kvm").st_mode if os.path.exists("/dev/kvm") else None,
         **{folder: listing(folder) for folder in ("/etc/libvirt", "/run/libvirt", "/var/lib/libvirt", "/var/log/libvirt")},
     }
@@ -86,8 +86,12 @@ def machine_state() -> dict[str, object]:
 def only_of(state: dict[str, object], namespaces: t.Collection[str]) -> dict[str, object]:
     """The state without what other rigs, up at the same time, bring and take."""
     mine = dict(state)
-    mine["network namespaces"] = [name for name in t.cast("list[str]", state["network namespaces"]) if not name.startswith("vmops-") or name in namespaces]
-    mine["processes"] = [found for found in t.cast("list[tuple[int, str]]", state["processes"]) if not of_other_rig(found[0], namespaces)]
+    mine["network namespaces"] = [
+        name for name in t.cast("list[str]", state["network namespaces"]) if not name.startswith("vmops-") or name in namespaces
+    ]
+    mine["processes"] = [
+        found for found in t.cast("list[tuple[int, str]]", state["processes"]) if not of_other_rig(found[0], namespaces)
+    ]
     return mine
 
 
@@ -146,7 +150,10 @@ def check_machine(name: str, values: t.Mapping[str, t.Any], clock: Clock) -> Non
     expect(set(known) == set(EXAMPLE_MACS), f"the leases are those of {EXAMPLE_MACS}: {known}")
     log = Path(values["DHCP_LOG"]).read_text(errors="replace")
     for mac, address in known.items():
-        expect(any("DHCPACK" in line and address in line and mac in line for line in log.splitlines()), f"the server's log has a DHCPACK of {address} to {mac}")
+        expect(
+            any("DHCPACK" in line and address in line and mac in line for line in log.splitlines()),
+            f"the server's log has a DHCPACK of {address} to {mac}",
+        )
     asked = (*virsh, "domifaddr", "box", "--source", "agent", "--full")
 
     def from_agent() -> dict[str, str]:
@@ -175,7 +182,10 @@ def check_console(values: t.Mapping[str, t.Any], clock: Clock) -> None:
     for password, wanted in (("Tested-1", True), ("Tested-2", False), ("", False), ("Tested-1", True)):
         expect(console.login(values["URI"], "box", "root", password) is wanted, f"the console says {wanted} to {password!r}")
     names = console.run(values["URI"], "box", "root", "Tested-1", "ls /sys/class/net\nls /usr/local/sbin").split()
-    expect({"eth0", "eth1", "config-drive-read.sh", "cloud-set-vm-password.sh"} <= set(names), f"NICs and guest scripts are in the guest: {names}")
+    expect(
+        {"eth0", "eth1", "config-drive-read.sh", "cloud-set-vm-password.sh"} <= set(names),
+        f"NICs and guest scripts are in the guest: {names}",
+    )
     clock.lap("console: right, wrong, empty and right password, and a command")
 
 
@@ -199,7 +209,11 @@ def check_faults(name: str, values: t.Mapping[str, t.Any], clock: Clock) -> None
 def check_killed_up(name: str) -> None:
     for seconds in (0.3, 0.8, 1.3):
         process = subprocess.Popen(
-            [str(RIGS["kvm"]), "up", "--name", name], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+            [str(RIGS["kvm"]), "up", "--name", name],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         try:
             process.wait(timeout=seconds)
@@ -232,7 +246,10 @@ def check(name: str) -> None:
         check_faults(name, values, clock)
         rig("kvm", names[1], "up")
         clock.lap("a second rig beside it")
-        expect(run("virsh", "-q", "-c", status(names[1])["URI"], "list", "--name").stdout.split() == [], "no machine in the second rig")
+        expect(
+            run("virsh", "-q", "-c", status(names[1])["URI"], "list", "--name").stdout.split() == [],
+            "no machine in the second rig",
+        )
         rig("kvm", names[1], "down")
         expect(status(name)["KVM"] == "up", "the first rig is still up")
         check_killed_up(names[2])

@@ -38,7 +38,9 @@ class Console:
         self.domain = domain
         self.timeout = timeout
         command = ["-c", uri, "console", "--force", domain]
-        self.child = pexpect.spawn("virsh", command, encoding="utf-8", codec_errors="replace", timeout=timeout, dimensions=(24, 250))
+        self.child = pexpect.spawn(
+            "virsh", command, encoding="utf-8", codec_errors="replace", timeout=timeout, dimensions=(24, 250)
+        )
         #: Something was typed that has not been answered: it may turn up as the answer to a later question.
         self.unanswered = False
         self.session = False
@@ -141,7 +143,6 @@ class Console:
         self.child.expect([SHELL, pexpect.TIMEOUT], timeout=10)
         return output.rstrip("\n")
 
-
     def leave(self) -> None:
         """Ends an open session and waits a moment for the login prompt, so that whoever comes next finds it."""
         if self.session:
@@ -168,7 +169,9 @@ def run(uri: str, domain: str, user: str, password: str, command: str, timeout: 
 
 
 def main(arguments: t.Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Log in on a guest's serial console; the password is read from stdin (one line).")
+    parser = argparse.ArgumentParser(
+        description="Log in on a guest's serial console; the password is read from stdin (one line)."
+    )
     parser.add_argument("--uri", required=True, help="libvirt URI")
     parser.add_argument("--domain", required=True, help="name of the machine")
     parser.add_argument("--user", default="root")

@@ -28,11 +28,10 @@ import subprocess
 import tempfile
 import time
 import typing as t
-
+import zlib
 from pathlib import Path
 
 import librig
-
 from librig import RigError, run, say
 
 HERE = Path(__file__).resolve().parent
@@ -138,13 +137,17 @@ def guest_source() -> Source:
     elif "debian" in families:
         family, suite = "debian", DEBIAN_SUITE
     else:
-        raise RigError(f"the test guest is built with debootstrap on Debian or Ubuntu; this is {release.get('PRETTY_NAME', 'something else')}")
+        raise RigError(
+            f"the test guest is built with debootstrap on Debian or Ubuntu; this is {release.get('PRETTY_NAME', 'something else')}"
+        )
     override = os.environ.get("VMOPS_MIRROR")
     if override:
         return Source(family, suite, override.rstrip("/"))
     origin = family.capitalize()
     for attempt in range(2):
-        for line in run("apt-get", "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)", "Created-By: Packages").stdout.splitlines():
+        for line in run(
+            "apt-get", "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)", "Created-By: Packages"
+        ).stdout.splitlines():
             found_origin, label, component, address = (line.split("|") + ["", "", ""])[:4]
             # Security archives carry the family's origin too, but are no whole distribution.
             if found_origin == origin and label == origin and component == "main" and "security" not in address:
@@ -158,25 +161,23 @@ def guest_source() -> Source:
 
 
 def usable_mirror(address: str) -> str | None:
-    """A mirror's address as debootstrap understands it; cloud images name a file with a list of them."""
-    for prefix in ("mirror+file:", "mirror+"):
-        if address.startswith(prefix):
-            listed = Path("/" + address[len(prefix) :].lstrip("/")).with_suffix("") if prefix == "mirror+" else Path("/" + address[len(prefix) :].strip("/"))
-            with contextlib.suppress(OSError):
-                for line in listed.read_text(encoding="utf-8").splitlines():
-                    word = line.split("#")[0].split()
-                    if word:
-                        return word[0].rstrip("/")
-            return None
-    if re.match(r"^(https?|file|ftp)://", address) or address.startswith("file:"):
-        return address.rstrip("/")
-    return None
+    """A mirror's address as debootstrap understands it, or None; cloud images name a file with a list of mirrors."""
+    if address.startswith("mirror+file:"):
+        with contextlib.suppress(OSError):
+            for line in Path("/" + address[len("mirror+file:") :].strip("/")).read_text(encoding="utf-8").splitlines():
+                words = line.split("#")[0].split()
+                if words:
+                    return usable_mirror(words[0])
+        return None
+    return address.rstrip("/") if re.match(r"^(https?://|file:/)", address) else None
 
 
 def proxy_environment() -> dict[str, str]:
     """apt's proxy, for debootstrap, which does not ask apt."""
     found = {}
-    for line in run("apt-config", "dump", "--format", "%f %v%n", "Acquire::http::Proxy", "Acquire::https::Proxy", check=False).stdout.splitlines():
+    for line in run(
+        "apt-config", "dump", "--format", "%f %v%n", "Acquire::http::Proxy", "Acquire::https::Proxy", check=False
+    ).stdout.splitlines():
         option, separator, value = line.partition(" ")
         kind = option.split("::")[1].lower() if option.count("::") == 2 else ""
         if separator and value and value != "DIRECT" and kind in ("http", "https") and f"{kind}_proxy" not in os.environ:
@@ -212,12 +213,16 @@ def base() -> Path:
             remove_tree(left)
         librig.need({"debootstrap": "debootstrap", "dpkg-deb": "dpkg"})
         started = time.monotonic()
-        say(f"building the guest's base system from {source.family.capitalize()} packages ({source.suite}; once, 1 to 4 minutes) ...")
+        say(
+            f"building the guest's base system from {source.family.capitalize()} packages ({source.suite}; once, 1 to 4 minutes) ..."
+        )
         work = Path(tempfile.mkdtemp(prefix="tmp-base-", dir=cache))
         work.chmod(0o755)
         try:
             build_base(source, work)
-            (work / "base.json").write_text(json.dumps({"suite": source.suite, "kernel": (work / "kernel-version").read_text()}), encoding="utf-8")
+            (work / "base.json").write_text(
+                json.dumps({"suite": source.suite, "kernel": (work / "kernel-version").read_text()}), encoding="utf-8"
+            )
             os.rename(work, folder)
         except BaseException:
             remove_tree(work)
@@ -243,37 +248,20 @@ def build_base(source: Source, work: Path) -> None:
     excluded = "".join(f"path-exclude=/{path}/*\n" for path in USELESS if path.startswith("usr/share/"))
     (settings / "rig").write_text(f"force-unsafe-io\n{excluded}", encoding="ascii")
     environment = {**proxy_environment(), "DEBIAN_FRONTEND": "noninteractive"}
-    kernel_packages = subprocess_in_background(lambda: fetch_kernel(source, work / "kernel"))
-    debootstrap(source, root, environment)
+    kernel_packages = librig.in_background(lambda: fetch_kernel(source, work / "kernel"))
+    try:
+        debootstrap(source, root, environment)
+    except BaseException:
+        # The other one writes into the same folder, which is about to go.
+        with contextlib.suppress(Exception):
+            kernel_packages()
+        raise
     kernel_packages()
     version = unpack_kernel(work)
     (work / "kernel-version").write_text(version, encoding="ascii")
     collect_drivers(work, root, version)
     shutil.rmtree(work / "kernel")
     trim(root)
-
-
-def subprocess_in_background(work: t.Callable[[], None]) -> t.Callable[[], None]:
-    """Runs `work` in a thread; the returned function waits for it and raises what it raised."""
-    import threading
-
-    raised: list[BaseException] = []
-
-    def body() -> None:
-        try:
-            work()
-        except BaseException as error:  # handed to the waiting thread
-            raised.append(error)
-
-    thread = threading.Thread(target=body, daemon=True)
-    thread.start()
-
-    def wait() -> None:
-        thread.join()
-        if raised:
-            raise raised[0]
-
-    return wait
 
 
 def debootstrap(source: Source, root: Path, environment: t.Mapping[str, str]) -> None:
@@ -303,6 +291,8 @@ def debootstrap(source: Source, root: Path, environment: t.Mapping[str, str]) ->
             for line in process.stdout or ():
                 tail = [*tail[-30:], line.rstrip()]
                 step = re.match(r"^I: (Retrieving|Validating|Extracting|Unpacking|Configuring) ", line)
+                if line.startswith("I: Resolving dependencies of required"):
+                    say("        debootstrap: reading the list of packages")
                 if step:
                     steps[step.group(1)] = steps.get(step.group(1), 0) + 1
                     if time.monotonic() - told > 8:
@@ -327,11 +317,16 @@ def fetch_kernel(source: Source, folder: Path) -> None:
     for name in ("lists/partial", "cache/archives/partial"):
         (state / name).mkdir(parents=True)
     (state / "status").touch()
-    keyring = {"debian": "/usr/share/keyrings/debian-archive-keyring.gpg", "ubuntu": "/usr/share/keyrings/ubuntu-archive-keyring.gpg"}[source.family]
+    keyring = {
+        "debian": "/usr/share/keyrings/debian-archive-keyring.gpg",
+        "ubuntu": "/usr/share/keyrings/ubuntu-archive-keyring.gpg",
+    }[source.family]
     signed = f"[signed-by={keyring}] " if os.path.exists(keyring) else ""
     suites = [source.suite, f"{source.suite}-updates"] if source.family == "ubuntu" else [source.suite]
     components = COMPONENTS[source.family].replace(",", " ")
-    (state / "sources.list").write_text("".join(f"deb {signed}{source.mirror} {suite} {components}\n" for suite in suites), encoding="utf-8")
+    (state / "sources.list").write_text(
+        "".join(f"deb {signed}{source.mirror} {suite} {components}\n" for suite in suites), encoding="utf-8"
+    )
     options = [
         f"Dir::Etc::SourceList={state}/sources.list",
         "Dir::Etc::SourceParts=/dev/null",
@@ -349,7 +344,9 @@ def fetch_kernel(source: Source, folder: Path) -> None:
     wanted, packages = [KERNEL_PACKAGE[source.family]], []
     while wanted:
         package = wanted.pop()
-        for line in run("apt-cache", *words, "depends", "--important", "--no-suggests", "--no-recommends", package).stdout.splitlines():
+        for line in run(
+            "apt-cache", *words, "depends", "--important", "--no-suggests", "--no-recommends", package
+        ).stdout.splitlines():
             depends = re.match(r"^\s+\|?Depends: (linux-(image|modules)-(unsigned-)?[0-9]\S+)$", line)
             if depends and depends.group(1) not in packages:
                 packages.append(depends.group(1))
@@ -364,7 +361,7 @@ def fetch_kernel(source: Source, folder: Path) -> None:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        universal_newlines=True,
+        text=True,
         check=False,
         timeout=900,
     )
@@ -395,7 +392,9 @@ def decompressed_kernel(image: bytes) -> bytes | None:
     def through(*command: str) -> t.Callable[[bytes], bytes]:
         def pipe(data: bytes) -> bytes:
             # These complain about what follows the stream, after having written it all.
-            return subprocess.run(command, input=data, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False, timeout=60).stdout
+            return subprocess.run(
+                command, input=data, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False, timeout=60
+            ).stdout
 
         return pipe
 
@@ -403,8 +402,6 @@ def decompressed_kernel(image: bytes) -> bytes | None:
         return lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(data)
 
     def gz(data: bytes) -> bytes:
-        import zlib
-
         return zlib.decompressobj(31).decompress(data)
 
     kinds: tuple[tuple[bytes, t.Callable[[bytes], bytes]], ...] = (
@@ -416,7 +413,7 @@ def decompressed_kernel(image: bytes) -> bytes | None:
     for magic, unpack in kinds:
         start = image.find(magic)
         while start != -1:
-            with contextlib.suppress(OSError, ValueError, lzma.LZMAError, EOFError, Exception):
+            with contextlib.suppress(OSError, ValueError, EOFError, lzma.LZMAError, zlib.error, subprocess.SubprocessError):
                 elf = unpack(image[start:])
                 if elf.startswith(b"\x7fELF"):
                     return elf
@@ -426,7 +423,9 @@ def decompressed_kernel(image: bytes) -> bytes | None:
 
 def collect_drivers(work: Path, root: Path, version: str) -> None:
     """Copies the initrd's drivers, uncompressed and numbered in the order of loading, to work/drivers."""
-    modules = next((folder for folder in (work / "kernel/files/lib/modules", work / "kernel/files/usr/lib/modules") if folder.is_dir()), None)
+    modules = next(
+        (folder for folder in (work / "kernel/files/lib/modules", work / "kernel/files/usr/lib/modules") if folder.is_dir()), None
+    )
     if modules is None:
         raise RigError("the kernel's packages have no modules")
     target = root / "lib" / "modules" / version

@@ -38,7 +38,10 @@ def runs_guest(accelerator: str, user: str = QEMU_USER, limit: float = LIMIT) ->
     """Runs the boot sector with `accelerator` (kvm or tcg) as `user`: whether it spoke within `limit` seconds, and a sentence."""
     if accelerator == "kvm" and not os.path.exists("/dev/kvm"):
         return False, "there is no /dev/kvm"
-    account = pwd.getpwnam(user)
+    try:
+        account = pwd.getpwnam(user)
+    except KeyError:
+        return False, f"there is no user {user}, as whom libvirt would run it"
     with tempfile.TemporaryDirectory(prefix="vmops-probe-") as folder:
         os.chmod(folder, 0o755)
         disk = Path(folder) / "probe.img"

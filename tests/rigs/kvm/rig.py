@@ -146,7 +146,7 @@ def up(rig: KvmRig, accelerator: str) -> None:
     if not any(shutil.which(program) for program in ("libvirtd", "virtqemud")) or not shutil.which("virtlogd"):
         raise RigError("missing on this machine: libvirt's daemons. Install them with: apt-get install libvirt-daemon-system")
     # The answer may take its time, and so does what comes first.
-    domain_type = in_background(lambda: probe.domain_type(accelerator))
+    domain_type = librig.in_background(lambda: probe.domain_type(accelerator))
     built = image.image()
     rig.make_state()
     librig_dhcp.make_bridge(rig)
@@ -156,29 +156,6 @@ def up(rig: KvmRig, accelerator: str) -> None:
     start_daemons(rig, kind)
     name = publish_template(rig, built, kind)
     write_facts(rig, {"DOMAIN_TYPE": kind, "DOMAIN_TYPE_REASON": why, "TEMPLATE": name, "GUEST_KERNEL": built.kernel_version})
-
-
-def in_background(work: t.Callable[[], t.Any]) -> t.Callable[[], t.Any]:
-    """Runs `work` beside what follows; the returned function waits for its result, or raises its error."""
-    results: list[t.Any] = []
-    errors: list[BaseException] = []
-
-    def body() -> None:
-        try:
-            results.append(work())
-        except BaseException as error:  # raised in the waiting thread
-            errors.append(error)
-
-    thread = threading.Thread(target=body, daemon=True)
-    thread.start()
-
-    def result() -> t.Any:
-        thread.join()
-        if errors:
-            raise errors[0]
-        return results[0]
-
-    return result
 
 
 def make_folders(rig: KvmRig) -> None:
@@ -297,7 +274,7 @@ def template_xml(rig: KvmRig, name: str, kind: str) -> str:
     )
     return f"""<domain type='{kind}'>
   <name>{escape(name)}</name>
-  <uuid>{rig.uuid_of(f'domain/{name}')}</uuid>
+  <uuid>{rig.uuid_of(f"domain/{name}")}</uuid>
   <description>Template of the test rig: clone it, never start it</description>
   <memory unit='MiB'>{MEMORY_MIB}</memory>
   <vcpu>1</vcpu>
@@ -431,7 +408,9 @@ def command() -> int:
     parser.add_argument("--purge", action="store_true", help="down: remove the cache of built images too")
     arguments = parser.parse_args()
     rig = KvmRig(arguments.name)
-    librig.become_root()
+    # The status is for whoever may use the socket.
+    if arguments.command != "status" or (rig.socket.exists() and not os.access(rig.socket, os.W_OK)):
+        librig.become_root()
     if arguments.command == "up":
         with rig.lock():
             up(rig, arguments.domain_type)
