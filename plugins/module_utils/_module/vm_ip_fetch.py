@@ -239,8 +239,6 @@ class _Round:
 
         def decide(nic: NicRecord) -> tuple[NicRecord, list[Event]]:
             answer = by_row[nic.id]
-            # The facts are the hypervisor's newest; the state is the record's newest.
-            nic = dataclasses.replace(nic, vm_name=answer.nic.vm_name, device=answer.nic.device)
             return queue.after_reading(nic, answer.verdict, self.request.settings, self.started, vm_off=answer.vm_off)
 
         self._keep(*self.store.settle_claims([answer.nic for answer in answers], decide))
@@ -283,9 +281,7 @@ class _Answer:
 def _verdicts(seen: Observation, claimed: Sequence[NicRecord]) -> list[_Answer]:
     """What the policy makes of one VM's observation, for each claimed NIC. One bad VM is a verdict, not an exception."""
     devices = {nic.mac: nic.device for nic in seen.vm.nics}
-    here = [
-        dataclasses.replace(nic, vm_name=seen.vm.name or nic.vm_name, device=devices.get(nic.mac, nic.device)) for nic in claimed
-    ]
+    here = [_up_to_date(nic, seen.vm.name or nic.vm_name, devices.get(nic.mac, nic.device)) for nic in claimed]
     if seen.source is None:
         nothing = NicAddress(reason=seen.reason or REASON_SOURCE_UNAVAILABLE, message=seen.message)
         return [_Answer(nic, nothing, vm_off=seen.vm.power_state == POWER_STOPPED) for nic in here]
@@ -298,6 +294,13 @@ def _verdicts(seen: Observation, claimed: Sequence[NicRecord]) -> list[_Answer]:
         return [_Answer(nic, broken) for nic in here]
     removed = NicAddress(reason=REASON_VM_NOT_FOUND, message="the VM has no NIC with this MAC any more: synchronize the record")
     return [_Answer(nic, verdicts[nic.device] if nic.mac in devices else removed) for nic in here]
+
+
+def _up_to_date(nic: NicRecord, vm_name: str, device: int) -> NicRecord:
+    """The NIC with its VM's name and its place as the hypervisor has them now."""
+    if (nic.vm_name, nic.device) == (vm_name, device):
+        return nic
+    return dataclasses.replace(nic, vm_name=vm_name, device=device)
 
 
 class _End:

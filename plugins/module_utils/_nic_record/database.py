@@ -14,6 +14,7 @@ import random
 import time
 import traceback
 import typing as t
+import urllib.parse
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import schema
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.errors import (
@@ -131,6 +132,7 @@ class Database:
         arguments: dict[str, t.Any] = {}
         if self.kind == "sqlite":
             arguments = {"timeout": BUSY_TIMEOUT, "check_same_thread": False}
+            options["creator"] = lambda: _open_sqlite(t.cast(str, self.path), arguments)
         elif self.kind == "postgresql":
             arguments = {"connect_timeout": CONNECT_TIMEOUT, "application_name": "vmops.external_dhcp"}
             options["isolation_level"] = "READ COMMITTED"
@@ -236,7 +238,7 @@ class Database:
         family: type[RecordError] | None = None
         advice = ""
         if self.kind == "sqlite":
-            family, advice = _explain_sqlite(text)
+            family, advice = _explain_sqlite(text, t.cast(str, self.path))
         elif self.kind == "postgresql":
             code = getattr(original, "sqlstate", None) or ""
             if code in ("40001", "40P01"):
@@ -254,6 +256,16 @@ class Database:
         if family is None:
             return RecordError(f"{self.where}: {type(original or error).__name__}: {text}")
         return family(f"{self.where} {advice}: {text}")
+
+
+def _open_sqlite(path: str, arguments: dict[str, t.Any]) -> t.Any:
+    name = "file:" + urllib.parse.quote(path)
+    if not os.access(os.path.dirname(path), os.W_OK):
+        # SQLite makes files beside a record even to read it. Where it cannot, and nobody has left any, nobody writes.
+        name += "?mode=ro" if os.path.exists(path + "-wal") else "?immutable=1"
+    import sqlite3  # not part of every Python, and only needed here
+
+    return sqlite3.connect(name, uri=True, **arguments)
 
 
 def _sqlite_connect(connection: t.Any, _record: t.Any) -> None:
@@ -274,11 +286,12 @@ def _sqlite_begin(connection: t.Any) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
-def _explain_sqlite(text: str) -> tuple[type[RecordError] | None, str]:
+def _explain_sqlite(text: str, path: str) -> tuple[type[RecordError] | None, str]:
     lower = text.lower()
     if "readonly" in lower or "read-only" in lower:
         return RecordReadOnly, "can only be read (check owner and mode of the file and its folder)"
-    if "disk is full" in lower:
+    # A side file that cannot grow is an I/O error to SQLite.
+    if "disk is full" in lower or ("disk i/o" in lower and _no_room(path)):
         return RecordFull, "has no room left on its disk"
     if "locked" in lower or "busy" in lower:
         return RecordBusy, f"was held by another writer for more than {BUSY_TIMEOUT} s"
@@ -287,6 +300,14 @@ def _explain_sqlite(text: str) -> tuple[type[RecordError] | None, str]:
     if "unable to open" in lower or "disk i/o" in lower:
         return RecordUnreachable, "cannot be opened (check owner and mode of the file and its folder)"
     return None, ""
+
+
+def _no_room(path: str) -> bool:
+    try:
+        disk = os.statvfs(os.path.dirname(path))
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < 1 << 20
 
 
 def _explain_postgresql(code: str) -> tuple[type[RecordError] | None, str]:

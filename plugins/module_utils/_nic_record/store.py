@@ -41,6 +41,9 @@ CHUNK = 500  # values in one IN list; SQLite's and the drivers' limits are far a
 
 _NIC_FIELDS = tuple(field.name for field in dataclasses.fields(NicRecord))
 _STORED_FIELDS = tuple(name for name in _NIC_FIELDS if name != "id")
+# What an answer never changes need not be written again.
+_ENTERED_FIELDS = ("hypervisor_name", "vm_id", "mac", "network", "required", "max_tries", "entered_at") + queue.RULES
+_POLLED_FIELDS = tuple(name for name in _STORED_FIELDS if name not in _ENTERED_FIELDS)
 _EVENT_FIELDS = tuple(field.name for field in dataclasses.fields(Event))
 
 
@@ -257,14 +260,16 @@ class RecordStore:
         if not claims:
             return [], []
 
+        tokens = {claim.id: claim.claim_token for claim in claims}
+
         def work(connection: t.Any) -> tuple[list[NicRecord], list[Event]]:
-            tokens = {claim.id: claim.claim_token for claim in claims}
-            ours: list[NicRecord] = []
+            ours: set[int] = set()
             for chunk in _chunks(sorted(tokens)):  # type: ignore[type-var]
-                query = sa.select(nics).where(nics.c.id.in_(chunk)).order_by(nics.c.id).with_for_update()
-                ours.extend(nic for nic in _nics(connection.execute(query)) if nic.claim_token == tokens[nic.id])
-            steps = [decide(nic) for nic in ours]
-            _update(connection, [nic for nic, _new in steps])
+                query = sa.select(nics.c.id, nics.c.claim_token).where(nics.c.id.in_(chunk)).order_by(nics.c.id)
+                ours.update(row for row, token in connection.execute(query.with_for_update()) if token == tokens[row])
+            # Whoever changes a row takes our claim away, so the rows that still have it are as they were claimed.
+            steps = [decide(claim) for claim in claims if claim.id in ours]
+            _update(connection, [nic for nic, _new in steps], _POLLED_FIELDS)
             new_events = self._store_events(connection, [event for _nic, new in steps for event in new])
             return [nic for nic, _new in steps], list(new_events)
 
@@ -371,16 +376,14 @@ def _by_name(statement: t.Any, names: Sequence[str] | None) -> list[t.Any]:
     return [statement.where(nics.c.vm_name.in_(chunk)) for chunk in _chunks(sorted(set(names)))]
 
 
-def _update(connection: t.Any, changed: Sequence[NicRecord]) -> None:
+def _update(connection: t.Any, changed: Sequence[NicRecord], fields: Sequence[str] = _STORED_FIELDS) -> None:
     if changed:
-        statement = (
-            nics.update().where(nics.c.id == sa.bindparam("row_id")).values({name: sa.bindparam(name) for name in _STORED_FIELDS})
-        )
-        connection.execute(statement, [dict(_values(nic), row_id=nic.id) for nic in changed])
+        statement = nics.update().where(nics.c.id == sa.bindparam("row_id")).values({name: sa.bindparam(name) for name in fields})
+        connection.execute(statement, [dict(_values(nic, fields), row_id=nic.id) for nic in changed])
 
 
-def _values(nic: NicRecord) -> dict[str, t.Any]:
-    return {name: getattr(nic, name) for name in _STORED_FIELDS}
+def _values(nic: NicRecord, fields: Sequence[str] = _STORED_FIELDS) -> dict[str, t.Any]:
+    return {name: getattr(nic, name) for name in fields}
 
 
 def _nics(result: t.Any) -> list[NicRecord]:

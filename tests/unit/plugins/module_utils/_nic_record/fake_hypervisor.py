@@ -79,9 +79,12 @@ class FakeHypervisor:
             raise self.fail_vms
         if names is None:
             return VmList(tuple(one.vm() for one in self.guests))
+        by_name: dict[str, list[Guest]] = {}
+        for one in self.guests:
+            by_name.setdefault(one.name, []).append(one)
         found, problems = [], {}
         for name in names:
-            named = [one for one in self.guests if one.name == name]
+            named = by_name.get(name, [])
             if len(named) == 1:
                 found.append(named[0].vm())
             else:

@@ -1,0 +1,641 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The record on real databases: overlapping and dying pollers, broken servers. The rig `database` is started here."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import importlib
+import importlib.util
+import multiprocessing
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import typing as t
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+COLLECTION = "ansible_collections.vmops.external_dhcp"
+
+sys.path.insert(0, str(ROOT / ".build" / "collections"))
+
+api = importlib.import_module(f"{COLLECTION}.plugins.module_utils._hypervisor.api")
+database = importlib.import_module(f"{COLLECTION}.plugins.module_utils._nic_record.database")
+errors = importlib.import_module(f"{COLLECTION}.plugins.module_utils._nic_record.errors")
+locks = importlib.import_module(f"{COLLECTION}.plugins.module_utils._nic_record.lock")
+model = importlib.import_module(f"{COLLECTION}.plugins.module_utils._nic_record.model")
+stores = importlib.import_module(f"{COLLECTION}.plugins.module_utils._nic_record.store")
+fetching = importlib.import_module(f"{COLLECTION}.plugins.module_utils._module.vm_ip_fetch")
+fakes = importlib.import_module(f"{COLLECTION}.tests.unit.plugins.module_utils._nic_record.fake_hypervisor")
+
+sa = pytest.importorskip("sqlalchemy")
+fork = multiprocessing.get_context("fork")
+
+NOW = datetime.datetime(2026, 11, 22, 8, 0, tzinfo=datetime.UTC)
+LIMIT = 120  # seconds after which a poller that does not end is an error
+
+
+def load_rig() -> t.Any:
+    spec = importlib.util.spec_from_file_location("database_rig", ROOT / "tests" / "rigs" / "database" / "database_rig.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["database_rig"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+rig = load_rig()
+
+
+@dataclasses.dataclass
+class Place:
+    """One database that is empty at the start of each test. server is None for SQLite."""
+
+    kind: str
+    url: str
+    server: t.Any
+    folder: pathlib.Path
+
+    def store(self, now: datetime.datetime = NOW) -> t.Any:
+        return stores.RecordStore(database.Database(self.url), lambda: now)
+
+    def empty(self) -> None:
+        if self.kind == "postgresql":
+            self.server.admin("DROP DATABASE IF EXISTS records WITH (FORCE)")
+            self.server.admin("CREATE DATABASE records OWNER records")
+        elif self.kind == "mariadb":
+            self.server.admin("DROP DATABASE IF EXISTS records; CREATE DATABASE records")
+
+
+@pytest.fixture(scope="session")
+def servers() -> t.Iterator[dict[str, t.Any]]:
+    base = pathlib.Path(os.environ.get("VMOPS_RIG_DIR", rig.DEFAULT_RIG_DIR))
+    base.mkdir(parents=True, exist_ok=True)
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="it-record-", suffix="-database", dir=base))
+    folder.chmod(0o755)
+    started: dict[str, t.Any] = {}
+    try:
+        for kind, server in (("postgresql", rig.PostgresServer), ("mariadb", rig.MariaServer)):
+            started[kind] = server(folder / kind)
+            started[kind].create()
+        yield started
+    finally:
+        for server in started.values():
+            server.remove()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
+def place(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Place:
+    if request.param == "sqlite":
+        return Place("sqlite", f"sqlite:///{tmp_path}/record.db", None, tmp_path)
+    server = request.getfixturevalue("servers")[request.param]
+    one = Place(request.param, server.url, server, tmp_path)
+    one.empty()
+    return one
+
+
+def enter(place: Place, guests: t.Sequence[t.Any], hypervisor: str = "kvm01") -> None:
+    store = place.store()
+    store.database.prepare()
+    store.enter(hypervisor, [one.facts() for one in guests])
+    store.database.close()
+
+
+def in_child(work: t.Callable[[], t.Any]) -> t.Any:
+    """Starts work() in a forked process, which ends without running anything of pytest's."""
+
+    def run() -> None:
+        code = 1
+        try:
+            work()
+            code = 0
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+
+    process = fork.Process(target=run, daemon=True)
+    process.start()
+    return process
+
+
+def wait_for(processes: t.Iterable[t.Any]) -> list[int | None]:
+    limit = time.monotonic() + LIMIT
+    codes = []
+    for process in processes:
+        process.join(max(0.0, limit - time.monotonic()))
+        if process.exitcode is None:
+            process.kill()
+        codes.append(process.exitcode)
+    return codes
+
+
+def poll(place: Place, guests: t.Sequence[t.Any], looks: pathlib.Path, **request: t.Any) -> t.Any:
+    """One poll in this process; each look is a line in the file `looks`."""
+    log = os.open(looks, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    hypervisor = fakes.FakeHypervisor(guests)
+    hypervisor.on_answer = lambda one: os.write(log, f"{one.id}\n".encode())
+    store = place.store()
+    try:
+        return fetching.fetch(store, hypervisor.connect, fetching.Request(**{"hypervisor_name": "kvm01", **request}))
+    finally:
+        store.database.close()
+        os.close(log)
+
+
+def truth(place: Place, guests: t.Sequence[t.Any]) -> None:
+    """The record says of every guest what is true, and each news is told once."""
+    store = place.store()
+    nics = {(nic.vm_id, nic.mac): nic for nic in store.nics()}
+    events = store.events(limit=100000)
+    store.database.close()
+    assert len(nics) == sum(len(one.macs) for one in guests)
+    for one in guests:
+        for device, mac in enumerate(one.macs):
+            nic = nics[one.id, mac]
+            address = next(iter((one.answers or {}).get(device) or ()), None)
+            assert nic.ip4_address == address
+            assert nic.claim_token is None
+            if address is None:
+                assert (nic.fetch_state, nic.tries_failed, nic.tries_left) == ("pending", 1, 9), "one try for one due time"
+            else:
+                assert (nic.fetch_state, nic.tries_failed) == ("found", 0)
+    told = [(event.vm_id, event.mac) for event in events]
+    assert len(told) == len(set(told)), "no event twice"
+    assert set(told) == {key for key, nic in nics.items() if nic.ip4_address}
+    assert [event.id for event in events] == list(range(1, len(events) + 1)), "no gap in the numbers"
+
+
+def some_guests(count: int, first: int = 1) -> list[t.Any]:
+    """Every seventh has no address and every eleventh no guest tools."""
+    guests = []
+    for number in range(first, first + count):
+        answers: t.Any = {0: [f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"]}
+        guests.append(fakes.guest(number, answers=None if number % 11 == 0 else {0: []} if number % 7 == 0 else answers))
+    return guests
+
+
+# -- overlapping pollers -----------------------------------------------------------------------------------------------
+
+
+def test_four_pollers_look_at_each_of_2000_nics_once(place: Place) -> None:
+    guests = some_guests(2000)
+    enter(place, guests)
+    looks = place.folder / "looks"
+    done = place.folder / "done"
+
+    def one() -> None:
+        result = poll(place, guests, looks)
+        with done.open("a") as file:
+            file.write(f"{result.looked_at} {result.skipped}\n")
+
+    assert wait_for([in_child(one) for _ in range(4)]) == [0, 0, 0, 0]
+    seen = looks.read_text().split()
+    assert len(seen) == 2000 and len(set(seen)) == 2000
+    reports = [line.split() for line in done.read_text().splitlines()]
+    assert sorted(int(count) for count, _skipped in reports) == [0, 0, 0, 2000]
+    truth(place, guests)
+
+
+def test_sliced_pollers_and_a_global_one_never_share_a_hypervisor(place: Place) -> None:
+    slices = {f"kvm{number}": some_guests(100, number * 1000) for number in range(4)}
+    for name, guests in slices.items():
+        enter(place, guests, name)
+    looks = place.folder / "looks"
+
+    def one(name: str, scope: str) -> t.Callable[[], None]:
+        def work() -> None:
+            # A skipped poller comes again, as a schedule would, until somebody has done its hypervisor.
+            limit = time.monotonic() + LIMIT / 2
+            while poll(place, slices[name], looks, hypervisor_name=name, lock_scope=scope).skipped:
+                assert time.monotonic() < limit
+                time.sleep(0.02)
+
+        return work
+
+    work = [one(name, scope) for name in slices for scope in ("hypervisor", "hypervisor", "global")]
+    assert wait_for([in_child(step) for step in work]) == [0] * 12
+    seen = looks.read_text().split()
+    assert len(seen) == 400 and len(set(seen)) == 400
+    truth(place, [one for guests in slices.values() for one in guests])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "together"),
+    [
+        (("kvm01", "global"), ("kvm02", "global"), False),
+        (("kvm01", "hypervisor"), ("kvm01", "hypervisor"), False),
+        (("kvm01", "hypervisor"), ("kvm02", "hypervisor"), True),
+        (("kvm01", "global"), ("kvm02", "hypervisor"), False),
+        (("kvm01", "hypervisor"), ("kvm02", "global"), False),
+        (("a/b 'c", "hypervisor"), ("a/b 'd" * 30, "hypervisor"), True),
+    ],
+)
+def test_who_excludes_whom(place: Place, first: t.Any, second: t.Any, together: bool) -> None:
+    store, other = place.store(), place.store()
+    store.database.prepare()
+    held = locks.PollLock(store.database, *first, clock=lambda: NOW)
+    wanted = locks.PollLock(other.database, *second, clock=lambda: NOW)
+    assert held.acquire()
+    assert wanted.acquire() is together
+    if not together:
+        holder = wanted.holder()
+        assert (holder.pid, holder.since, holder.host) == (os.getpid(), NOW, os.uname().nodename)
+    held.release()
+    assert not held.still_held() or place.kind == "sqlite"
+    if not together:
+        assert wanted.acquire()
+        assert wanted.holder().name == wanted.name
+    wanted.release()
+    again = locks.PollLock(store.database, "kvm01", "global")
+    assert again.acquire()
+    again.release()
+    store.database.close()
+    other.database.close()
+
+
+def test_a_skipped_poll_says_who_has_the_lock(place: Place) -> None:
+    guests = some_guests(3)
+    enter(place, guests)
+    store = place.store()
+    with locks.PollLock(store.database, "kvm09", clock=lambda: NOW) as lock:
+        assert lock.acquire()
+        result = poll(place, guests, place.folder / "looks")
+    store.database.close()
+    assert result.skipped and result.looked_at == 0
+    assert (result.holder.pid, result.holder.since) == (os.getpid(), NOW)
+    assert not (place.folder / "looks").read_text()
+
+
+# -- dying pollers -----------------------------------------------------------------------------------------------------
+
+
+def die_at(statement: int, after: bool) -> None:
+    """Kills this process at that statement of whatever engine it uses, before or after the database did it."""
+    left = [statement]
+
+    def hit(*_arguments: t.Any) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sa.event.listen(sa.engine.Engine, "after_cursor_execute" if after else "before_cursor_execute", hit)
+    sa.event.listen(sa.engine.Engine, "commit", hit)
+
+
+def free_within(place: Place, seconds: float) -> None:
+    store = place.store()
+    lock = locks.PollLock(store.database, "kvm01")
+    limit = time.monotonic() + seconds
+    while not lock.acquire():
+        assert time.monotonic() < limit, "the dead poller still has the lock"
+        time.sleep(0.01)
+    lock.release()
+    store.database.close()
+
+
+def test_a_poller_killed_at_random_points_loses_nothing(place: Place) -> None:
+    """200 points, 100 on each of the servers. Some kills hit the same record, so that one meets what another left behind."""
+    wanted = 200 if place.kind == "sqlite" else 100
+    chance = random.Random(4)  # the same points each time
+    kills = completed = 0
+    looks = place.folder / "looks"
+    store = place.store()
+    store.database.prepare()
+    while kills < wanted:
+        guests = some_guests(24)
+        store.remove("kvm01", [one.facts() for one in guests])
+        store.database.run(lambda connection: connection.exec_driver_sql("DELETE FROM events"), write=True)
+        store.database.run(
+            lambda connection: connection.exec_driver_sql("UPDATE event_counter SET last_event_id = 0"), write=True
+        )
+        store.enter("kvm01", [one.facts() for one in guests])
+        store.database.close()
+        for _ in range(chance.randint(1, 4)):
+            # Sometimes the driver is slower than the database, so that answers come one by one.
+            point, after, pause = chance.randint(1, 45), chance.random() < 0.5, chance.choice([0, 0, 0.002])
+
+            def work(point: int = point, after: bool = after, pause: float = pause) -> None:
+                die_at(point, after)
+                hypervisor = fakes.FakeHypervisor(guests)
+                hypervisor.on_answer = lambda one: time.sleep(pause)
+                fetching.fetch(place.store(), hypervisor.connect, fetching.Request("kvm01"))
+
+            (code,) = wait_for([in_child(work)])
+            assert code in (0, -signal.SIGKILL)
+            kills += code != 0
+            completed += code == 0
+            free_within(place, 1)
+        result = poll(place, guests, looks)
+        assert not result.skipped
+        truth(place, guests)
+    assert completed < kills, "most points must lie inside the poll"
+    store.database.close()
+
+
+def test_a_child_of_a_dead_poller_does_not_keep_the_lock(place: Place) -> None:
+    place.store().database.prepare()
+    ready, ready_child = os.pipe()
+
+    def work() -> None:
+        lock = locks.PollLock(place.store().database, "kvm01")
+        assert lock.acquire()
+        if os.fork() == 0:
+            os.write(ready_child, b"%d\n" % os.getpid())
+            signal.pause()
+        os.waitpid(-1, 0)
+
+    process = in_child(work)
+    grandchild = int(os.read(ready, 20))
+    try:
+        process.kill()
+        os.waitpid(process.pid, 0)  # join() would wait for the grandchild too
+        free_within(place, 1)
+        os.kill(grandchild, 0)  # it is still there
+    finally:
+        os.kill(grandchild, signal.SIGKILL)
+        os.close(ready)
+        os.close(ready_child)
+
+
+# -- broken databases --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["postgresql", "mariadb"])
+def server_place(request: pytest.FixtureRequest, tmp_path: pathlib.Path, servers: dict[str, t.Any]) -> t.Iterator[Place]:
+    one = Place(request.param, servers[request.param].url, servers[request.param], tmp_path)
+    one.empty()
+    yield one
+    if one.server.pid() is None:
+        one.server.start()
+
+
+def clear(error: BaseException) -> str:
+    text = str(error)
+    assert rig.PASSWORD not in text
+    assert "\n" not in text and "Traceback" not in text
+    return text
+
+
+def test_a_restart_in_the_middle_of_a_poll(server_place: Place) -> None:
+    place, guests = server_place, some_guests(60)
+    enter(place, guests)
+    hypervisor = fakes.FakeHypervisor(guests)
+
+    def restart(one: t.Any) -> None:
+        if len(hypervisor.looks) == 30:
+            place.server.kill()
+            place.server.start()
+
+    hypervisor.on_answer = restart
+    store = place.store()
+    with contextlib.suppress(errors.RecordUnreachable):
+        result = fetching.fetch(store, hypervisor.connect, fetching.Request("kvm01"))
+        assert "lock" in result.problem, "the lock went with the server, and nobody may go on without it"
+    store.database.close()
+    limit = time.monotonic() + LIMIT
+    while not place.server.answers():  # it may still be at its recovery
+        assert time.monotonic() < limit
+        time.sleep(0.1)
+    free_within(place, 1)
+    assert poll(place, guests, place.folder / "looks").problem is None
+    truth(place, guests)
+
+
+def test_a_poller_that_lost_its_lock_stops_and_its_late_answers_count_for_nothing(server_place: Place) -> None:
+    place, guests = server_place, some_guests(40)
+    enter(place, guests)
+    hypervisor = fakes.FakeHypervisor(guests)
+    second: list[t.Any] = []
+
+    def lose(one: t.Any) -> None:
+        if len(hypervisor.looks) != 1:
+            return
+        if place.kind == "postgresql":
+            place.server.admin("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+        else:
+            place.server.admin(f"KILL {place.server.admin(chr(83) + 'ELECT IS_USED_LOCK(%r)' % 'records.vmIpFetch#0')}")
+        free_within(place, 5)
+        # Another controller polls everything before the first one's answers are in.
+        second.append(poll(place, guests, place.folder / "looks"))
+
+    hypervisor.on_answer = lose
+    store = place.store()
+    result = fetching.fetch(store, hypervisor.connect, fetching.Request("kvm01"))
+    store.database.close()
+    assert "another poller may be at work" in result.problem
+    assert result.looked_at == 0
+    assert second[0].looked_at == 40
+    truth(place, guests)
+
+
+def test_an_unreachable_server(server_place: Place) -> None:
+    place, guests = server_place, some_guests(3)
+    enter(place, guests)
+    place.server.stop()
+    with pytest.raises(errors.RecordUnreachable) as error:
+        poll(place, guests, place.folder / "looks")
+    assert f"records on 127.0.0.1:{place.server.port} ({place.kind}) cannot be reached" in clear(error.value)
+    place.server.start()
+    assert poll(place, guests, place.folder / "looks").looked_at == 3
+
+
+def test_a_wrong_password_and_a_missing_database(server_place: Place) -> None:
+    wrong = server_place.url.replace(rig.PASSWORD, "not-the-p4ssword")
+    with pytest.raises(errors.RecordUnreachable) as error:
+        database.Database(wrong).prepare()
+    assert "refuses the login" in clear(error.value) or server_place.kind == "postgresql"
+    assert "not-the-p4ssword" not in str(error.value)
+    with pytest.raises(errors.RecordError) as error:
+        database.Database(server_place.url.replace("/records", "/nothing_here")).prepare()
+    assert "nothing_here" in clear(error.value)
+
+
+def test_a_read_only_server(server_place: Place) -> None:
+    place, guests = server_place, some_guests(3)
+    enter(place, guests)
+    if place.kind == "postgresql":
+        place.server.admin("ALTER DATABASE records SET default_transaction_read_only = on")
+    else:
+        place.server.admin("SET GLOBAL read_only = 1")
+    try:
+        with pytest.raises(errors.RecordReadOnly) as error:
+            poll(place, guests, place.folder / "looks")
+        assert "can only be read" in clear(error.value)
+        assert len(place.store().nics()) == 3, "reading still works"
+        place.store().database.prepare()
+    finally:
+        if place.kind == "postgresql":
+            place.server.admin("ALTER DATABASE records SET default_transaction_read_only = off")
+        else:
+            place.server.admin("SET GLOBAL read_only = 0")
+    poll(place, guests, place.folder / "looks")
+    truth(place, guests)
+
+
+@pytest.fixture
+def tiny(tmp_path: pathlib.Path) -> t.Iterator[pathlib.Path]:
+    """A file system of one megabyte."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="vmops-tiny-"))
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=0777", "tmpfs", str(folder)], check=False).returncode:
+        folder.rmdir()
+        pytest.skip("no file system can be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+        folder.rmdir()
+
+
+def half_written(place: Place, count: int) -> None:
+    """Nothing of a transaction that failed is there."""
+    store = place.store()
+    assert len(store.nics()) == count
+    found = sum(nic.fetch_state == "found" for nic in store.nics())
+    assert len(store.events(limit=100000)) == found == store.last_event_id()
+    store.database.close()
+
+
+def test_a_full_disk_under_sqlite(tiny: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    place = Place("sqlite", f"sqlite:///{tiny}/record.db", None, tmp_path)
+    guests = some_guests(20)
+    enter(place, guests)
+    (tiny / "filler").write_bytes(b"x" * (os.statvfs(tiny).f_bavail * os.statvfs(tiny).f_frsize))
+    with pytest.raises(errors.RecordFull) as error:
+        place.store().enter("kvm01", [one.facts() for one in some_guests(3000, 100)])
+    assert "has no room left" in clear(error.value)
+    with pytest.raises(errors.RecordError) as error:
+        poll(place, guests, tmp_path / "looks")
+    clear(error.value)
+    (tiny / "filler").unlink()  # SQLite needs room for its side files even to read
+    half_written(place, 20)
+    poll(place, guests, tmp_path / "looks")
+    truth(place, guests)
+
+
+def test_a_full_disk_under_postgresql(tiny: pathlib.Path, tmp_path: pathlib.Path, servers: dict[str, t.Any]) -> None:
+    server = servers["postgresql"]
+    account = server.account()
+    os.chown(tiny, account.pw_uid, account.pw_gid)
+    place = Place("postgresql", server.url, server, tmp_path)
+    place.empty()
+    enter(place, some_guests(20))
+    server.admin(f"CREATE TABLESPACE tiny LOCATION '{tiny}'")
+    try:
+        server.admin("ALTER TABLE nics SET TABLESPACE tiny", "records")
+        with pytest.raises(errors.RecordFull) as error:
+            place.store().enter("kvm01", [one.facts() for one in some_guests(9000, 100)])
+        assert "has no room left" in clear(error.value)
+        half_written(place, 20)
+    finally:
+        server.admin("ALTER TABLE nics SET TABLESPACE pg_default", "records")
+        server.admin("DROP TABLESPACE tiny")
+    poll(place, some_guests(20), tmp_path / "looks")
+    truth(place, some_guests(20))
+
+
+def test_sqlite_that_can_only_be_read(tiny: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    place = Place("sqlite", f"sqlite:///{tiny}/record.db", None, tmp_path)
+    enter(place, some_guests(3))
+    subprocess.run(["mount", "-o", "remount,ro", str(tiny)], check=True)
+    with pytest.raises(errors.RecordReadOnly) as error:
+        poll(place, some_guests(3), tmp_path / "looks")
+    assert "record.db" in clear(error.value)
+    with pytest.raises(errors.RecordReadOnly) as error:
+        database.Database(f"sqlite:///{tiny}/new/record.db").prepare()
+    assert "EXTERNAL_DHCP_RECORD" in clear(error.value)
+    assert len(place.store().nics()) == 3
+    subprocess.run(["mount", "-o", "remount,rw", str(tiny)], check=True)
+
+
+def test_tables_of_a_newer_version(place: Place) -> None:
+    enter(place, some_guests(1))
+    store = place.store()
+    store.database.run(lambda c: c.exec_driver_sql("INSERT INTO schema_version VALUES (99, '2030-01-01 00:00:00')"), write=True)
+    for use in (store.database.prepare, store.database.exists):
+        with pytest.raises(errors.RecordSchemaError) as error:
+            use()
+        assert "version 99" in clear(error.value) and "upgrade the collection" in clear(error.value)
+    assert len(store.nics()) == 1
+    store.database.close()
+
+
+def test_tables_made_by_eight_at_once(place: Place) -> None:
+    assert wait_for([in_child(lambda: place.store().database.prepare()) for _ in range(8)]) == [0] * 8
+    store = place.store()
+    assert store.last_event_id() == 0
+    store.database.close()
+
+
+def test_an_older_version_is_upgraded_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    enter(place, some_guests(2))
+    schema = importlib.import_module(f"{COLLECTION}.plugins.module_utils._nic_record.schema")
+
+    def upgrade(connection: t.Any) -> None:
+        connection.exec_driver_sql("ALTER TABLE nics ADD COLUMN hostname VARCHAR(255)")
+
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 2)
+    monkeypatch.setitem(schema.MIGRATIONS, 1, upgrade)
+    assert wait_for([in_child(lambda: place.store().database.prepare()) for _ in range(4)]) == [0] * 4
+    store = place.store()
+    rows = store.database.run(lambda c: c.exec_driver_sql("SELECT hostname FROM nics").all())
+    assert rows == [(None,), (None,)]
+    assert len(store.nics()) == 2
+    store.database.close()
+
+
+# -- two writers -------------------------------------------------------------------------------------------------------
+
+
+def test_a_vm_stopped_during_the_look_stays_stopped(place: Place) -> None:
+    guests = [fakes.guest(1, answers={0: ["10.0.0.1"]}), fakes.guest(2, answers={0: ["10.0.0.2"]})]
+    enter(place, guests)
+    other = place.store()
+    hypervisor = fakes.FakeHypervisor(guests)
+    hypervisor.on_answer = lambda one: other.stop("kvm01", [guests[0].facts()])
+    store = place.store()
+    result = fetching.fetch(store, hypervisor.connect, fetching.Request("kvm01"))
+    states = {nic.vm_name: (nic.fetch_state, nic.ip4_address) for nic in store.nics()}
+    store.database.close()
+    other.database.close()
+    assert states == {"vm1": ("stopped", None), "vm2": ("found", "10.0.0.2")}
+    assert [nic["vm"] if isinstance(nic, dict) else nic.vm_name for nic in result.found] == ["vm2"]
+
+
+def test_many_writers_of_the_same_vms(place: Place) -> None:
+    """Entering, stopping and removing the same VMs at once ends in one of their states, with no error and no double row."""
+    guests = some_guests(30)
+    place.store().database.prepare()
+
+    def work(seed: int) -> t.Callable[[], None]:
+        def run() -> None:
+            chance = random.Random(seed)
+            store = place.store()
+            for _ in range(15):
+                vms = [one.facts() for one in chance.sample(guests, 10)]
+                chance.choice([store.enter, store.enter, store.stop, store.remove])("kvm01", vms)
+
+        return run
+
+    assert wait_for([in_child(work(seed)) for seed in range(4)]) == [0] * 4
+    store = place.store()
+    keys = [(nic.vm_id, nic.mac) for nic in store.nics()]
+    assert len(keys) == len(set(keys))
+    store.database.close()

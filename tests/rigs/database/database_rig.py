@@ -1,0 +1,304 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Private PostgreSQL and MariaDB servers, from Debian's packages, that nobody else's data is in.
+
+As a program: `rig up|status|down [--name NAME]`; up prints the records' URLs as KEY=VALUE lines.
+As a module: PostgresServer and MariaServer, for tests that stop, kill and restart them.
+
+Everything is in one folder and on loopback with a free port. As root the servers run as their packages' users, because
+they refuse root; as anybody else they run as that user. Standard library only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import glob
+import json
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import typing as t
+from pathlib import Path
+
+DEFAULT_RIG_DIR = "/var/tmp/vmops-external-dhcp"
+START_SECONDS = 60
+PASSWORD = "only-for-tests"
+
+
+class RigError(Exception):
+    """What is wrong and what to do about it."""
+
+
+class Server:
+    """One server in `folder`, which it owns. start() after stop() or kill() goes on with the same data and port."""
+
+    kind = ""
+    user = ""
+    scheme = ""
+
+    def __init__(self, folder: Path, port: int = 0) -> None:
+        self.folder = folder
+        self.port = port or free_port()
+        self.data = folder / "data"
+        self.log = folder / "server.log"
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://records:{PASSWORD}@127.0.0.1:{self.port}/records"
+
+    def create(self) -> None:
+        """The empty server, its account and database; started at the end."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        account = self.account()
+        if account:
+            os.chown(self.folder, account.pw_uid, account.pw_gid)
+        os.chmod(self.folder, 0o755)
+        self.initialize()
+        self.start()
+        self.admin("CREATE DATABASE records")
+
+    def account(self) -> pwd.struct_passwd | None:
+        if os.geteuid() != 0:
+            return None
+        try:
+            return pwd.getpwnam(self.user)
+        except KeyError:
+            raise RigError(f"there is no user {self.user}: install the package of {self.kind}") from None
+
+    def run(self, *command: str) -> str:
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=START_SECONDS,
+            **self.credentials(),
+        )
+        if done.returncode:
+            raise RigError(f"{command[0]} failed: {done.stdout.strip()[-600:]}")
+        return done.stdout
+
+    def credentials(self) -> dict[str, t.Any]:
+        account = self.account()
+        if account is None:
+            return {}
+        # A stranger's home and environment mean nothing to the server's user.
+        environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": str(self.folder), "LC_ALL": "C.UTF-8"}
+        return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": [], "env": environment}
+
+    def start(self) -> None:
+        with open(self.log, "ab") as log:
+            process = subprocess.Popen(
+                self.command(),
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                **self.credentials(),
+            )
+        (self.folder / "rig.pid").write_text(str(process.pid))
+        limit = time.monotonic() + START_SECONDS
+        while time.monotonic() < limit:
+            if process.poll() is not None:
+                raise RigError(f"{self.kind} ended at once: {self.log.read_text(errors='replace')[-600:]}")
+            if self.answers():
+                return
+            time.sleep(0.05)
+        self.kill()
+        raise RigError(f"{self.kind} does not answer after {START_SECONDS} s, see {self.log}")
+
+    def pid(self) -> int | None:
+        with contextlib.suppress(OSError, ValueError):
+            pid = int((self.folder / "rig.pid").read_text())
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+            if str(self.folder) in command:  # or the number belongs to another process by now
+                return pid
+        return None
+
+    def stop(self) -> None:
+        """In order, ending the clients' sessions."""
+        self.signal(self.stop_signal)
+
+    def kill(self) -> None:
+        """As by a power cut."""
+        self.signal(signal.SIGKILL)
+
+    stop_signal = signal.SIGTERM
+
+    def signal(self, number: int) -> None:
+        pid = self.pid()
+        if pid is None:
+            return
+        os.kill(pid, number)
+        limit = time.monotonic() + START_SECONDS
+        while time.monotonic() < limit:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+            if self.pid() is None:
+                return
+            time.sleep(0.02)
+        raise RigError(f"{self.kind} (process {pid}) does not end")
+
+    def remove(self) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def initialize(self) -> None:
+        raise NotImplementedError
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    def answers(self) -> bool:
+        raise NotImplementedError
+
+    def admin(self, statement: str) -> str:
+        """One statement as the server's administrator, through its socket."""
+        raise NotImplementedError
+
+
+class PostgresServer(Server):
+    kind, user, scheme = "PostgreSQL", "postgres", "postgresql"
+    stop_signal = signal.SIGINT  # fast: does not wait for the clients
+
+    def program(self, name: str) -> str:
+        found = sorted(glob.glob(f"/usr/lib/postgresql/*/bin/{name}")) or [shutil.which(name) or ""]
+        if not found[-1]:
+            raise RigError(f"there is no {name}: install the package postgresql")
+        return found[-1]
+
+    def initialize(self) -> None:
+        self.run(self.program("initdb"), "-D", str(self.data), "-A", "trust", "-U", "admin", "-E", "UTF8", "--no-sync")
+
+    def command(self) -> list[str]:
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": str(self.folder),
+            "fsync": "on",
+            "shared_buffers": "32MB",
+            "max_connections": "60",
+        }
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        return [self.program("postgres"), "-D", str(self.data), "-p", str(self.port), *options]
+
+    def answers(self) -> bool:
+        with contextlib.suppress(RigError, subprocess.TimeoutExpired):
+            self.admin("SELECT 1")
+            return True
+        return False
+
+    def admin(self, statement: str, database: str = "postgres") -> str:
+        return self.run(
+            self.program("psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1",
+            "-h", str(self.folder), "-p", str(self.port), "-U", "admin", "-d", database, "-c", statement,
+        ).strip()  # fmt: skip
+
+    def create(self) -> None:
+        super().create()
+        self.admin(f"CREATE ROLE records LOGIN PASSWORD '{PASSWORD}'")
+        self.admin("ALTER DATABASE records OWNER TO records")
+        # From here on over TCP only with the password.
+        (self.data / "pg_hba.conf").write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
+        self.admin("SELECT pg_reload_conf()")
+
+
+class MariaServer(Server):
+    kind, user, scheme = "MariaDB", "mysql", "mariadb"
+
+    @property
+    def socket(self) -> str:
+        return str(self.folder / "s")
+
+    def program(self, *names: str) -> str:
+        for name in names:
+            path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin")
+            if path:
+                return path
+        raise RigError(f"there is no {names[0]}: install the package mariadb-server")
+
+    def initialize(self) -> None:
+        self.run(
+            self.program("mariadb-install-db", "mysql_install_db"), "--no-defaults", f"--datadir={self.data}",
+            "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve",
+        )  # fmt: skip
+
+    def command(self) -> list[str]:
+        return [
+            self.program("mariadbd", "mysqld"), "--no-defaults", f"--datadir={self.data}", f"--socket={self.socket}",
+            f"--pid-file={self.folder}/server.pid", f"--port={self.port}", "--bind-address=127.0.0.1",
+            "--skip-name-resolve", "--innodb-buffer-pool-size=32M", "--innodb-log-file-size=16M", "--skip-log-bin",
+        ]  # fmt: skip
+
+    def answers(self) -> bool:
+        with contextlib.suppress(RigError, subprocess.TimeoutExpired):
+            self.admin("SELECT 1")
+            return True
+        return False
+
+    def admin(self, statement: str) -> str:
+        client = self.program("mariadb", "mysql")
+        return self.run(client, "--no-defaults", f"--socket={self.socket}", "-uroot", "-N", "-B", "-e", statement).strip()
+
+    def create(self) -> None:
+        super().create()
+        self.admin(f"CREATE USER records@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'")
+        self.admin("GRANT ALL ON records.* TO records@'127.0.0.1'")
+
+
+SERVERS: dict[str, type[Server]] = {"POSTGRESQL": PostgresServer, "MARIADB": MariaServer}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="rig", description="Private PostgreSQL and MariaDB servers for the NIC record")
+    parser.add_argument("command", choices=["up", "status", "down"])
+    parser.add_argument("--name", default="demo", help="name of this rig (default: demo)")
+    arguments = parser.parse_args()
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", arguments.name):
+        parser.error("--name takes letters, digits, - and _")
+    folder = Path(os.environ.get("VMOPS_RIG_DIR", DEFAULT_RIG_DIR)) / f"{arguments.name}-database"
+    state = folder / "state.json"
+    ports = json.loads(state.read_text()) if state.exists() else {}
+    servers = {name: kind(folder / name.lower(), ports.get(name, 0)) for name, kind in SERVERS.items()}
+    try:
+        if arguments.command == "up":
+            folder.mkdir(parents=True, exist_ok=True)
+            state.write_text(json.dumps({name: server.port for name, server in servers.items()}))
+            for server in servers.values():
+                if not server.data.exists():
+                    server.create()
+                elif server.pid() is None:
+                    server.start()
+        if arguments.command == "down":
+            for server in servers.values():
+                server.remove()
+            shutil.rmtree(folder, ignore_errors=True)
+            return 0
+        running = all(server.pid() is not None for server in servers.values())
+        for name, server in servers.items():
+            print(f"{name}={server.url if server.pid() is not None else 'down'}")
+        return 0 if running else 1
+    except RigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,243 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The queue's rules one by one, on plain values."""
+
+from __future__ import annotations
+
+import datetime
+import typing as t
+
+import pytest
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import NicAddress
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import queue
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import (
+    NicFacts,
+    NicRecord,
+    PollSettings,
+    VmFacts,
+)
+
+T0 = datetime.datetime(2026, 11, 22, 8, 0, tzinfo=datetime.UTC)
+NOTHING = NicAddress(reason="no_lease", message="no lease")
+FILTERED = NicAddress(reason="filtered_out", addresses=("192.168.1.1",), source="agent")
+UNHEARD = NicAddress(reason="no_guest_tools", message="nobody answers")
+OFF = NicAddress(reason="vm_not_running", message="it is stopped")
+
+
+def at(seconds: float) -> datetime.datetime:
+    return T0 + datetime.timedelta(seconds=seconds)
+
+
+def has(address: str, *ip6: str) -> NicAddress:
+    return NicAddress(ip4_address=address, ip6_addresses=ip6, addresses=(address, *ip6), source="agent")
+
+
+def entered(known: NicRecord | None = None, seconds: float = 0, **more: t.Any) -> NicRecord:
+    rules = {name: more.pop(name) for name in list(more) if name in NicFacts.__dataclass_fields__}
+    nic = NicFacts(device=0, mac="52:54:00:00:00:01", network="corp", **rules)
+    return queue.enter(known, "kvm01", VmFacts("web1", "id1", (nic,)), nic, at(seconds), **more)
+
+
+def look(nic: NicRecord, verdict: NicAddress, seconds: float = 0, **settings: t.Any) -> tuple[NicRecord, list[str]]:
+    vm_off = settings.pop("vm_off", False)
+    nic, events = queue.after_reading(nic, verdict, PollSettings(**settings), at(seconds), vm_off=vm_off)
+    return nic, [event.type.rpartition("IP.")[2] for event in events]
+
+
+def test_a_new_nic_is_due_at_once_with_ten_tries_and_no_address() -> None:
+    nic = entered()
+    assert (nic.fetch_state, nic.tries_left, nic.next_try_at, nic.ip4_address) == ("pending", 10, T0, None)
+
+
+def test_success_takes_it_out_and_tells() -> None:
+    nic, events = queue.after_reading(entered(), has("10.0.0.1", "fd00::1"), PollSettings(), at(5))
+    assert (nic.fetch_state, nic.ip4_address, nic.ip6_addresses, nic.source) == ("found", "10.0.0.1", ("fd00::1",), "agent")
+    assert (nic.next_try_at, nic.last_reason, nic.first_seen_at, nic.last_seen_at) == (None, None, at(5), at(5))
+    (event,) = events
+    assert (event.type, event.address, event.previous_address) == ("EXTERNAL.DHCP.VM.IP.FETCHED", "10.0.0.1", None)
+
+
+def test_ten_failed_tries_end_with_giving_up() -> None:
+    nic = entered()
+    for number in range(9):
+        nic, events = look(nic, UNHEARD, number * 180)
+        assert (nic.fetch_state, nic.tries_left, events) == ("pending", 9 - number, [])
+        assert nic.next_try_at == at(number * 180 + 180)
+    nic, events = look(nic, UNHEARD, 1620)
+    assert (nic.fetch_state, nic.tries_left, nic.next_try_at, events) == ("gave_up", 0, None, ["GAVE.UP"])
+    assert (nic.last_reason, nic.last_message) == ("no_guest_tools", "nobody answers")
+
+
+def test_the_limit_is_the_nics_own_or_the_polls() -> None:
+    assert look(entered(), UNHEARD, max_retry=1)[0].fetch_state == "gave_up"
+    nic = entered(max_tries=2)
+    assert nic.tries_left == 2
+    assert look(nic, UNHEARD, max_retry=1)[0].tries_left == 1
+
+
+def test_entering_again_changes_nothing_in_any_state() -> None:
+    pending, _ = look(entered(), UNHEARD)
+    found, _ = look(entered(), has("10.0.0.1"))
+    gave_up, _ = look(entered(), UNHEARD, max_retry=1)
+    for nic in (pending, found, gave_up):
+        assert entered(nic, 999) == nic
+
+
+@pytest.mark.parametrize("how", [{"rearm": True}, {"cidrs": ("10.0.0.0/24",)}, {"family_order": (6, 4)}])
+def test_rearming_gives_all_tries_and_keeps_the_address(how: dict[str, t.Any]) -> None:
+    found, _ = look(entered(), has("10.0.0.1"))
+    nic = entered(found, 60, **how)
+    assert (nic.fetch_state, nic.tries_left, nic.next_try_at, nic.ip4_address) == ("pending", 10, at(60), "10.0.0.1")
+
+
+def test_a_changed_fact_ends_a_look_under_way() -> None:
+    import dataclasses
+
+    claimed = dataclasses.replace(entered(), claim_token="x")
+    assert entered(claimed).claim_token == "x"
+    assert entered(claimed, required=False).claim_token is None
+
+
+def test_stop_forgets_the_address_and_start_tells_if_it_is_another_one() -> None:
+    found, _ = look(entered(), has("10.0.0.1"))
+    off = queue.stop(found, at(10))
+    assert (off.fetch_state, off.ip4_address, off.previous_address, off.next_try_at) == ("stopped", None, "10.0.0.1", None)
+    assert queue.stop(off, at(20)) == off
+    on = entered(off, 30)
+    assert (on.fetch_state, on.tries_left, on.ip4_address) == ("pending", 10, None)
+    nic, events = queue.after_reading(on, has("10.0.0.2"), PollSettings(), at(40))
+    assert [(event.type[-7:], event.address, event.previous_address) for event in events] == [("CHANGED", "10.0.0.2", "10.0.0.1")]
+    assert look(on, has("10.0.0.1"))[1] == ["FETCHED"]
+    assert nic.previous_address == "10.0.0.1"
+
+
+def test_a_vm_seen_off_twice_leaves_the_queue_but_a_restart_does_not() -> None:
+    once, events = look(entered(), OFF, vm_off=True)
+    assert (once.fetch_state, once.tries_left, events) == ("pending", 9, [])
+    twice, events = look(once, OFF, 180, vm_off=True)
+    assert (twice.fetch_state, twice.tries_left, events) == ("stopped", 0, [])
+    assert look(look(once, UNHEARD)[0], OFF, vm_off=True)[0].fetch_state == "pending"
+    paused, _ = look(look(entered(), OFF)[0], OFF)
+    assert (paused.fetch_state, paused.tries_left) == ("pending", 8)
+
+
+def test_an_unreachable_hypervisor_takes_no_try() -> None:
+    nic = queue.unreachable(entered(), PollSettings(), at(0), "no connection")
+    assert (nic.tries_left, nic.tries_failed, nic.next_try_at) == (10, 0, at(180))
+    assert (nic.fetch_state, nic.last_reason, nic.last_message) == ("pending", "hypervisor_unreachable", "no connection")
+
+
+# -- re-check, suspect, lost -------------------------------------------------------------------------------------------
+
+
+def test_without_a_recheck_interval_found_is_never_due() -> None:
+    assert look(entered(), has("10.0.0.1"))[0].next_try_at is None
+    assert look(entered(), has("10.0.0.1"), recheck_interval=600)[0].next_try_at == at(600)
+
+
+def test_a_recheck_that_confirms_is_no_news_and_one_that_differs_is() -> None:
+    nic, _ = look(entered(), has("10.0.0.1"), recheck_interval=600)
+    nic, events = look(nic, has("10.0.0.1"), 600, recheck_interval=600)
+    assert (events, nic.first_seen_at, nic.last_seen_at, nic.next_try_at) == ([], at(0), at(600), at(1200))
+    nic, events = look(nic, has("10.0.0.2"), 1200, recheck_interval=600)
+    assert (events, nic.ip4_address, nic.previous_address, nic.first_seen_at) == (["CHANGED"], "10.0.0.2", "10.0.0.1", at(1200))
+
+
+def test_a_good_address_survives_every_reading_that_failed() -> None:
+    nic, _ = look(entered(), has("10.0.0.1"), recheck_interval=600)
+    for number in range(1, 50):
+        nic, events = look(nic, UNHEARD, number * 600, recheck_interval=600)
+        assert (nic.fetch_state, nic.ip4_address, nic.suspect_readings, events) == ("found", "10.0.0.1", 0, [])
+        assert nic.next_try_at == at(number * 600 + 180)
+
+
+@pytest.mark.parametrize("empty", [NOTHING, FILTERED])
+def test_a_good_address_is_suspect_and_lost_only_after_three_empty_readings(empty: NicAddress) -> None:
+    nic, _ = look(entered(), has("10.0.0.1"), recheck_interval=600)
+    nic, events = look(nic, empty, recheck_interval=600)
+    assert (nic.fetch_state, nic.ip4_address, nic.suspect_readings, events) == ("found", "10.0.0.1", 1, [])
+    nic, _ = look(nic, UNHEARD, recheck_interval=600)
+    nic, events = look(nic, empty, recheck_interval=600)
+    assert (nic.ip4_address, nic.suspect_readings, events) == ("10.0.0.1", 2, [])
+    back, events = look(nic, has("10.0.0.1"), recheck_interval=600)
+    assert (back.suspect_readings, events) == (0, [])
+    lost, events = look(nic, empty, recheck_interval=600)
+    assert (lost.fetch_state, lost.ip4_address, lost.previous_address, events) == ("pending", None, "10.0.0.1", ["LOST"])
+    assert (lost.tries_left, lost.source) == (10, None)
+    assert look(lost, has("10.0.0.1"))[1] == ["FETCHED"]
+
+
+def test_a_rearmed_address_is_lost_in_the_queue_and_the_tries_go_on() -> None:
+    nic = entered(look(entered(), has("10.0.0.1"))[0], rearm=True)
+    told = []
+    for number in range(10):
+        nic, events = look(nic, NOTHING, number * 180)
+        told += [(number, event) for event in events]
+    assert told == [(2, "LOST"), (9, "GAVE.UP")]
+
+
+# -- settle window -----------------------------------------------------------------------------------------------------
+
+
+def test_an_address_counts_when_it_has_stood() -> None:
+    nic, events = look(entered(), has("10.0.0.1"), 0, settle=30)
+    assert (nic.fetch_state, nic.ip4_address, nic.tries_left, nic.last_reason, events) == ("pending", None, 10, "settling", [])
+    assert nic.next_try_at == at(30)
+    nic, events = look(nic, has("10.0.0.1"), 20, settle=30)
+    assert (nic.fetch_state, nic.next_try_at, nic.tries_left, events) == ("pending", at(30), 10, [])
+    nic, events = look(nic, has("10.0.0.1"), 30, settle=30)
+    assert (nic.fetch_state, nic.ip4_address, events) == ("found", "10.0.0.1", ["FETCHED"])
+
+
+def test_first_one_then_another_inside_the_window_records_only_the_last() -> None:
+    told = []
+    nic = entered()
+    for seconds, address in ((0, "192.168.0.9"), (10, "10.0.0.1"), (20, "10.0.0.2"), (50, "10.0.0.2")):
+        nic, events = look(nic, has(address), seconds, settle=30)
+        told += events
+    assert (told, nic.ip4_address, nic.previous_address) == (["FETCHED"], "10.0.0.2", None)
+
+
+def test_an_address_that_never_settles_uses_up_the_tries() -> None:
+    nic = entered()
+    for number in range(11):
+        nic, events = look(nic, has(f"10.0.0.{number}"), number, settle=30)
+    assert (nic.fetch_state, events) == ("gave_up", ["GAVE.UP"])
+
+
+def test_an_empty_reading_ends_the_window_and_a_failed_one_does_not() -> None:
+    nic, _ = look(entered(), has("10.0.0.1"), 0, settle=30)
+    failed, _ = look(nic, UNHEARD, 10, settle=30)
+    assert look(failed, has("10.0.0.1"), 31, settle=30)[0].fetch_state == "found"
+    empty, _ = look(nic, NOTHING, 10, settle=30)
+    assert look(empty, has("10.0.0.1"), 31, settle=30)[0].fetch_state == "pending"
+
+
+def test_a_known_address_needs_no_settling_and_its_successor_does() -> None:
+    nic, _ = look(entered(), has("10.0.0.1"), recheck_interval=600)
+    assert look(nic, has("10.0.0.1"), 600, settle=30, recheck_interval=600)[0].last_seen_at == at(600)
+    nic, events = look(nic, has("10.0.0.2"), 600, settle=30, recheck_interval=600)
+    assert (nic.fetch_state, nic.ip4_address, events) == ("found", "10.0.0.1", [])
+    assert look(nic, has("10.0.0.2"), 630, settle=30, recheck_interval=600)[1] == ["CHANGED"]
+
+
+# -- families ----------------------------------------------------------------------------------------------------------
+
+
+def test_ipv6_alone_ends_the_wait_only_where_it_comes_first() -> None:
+    only6 = NicAddress(ip6_addresses=("fd00::1",), addresses=("fd00::1",), source="agent", reason="no_lease")
+    nic, events = look(entered(), only6)
+    assert (nic.fetch_state, nic.ip6_addresses, nic.tries_left, events) == ("pending", ("fd00::1",), 9, [])
+    nic, events = look(entered(family_order=(6, 4)), only6)
+    assert (nic.fetch_state, nic.ip4_address, nic.address, events) == ("found", None, "fd00::1", ["FETCHED"])
+    nic, events = look(entered(family_order=(6,)), has("10.0.0.1"))
+    assert (nic.fetch_state, nic.ip4_address, nic.tries_left) == ("pending", "10.0.0.1", 9)
+
+
+def test_a_nic_that_vanishes_with_an_address_is_told() -> None:
+    assert queue.vanish(entered(), at(0)) == []
+    (event,) = queue.vanish(look(entered(), has("10.0.0.1"))[0], at(9))
+    assert (event.type, event.previous_address, event.reason) == ("EXTERNAL.DHCP.VM.IP.LOST", "10.0.0.1", "vm_not_found")
