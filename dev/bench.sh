@@ -8,7 +8,7 @@
 # shellcheck source=dev/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 use_venv
-dev/packages.sh rig test
+dev/packages.sh rigs test
 trap take_down_test_rigs EXIT
 trap 'exit 130' INT TERM HUP
 

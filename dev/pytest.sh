@@ -14,7 +14,7 @@ shift
 if [ "$kind" = integration ]; then
     [ -d tests/integration ] || die "there is no tests/integration"
     dev/packages.sh rigs test
-        trap take_down_test_rigs EXIT
+    trap take_down_test_rigs EXIT
     trap 'exit 130' INT TERM HUP
 fi
 dev/cloud_init.sh

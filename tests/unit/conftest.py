@@ -68,7 +68,8 @@ class RunModule(t.Protocol):
         check_mode: bool = False,
         diff: bool = False,
         fails: bool = False,
-    ) -> dict[str, t.Any]: ...
+    ) -> dict[str, t.Any]:
+        """The module's result; see the fixture."""
 
 
 @pytest.fixture
