@@ -30,7 +30,7 @@ demo-down: ## removes everything that make demo started
 	@dev/demo.sh down
 
 .PHONY: test
-test: ## everything below from lint to integration, with the seconds of each step (SKIP=)
+test: ## everything from lint to integration, with the seconds of each step (SKIP=)
 	@dev/test.sh
 
 .PHONY: lint

@@ -20,4 +20,4 @@ fi
 dev/cloud_init.sh
 # pytest-ansible, where somebody has it, would fill the checkout with links; tests/unit/conftest.py does its work.
 [[ " $*" == *" tests/"* ]] || set -- "tests/$kind" "$@"
-python -m pytest -p no:pytest-ansible -q "$@" </dev/null 2>&1 | tee "$build/log/$kind.log"
+python -m pytest -p no:pytest-ansible -q -rs "$@" </dev/null 2>&1 | tee "$build/log/$kind.log"

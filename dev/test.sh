@@ -42,14 +42,19 @@ if [ "$(id -u)" -ne 0 ] && command -v sudo >/dev/null; then
 fi
 
 run_step() {
+    local groups=(build sanity unit)
     case $1 in
+        packages)
+            [[ " ${SKIP:-} " == *" integration "* ]] || groups+=(rigs test)
+            dev/packages.sh "${groups[@]}"
+            ;;
         unit) dev/pytest.sh unit --numprocesses auto ;;
         integration) dev/pytest.sh integration ;;
         *) "dev/$1.sh" ;;
     esac
 }
 
-steps=(venv lint unit build unit-oldest sanity integration)
+steps=(packages venv lint unit build unit-oldest sanity integration)
 for name in ${SKIP:-}; do
     [[ " ${steps[*]} " == *" $name "* ]] || die "SKIP names $name, which is none of: ${steps[*]}"
 done
@@ -79,7 +84,7 @@ for name in "${steps[@]}"; do
     else
         results+=("FAILED ($rc)")
         failed=1
-        [ "$name" != venv ] || break # nothing works without it
+        [[ $name != packages && $name != venv ]] || break # nothing works without them
     fi
 done
 take_down_test_rigs
