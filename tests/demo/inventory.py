@@ -55,7 +55,9 @@ def main() -> None:
     rig = json.loads((work / "rig.json").read_text())
     key = work / "id_ed25519"
     if not key.exists():
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "demo", "-f", str(key)], check=True, stdin=subprocess.DEVNULL)
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "demo", "-f", str(key)], check=True, stdin=subprocess.DEVNULL
+        )
     passwords = work / "group_vars" / "all.yml"
     if not passwords.exists():
         passwords.parent.mkdir(exist_ok=True)

@@ -17,7 +17,7 @@ import yaml
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "rigs" / "kvm"))
 
-import console  # noqa: E402  # pylint: disable=wrong-import-position
+import console  # pylint: disable=wrong-import-position
 
 LABELS = "for device in /dev/sr* /dev/vd[b-z]; do [ -b $device ] && blkid -o value -s LABEL $device; done; true"
 MINE = "config-drive-read.sh get metadata/vm-id"
@@ -34,7 +34,16 @@ def claim(text: str, true: bool, detail: str = "") -> None:
 def recorded(work: pathlib.Path) -> dict[str, dict[str, t.Any]]:
     """The NICs in the record by VM name."""
     arguments = json.dumps({"record": f"sqlite:///{work}/record.db"})
-    command = ["ansible", "-i", str(work / "inventory.yml"), "kvm01", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}"]
+    command = [
+        "ansible",
+        "-i",
+        str(work / "inventory.yml"),
+        "kvm01",
+        "-c",
+        "local",
+        "-e",
+        f"ansible_python_interpreter={sys.executable}",
+    ]
     module = ["-m", "vmops.external_dhcp.vm_nic_record_info", "-a", arguments, "--one-line"]
     output = subprocess.run([*command, *module], check=True, capture_output=True, text=True, cwd=work).stdout
     return {nic["vm_name"]: nic for nic in json.loads(output.split("=>", 1)[1])["nics"]}
@@ -54,7 +63,11 @@ def main() -> int:
     nics, leases = recorded(work), leased(rig)
     for vm, password in passwords.items():
         nic = nics[vm]
-        claim(f"{vm}'s recorded address is the lease that the DHCP server gave", leases.get(nic["mac"]) == nic["ip4_address"], nic["ip4_address"])
+        claim(
+            f"{vm}'s recorded address is the lease that the DHCP server gave",
+            leases.get(nic["mac"]) == nic["ip4_address"],
+            nic["ip4_address"],
+        )
         claim(f"{vm} lets root in with the password from its config drive", console.login(rig["URI"], vm, "root", password))
         claim(f"{vm} refuses another password", not console.login(rig["URI"], vm, "root", password + "x"))
         seen = console.run(rig["URI"], vm, "root", password, f"{MINE}; echo; {LABELS}").split()
