@@ -212,13 +212,14 @@ def main() -> int:
         f"at most 4 ms CPU per five-file drive: {base.cpu:.2f}": base.cpu <= 4,
         f"peak memory of the module at most 120 MB: {peak:.0f} MiB": peak * 1.048576 <= 120,
     }
-    loop_ratio = rows["community.general.iso_create, in a loop"].wall / base.wall
+    # By CPU time: the wall clock says as much about what else the machine was doing.
+    loop_ratio = rows["community.general.iso_create, in a loop"].cpu / base.cpu
     goals[f"at least 100 times faster than a loop of iso_create: {loop_ratio:.0f}"] = loop_ratio >= 100
     if "genisoimage, forked for each" in rows:
-        fork_ratio = rows["genisoimage, forked for each"].wall / base.wall
+        fork_ratio = rows["genisoimage, forked for each"].cpu / base.cpu
         goals[f"faster than forking genisoimage: {fork_ratio:.1f} times"] = fork_ratio > 1
     for kind in ("five", str(files)):
-        ratio = rows[f"config_drive_iso, {kind} files, built"].wall / rows[f"config_drive_iso, {kind} files, unchanged"].wall
+        ratio = rows[f"config_drive_iso, {kind} files, built"].cpu / rows[f"config_drive_iso, {kind} files, unchanged"].cpu
         goals[f"unchanged {kind}-file drives at least 3 times faster than built ones: {ratio:.1f}"] = ratio >= 3
     print()
     for text, met in goals.items():
