@@ -194,6 +194,38 @@ def test_cloud_init_reads_the_drive(drive, tmp_path):
     assert json.loads(password) == {"chpasswd": {"expire": False, "users": users}}
 
 
+SET_PASSWORDS = """
+import json, logging, sys
+from unittest import mock
+sys.path.append(sys.argv[1])
+from cloudinit import util
+from cloudinit.config import cc_set_passwords
+cloud = mock.Mock()
+cc_set_passwords.handle("set_passwords", util.load_yaml(sys.stdin.read()), cloud, logging.getLogger(), [])
+print(json.dumps([[list(call.args[0]), call.kwargs] for call in cloud.distro.chpasswd.call_args_list]))
+"""
+
+
+@pytest.mark.parametrize(
+    "option, set_by_it",
+    [
+        ({"password": "a: #\"x'ü"}, [[[["root", "a: #\"x'ü"]], {"hashed": False}]]),
+        ({"password_hash": "$6$salt$" + "a" * 86}, [[[["root", "$6$salt$" + "a" * 86]], {"hashed": True}]]),
+    ],
+)
+def test_cloud_init_sets_the_password_of_the_drive(option, set_by_it):
+    """By its own module, with the part that would change the machine recorded instead."""
+    description = DriveDescription.from_option({"name": "web1", "reader": "cloud_init", **option})
+    cloud_config = json.loads(files_of(description)["openstack/latest/vendor_data.json"])["cloud-init"]
+    command = [sys.executable, "-c", SET_PASSWORDS, str(cloud_init_root() / "usr/lib/python3/dist-packages")]
+    process = subprocess.run(command, input=cloud_config, capture_output=True, text=True, check=False)
+    if process.returncode and "ModuleNotFoundError" in process.stderr:
+        pytest.skip(f"cloud-init cannot be imported: {process.stderr.strip().splitlines()[-1]}")
+    assert process.returncode == 0, process.stderr
+    found = json.loads(process.stdout.splitlines()[-1])
+    assert found == set_by_it
+
+
 @pytest.mark.parametrize(
     "label, sources, finds_it",
     [

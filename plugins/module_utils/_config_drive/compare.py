@@ -102,13 +102,14 @@ def change(
     ssh_keys: Sequence[str] | None = None,
     user_data: bytes | None = None,
     metadata: Mapping[str, str] | None = None,
+    reader: str | None = None,
 ) -> dict[str, bytes]:
     """The files of a drive with some parts replaced and everything else, known or not, kept.
 
     A part that is None stays as it is; one that is empty is taken away (a drive without its password for after the first
     boot); of keys an empty file stays, by which the guest scripts of this collection take away those they have set.
-    password_hash takes the place of the password, for cloud-init. metadata: only the keys given. The parts are written
-    into those layouts that the drive has.
+    password_hash takes the place of the password, for cloud-init. metadata: only the keys given. reader: what reads the
+    drive, if that is known. The parts are written into those layouts that the drive has.
     Raises DriveImageError if the drive has neither layout, or a meta_data.json that is none.
     """
     files = dict(image.files)
@@ -139,7 +140,7 @@ def change(
             _replace(files, (content.OPENSTACK_USER_DATA,), {content.OPENSTACK_USER_DATA: user_data} if user_data else {})
         _change_meta_data(files, password, ssh_keys, metadata or {})
         if password is not None:
-            _change_vendor_data(files, password, password_hash)
+            _change_vendor_data(files, password, password_hash, reader)
     return dict(sorted(files.items()))
 
 
@@ -231,14 +232,14 @@ def _change_meta_data(
         files[content.META_DATA_JSON] = content.json_bytes(after)
 
 
-def _change_vendor_data(files: dict[str, bytes], password: str, password_hash: str | None) -> None:
-    """Replaces the part by which cloud-init is told the password; a drive without that part gets one only for a hash."""
+def _change_vendor_data(files: dict[str, bytes], password: str, password_hash: str | None, reader: str | None) -> None:
+    """Replaces the part by which cloud-init is told the password; a drive without it gets one only if cloud-init reads it."""
     before = _json(files, content.VENDOR_DATA_JSON) if content.VENDOR_DATA_JSON in files else None
     parts = content.vendor_data_parts(before)
     kept = [part for part in parts if not content.is_cloud_init_password(part)]
     if password_hash:
         kept.append(content.cloud_init_password(password_hash, hashed=True))
-    elif password and len(kept) < len(parts):
+    elif password and (len(kept) < len(parts) or reader == content.READER_CLOUD_INIT):
         kept.append(content.cloud_init_password(password))
     if kept != parts:
         after = content.with_vendor_data_parts(before, kept)

@@ -26,6 +26,9 @@ if t.TYPE_CHECKING:
 LAYOUT_CLOUDSTACK = "cloudstack"
 LAYOUT_OPENSTACK = "openstack"
 LAYOUTS = (LAYOUT_CLOUDSTACK, LAYOUT_OPENSTACK)
+# Readers (description.READERS) that get something of their own.
+READER_OURS = "ours"
+READER_CLOUD_INIT = "cloud_init"
 
 METADATA_DIR = "cloudstack/metadata/"
 PASSWORD_PATH = "cloudstack/password/vm_password.txt"
@@ -161,7 +164,9 @@ def _cloudstack(description: DriveDescription) -> Iterable[tuple[str, bytes]]:
     for key, value in description.metadata.items():
         yield from metadata_files(key, value).items()
     # Empty files are for a reader that understands them, and are user data as much as keys are.
-    if description.ssh_keys or (description.ssh_keys is not None and description.reader == "ours" and description.services != ()):
+    if description.ssh_keys or (
+        description.ssh_keys is not None and description.reader == READER_OURS and description.services != ()
+    ):
         yield from public_keys_files(description.ssh_keys).items()
     if description.password:
         yield from password_files(description.password).items()
@@ -194,7 +199,7 @@ def _meta_data(description: DriveDescription) -> dict[str, t.Any]:
 
 def _vendor_data(description: DriveDescription) -> t.Any:
     given = description.vendor_data
-    if description.reader == "cloud_init" and (description.password or description.password_hash):
+    if description.reader == READER_CLOUD_INIT and (description.password or description.password_hash):
         mine = cloud_init_password(description.password_hash or description.password or "", bool(description.password_hash))
         return with_vendor_data_parts(given, vendor_data_parts(given) + [mine])
     return {"cloud-init": given} if isinstance(given, str) else given

@@ -12,6 +12,7 @@ import contextlib
 import os
 import stat
 import tempfile
+import time
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
@@ -22,6 +23,10 @@ if t.TYPE_CHECKING:
 
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
+
+_TEMPORARY = (".config-drive-", ".tmp")  # prefix, suffix
+# Older ones belong to nobody any more: a killed run has left them.
+_STALE_AFTER = 3600.0  # seconds
 
 
 class DriveFolder:
@@ -87,7 +92,7 @@ class DriveFolder:
     def write(self, name: str, data: bytes) -> None:
         """Puts the drive in place of the one before: whole and on the disk, or not at all. Raises DriveImageError."""
         try:
-            fd, temporary = tempfile.mkstemp(prefix=".config-drive-", suffix=".tmp", dir=self.path)  # 0600 from the start
+            fd, temporary = tempfile.mkstemp(prefix=_TEMPORARY[0], suffix=_TEMPORARY[1], dir=self.path)  # 0600 from the start
             try:
                 with os.fdopen(fd, "wb") as stream:
                     stream.write(data)
@@ -109,9 +114,19 @@ class DriveFolder:
         except OSError as exc:
             raise DriveImageError(f"{self.file(name)} cannot be removed: {exc.strerror}") from exc
 
+    def _remove_stale(self) -> None:
+        """Temporary files hold secrets as well: they are not to stay for ever."""
+        with contextlib.suppress(OSError), os.scandir(self.path) as found:
+            for item in found:
+                if item.name.startswith(_TEMPORARY[0]) and item.name.endswith(_TEMPORARY[1]):
+                    with contextlib.suppress(OSError):
+                        if time.time() - item.stat(follow_symlinks=False).st_mtime > _STALE_AFTER:
+                            os.unlink(item.path)
+
     @contextlib.contextmanager
     def settled(self) -> Iterator[None]:
-        """Around all writes: the names are on the disk too when it is left."""
+        """Around all writes: what a killed run has left is removed, and the names are on the disk too when it is left."""
+        self._remove_stale()
         try:
             yield
         finally:

@@ -81,6 +81,8 @@ class _Run:
         if changed and not self.module.check_mode:
             self.folder.create()
         entries = self.module.params["drives"]
+        if state == "absent":  # whatever else an entry says: the drive goes
+            entries = [{"name": entry["name"]} for entry in entries]
         descriptions, errors = common.describe(entries)
         act = {"present": self._present, "updated": self._updated, "absent": self._absent}[state]
         results = []

@@ -122,13 +122,17 @@ def input_errors(
 
 
 def parts(entry: Mapping[str, t.Any], description: DriveDescription) -> dict[str, t.Any]:
-    """What an entry says of the parts of a drive: None for what it does not mention, empty for what it takes away: the arguments of compare.change()."""
+    """What an entry says of the parts of a drive, as compare.change() takes it.
+
+    None for what it does not mention, empty for what it takes away.
+    """
     user_data = description.user_data
     if user_data is None and (entry.get("user_data") is not None or entry.get("user_data_base64") is not None):
         user_data = b""
     return {
         "password": "" if entry.get("password") == "" else description.password,
         "password_hash": description.password_hash,
+        "reader": description.reader,
         "ssh_keys": description.ssh_keys,
         "user_data": user_data,
         "metadata": {key: value for key, value in description.metadata.items() if _mentions(entry.get("metadata") or {}, key)},

@@ -285,6 +285,14 @@ def test_absent(iso, dest):
     assert iso({"name": "web1"}, state="absent")["changed"] is False
 
 
+def test_a_drive_is_deleted_whatever_else_its_entry_says(iso, dest):
+    iso(WEB1)
+    assert (
+        iso({"name": "web1", "password": "CANARY \n", "services": [], "user_data": "CANARY"}, state="absent")["changed"] is True
+    )
+    assert os.listdir(dest) == []
+
+
 def test_absent_without_a_folder(iso, dest):
     assert iso(WEB1, state="absent")["changed"] is False
     assert not dest.exists()

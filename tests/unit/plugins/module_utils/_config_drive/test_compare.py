@@ -151,6 +151,11 @@ def test_vendor_data_without_a_password_gets_none():
     assert compare.change(drive(), password="other-Pw1")[content.VENDOR_DATA_JSON] == files()[content.VENDOR_DATA_JSON]
 
 
+def test_a_first_password_is_told_to_cloud_init_if_it_reads_the_drive():
+    before = drive(reader="cloud_init", password=None)
+    assert compare.change(before, password="other-Pw1", reader="cloud_init") == files(reader="cloud_init", password="other-Pw1")
+
+
 def test_vendor_data_that_held_only_the_password_goes_with_it():
     assert content.VENDOR_DATA_JSON not in compare.change(drive(reader="cloud_init", vendor_data=None), password="")
 

@@ -130,3 +130,16 @@ def test_removing(folder):
     os.mkdir(folder.file("web2"))
     with pytest.raises(DriveImageError, match="cannot be removed"):
         folder.remove("web2")
+
+
+def test_what_a_killed_run_left_is_removed_but_not_what_another_is_writing(folder):
+    names = (".config-drive-old.tmp", ".config-drive-new.tmp", ".config-drive-old.keep", "old.tmp")
+    for name in names:
+        path = os.path.join(folder.path, name)
+        with open(path, "wb"):
+            pass
+        if name != ".config-drive-new.tmp":
+            os.utime(path, (1, 1))
+    with folder.settled():
+        pass
+    assert sorted(os.listdir(folder.path)) == sorted(names[1:])
