@@ -39,10 +39,20 @@ options:
       - V(present) makes each drive hold exactly what its entry says.
       - V(updated) changes only what its entry gives (such as a new password) and keeps everything else that is on the drive,
         its label included. There must be a drive.
+      - V(moved) brings the drives along when their VMs go to O(destination); of the entries only the names are used. In check
+        mode a change is predicted for every VM that has a drive.
       - V(absent) ejects and deletes the drives; of the entries only the names are used.
     type: str
-    choices: [present, updated, absent]
+    choices: [present, updated, moved, absent]
     default: present
+  destination:
+    description:
+      - Where the VMs go, for O(state=moved), which needs it.
+      - On V(vmware), the name of the datastore of the first disk after the migration. Called before the migration, the drive
+        is disconnected; called after it, the ISO is brought to the datastore and connected again.
+      - On V(xenserver), the name or UUID of the host. The drive is ejected, the VM migrated, and the drive made anew there.
+      - On V(kvm), the libvirt URI of the other host. Called before the migration, the ISO is put there under the same path.
+    type: str
 requirements:
   - The Python library of the hypervisor on the controller (libvirt-python, XenAPI or pyvmomi).
   - pycdlib on the controller
@@ -83,6 +93,14 @@ EXAMPLES = r"""
       - name: web1
         password: ""
     state: updated
+
+- name: Migrate a running VM to another host of its XenServer pool, drive and all
+  vmops.external_dhcp.vm_config_drive:
+    hypervisor: "{{ hypervisor }}"
+    drives:
+      - name: web1
+    state: moved
+    destination: xcp02
 
 - name: Delete the drives of two VMs
   vmops.external_dhcp.vm_config_drive:
@@ -147,8 +165,10 @@ def main() -> None:
         argument_spec={
             **_argspec.hypervisor(),
             **_argspec.drives(),
-            "state": {"type": "str", "choices": ["present", "updated", "absent"], "default": "present"},
+            "state": {"type": "str", "choices": ["present", "updated", "moved", "absent"], "default": "present"},
+            "destination": {"type": "str"},
         },
+        required_if=[("state", "moved", ["destination"])],
         supports_check_mode=True,
     )
     run_module(module)

@@ -78,7 +78,7 @@ def run_module(module: AnsibleModule) -> None:
 def _check_input(module: AnsibleModule) -> None:
     """Everything that can be known to be wrong without the hypervisor; then nothing is done at all."""
     params = module.params
-    if params["state"] != "absent":
+    if params["state"] in ("present", "updated"):
         images.require_pycdlib()
     errors = common.input_errors(params["drives"], params["label"], params["layouts"], whole=params["state"] == "present")
     if errors:
@@ -97,7 +97,8 @@ class _Run:
         self.warnings: dict[str, tuple[str, ...]] = {}
 
     def all(self) -> None:
-        act = {"present": self._present, "updated": self._updated, "absent": self._absent}[self.module.params["state"]]
+        states = {"present": self._present, "updated": self._updated, "moved": self._moved, "absent": self._absent}
+        act = states[self.module.params["state"]]
         for target in self._targets():
             try:
                 act(target)
@@ -157,6 +158,13 @@ class _Run:
         after = compare.description_of(dataclasses.replace(before, files=files), target.vm.name, target.entry.get("reader"))
         self._check(target, after, before.label, compare.layouts_of(files), before)
         self._put(target, before, files, before.label)
+
+    def _moved(self, target: _Target) -> None:
+        if not target.state.file_exists and not target.state.attached:
+            return  # it has none that could come along
+        target.result["changed"] = True
+        if not self.module.check_mode:
+            self._note(target, self.hypervisor.move_config_drive(target.vm, self.module.params["destination"]))
 
     def _absent(self, target: _Target) -> None:
         state = target.state
