@@ -1,0 +1,272 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The modules and the playbooks of the collection on a XenServer pool, as a user starts them."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+import threading
+import time
+import typing as t
+
+import pytest
+import yaml
+from xapi_rig.facts import NULL
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+PASSWORD = "S3cret-of-web1"
+
+
+# -- modules ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def connection(rig) -> dict[str, t.Any]:
+    return rig.description()
+
+
+def test_vm_ip_info(rig, connection, run_module):
+    vm = rig.vm("web1", nics=2)
+    rig.vm("db1")
+    rig.power(vm, "start")
+    rig.pool.agent(vm, {"0/ip": "10.99.0.60", "0/ipv6/0": "fe80::1", "1/ip": "192.0.2.9", "1/ipv6/0": "fd00:0:0::9"})
+    result = run_module(
+        "vm_ip_info", {"hypervisor": connection, "vms": ["web1", "ghost", "db1"], "cidrs": {"corp-vlan130": ["10.0.0.0/8"]}}
+    )
+    web1, ghost, db1 = result["vms"]
+    assert [(n["device"], n["network"], n["ip4_address"], n["source"]) for n in web1["nics"]] == [
+        (0, "corp-vlan120", "10.99.0.60", "guest_metrics"),
+        (1, "corp-vlan130", None, "guest_metrics"),
+    ]
+    assert web1["nics"][1]["reason"] == "filtered_out"
+    assert web1["nics"][1]["ip6_addresses"] == ["fd00::9"]
+    assert (ghost["id"], ghost["reason"]) == (None, "vm_not_found")
+    assert (db1["power_state"], db1["nics"][0]["reason"]) == ("stopped", "vm_not_running")
+    assert rig.pool.calls == ["session.login_with_password", "event.from", "session.logout"]
+
+
+def test_vm_ip_info_of_a_guest_with_ens160(rig, connection, run_module):
+    vm = rig.vm("old")
+    rig.power(vm, "start")
+    rig.pool.agent(vm, {"160/ip": "10.99.0.61"})
+    (old,) = run_module("vm_ip_info", {"hypervisor": connection})["vms"]
+    assert old["nics"][0]["ip4_address"] == "10.99.0.61"
+
+
+def test_vm_ip_info_without_a_connection(rig, connection, run_module):
+    result = run_module("vm_ip_info", {"hypervisor": {**connection, "password": "wrong-word"}}, fails=True)
+    assert "hypervisor.password" in result["msg"]
+    assert "wrong-word" not in str(result)
+
+
+def drives(connection, *names, **more):
+    return {"hypervisor": connection, "drives": [{"name": n, "password": PASSWORD, "user_data": "x: 1"} for n in names], **more}
+
+
+def test_vm_config_drive_from_check_mode_to_absent(rig, connection, run_module):
+    rig.vm("web1")
+    predicted = run_module("vm_config_drive", drives(connection, "web1"), check_mode=True, diff=True)
+    assert predicted["changed"]
+    assert os.listdir(rig.iso_dir()) == []
+    assert not any(".create" in c or c.startswith(("PUT", "VBD.")) for c in rig.pool.calls)
+    first = run_module("vm_config_drive", drives(connection, "web1"), diff=True)
+    assert first["changed"]
+    (drive,) = first["drives"]
+    assert (drive["location"], drive["slot"], drive["error"]) == (
+        "/opt/xensource/packages/iso/configdrive_iso/web1.iso",
+        "1",
+        None,
+    )
+    assert drive["sha256"] == predicted["drives"][0]["sha256"]
+    assert not run_module("vm_config_drive", drives(connection, "web1"))["changed"]
+    updated = {"hypervisor": connection, "drives": [{"name": "web1", "user_data": "x: 2"}], "state": "updated"}
+    assert run_module("vm_config_drive", updated)["changed"]
+    assert not run_module("vm_config_drive", updated)["changed"]
+    assert PASSWORD not in str((predicted, first))
+    gone = {"hypervisor": connection, "drives": [{"name": "web1"}], "state": "absent"}
+    assert run_module("vm_config_drive", gone)["changed"]
+    assert not run_module("vm_config_drive", gone)["changed"]
+    assert os.listdir(rig.iso_dir()) == []
+
+
+def test_vm_config_drive_one_bad_vm_does_not_stop_the_others(rig, connection, run_module):
+    rig.vm("web1", disks=3)
+    rig.vm("web2")
+    result = run_module("vm_config_drive", drives(connection, "web1", "ghost", "web2"), fails=True)
+    errors = {d["name"]: d["error"] for d in result["drives"]}
+    assert "no free place" in errors["web1"]
+    assert "there is no VM ghost" in errors["ghost"]
+    assert errors["web2"] is None
+    assert os.listdir(rig.iso_dir()) == ["web2.iso"]
+
+
+def test_vm_config_drive_takes_an_iso_away_that_is_still_on_the_old_host(rig, connection, run_module):
+    rig_vm = rig.vm("web1", cd="2")
+    rig.power(rig_vm, "start", "xen01")
+    run_module("vm_config_drive", drives(connection, "web1"))
+    store = rig.pool.store
+    (vbd,) = [store.get("VBD", r) for r in rig_vm["VBDs"] if store.get("VBD", r)["type"] == "CD"]
+    store.set(vbd, VDI=NULL, empty=True)
+    store.set(rig_vm, resident_on=rig.hosts["xen02"].ref)
+    gone = {"hypervisor": connection, "drives": [{"name": "web1"}], "state": "absent"}
+    assert run_module("vm_config_drive", gone)["changed"]
+    assert os.listdir(rig.iso_dir("xen01")) == []
+
+
+def test_vm_config_drive_a_running_vm_is_told_to_restart(rig, connection, run_module):
+    rig.power(rig.vm("web1"), "start")
+    predicted = run_module("vm_config_drive", drives(connection, "web1"), check_mode=True)
+    done = run_module("vm_config_drive", drives(connection, "web1"))
+    assert predicted["drives"][0]["restart_required"] is done["drives"][0]["restart_required"] is True
+    again = run_module("vm_config_drive", drives(connection, "web1"))
+    assert (again["changed"], again["drives"][0]["restart_required"]) == (False, True)
+
+
+# -- playbooks -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def playbook(rig, connection, tmp_path):
+    """Runs a playbook of the collection against the rig; returns what it printed. The inventory has the host `pool`."""
+    hypervisor = dict(connection)
+    variables = {
+        "hypervisor": hypervisor,
+        "external_dhcp_record": f"sqlite:///{tmp_path}/record.db",
+        "shared_networks": [
+            {"name": "corp-vlan120", "vlan": 120, "cidr": "10.99.0.0/24", "services": ["userdata"]},
+            {"name": "corp-vlan130", "vlan": 130, "services": []},
+        ],
+        "vms": [
+            {
+                "name": "web1",
+                "template": "debian-12",
+                "networks": ["corp-vlan120", "corp-vlan130"],
+                "password_enabled": True,
+                "password": PASSWORD,
+                "user_data": {"role": "web"},
+            },
+            {"name": "web2", "template": "debian-12", "networks": [{"name": "corp-vlan120", "mac": "02:16:3e:99:00:02"}]},
+        ],
+    }
+    inventory = tmp_path / "inventory.yml"
+    inventory.write_text(yaml.safe_dump({"all": {"hosts": {"pool": variables}}}))
+    link = ROOT / ".build" / "collections"
+
+    def run(name: str, extra: dict[str, t.Any] | None = None, *, fails: bool = False, options: tuple[str, ...] = ()) -> str:
+        command = [str(pathlib.Path(sys.executable).parent / "ansible-playbook"), "-i", str(inventory)]
+        command += [f"vmops.external_dhcp.{name}", "-v", *options]
+        if extra:
+            command += ["-e", yaml.safe_dump(extra, default_flow_style=True, width=10_000).strip()]
+        env = {
+            **os.environ, "ANSIBLE_COLLECTIONS_PATH": str(link), "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_LOCALHOST_WARNING": "0",
+            "ANSIBLE_HOME": str(tmp_path / "ansible"),
+        }  # fmt: skip
+        done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=400, check=False)
+        output = done.stdout + done.stderr
+        assert (done.returncode != 0) == fails, output
+        assert PASSWORD not in output
+        return output
+
+    return run
+
+
+def named(rig, name):
+    return next((o for o in rig.pool.store.all("VM") if o["name_label"] == name), None)
+
+
+def cd_files(rig, vm):
+    store = rig.pool.store
+    vbds = [store.get("VBD", r) for r in vm["VBDs"]]
+    return [store.get("VDI", v["VDI"])["location"] for v in vbds if v["type"] == "CD" and v["VDI"] != NULL]
+
+
+def play_guests(rig, stop: threading.Event) -> None:
+    """Guest agents: each running VM reports an address for its first NIC some moments after its start."""
+    while not stop.wait(0.2):
+        with rig.pool.store.changed:
+            for vm in rig.pool.store.all("VM"):
+                if vm["power_state"] == "Running" and vm["guest_metrics"] == NULL and not vm["is_control_domain"]:
+                    last = 60 + sum(map(ord, vm["name_label"])) % 100
+                    rig.pool.agent(vm, {"0/ip": f"10.99.0.{last}", "1/ip": f"10.98.0.{last}"})
+
+
+def test_the_life_of_vms_on_xenserver(rig, playbook):
+    rig.vm("debian-12", template=True, cd="3")
+    stop = threading.Event()
+    guests = threading.Thread(target=play_guests, args=(rig, stop))
+    guests.start()
+    try:
+        output = playbook("deploy_vms", {"vm_ip_poll_interval": 1})
+        web1, web2 = named(rig, "web1"), named(rig, "web2")
+        assert (web1["power_state"], web2["power_state"]) == ("Running", "Running")
+        assert (cd_files(rig, web1), cd_files(rig, web2)) == (["web1.iso"], ["web2.iso"])
+        assert len(web1["VIFs"]) == 2
+        assert rig.pool.store.get("VIF", web2["VIFs"][0])["MAC"].lower() == "02:16:3e:99:00:02"
+        assert "10.99.0." in output
+
+        again = playbook("deploy_vms", {"vm_wait": False})
+        assert "changed=0" in again
+
+        before = web1["domid"]
+        reset = {"vm_names": ["web1"], "vm_passwords": {"web1": "another-Secret-7"}, "vm_shutdown_timeout": 9}
+        playbook("reset_password", reset)
+        assert web1["domid"] != before
+        assert web2["domid"] != -1
+
+        playbook("stop_vms", {"vm_shutdown_timeout": 9})
+        assert {named(rig, n)["power_state"] for n in ("web1", "web2")} == {"Halted"}
+        playbook("start_vms")
+        assert {named(rig, n)["power_state"] for n in ("web1", "web2")} == {"Running"}
+
+        playbook("destroy_vms", {"vm_names": ["web1", "web2"]})
+        assert named(rig, "web1") is None
+        assert named(rig, "web2") is None
+        assert named(rig, "debian-12") is not None
+        assert os.listdir(rig.iso_dir()) == []
+        assert [v for v in rig.pool.store.all("VDI") if "web" in v["name_label"]] == []
+    finally:
+        stop.set()
+        guests.join()
+
+
+def test_a_guest_without_tools_is_powered_off(rig, playbook):
+    vms = [rig.vm(name) for name in ("web1", "web2")]
+    for vm in vms:
+        rig.power(vm, "start")
+    rig.pool.agent(vms[0], {})
+    begun = time.monotonic()
+    playbook("stop_vms", {"vm_shutdown_timeout": 300})
+    assert {vm["power_state"] for vm in vms} == {"Halted"}
+    assert time.monotonic() - begun < 200  # nobody waited for the guest that could not be asked
+    assert "VM.hard_shutdown" in rig.pool.calls
+
+
+def test_a_failed_clone_leaves_nothing_and_does_not_stop_the_other(rig, playbook):
+    rig.vm("debian-12", template=True)
+    rig.pool.fault("VM.provision", "error", error=["SR_FULL", "1", "2"])
+    output = playbook("deploy_vms", {"vm_wait": False}, fails=True)
+    assert "could not be cloned from debian-12" in output
+    there = [n for n in ("web1", "web2") if named(rig, n) is not None]
+    assert len(there) == 1
+    assert named(rig, there[0])["power_state"] == "Running"
+
+
+def test_surplus_nics_of_a_template_are_refused(rig, playbook):
+    rig.vm("debian-12", template=True, nics=2)
+    output = playbook("deploy_vms", {"vm_wait": False}, fails=True)
+    assert "remove the surplus NICs from the template" in output
+    assert named(rig, "web2") is None
+    assert named(rig, "web1")["power_state"] == "Running"
+
+
+def test_check_mode_changes_nothing(rig, playbook):
+    rig.vm("debian-12", template=True)
+    vms = len(rig.pool.store.all("VM"))
+    playbook("deploy_vms", {"vm_wait": False}, options=("--check", "--diff"))
+    assert len(rig.pool.store.all("VM")) == vms
+    assert os.listdir(rig.iso_dir()) == []
