@@ -332,7 +332,7 @@ def test_a_poller_killed_at_random_points_loses_nothing(place: Place) -> None:
 
             def work(point: int = point, after: bool = after, pause: float = pause) -> None:
                 die_at(point, after)
-                hypervisor = fakes.FakeHypervisor(guests)
+                hypervisor = fakes.FakeHypervisor(guests)  # noqa: B023 - called before the loop goes on
                 hypervisor.on_answer = lambda one: time.sleep(pause)
                 fetching.fetch(place.store(), hypervisor.connect, fetching.Request("kvm01"))
 

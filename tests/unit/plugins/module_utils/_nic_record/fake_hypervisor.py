@@ -50,6 +50,11 @@ def guest(number: int, nics: int = 1, **more: t.Any) -> Guest:
     return Guest(f"vm{number}", f"00000000-0000-4000-8000-{number:012x}", macs, **more)
 
 
+def _raise(error: Exception | None) -> None:
+    if error is not None:
+        raise error
+
+
 class FakeHypervisor:
     """`looks` counts how often each VM (by id) was asked for its addresses."""
 
@@ -70,13 +75,11 @@ class FakeHypervisor:
 
     def connect(self) -> FakeHypervisor:
         self.connections += 1
-        if self.fail_connect:
-            raise self.fail_connect
+        _raise(self.fail_connect)
         return self
 
     def vms(self, names: t.Sequence[str] | None = None) -> VmList:
-        if self.fail_vms:
-            raise self.fail_vms
+        _raise(self.fail_vms)
         if names is None:
             return VmList(tuple(one.vm() for one in self.guests))
         by_name: dict[str, list[Guest]] = {}
