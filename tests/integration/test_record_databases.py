@@ -330,7 +330,7 @@ def test_a_poller_killed_at_random_points_loses_nothing(place: Place) -> None:
             # Sometimes the driver is slower than the database, so that answers come one by one.
             point, after, pause = chance.randint(1, 45), chance.random() < 0.5, chance.choice([0, 0, 0.002])
 
-            def work(point: int = point, after: bool = after, pause: float = pause) -> None:
+            def work(point: int = point, after: bool = after, pause: float = pause, guests: t.Any = guests) -> None:
                 die_at(point, after)
                 hypervisor = fakes.FakeHypervisor(guests)  # noqa: B023 - called before the loop goes on
                 hypervisor.on_answer = lambda one: time.sleep(pause)
@@ -429,7 +429,8 @@ def test_a_poller_that_lost_its_lock_stops_and_its_late_answers_count_for_nothin
         if place.kind == "postgresql":
             place.server.admin("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
         else:
-            place.server.admin(f"KILL {place.server.admin(chr(83) + 'ELECT IS_USED_LOCK(%r)' % 'records.vmIpFetch#0')}")
+            session = place.server.admin("SELECT IS_USED_LOCK('records.vmIpFetch#0')")
+            place.server.admin(f"KILL {session}")
         free_within(place, 5)
         # Another controller polls everything before the first one's answers are in.
         second.append(poll(place, guests, place.folder / "looks"))

@@ -1,0 +1,163 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The event source, its feed and its main loop, with a queue of our own."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import importlib.util
+import json
+import pathlib
+import typing as t
+
+import pytest
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_ip_fetch import Request, fetch
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.database import Database
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.errors import RecordUnreachable
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
+from ansible_collections.vmops.external_dhcp.tests.unit.plugins.module_utils._nic_record.fake_hypervisor import (
+    FakeHypervisor,
+    guest,
+)
+
+FOLDER = pathlib.Path(__file__).parents[4] / "extensions" / "eda" / "plugins" / "event_source"
+NOW = datetime.datetime(2026, 11, 22, 8, 0, tzinfo=datetime.UTC)
+
+
+def load() -> t.Any:
+    spec = importlib.util.spec_from_file_location("vm_ip_events", FOLDER / "vm_ip_events.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+source = load()
+
+
+class Record:
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.url = f"sqlite:///{folder}/record.db"
+        self.store = RecordStore(Database(self.url), lambda: NOW)
+        self.store.database.prepare()
+
+    def find(self, number: int, **more: t.Any) -> None:
+        one = guest(number, answers={0: [f"10.0.0.{number}"]})
+        for name, value in more.items():
+            setattr(one, name, value)
+        self.store.enter("kvm01", [one.facts()])
+        fetch(self.store, FakeHypervisor([one]).connect, Request("kvm01"))
+
+
+@pytest.fixture
+def record(tmp_path: pathlib.Path) -> Record:
+    return Record(tmp_path)
+
+
+def listen(args: dict[str, t.Any], count: int) -> list[dict[str, t.Any]]:
+    """The first `count` events of main()."""
+
+    async def run() -> list[dict[str, t.Any]]:
+        queue: asyncio.Queue[dict[str, t.Any]] = asyncio.Queue(1)  # a slow engine: put() waits
+        task = asyncio.ensure_future(source.main(queue, {"interval": 0.01, **args}))
+        try:
+            return [await asyncio.wait_for(queue.get(), 30) for _ in range(count)]
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    return asyncio.run(run())
+
+
+def test_events_come_in_order_with_all_their_values(record: Record) -> None:
+    record.find(1)
+    record.find(2)
+    first, second = listen({"record": record.url, "start": "beginning"}, 2)
+    assert (first["id"], second["id"]) == (1, 2)
+    assert (first["type"], first["vm_name"], first["address"]) == ("EXTERNAL.DHCP.VM.IP.FETCHED", "vm1", "10.0.0.1")
+    assert (first["time"], first["hypervisor_name"], first["mac"]) == ("2026-11-22T08:00:00Z", "kvm01", guest(1).macs[0])
+
+
+def test_from_now_on_only(record: Record) -> None:
+    record.find(1)
+    feed = source.EventFeed({"record": record.url})
+    assert feed.next_events() == []
+    record.find(2)
+    assert [event["vm_name"] for event in feed.next_events()] == ["vm2"]
+    feed.close()
+
+
+def test_it_goes_on_where_it_stopped(record: Record, tmp_path: pathlib.Path) -> None:
+    cursor = tmp_path / "cursor"
+    args = {"record": record.url, "start": "beginning", "cursor_file": str(cursor)}
+    for number in (1, 2, 3):
+        record.find(number)
+    feed = source.EventFeed(args)
+    events = feed.next_events()
+    feed.delivered(events[0]["id"])
+    feed.close()
+    assert cursor.read_text() == "1\n"
+    assert [event["vm_name"] for event in listen(args, 2)] == ["vm2", "vm3"]
+    assert [path.name for path in tmp_path.glob("cursor*")] == ["cursor"]
+
+
+def test_filters(record: Record) -> None:
+    record.find(1)
+    lost = {"record": record.url, "start": "beginning", "types": ["EXTERNAL.DHCP.VM.IP.LOST"]}
+    assert source.EventFeed(lost).next_events() == []
+    assert source.EventFeed({"record": record.url, "start": "beginning", "hypervisor_name": "kvm02"}).next_events() == []
+
+
+def test_a_record_that_comes_later(tmp_path: pathlib.Path) -> None:
+    feed = source.EventFeed({"record": f"sqlite:///{tmp_path}/record.db"})
+    assert feed.next_events() == []
+    assert not (tmp_path / "record.db").exists()
+    Record(tmp_path).find(1)
+    assert [event["vm_name"] for event in feed.next_events()] == ["vm1"]
+
+
+def test_a_broken_record_is_tried_again(record: Record, monkeypatch: pytest.MonkeyPatch, caplog: t.Any) -> None:
+    record.find(1)
+    real, left = source.EventFeed.next_events, [2]
+
+    def sometimes(feed: t.Any) -> t.Any:
+        if left[0]:
+            left[0] -= 1
+            raise RecordUnreachable("the record is away")
+        return real(feed)
+
+    monkeypatch.setattr(source.EventFeed, "next_events", sometimes)
+    assert [event["vm_name"] for event in listen({"record": record.url, "start": "beginning"}, 1)] == ["vm1"]
+    assert caplog.text.count("the record is away") == 2
+
+
+def test_names_cannot_be_templates(record: Record) -> None:
+    record.find(1, name="{{ lookup('pipe', 'id') }}")
+    (event,) = source.EventFeed({"record": record.url, "start": "beginning"}).next_events()
+    assert event["vm_name"] == "?? lookup('pipe', 'id') ??"
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({"types": ["FETCHED"]}, "types has 'FETCHED'"),
+        ({"types": 5}, "types must be a list"),
+        ({"start": "later"}, "start is 'later'"),
+        ({"interval": -1}, "interval is -1.0"),
+        ({"recrod": "x"}, "there is no argument 'recrod'"),
+        ({"cursor_file": "/nonexistent/cursor"}, "its folder does not exist"),
+    ],
+)
+def test_bad_arguments(record: Record, args: dict[str, t.Any], message: str) -> None:
+    with pytest.raises(source.ArgumentError, match=message):
+        asyncio.run(source.main(asyncio.Queue(), {"record": record.url, **args}))
+
+
+def test_the_schema_names_the_same_arguments() -> None:
+    schema = json.loads((FOLDER / "schemas" / "vm_ip_events.json").read_text())
+    assert tuple(schema["properties"]) == source._KNOWN
+    assert schema["properties"]["types"]["items"]["enum"] == list(source.EVENT_TYPES)

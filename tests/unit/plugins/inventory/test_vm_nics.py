@@ -1,0 +1,184 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import datetime
+import pathlib
+import typing as t
+
+import pytest
+from ansible.errors import AnsibleError
+from ansible.inventory.data import InventoryData
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import inventory_loader
+from ansible.template import Templar
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_ip_fetch import Request, fetch
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.database import Database
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
+from ansible_collections.vmops.external_dhcp.tests.unit.plugins.module_utils._nic_record.fake_hypervisor import (
+    FakeHypervisor,
+    guest,
+)
+
+NOW = datetime.datetime(2026, 11, 22, 8, 0, tzinfo=datetime.UTC)
+NAME = "vmops.external_dhcp.vm_nics"
+
+
+class Inventory:
+    """One record and the inventory read from it."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.folder = folder
+        self.store = RecordStore(Database(f"sqlite:///{folder}/record.db"), lambda: NOW)
+        self.store.database.prepare()
+
+    def add(self, *guests: t.Any, hypervisor: str = "kvm01", polled: bool = True) -> None:
+        self.store.enter(hypervisor, [one.facts() for one in guests])
+        if polled:
+            fetch(self.store, FakeHypervisor(guests).connect, Request(hypervisor))
+
+    def read(self, more: str = "", cache: bool = False, plugin: t.Any = None) -> InventoryData:
+        path = self.folder / "test.vm_nics.yml"
+        path.write_text(f"plugin: {NAME}\nrecord: sqlite:///{self.folder}/record.db\n{more}")
+        plugin = plugin or inventory_loader.get(NAME)
+        assert plugin.verify_file(str(path))
+        inventory = InventoryData()
+        plugin.parse(inventory, DataLoader(), str(path), cache)
+        inventory.reconcile_inventory()
+        return inventory
+
+
+@pytest.fixture
+def inventory(tmp_path: pathlib.Path) -> Inventory:
+    return Inventory(tmp_path)
+
+
+def groups(inventory: InventoryData, host: str) -> set[str]:
+    return {group.name for group in inventory.hosts[host].groups} - {"all"}
+
+
+def test_hosts_addresses_groups_and_variables(inventory: Inventory) -> None:
+    inventory.add(
+        guest(1, nics=2, answers={0: [], 1: ["10.0.0.1"]}),
+        guest(2, answers={0: ["10.0.0.2", "fd00::2"]}, network="lab-net"),
+        guest(3, answers=None),
+    )
+    inventory.store.stop("kvm01", [guest(3).facts()])
+    data = inventory.read()
+    assert {name: host.vars.get("ansible_host") for name, host in data.hosts.items()} == {
+        "vm1": "10.0.0.1",
+        "vm2": "10.0.0.2",
+        "vm3": None,
+    }
+    assert groups(data, "vm1") == {"hypervisor_kvm01", "network_corp", "state_pending"}
+    assert groups(data, "vm2") == {"hypervisor_kvm01", "network_lab_net", "state_found"}
+    assert groups(data, "vm3") == {"hypervisor_kvm01", "network_corp", "state_stopped"}
+    variables = data.hosts["vm2"].vars
+    assert variables["external_dhcp_vm_id"] == guest(2).id
+    assert (variables["external_dhcp_hypervisor"], variables["external_dhcp_state"]) == ("kvm01", "found")
+    (nic,) = variables["external_dhcp_nics"]
+    assert (nic["mac"], nic["ip6_addresses"], nic["last_seen_at"]) == (guest(2).macs[0], ["fd00::2"], "2026-11-22T08:00:00Z")
+
+
+def test_one_name_on_two_hypervisors(inventory: Inventory) -> None:
+    inventory.add(guest(1, answers={0: ["10.0.0.1"]}), guest(2))
+    inventory.add(guest(1, answers={0: ["10.0.0.9"]}), hypervisor="kvm02")
+    data = inventory.read()
+    assert {name: host.vars.get("ansible_host") for name, host in data.hosts.items()} == {
+        "vm1.kvm01": "10.0.0.1",
+        "vm1.kvm02": "10.0.0.9",
+        "vm2": None,
+    }
+    assert data.hosts["vm1.kvm02"].vars["external_dhcp_vm"] == "vm1"
+    other = guest(3, answers={0: ["10.0.0.3"]})
+    other.name = "vm2"
+    inventory.add(other)
+    assert set(inventory.read().hosts) == {"vm1.kvm01", "vm1.kvm02", f"vm2.kvm01.{guest(2).id}", f"vm2.kvm01.{other.id}"}
+
+
+def test_filters_and_the_network_of_the_address(inventory: Inventory) -> None:
+    inventory.add(guest(1, answers={0: ["10.0.0.1"]}), guest(2))
+    inventory.add(guest(5, answers={0: ["10.0.0.5"]}, network="lab"), hypervisor="kvm02")
+    assert set(inventory.read("states: [found]\n").hosts) == {"vm1", "vm5"}
+    assert set(inventory.read("hypervisor_name: [kvm02]\n").hosts) == {"vm5"}
+    assert set(inventory.read("networks: [corp]\n").hosts) == {"vm1", "vm2"}
+
+
+def test_address_networks_choose_the_nic(inventory: Inventory) -> None:
+    from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._vm_hosts import vm_hosts
+
+    inventory.add(guest(1, nics=2, answers={0: ["10.0.0.1"], 1: ["10.1.0.1"]}))
+    nics = inventory.read().hosts["vm1"].vars["external_dhcp_nics"]
+    nics[1]["network"] = "management"
+    assert vm_hosts(nics)[0].address == "10.0.0.1"
+    assert vm_hosts(nics, ["backup", "management"])[0].address == "10.1.0.1"
+    nics[0].update(ip6_addresses=["fd00::1"], family_order=[6, 4])
+    assert vm_hosts(nics)[0].address == "fd00::1"
+
+
+def test_a_name_that_is_a_template_is_a_name(inventory: Inventory) -> None:
+    bad = guest(1, answers={0: ["10.0.0.1"]}, network="{{ 2 + 2 }}")
+    bad.name = "{{ 1 + 1 }}"
+    inventory.add(bad)
+    data = inventory.read()
+    (host,) = data.hosts.values()
+    templar = Templar(loader=DataLoader(), variables={**host.vars, "name": host.name})
+    assert host.name == "{{ 1 + 1 }}"
+    for expression in ("name", "external_dhcp_vm", "external_dhcp_nics[0].vm_name"):
+        assert templar.template(trusted("{{ " + expression + " }}")) == "{{ 1 + 1 }}"
+    assert templar.template(trusted("{{ external_dhcp_nics[0].network }}")) == "{{ 2 + 2 }}"
+    assert groups(data, "{{ 1 + 1 }}") == {"hypervisor_kvm01", "network____2___2___", "state_found"}
+
+
+def trusted(text: str) -> str:
+    try:
+        from ansible.template import trust_as_template
+    except ImportError:  # ansible-core 2.18
+        return text
+    return trust_as_template(text)
+
+
+def test_compose_groups_and_keyed_groups(inventory: Inventory) -> None:
+    inventory.add(guest(1, answers={0: ["10.0.0.1"]}), guest(2, answers=None))
+    data = inventory.read(
+        "compose: {port: 20 + 2}\n"
+        "groups: {first: \"external_dhcp_vm.endswith('1')\"}\n"
+        "keyed_groups: [{key: \"external_dhcp_nics[0].source or 'none'\", prefix: source}]\n"
+    )
+    assert int(data.hosts["vm1"].vars["port"]) == 22  # ansible-core 2.18 makes texts here
+    assert {"first", "source_agent"} <= groups(data, "vm1")
+    assert "source_none" in groups(data, "vm2")
+
+
+def test_the_cache_is_used_until_a_refresh(inventory: Inventory) -> None:
+    cache = f"cache: true\ncache_plugin: ansible.builtin.jsonfile\ncache_connection: {inventory.folder}/cache\n"
+    inventory.add(guest(1, answers={0: ["10.0.0.1"]}))
+    plugin = inventory_loader.get(NAME)
+    inventory.read(cache, cache=True, plugin=plugin)
+    plugin.update_cache_if_changed()
+    inventory.add(guest(2, answers={0: ["10.0.0.2"]}))
+    assert set(inventory.read(cache, cache=True).hosts) == {"vm1"}
+    assert set(inventory.read(cache, cache=False).hosts) == {"vm1", "vm2"}
+
+
+def test_no_record_yet_is_an_empty_inventory(tmp_path: pathlib.Path) -> None:
+    inventory = Inventory(tmp_path)
+    (tmp_path / "record.db").unlink()
+    assert not inventory.read().hosts
+    assert not (tmp_path / "record.db").exists()
+
+
+def test_an_error_names_the_record_without_its_password(inventory: Inventory) -> None:
+    pytest.importorskip("psycopg")
+    with pytest.raises(AnsibleError) as error:
+        inventory.read("record: postgresql://me:s3cret-word@127.0.0.1:1/x\n")
+    assert "127.0.0.1:1" in str(error.value) and "s3cret-word" not in str(error.value)
+
+
+def test_other_files_are_left_to_other_plugins(tmp_path: pathlib.Path) -> None:
+    for name in ("hosts.yml", "vm_nics.json", "vm_nics.yml.bak"):
+        (tmp_path / name).write_text("")
+        assert not inventory_loader.get(NAME).verify_file(str(tmp_path / name))
