@@ -268,6 +268,74 @@ def test_ds_identify_finds_the_drive(label, sources, finds_it, tmp_path):
     assert ("ConfigDrive" in found) is finds_it, found
 
 
+# cloudbase-init
+
+# Its own service and its own manager of drives for Windows, on this system: what asks Windows is replaced (the list of CD drives,
+# a volume's label, and two modules that cannot be imported), and the backslashes of one path are turned.
+CLOUDBASE_INIT = """
+import json, sys
+from unittest import mock
+folder, label = sys.argv[1:]
+for name in ("disk", "vfat"):
+    sys.modules["cloudbaseinit.utils.windows." + name] = mock.Mock()
+from cloudbaseinit.metadata.services import baseconfigdrive, configdrive
+from cloudbaseinit.metadata.services.osconfigdrive import windows
+configdrive.CONF([])
+system = mock.Mock()
+system.get_cdrom_drives.return_value = [folder]
+system.get_volumes.return_value = []
+system.get_physical_disks.return_value = []
+system.get_volume_label.return_value = label
+with mock.patch.object(windows.osutils_factory, "get_os_utils", return_value=system):
+    manager = windows.WindowsConfigDriveManager()
+with mock.patch.object(baseconfigdrive.factory, "get_config_drive_manager", return_value=manager):
+    service = configdrive.ConfigDriveService()
+    service._metadata_file = service._metadata_file.replace("\\\\", "/")
+    found = service.load()
+result = {"found": found}
+if found:
+    result.update(
+        instance_id=service.get_instance_id(),
+        host_name=service.get_host_name(),
+        keys=list(service.get_public_keys()),
+        password=service.get_admin_password(),
+        user_data=service.get_user_data().decode(),
+    )
+    service.cleanup()
+print(json.dumps(result))
+"""
+
+
+@pytest.mark.parametrize("label, finds_it", [("config-2", True), ("CONFIG-2", True), ("config", False)])
+def test_cloudbase_init_reads_the_drive(label, finds_it, tmp_path):
+    python = os.environ.get("CLOUDBASE_INIT_PYTHON", sys.executable)
+    if subprocess.run([python, "-c", "import cloudbaseinit"], check=False, capture_output=True).returncode:
+        pytest.skip(
+            "cloudbase-init is not installed: CLOUDBASE_INIT_PYTHON can name an interpreter that has it (pip install cloudbase-init)"
+        )
+    drive = tmp_path / "web1.iso"
+    drive.write_bytes(image.build(FILES, label, OWNER))
+    seen = run("blkid", "-p", "-c", "/dev/null", "-s", "LABEL", "-o", "value", drive).decode().strip()
+    (tmp_path / "cd").mkdir()
+    run("bsdtar", "-xf", drive, "-C", tmp_path / "cd")
+    command = [python, "-c", CLOUDBASE_INIT, str(tmp_path / "cd"), seen]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    found = json.loads(process.stdout.splitlines()[-1])
+    if not finds_it:
+        assert found == {"found": False}
+        return
+    found["keys"].sort()
+    assert found == {
+        "found": True,
+        "instance_id": OWNER,
+        "host_name": "web1.example.com",
+        "keys": KEYS,
+        "password": "Pässwörd-Ab2",
+        "user_data": USER_DATA,
+    }
+
+
 # Drives of others
 
 
