@@ -31,7 +31,7 @@ MAX_ENTRIES = 20000
 MAX_DEPTH = 32
 MAX_PATH = 4096
 MAX_CONTINUATIONS = 32  # of one record
-MAX_ALL_CONTINUATIONS = 20000
+MAX_SYSTEM_USE = 500000  # entries of all records
 MAX_CONTENT = 64 * 1024 * 1024
 
 _DESCRIPTOR_MAGIC = b"CD001\x01"
@@ -93,7 +93,7 @@ class Iso:
             raise DriveImageError("the image is no ISO 9660 file system: it has no primary volume descriptor")
         self.primary = primary
         self._skip = 0  # bytes before the system use entries of every record but the first (SUSP 5.3)
-        self._continuations = 0
+        self._system_use = 0
         self.rock_ridge = self._find_rock_ridge(self.primary.root)
 
     def records(self, volume: Volume) -> Iterator[Record]:
@@ -200,14 +200,16 @@ class Iso:
                     break
                 if kind == b"CE" and size >= 28:
                     followed += 1
-                    self._continuations += 1
-                    if followed > MAX_CONTINUATIONS or self._continuations > MAX_ALL_CONTINUATIONS:
+                    if followed > MAX_CONTINUATIONS:
                         raise DriveImageError("the image is damaged: a chain of continuation areas does not end")
                     block, offset, more = (int.from_bytes(entry[i : i + 4], "little") for i in (4, 12, 20))
                     areas.append((block * BLOCK + offset, min(more, BLOCK)))
                 else:
                     found.append((at + position, entry))
                 position += size
+        self._system_use += len(found)
+        if self._system_use > MAX_SYSTEM_USE:
+            raise DriveImageError(f"the image has more than {MAX_SYSTEM_USE} system use entries")
         return found
 
     def _record(self, folder: str, at: int, joliet: bool, rock_ridge: bool) -> Record | None:

@@ -103,6 +103,11 @@ def test_a_chain_of_continuation_areas_that_never_ends():
     assert "does not end" in refused(poke(begin, entry))
 
 
+def test_too_many_system_use_entries(monkeypatch):
+    monkeypatch.setattr(iso9660, "MAX_SYSTEM_USE", 20)
+    assert "more than 20 system use entries" in refused(DATA)
+
+
 def test_a_symbolic_link_is_left_out():
     record = records(DATA)["b" * 60]
     at = DATA.index(b"PX", record.at)
