@@ -59,7 +59,7 @@ def drives() -> dict[str, t.Any]:
             "elements": "dict",
             "required": True,
             # As a whole: Ansible logs a list as its Python text, in which it would not find a secret with a line break.
-            # Modules with this option call _module.drives.narrow_no_log(), else every name in it would be masked too.
+            # Modules with this option call _module.drives.take_drives(), else every name in it would be masked too.
             "no_log": True,
             "options": {
                 "name": {"type": "str", "required": True},

@@ -49,9 +49,9 @@ _RESULT: dict[str, t.Any] = {
 
 def run_module(module: AnsibleModule) -> None:
     """Makes every listed drive as O(state) says and ends the module with one entry for each of them."""
-    common.narrow_no_log(module)
+    entries = common.take_drives(module)
     try:
-        _Run(module).all()
+        _Run(module, entries).all()
     except MissingPycdlib as exc:
         module.fail_json(msg=missing_required_lib(exc.library, url=exc.url), exception=exc.traceback)
     except ConfigDriveError as exc:  # of the folder or the label: nothing was begun
@@ -61,8 +61,9 @@ def run_module(module: AnsibleModule) -> None:
 class _Run:
     """One run of config_drive_iso."""
 
-    def __init__(self, module: AnsibleModule) -> None:
+    def __init__(self, module: AnsibleModule, entries: Sequence[Mapping[str, t.Any]]) -> None:
         self.module = module
+        self.entries = entries
         self.label: str = module.params["label"]
         self.layouts: list[str] = module.params["layouts"]
         self.folder = DriveFolder(module.params["dest"])
@@ -80,7 +81,7 @@ class _Run:
         changed = state == "present" and not exists
         if changed and not self.module.check_mode:
             self.folder.create()
-        entries = self.module.params["drives"]
+        entries = self.entries
         if state == "absent":  # whatever else an entry says: the drive goes
             entries = [{"name": entry["name"]} for entry in entries]
         descriptions, errors = common.describe(entries)
@@ -183,7 +184,7 @@ def _named(name: str, exc: ConfigDriveError) -> str:
 
 def run_info(module: AnsibleModule) -> None:
     """Opens drives and ends the module with what is in them and, against descriptions, what differs."""
-    common.narrow_no_log(module)
+    entries = common.take_drives(module)
     wanted = module.params["contents"]
     if wanted == "all" and not module.no_log:
         module.fail_json(
@@ -193,7 +194,6 @@ def run_info(module: AnsibleModule) -> None:
         images.check_label(module.params["label"])
     except ConfigDriveError as exc:
         module.fail_json(msg=str(exc))
-    entries = module.params["drives"] or []
     descriptions, errors = common.describe(entries)
     paths = [(None, path) for path in module.params["paths"] or []]
     if entries:

@@ -31,18 +31,38 @@ _SHORTEST_MASKED = 4
 _NAMED_IN_MESSAGES = 5
 
 
-def narrow_no_log(module: AnsibleModule) -> None:
-    """Takes the names, labels and other plain values of O(drives) out of what Ansible masks; to be called first of all.
+def take_drives(module: AnsibleModule) -> list[dict[str, t.Any]]:
+    """The entries of O(drives), taken out of the module's parameters; to be called first of all.
 
-    The option is no_log as a whole, see _argspec.drives().
+    What stays are the names: however a module ends, Ansible can show the parameters. And as the option is no_log as a
+    whole (see _argspec.drives()), the names and other plain values in it are taken out of what Ansible masks everywhere.
     """
-    module.no_log_values = secrets_of(module.params.get("drives") or ())
+    entries = module.params.get("drives") or []
+    if entries:
+        module.params["drives"] = [{"name": entry.get("name")} for entry in entries]
+    module.no_log_values = secrets_of(entries) | _other_secrets(module.argument_spec, module.params)
+    return entries
+
+
+def _other_secrets(spec: Mapping[str, t.Any], params: Mapping[str, t.Any]) -> set[str]:
+    """The values of all other options that are no_log, such as the password of the connection."""
+    found: set[str] = set()
+    for name, option in spec.items():
+        value = params.get(name)
+        if name == "drives" or value is None:
+            continue
+        if option.get("no_log"):
+            found.add(str(value))
+        for inner in (value if isinstance(value, list) else [value]) if option.get("options") else ():
+            found |= _other_secrets(option["options"], inner)
+    return found - {""}
 
 
 def secrets_of(entries: Iterable[Mapping[str, t.Any]]) -> set[str]:
-    """The texts of the entries that must not be shown. The values of a user data mapping are left out: they are ordinary
+    """The texts of the entries that must not be shown.
 
-    words (V(web), V(1)) that would be masked in names and paths; no result or message holds user data to begin with.
+    The values of a user data mapping are left out: they are ordinary words (V(web), V(1)) that would be masked in names and
+    paths; no result or message holds user data to begin with.
     """
     found: set[str] = set()
     for entry in entries:
@@ -64,9 +84,7 @@ def exit_with(module: AnsibleModule, result: dict[str, t.Any], errors: Mapping[s
     """
     if errors:
         result["msg"] = f"{len(errors)} of {len(result['drives'])} drives failed: {summary(errors)}"
-    shown = dict(module.params, drives=[{"name": entry.get("name")} for entry in module.params.get("drives") or ()])
-    result["invocation"] = {"module_args": shown}
-    text = json.dumps(result, ensure_ascii=False, default=str)
+    text = json.dumps([result, module.params], ensure_ascii=False, default=str)
     module.no_log_values = {secret for secret in module.no_log_values if json.dumps(secret, ensure_ascii=False)[1:-1] in text}
     if errors:
         module.fail_json(**result)
@@ -187,7 +205,7 @@ __all__ = [
     "diff",
     "exit_with",
     "input_errors",
-    "narrow_no_log",
+    "take_drives",
     "parts",
     "secrets_of",
     "summary",

@@ -64,23 +64,23 @@ class _Target:
 
 def run_module(module: AnsibleModule) -> None:
     """Checks all entries, reads all drives, then changes what differs; ends the module with one result per entry."""
-    common.narrow_no_log(module)
+    entries = common.take_drives(module)
     try:
-        _check_input(module)
+        _check_input(module, entries)
         with hypervisor_of(module) as hypervisor:
-            run = _Run(module, hypervisor)
+            run = _Run(module, hypervisor, entries)
             run.all()
     except MissingPycdlib as error:
         module.fail_json(msg=missing_required_lib(error.library, url=error.url), exception=error.traceback)
     run.end()
 
 
-def _check_input(module: AnsibleModule) -> None:
+def _check_input(module: AnsibleModule, entries: Sequence[Mapping[str, t.Any]]) -> None:
     """Everything that can be known to be wrong without the hypervisor; then nothing is done at all."""
     params = module.params
     if params["state"] in ("present", "updated"):
         images.require_pycdlib()
-    errors = common.input_errors(params["drives"], params["label"], params["layouts"], whole=params["state"] == "present")
+    errors = common.input_errors(entries, params["label"], params["layouts"], whole=params["state"] == "present")
     if errors:
         module.fail_json(msg=f"nothing was changed: {common.summary(errors)}", changed=False, drives=[])
 
@@ -88,10 +88,10 @@ def _check_input(module: AnsibleModule) -> None:
 class _Run:
     """One run of vm_config_drive."""
 
-    def __init__(self, module: AnsibleModule, hypervisor: Hypervisor) -> None:
+    def __init__(self, module: AnsibleModule, hypervisor: Hypervisor, entries: Sequence[Mapping[str, t.Any]]) -> None:
         self.module = module
         self.hypervisor = hypervisor
-        self.entries = {entry["name"]: entry for entry in module.params["drives"]}
+        self.entries = {entry["name"]: entry for entry in entries}
         self.results = {name: dict(_RESULT, name=name) for name in self.entries}
         self.diffs: list[dict[str, str]] = []
         self.warnings: dict[str, tuple[str, ...]] = {}

@@ -18,18 +18,17 @@ class Ended(Exception):
     """In place of the end of the process."""
 
 
+SPEC = {"drives": {"no_log": True}, "label": {}, "hypervisor": {"options": {"host": {}, "password": {"no_log": True}}}}
+
+
 def fake_module(entries, secrets=()):
     def end(**result):
         module.result = result
         raise Ended
 
+    params = {"drives": entries, "label": "config", "hypervisor": {"host": "h1", "password": "conn-pw"}}
     module = types.SimpleNamespace(
-        params={"drives": entries, "label": "config"},
-        no_log_values=set(secrets),
-        exit_json=end,
-        fail_json=end,
-        warnings=[],
-        result=None,
+        params=params, argument_spec=SPEC, no_log_values=set(secrets), exit_json=end, fail_json=end, warnings=[], result=None
     )
     module.warn = module.warnings.append
     return module
@@ -65,9 +64,21 @@ def test_only_real_secrets_stay_masked():
         },
         {"name": "web3", "password_hash": "$6$hash", "user_data_base64": "eA==", "vendor_data": {"a": "b"}},
     ]
-    module = fake_module(entries, secrets={"web1", "z1", "front", "Ab2-Cd3"})
-    drives.narrow_no_log(module)
-    assert module.no_log_values == {"Ab2-Cd3", "text data", "key one", "key two", "#cloud-config", "$6$hash", "eA=="}
+    module = fake_module(entries, secrets={"web1", "z1", "front", "Ab2-Cd3", "conn-pw"})
+    assert drives.take_drives(module) is entries
+    assert module.no_log_values == {"Ab2-Cd3", "text data", "key one", "key two", "#cloud-config", "$6$hash", "eA==", "conn-pw"}
+
+
+def test_only_names_stay_in_the_parameters():
+    """Ansible shows the parameters of a module at its end, however it ends."""
+    module = fake_module([{"name": "web1", "user_data": {"role": "CANARY"}, "password": "CANARY"}])
+    assert drives.take_drives(module)[0]["password"] == "CANARY"
+    assert module.params["drives"] == [{"name": "web1"}]
+
+
+def test_without_drives_nothing_is_taken():
+    module = fake_module(None)
+    assert drives.take_drives(module) == [] and module.params["drives"] is None
 
 
 def test_a_secret_that_got_into_the_result_is_left_for_ansible_to_mask():
@@ -77,12 +88,19 @@ def test_a_secret_that_got_into_the_result_is_left_for_ansible_to_mask():
     assert module.no_log_values == {"Ab2-Cd3", 'with "quote"\n'}
 
 
+def test_the_password_of_the_connection_is_masked_in_the_parameters():
+    module = fake_module([{"name": "web1"}])
+    drives.take_drives(module)
+    with pytest.raises(Ended):
+        drives.exit_with(module, {"changed": False, "drives": []})
+    assert module.no_log_values == {"conn-pw"}
+
+
 def test_errors_are_counted_and_told():
     module = fake_module([{"name": "web1"}])
     with pytest.raises(Ended):
         drives.exit_with(module, {"changed": True, "drives": [{}, {}]}, {"web1": "drive web1: wrong"})
     assert module.result["msg"] == "1 of 2 drives failed: drive web1: wrong"
-    assert module.result["invocation"]["module_args"] == {"drives": [{"name": "web1"}], "label": "config"}
 
 
 def test_descriptions_and_what_is_wrong_with_the_others():
