@@ -11,6 +11,8 @@ from __future__ import annotations
 import traceback
 import typing as t
 
+__all__ = ("IMPORT_TRACEBACK", "SoapAdapter", "vim", "vmodl")
+
 SoapAdapter: t.Any
 vim: t.Any
 vmodl: t.Any

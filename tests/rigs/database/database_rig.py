@@ -83,6 +83,7 @@ class Server:
             stderr=subprocess.STDOUT,
             text=True,
             timeout=START_SECONDS,
+            check=False,
             **self.credentials(),
         )
         if done.returncode:
@@ -129,15 +130,15 @@ class Server:
 
     def stop(self) -> None:
         """In order, ending the clients' sessions."""
-        self.signal(self.stop_signal)
+        self.send_signal(self.stop_signal)
 
     def kill(self) -> None:
         """As by a power cut."""
-        self.signal(signal.SIGKILL)
+        self.send_signal(signal.SIGKILL)
 
     stop_signal = signal.SIGTERM
 
-    def signal(self, number: int) -> None:
+    def send_signal(self, number: int) -> None:
         pid = self.pid()
         if pid is None:
             return

@@ -127,7 +127,7 @@ def test_state_is_a_salted_digest_for_root_alone(guest: Guest) -> None:
     password = b"Correct4Horse"
     guest.drive(password=password)
     states = []
-    for _ in range(2):
+    for _time in range(2):
         assert guest.set_password() == 0
         state = guest.base / "state/password"
         assert (state.stat().st_mode & 0o777, state.parent.stat().st_mode & 0o777) == (0o600, 0o700)
@@ -157,7 +157,7 @@ def test_damaged_state_counts_as_none(guest: Guest, state: bytes) -> None:
 def test_other_digest_tools(guest: Guest, missing: list[str], algorithm: str) -> None:
     guest.without(*missing)
     guest.drive(password=b"word")
-    for _ in range(2):
+    for _time in range(2):
         assert guest.set_password() == 0
     assert guest.password_calls == 1
     assert (guest.base / "state/password").read_text().split()[0] == algorithm

@@ -319,11 +319,11 @@ def test_user_data_runs_once_per_instance_after_unmounting(guest: Guest) -> None
     guest.settings += "RUN_USER_DATA=yes\n"
     script = f"#!/bin/sh\ncat {guest.base}/mounts >>{guest.base}/ran\necho run >>{guest.base}/ran; env\n".encode()
     guest.drive(user_data=script)
-    for _ in range(2):
+    for _time in range(2):
         assert guest.read("run-user-data").status == 0
     assert (guest.base / "ran").read_text() == "run\n"
     guest.drive(user_data=script, instance_id=b"i-2 ../../x $(id)\n")
-    for _ in range(2):
+    for _time in range(2):
         assert guest.read("run-user-data").status == 0
     assert (guest.base / "ran").read_text() == "run\nrun\n"
     output = guest.base / "state/user-data.log"

@@ -149,7 +149,7 @@ def test_refused(core: Core, content: bytes, problem: str) -> None:
 def test_state_is_salted_and_slow_and_not_the_value(core: Core) -> None:
     core.put(b"canary-7f3a")
     states = []
-    for _ in range(2):
+    for _time in range(2):
         core.boot()
         states.append(core.state.read_text())
         core.state.unlink()
