@@ -330,7 +330,7 @@ def test_a_poller_killed_at_random_points_loses_nothing(place: Place) -> None:
             # Sometimes the driver is slower than the database, so that answers come one by one.
             point, after, pause = chance.randint(1, 45), chance.random() < 0.5, chance.choice([0, 0, 0.002])
 
-            def work(point: int = point, after: bool = after, pause: float = pause, guests: t.Any = guests) -> None:
+            def work(point: int = point, after: bool = after, pause: float = pause, guests: t.Any = tuple(guests)) -> None:
                 die_at(point, after)
                 hypervisor = fakes.FakeHypervisor(guests)
                 hypervisor.on_answer = lambda one: time.sleep(pause)
