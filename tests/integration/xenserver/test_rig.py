@@ -159,7 +159,7 @@ def test_sessions(rig):
 def test_the_oldest_of_500_sessions_of_an_originator_is_dropped(rig):
     call = Call(rig.pool.master().ref, "", "session.login_with_password")
     with rig.pool.store.changed:
-        refs = [rig.pool.session_login_with_password(call, "root", rig.pool.password, "", "same") for _ in range(501)]
+        refs = [rig.pool.session_login_with_password(call, "root", rig.pool.password, "", "same") for _number in range(501)]
     assert refs[0] not in rig.pool.open_sessions
     assert len(rig.pool.open_sessions) == 500
 
