@@ -7,6 +7,7 @@
 
 # shellcheck source=dev/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+rigs_since=0
 take_down_test_rigs
 remove=(.build dist tests/output .pytest_cache .ruff_cache .mypy_cache .hypothesis .ansible)
 if [ -L .venv ]; then rm .venv; else remove+=(.venv); fi

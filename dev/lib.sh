@@ -62,12 +62,15 @@ use_venv() {
     unset PYTHONPATH PYTHONHOME
 }
 
-# Rigs have names (tests/rigs/*/rig up --name NAME). Integration tests and measurements name theirs "it" or "it-…" and take
-# them down themselves; this is for the ones they could not, having been stopped. Rigs of other names are somebody's own.
+# Rigs have names (tests/rigs/*/rig up --name NAME). Integration tests and measurements name theirs "it…" and take them down
+# themselves; this is for the ones they could not, having been stopped. Rigs of other names, and those that were there before
+# this run began (rigs_since, in seconds), are somebody else's.
+rigs_since=$(date +%s)
 take_down_test_rigs() {
     local state rig kind name
     for state in "${VMOPS_RIG_DIR:-/var/tmp/vmops-external-dhcp}"/it*; do
         [ -d "$state" ] || continue
+        [ "$(stat -c %W "$state")" -ge "$rigs_since" ] || continue
         for rig in tests/rigs/*/rig; do
             kind=$(basename "$(dirname "$rig")")
             name=$(basename "$state")
