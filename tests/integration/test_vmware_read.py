@@ -173,10 +173,11 @@ def test_named_vms_in_the_order_asked_and_what_is_wrong_with_the_others(rig: VCe
         admin.clone(VM(0), "golden").MarkAsTemplate()
         try:
             found = driver.vms([VM(3), "golden", "twice", "missing", VM(1), "a/b"])
-            assert [vm.name for vm in found.vms] == [VM(3), VM(1), "a/b"]
-            assert found.vms[2].power_state == "stopped"
-            assert set(found.problems) == {"golden", "twice", "missing"}
-            assert "template" in found.problems["golden"]
+            # A template is found by its name, for cloning it.
+            assert [vm.name for vm in found.vms] == [VM(3), "golden", VM(1), "a/b"]
+            assert found.vms[3].power_state == "stopped"
+            assert "is a template" in str(driver.config_drives([found.vms[1]])[found.vms[1].id])
+            assert set(found.problems) == {"twice", "missing"}
             assert "2 VMs" in found.problems["twice"] and "hypervisor.folder" in found.problems["twice"]
             assert "there is no VM missing" in found.problems["missing"]
 

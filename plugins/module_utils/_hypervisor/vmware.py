@@ -173,6 +173,8 @@ class VMware:
     ) -> Iterator[Vm]:
         """The VM of this name, or a sentence in problems why there is none to work with."""
         usable = [one for one in data if one.text("config.template") != "true"]
+        if asked and not usable:
+            usable = data  # a template is found by its name, and never among all VMs
         if len(usable) > 1:
             problems[name] = (
                 f"{len(usable)} VMs on {self.endpoint} are named {name}: rename them, or set hypervisor.datacenter or "
@@ -185,8 +187,6 @@ class VMware:
             )
         elif usable:
             yield _vm(name, usable[0], networks)
-        elif asked and data:
-            problems[name] = f"{name} is a template, not a VM: deploy a VM from it"
         elif asked:
             problems[name] = f"there is no VM {name} on {self.endpoint}: check the name, and that the account may see it"
 

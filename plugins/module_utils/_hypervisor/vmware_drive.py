@@ -59,6 +59,7 @@ if t.TYPE_CHECKING:
 VM_PROPERTIES = (
     "name",
     "runtime.powerState",
+    "config.template",
     "config.hardware.device",
     "config.files.vmPathName",
     "config.instanceUuid",
@@ -142,16 +143,17 @@ class View:
         return [d for d in self.machine.devices.drives if d.iso in ours and d.key != chosen]
 
     def state(self) -> DriveState:
-        """See api.DriveState."""
+        """See api.DriveState. A drive of this VM at another place (the VM was moved or renamed) is one that exists."""
         f = self.file
+        elsewhere = f is None and bool(self.strays)
         return DriveState(
             location=str(self.machine.location),
             slot=self.slot.label,
-            file_exists=f is not None,
-            attached=self.attached and f is not None,
+            file_exists=f is not None or elsewhere,
+            attached=self.attached,
             sha256=f.sha256 if f is not None else None,
             size=f.size if f is not None else None,
-            owner=self.owner,
+            owner=self.machine.vm.id if elsewhere else self.owner,
             can_attach_now=self.slot.hot,
             problem=self.foreign or self.slot.problem,
         )
@@ -238,6 +240,8 @@ class VMwareDrives:
     def _place(self, vm: Vm, data: ObjectData | None) -> Machine:
         if data is None:
             raise DriveError(f"{vm.name} is gone from {self._session.endpoint}")
+        if data.text("config.template") == "true":
+            raise DriveError(f"{vm.name} is a template: it gets no config drive; deploy a VM from it")
         devices = devices_of.parse(data.children("config.hardware.device"))
         root = devices_of.root_file(devices, data.text("config.files.vmPathName"))
         split = devices_of.split_location(root) if root else None
@@ -499,7 +503,7 @@ class VMwareDrives:
 
         try:
             return self._session.run(attempts)
-        except (DriveError, VmNotFound, HypervisorUnreachable):
+        except (DriveError, HypervisorUnreachable):
             raise
         except HypervisorError as error:
             raise DriveError(f"{vm.name}: {error}") from None
