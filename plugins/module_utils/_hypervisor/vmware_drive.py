@@ -457,8 +457,9 @@ class VMwareDrives:
     def _move_drive(self, vm: Vm, destination: str, done: list[str]) -> DriveChange:
         view = self._look(self._machine(vm, done))
         machine = view.machine
-        if view.foreign or view.slot.problem:
-            raise DriveError(f"{vm.name}: {view.foreign or view.slot.problem}")
+        own = view.file is not None and view.foreign is None
+        if not own and not view.strays:
+            return DriveChange(changed=False, location=str(machine.location), message=f"{vm.name} has no config drive to move")
         if destination and destination != machine.location.datastore:
             connected = any(d.connected for d in machine.devices.drives if d.iso == str(machine.location))
             self._disconnect(view)
@@ -468,16 +469,9 @@ class VMwareDrives:
                 slot=view.slot.label,
                 message=f"{vm.name}: the drive follows when the first disk is on {destination}",
             )
-        if view.file is None and view.strays:
-            content = self._files.read(view.strays[0], keep=True)
-            if content is None or content.data is None or read_owner(content.head) != vm.id:
-                raise _TryAgain
-            return self._put(vm, content.data, done)
-        if view.file is None:
-            return DriveChange(changed=False, location=str(machine.location), message=f"{vm.name} has no config drive to move")
-        content = self._files.read(machine.location, keep=True)
-        if content is None or content.data is None:
-            raise _TryAgain
+        content = self._files.read(machine.location if own else view.strays[0], keep=True)
+        if content is None or content.data is None or read_owner(content.head) != vm.id:
+            raise _TryAgain("the drive's file was changed by somebody else")
         return self._put(vm, content.data, done)
 
     # --- steps ---

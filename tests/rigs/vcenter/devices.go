@@ -377,15 +377,18 @@ func reconfigure(c *call) (interface{}, types.BaseMethodFault) {
 			}
 		}
 		vm.Config.ExtraConfig = kept
+		reported := vm.Guest.Net // a new card is nothing that the guest has reported
 		result, fault := inner(vm.ReconfigVMTask(simulatorContext(vm.Self), q))
+		vm.Guest.Net = reported
 		r.tidy(vm)
 		return result, fault
 	})
 	return &types.ReconfigVM_TaskResponse{Returnval: task}, nil
 }
 
-// tidy gives new devices the labels and MACs a host gives them.
+// tidy gives new devices the keys and labels a host gives them.
 func (r *rig) tidy(vm *simulator.VirtualMachine) {
+	rekey(vm.Config.Hardware.Device)
 	drives := 0
 	used := map[string]bool{}
 	for _, d := range vm.Config.Hardware.Device {
@@ -409,6 +412,46 @@ func (r *rig) tidy(vm *simulator.VirtualMachine) {
 				cd.DeviceInfo.GetDescription().Label, used[label] = label, true
 				break
 			}
+		}
+	}
+}
+
+// rekey gives SATA controllers, CD drives and network cards keys in the ranges of their kinds: by them clients order devices.
+func rekey(devices []types.BaseVirtualDevice) {
+	controllers := map[int32]int32{}
+	taken := map[int32]bool{}
+	for _, d := range devices {
+		if c, ok := d.(*types.VirtualAHCIController); ok {
+			controllers[c.Key] = 15000 + c.BusNumber
+			c.Key = 15000 + c.BusNumber
+		}
+	}
+	for _, d := range devices {
+		base := d.GetVirtualDevice()
+		if key, ok := controllers[base.ControllerKey]; ok {
+			base.ControllerKey = key
+		}
+		if cd, ok := d.(*types.VirtualCdrom); ok && cd.UnitNumber != nil {
+			if cd.ControllerKey >= 15000 {
+				cd.Key = 16000 + 30*(cd.ControllerKey-15000) + *cd.UnitNumber
+			} else {
+				cd.Key = 3000 + 2*(cd.ControllerKey-200) + *cd.UnitNumber
+			}
+		}
+		if _, ok := d.(types.BaseVirtualEthernetCard); ok && base.Key >= 4000 {
+			taken[base.Key] = true
+		}
+	}
+	for _, d := range devices {
+		base := d.GetVirtualDevice()
+		if _, ok := d.(types.BaseVirtualEthernetCard); ok && base.Key < 4000 {
+			key := int32(4000)
+			for taken[key] {
+				key++
+			}
+			taken[key] = true
+			base.Key, base.UnitNumber = key, types.NewInt32(7+key-4000)
+			base.DeviceInfo.GetDescription().Label = fmt.Sprintf("Network adapter %d", key-3999)
 		}
 	}
 }

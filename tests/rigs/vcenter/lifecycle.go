@@ -34,6 +34,7 @@ func init() {
 		"PowerOnVM_Task":               powerOn,
 		"ReconfigVM_Task":              reconfigure,
 		"RelocateVM_Task":              relocate,
+		"ShutdownGuest":                shutdownGuest,
 	}
 }
 
@@ -97,6 +98,27 @@ func powerOff(c *call) (interface{}, types.BaseMethodFault) {
 		return vm.PowerOffVMTask(simulatorContext(vm.Self), q)
 	})
 	return &types.PowerOffVM_TaskResponse{Returnval: task}, fault
+}
+
+// shutdownGuest needs VMware Tools in the guest; the VM goes off in its own time.
+func shutdownGuest(c *call) (interface{}, types.BaseMethodFault) {
+	req, err := c.request()
+	if err != nil {
+		return nil, &types.InvalidRequest{}
+	}
+	ref := req.(*types.ShutdownGuest).This
+	vm := findVM(ref)
+	if vm == nil {
+		return nil, &types.ManagedObjectNotFound{Obj: ref}
+	}
+	if vm.Guest.ToolsRunningStatus != string(types.VirtualMachineToolsRunningStatusGuestToolsRunning) {
+		return nil, &types.ToolsUnavailable{}
+	}
+	c.name = "PowerOffVM_Task"
+	_, fault := power(c, ref, "powerOff", func(vm *simulator.VirtualMachine) soap.HasFault {
+		return vm.PowerOffVMTask(simulatorContext(vm.Self), &types.PowerOffVM_Task{This: vm.Self})
+	})
+	return nil, fault
 }
 
 // clone keeps the source whole (the simulator empties its disk's backing) and gives the clone devices of its own.

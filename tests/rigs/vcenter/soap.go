@@ -184,7 +184,8 @@ func (r *rig) answer(w *recorder, req *http.Request, c *call) {
 		writeFault(w, "The session is not authenticated.", newFault("NotAuthenticated"))
 		return
 	}
-	if handler, ok := overrides[c.name]; ok {
+	name := c.name
+	if handler, ok := overrides[name]; ok {
 		res, fault := func() (interface{}, types.BaseMethodFault) {
 			r.world.Lock()
 			defer r.world.Unlock()
@@ -194,7 +195,7 @@ func (r *rig) answer(w *recorder, req *http.Request, c *call) {
 			writeFault(w, fmt.Sprintf("%T", fault), fault)
 			return
 		}
-		writeResponse(w, c.name+"Response", res)
+		writeResponse(w, name+"Response", res)
 		return
 	}
 	r.pass(w, req, c)

@@ -1,0 +1,182 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""VMware: what one task costs, beside the modules of community.vmware on the same simulator in the same run.
+
+Calls and CPU seconds can be compared between machines; wall time is an order of magnitude. A simulator answers at once:
+over a network each call costs its round trip more, so the fewer calls tell more than the seconds do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import typing as t
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "rigs" / "vcenter"))
+from vcenter_admin import Admin
+from vcenter_rig import VCenterRig
+
+# What is promised: CPU seconds for 1,000 VMs, and how many times fewer calls and less wall time than the others.
+CPU_SECONDS = 2.0
+FEWER_CALLS = 50
+LESS_WALL = 10
+
+
+class Cost(t.NamedTuple):
+    """Of one run: wall seconds, CPU seconds of the process and its children, calls that the server counted."""
+
+    wall: float
+    cpu: float
+    calls: int
+
+
+def measure(rig: VCenterRig, command: list[str], **more: t.Any) -> Cost:
+    """Runs a command to its end; a failure ends the measurement with what it said."""
+    rig.calls(reset=True)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start = time.monotonic()
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, **more)
+    wall = time.monotonic() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        raise SystemExit(done.stdout.decode(errors="replace")[-4000:])
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(wall, cpu, sum(rig.calls(reset=True).values()))
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build" / "collections"), "ANSIBLE_LOCALHOST_WARNING": "false"}
+
+
+def module(rig: VCenterRig, name: str, options: dict[str, t.Any], folder: pathlib.Path) -> Cost:
+    """One module as Ansible starts it on the controller, without the playbook around it."""
+    arguments = folder / "arguments.json"
+    arguments.write_text(json.dumps({"ANSIBLE_MODULE_ARGS": options}))
+    # The collection's own loader, as a module payload has none of it.
+    code = (
+        "import runpy, sys; sys.argv = ['module', sys.argv[1]];"
+        f"runpy.run_module('ansible_collections.vmops.external_dhcp.plugins.modules.{name}', run_name='__main__')"
+    )
+    found = {**environment(), "PYTHONPATH": str(ROOT / ".build" / "collections")}
+    return measure(rig, [sys.executable, "-c", code, str(arguments)], env=found)
+
+
+def play(rig: VCenterRig, tasks: list[dict[str, t.Any]], folder: pathlib.Path) -> Cost:
+    """A playbook with these tasks, start-up included."""
+    facts = rig.facts
+    connection = {
+        k: facts[v] for k, v in (("hostname", "host"), ("port", "port"), ("username", "username"), ("password", "password"))
+    }
+    content = [
+        {
+            "hosts": "localhost",
+            "connection": "local",
+            "gather_facts": False,
+            "module_defaults": {"group/community.vmware.vmware": connection},
+            "environment": {"SSL_CERT_FILE": facts["ca_path"]},
+            "vars": {"ansible_python_interpreter": sys.executable},
+            "tasks": tasks,
+        }
+    ]
+    path = folder / "play.json"
+    path.write_text(json.dumps(content))
+    ansible = pathlib.Path(sys.executable).with_name("ansible-playbook")
+    return measure(rig, [str(ansible), "-i", "localhost,", str(path)], env=environment())
+
+
+def fill(rig: VCenterRig) -> list[str]:
+    """Lets every guest report two NICs with three addresses each; the names of the VMs."""
+    guests = []
+    for number, vm in enumerate(rig.vms()):
+        nics = [
+            {
+                "mac": mac,
+                "device_config_id": 4000 + device,
+                "connected": True,
+                "addresses": [
+                    {"ip": f"10.{99 + device}.{number >> 8}.{number & 255}", "prefix": 16},
+                    {"ip": f"2001:db8:{device}::{number:x}", "prefix": 64},
+                    {"ip": f"fe80::{number:x}", "prefix": 64},
+                ],
+            }
+            for device, mac in enumerate(vm["macs"])
+        ]
+        guests.append(
+            {"vm": vm["name"], "tools_running": "guestToolsRunning", "tools_version": "guestToolsCurrent", "nics": nics}
+        )
+    rig.guests(*guests)
+    return sorted(guest["vm"] for guest in guests)
+
+
+def row(text: str, cost: Cost) -> None:
+    print(f"{text:<52} {cost.wall:8.2f} {cost.cpu:8.2f} {cost.calls:8d}", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--vms", type=int, default=1000, help="VMs of the large simulator")
+    parser.add_argument("--compared", type=int, default=100, help="VMs on which the modules are compared")
+    options = parser.parse_args()
+    missed: list[str] = []
+
+    def promise(text: str, kept: bool) -> None:
+        print(f"  {'kept' if kept else 'MISSED'}: {text}")
+        if not kept:
+            missed.append(text)
+
+    print(f"{'':<52} {'wall s':>8} {'CPU s':>8} {'calls':>8}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        with VCenterRig("itbenchl", vms=options.vms, nics=2) as rig:
+            fill(rig)
+            cost = module(rig, "vm_ip_info", {"hypervisor": rig.description()}, folder)
+            row(f"vm_ip_info, {options.vms} VMs, the module alone", cost)
+            promise(f"{options.vms} VMs in at most {CPU_SECONDS:g} s CPU: {cost.cpu:.2f} s", cost.cpu <= CPU_SECONDS)
+
+        number = options.compared
+        with VCenterRig("itbenchs", vms=number, nics=2) as rig:
+            names = fill(rig)
+            info = {"hypervisor": rig.description()}
+            ours = play(rig, [{"vmops.external_dhcp.vm_ip_info": info}], folder)
+            row(f"playbook: vm_ip_info, {number} VMs", ours)
+            others = {
+                "vmware_vm_info": [{"community.vmware.vmware_vm_info": {}}],
+                "a loop of vmware_guest_info": [
+                    {
+                        "community.vmware.vmware_guest_info": {"datacenter": "DC0", "name": "{{ item }}"},
+                        "loop": names,
+                        "loop_control": {"label": "{{ item }}"},
+                    }
+                ],
+            }
+            for text, tasks in others.items():
+                cost = play(rig, tasks, folder)
+                row(f"playbook: {text}, {number} VMs", cost)
+                calls, wall = cost.calls / ours.calls, cost.wall / ours.wall
+                promise(f"{FEWER_CALLS} times fewer calls than {text}: {calls:.0f} times", calls >= FEWER_CALLS)
+                promise(f"{LESS_WALL} times less wall time than {text}: {wall:.1f} times", wall >= LESS_WALL)
+
+            with Admin(rig) as admin:
+                for vm in names:
+                    admin.vm(vm).PowerOffVM_Task()
+            drives = [{"name": vm, "user_data": "#cloud-config\n", "password": "Bench-secret-1"} for vm in names]
+            task = [{"vmops.external_dhcp.vm_config_drive": {**info, "drives": drives}}]
+            cost = play(rig, task, folder)
+            row(f"playbook: vm_config_drive, {number} new drives, one task", cost)
+            promise(f"{number} drives are there: {len(rig.isos())}", len(rig.isos()) == number)
+            row("playbook: the same again, nothing to change", play(rig, task, folder))
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
