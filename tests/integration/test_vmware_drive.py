@@ -356,6 +356,22 @@ def test_move_to_a_host_that_does_not_see_the_old_datastore(rig: VCenterRig, adm
     check_attached(rig, name, f"[LocalDS_1] {name}/{name}.iso", iso)
 
 
+def test_move_that_did_not_happen_gives_the_drive_back(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    vm, iso = started_with_drive(rig, admin, driver, name)
+    driver.move_config_drive(vm, "LocalDS_1")
+    assert driver.move_config_drive(vm, "").changed
+    check_attached(rig, name, f"[LocalDS_0] {name}/{name}.iso", iso)
+
+
+def test_vm_without_a_drive_has_nothing_to_move(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    rig.file("[LocalDS_1] tools.iso").write_bytes(b"tools" * 10000)
+    admin.add_cd(name, "[LocalDS_1] tools.iso")
+    vm = find(driver, name)
+    for destination in ("LocalDS_1", ""):
+        assert not driver.move_config_drive(vm, destination).changed
+    assert drives(rig, name)[SECOND][0] == "[LocalDS_1] tools.iso"
+
+
 def test_drive_gets_the_new_name_of_a_renamed_vm(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
     _vm, iso = started_with_drive(rig, admin, driver, name)
     renamed = f"{name}-new"

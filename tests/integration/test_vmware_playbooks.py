@@ -160,6 +160,16 @@ def test_life_of_vms(rig: VCenterRig, inventory: pathlib.Path) -> None:
     play(inventory, "start_vms", "-e", json.dumps({"vm_names": [WEB1]}))
     check(rig, WEB1)
 
+    # Migrate to another host and datastore, while it runs: the drive goes with the disks.
+    where = {"vm_names": [WEB1], "vm_destination": {"host": "DC0_C0_H1", "datastore": "LocalDS_1"}}
+    play(inventory, "migrate_vms", "-e", json.dumps(where))
+    assert drive_files(rig, check(rig, WEB1, datastore="LocalDS_1")) == second
+    assert rig.vm(WEB1)["host"] == "DC0_C0_H1"
+    assert f"[LocalDS_0] {WEB1}/{WEB1}.iso" not in rig.isos()
+    play(inventory, "migrate_vms", "-e", json.dumps({"vm_names": [WEB1], "vm_destination": {"host": "DC0_C0_H2"}}))
+    assert rig.vm(WEB1)["host"] == "DC0_C0_H2"
+    check(rig, WEB1, datastore="LocalDS_1")
+
     # Destroy: nothing of the VM is left, nothing of others is touched.
     play(inventory, "destroy_vms", "-e", json.dumps({"vm_names": [WEB1]}))
     assert rig.vm(WEB1) is None
