@@ -522,7 +522,7 @@ def test_upload_cut_anywhere(rig: VCenterRig, admin: Admin, driver: t.Any, name:
     cuts = random.Random(5).sample(range(len(second)), 23) + [0, len(second) - 1]
     for cut in cuts:
         rig.fault("PUT *", "upload_cut", bytes=cut, count=-1)
-        with pytest.raises(HypervisorError):
+        with pytest.raises(DriveError, match="a new login was made and did not help"):
             driver.put_config_drive(vm, second)
         check_attached(rig, name, location, first, connected=running)
         rig.clear_faults()

@@ -18,7 +18,10 @@ import typing as t
 from urllib.parse import quote
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveError
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware_session import ConnectionLost
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware_session import (
+    ConnectionLost,
+    broken_connections,
+)
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,11 +105,13 @@ class DatastoreFiles:
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[http.client.HTTPSConnection]:
+        """A connection that was open already or a new one; what breaks on it concerns one file."""
         with self._lock:
             connection = self._idle.pop() if self._idle else None
         connection = connection or self._open()
         try:
-            yield connection
+            with broken_connections(self._session.endpoint, DriveError):
+                yield connection
         except BaseException:
             connection.close()
             raise
@@ -151,9 +156,9 @@ class DatastoreFiles:
                 if keep:
                     kept += part
                 if time.monotonic() > deadline:
-                    raise ConnectionLost(f"reading {location} takes too long")
+                    raise ConnectionLost(f"reading {location} takes too long", DriveError)
             if length is not None and size != length:
-                raise ConnectionLost(f"reading {location} ended after {size} of {length} bytes")
+                raise ConnectionLost(f"reading {location} ended after {size} of {length} bytes", DriveError)
             return FileContent(head, size, digest.hexdigest(), bytes(kept) if keep else None)
 
     def write(self, location: Location, data: bytes) -> None:
@@ -173,7 +178,7 @@ class DatastoreFiles:
                 for start in range(0, len(data), _CHUNK):
                     connection.send(data[start : start + _CHUNK])
                     if time.monotonic() > deadline:
-                        raise ConnectionLost(f"writing {location} takes too long")
+                        raise ConnectionLost(f"writing {location} takes too long", DriveError)
             except (BrokenPipeError, ConnectionResetError):
                 # A server that refuses says why before it hangs up.
                 self._early_answer(connection, location)
@@ -212,5 +217,5 @@ class DatastoreFiles:
                 f"{location} cannot be written: the datastore {location.datastore} is full (HTTP 507): make room on it"
             )
         if status in (500, 502, 503, 504):
-            return ConnectionLost(f"the server would not {action} {location}: HTTP {status} {answer.reason}")
+            return ConnectionLost(f"the server would not {action} {location}: HTTP {status} {answer.reason}", DriveError)
         return DriveError(f"{location}: the server would not {action} it: HTTP {status} {answer.reason}")

@@ -33,7 +33,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.pyvmomi_import import SoapAdapter, vim, vmodl
 
 if t.TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from xml.etree.ElementTree import Element
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware_objects import ObjectData, ObjectSpec
@@ -86,7 +86,15 @@ class Endpoint(t.NamedTuple):
 
 
 class ConnectionLost(Exception):
-    """The session ended or the connection broke: a new login may help. Never leaves Session.run()."""
+    """The session ended or the connection broke: a new login may help. Never leaves Session.run().
+
+    final: what it becomes if the same thing happens after a new login; DriveError where only one file is concerned, for
+    the login has shown that the server answers.
+    """
+
+    def __init__(self, message: str, final: type[HypervisorError] = HypervisorUnreachable) -> None:
+        super().__init__(message)
+        self.final = final
 
 
 def explain(fault: BaseException) -> str:
@@ -97,6 +105,29 @@ def explain(fault: BaseException) -> str:
     if isinstance(reason, str) and reason and reason not in text:
         text = f"{text} ({reason})" if text else reason
     return f"{name}: {text[:300]}" if text and text != name else name
+
+
+@contextlib.contextmanager
+def broken_connections(endpoint: Endpoint, final: type[HypervisorError] = HypervisorUnreachable) -> Iterator[None]:
+    """Turns the errors of sockets, TLS and HTTP into ConnectionLost (see there for final)."""
+    silence = f"no answer within {endpoint.timeout:g} s (hypervisor.connect_timeout)"
+    try:
+        yield
+    except ssl.SSLCertVerificationError as error:
+        raise HypervisorUnreachable(
+            f"{endpoint}: the certificate is not trusted: {error.verify_message}; set hypervisor.ca_path to the CA that "
+            "signed it, and use the name the certificate is for"
+        ) from None
+    except ssl.SSLError as error:
+        raise ConnectionLost(f"TLS failed: {error}", final) from None
+    except TimeoutError:
+        raise ConnectionLost(silence, final) from None
+    except OSError as error:
+        text = str(error) or type(error).__name__
+        # Before Python 3.10 a time-out of a socket is no TimeoutError.
+        raise ConnectionLost(silence if "timed out" in text else f"no connection: {text}", final) from None
+    except http.client.HTTPException as error:
+        raise ConnectionLost(f"the server answered: {error or type(error).__name__}", final) from None
 
 
 class Session:
@@ -192,7 +223,7 @@ class Session:
         try:
             return self._final(operation)
         except ConnectionLost as again:
-            raise HypervisorUnreachable(f"{self.endpoint}: {again}; a new login was made and did not help") from None
+            raise again.final(f"{self.endpoint}: {again}; a new login was made and did not help") from None
 
     def _final(self, operation: Callable[[], R]) -> R:
         try:
@@ -204,9 +235,9 @@ class Session:
 
     def _translate(self, operation: Callable[[], R]) -> R:
         """Turns what a library raises into ConnectionLost or an error for the user; other faults pass."""
-        seconds = f"{self.endpoint.timeout:g}"
         try:
-            return operation()
+            with broken_connections(self.endpoint):
+                return operation()
         except vim.fault.InvalidLogin:
             raise HypervisorUnreachable(
                 f"{self.endpoint}: the login of {self.endpoint.username} was refused: check hypervisor.username and "
@@ -219,22 +250,6 @@ class Session:
                 f"{self.endpoint}: the account {self.endpoint.username} lacks the privilege {fault.privilegeId} on "
                 f"{getattr(fault.object, '_moId', 'an object')}: give it a role that has it"
             ) from None
-        except ssl.SSLCertVerificationError as error:
-            raise HypervisorUnreachable(
-                f"{self.endpoint}: the certificate is not trusted: {error.verify_message}; set hypervisor.ca_path to the "
-                "CA that signed it, and use the name the certificate is for"
-            ) from None
-        except ssl.SSLError as error:
-            raise ConnectionLost(f"TLS failed: {error}") from None
-        except TimeoutError:
-            raise ConnectionLost(f"no answer within {seconds} s (hypervisor.connect_timeout)") from None
-        except OSError as error:
-            text = str(error) or type(error).__name__
-            if "timed out" in text:  # before Python 3.10 a time-out of a socket is no TimeoutError
-                raise ConnectionLost(f"no answer within {seconds} s (hypervisor.connect_timeout)") from None
-            raise ConnectionLost(f"no connection: {text}") from None
-        except http.client.HTTPException as error:
-            raise ConnectionLost(f"the server answered: {error or type(error).__name__}") from None
         except (xml.parsers.expat.ExpatError, xml.etree.ElementTree.ParseError):
             raise ConnectionLost("the server's answer is not complete or is no SOAP") from None
         except vim.fault.HostConnectFault:
