@@ -72,10 +72,12 @@ class Watcher(threading.Thread):
         self.found: set[str] = set()
         self.processes: set[str] = set()
         self.rounds = 0
+        self.whole = False
 
     def run(self) -> None:
         while not self.ended.wait(0.02):
             self.look()
+        self.whole = True
 
     def look(self) -> None:
         self.rounds += 1
@@ -87,7 +89,8 @@ class Watcher(threading.Thread):
                     continue
                 self.processes.add(text[:200].decode(errors="replace"))
                 self.found.update(f"{name} of a process: {mark}" for mark in marks_in(text))
-        for path in self.place.rglob("*"):
+        # os.walk passes over folders that are gone by now
+        for path in [pathlib.Path(folder, name) for folder, _folders, names in os.walk(self.place) for name in names]:
             try:
                 status = path.lstat()
                 if not stat.S_ISREG(status.st_mode):
@@ -112,9 +115,7 @@ def marks_in(data: bytes) -> list[str]:
     return [mark for mark in MARKS.values() if mark.encode() in data]
 
 
-@pytest.mark.parametrize(
-    "mode", [[], ["--check"], ["--diff"], ["--check", "--diff"]], ids=lambda words: " ".join(words) or "plain"
-)
+@pytest.mark.parametrize("mode", [["--diff"], ["--check", "--diff"]], ids=" ".join)
 def test_no_secret_gets_out(mode, tmp_path):
     place = tmp_path / "place"
     place.mkdir()
@@ -182,6 +183,7 @@ def test_no_secret_gets_out(mode, tmp_path):
     assert marks_in(output) == [], "in what was printed"
     assert marks_in((place / "log").read_bytes()) == [], "in the log file"
     assert watcher.found == set()
+    assert watcher.whole, "the watcher died"
     assert watcher.rounds > 10 and any("AnsiballZ" in line for line in watcher.processes), "the watcher saw nothing"
     left = [path for path in place.rglob("*") if path.is_file() and marks_in(path.read_bytes())]
     assert left == [], "left behind after the drives were deleted"
