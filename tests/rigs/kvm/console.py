@@ -56,24 +56,31 @@ class Console:
         self.child.sendcontrol("]")
         self.child.close(force=True)
 
-    def prompt(self) -> None:
+    def prompt(self, seen: str = "") -> None:
         """Waits for a login prompt that is quiet: nothing typed behind it, nothing following it.
 
         After a failed login `login` asks for a name again by itself; what was typed too early is answered one step late
         and makes a right password look refused. So nothing is typed without need, and never twice without an answer.
+        `seen` is what has been read of the last line already.
         """
         started = typed = time.monotonic()
         self.unanswered = False
 
+        heard = ""
+
         def answer_with(text: str) -> None:
-            nonlocal typed
-            typed = time.monotonic()
+            nonlocal typed, heard
+            typed, heard = time.monotonic(), ""
             self.unanswered = True
             self.child.send(text)
 
         while time.monotonic() < started + self.timeout:
-            text = self.read(1.0)
+            text, seen = seen + self.read(1.0), ""
+            heard += text
             if LOGIN.search(text):
+                # The prompt and nothing else was the answer to what was typed; more is a machine that has just booted.
+                lines = [line for line in heard.splitlines() if line.strip() and "incorrect" not in line]
+                self.unanswered = self.unanswered and len(lines) > 1
                 return
             if not self.child.isalive():
                 raise ConsoleError(f"the console of {self.domain} was closed: is the machine still running?")
@@ -101,14 +108,16 @@ class Console:
 
     def login(self, user: str, password: str) -> bool:
         """Whether the guest lets `user` in with `password`; the session stays open when it does."""
+        seen = ""
         for _attempt in range(5):
-            self.prompt()
+            self.prompt(seen)
             # A line typed while the machine was booting may still come through: then a refusal proves nothing.
             doubtful = self.unanswered
             self.child.send(f"{user}\r")
             answer = self.child.expect([PASSWORD, "login: ", pexpect.TIMEOUT, pexpect.EOF], timeout=min(self.timeout, 60))
             if answer == 1:
                 # The name was lost while the line was being set up.
+                seen = "login: "
                 continue
             if answer != 0:
                 raise ConsoleError(f"{self.domain} does not ask {user} for a password")
@@ -122,6 +131,10 @@ class Console:
                 raise ConsoleError(f"{self.domain} neither lets {user} in nor refuses")
             if not doubtful:
                 return False
+            # `login` takes its time after a refusal, in which nothing must be typed.
+            if self.child.expect(["login: ", pexpect.TIMEOUT, pexpect.EOF]) != 0:
+                raise ConsoleError(f"no login prompt on the console of {self.domain} after a refusal")
+            seen = "login: "
         else:
             raise ConsoleError(f"the console of {self.domain} answers to something else than was typed")
         self.session = True

@@ -525,7 +525,9 @@ def collection_files() -> list[GuestFile]:
         raise RigError(f"no guest scripts in {COLLECTION_SCRIPTS}: the rigs run from a checkout of the whole collection")
     files = [GuestFile(f"usr/local/sbin/{path.name}", path.read_bytes(), 0o755) for path in scripts]
     files.append(GuestFile("etc/init.d/config-drive", (COLLECTION_SCRIPTS / "config-drive.init").read_bytes(), 0o755))
-    files.append(GuestFile("etc/default/config-drive", (COLLECTION_SCRIPTS / "config-drive.default").read_bytes()))
+    # The boot calls the starter when udev has seen all drives: machines without one need not wait for theirs.
+    settings = (COLLECTION_SCRIPTS / "config-drive.default").read_bytes() + b"WAIT_SECONDS=0\n"
+    files.append(GuestFile("etc/default/config-drive", settings))
     return files
 
 
