@@ -127,6 +127,20 @@ def test_vm_config_drive_a_running_vm_is_told_to_restart(rig, connection, run_mo
     assert (again["changed"], again["drives"][0]["restart_required"]) == (False, True)
 
 
+def test_vm_config_drive_moves_a_vm_with_its_drive(rig, connection, run_module):
+    rig_vm = rig.vm("web1", cd="2")
+    rig.power(rig_vm, "start", "xen01")
+    run_module("vm_config_drive", drives(connection, "web1"))
+    moved = {"hypervisor": connection, "drives": [{"name": "web1"}], "state": "moved", "destination": "xen02"}
+    assert run_module("vm_config_drive", moved, check_mode=True)["changed"]
+    assert rig_vm["resident_on"] == rig.hosts["xen01"].ref
+    assert run_module("vm_config_drive", moved)["changed"]
+    assert rig_vm["resident_on"] == rig.hosts["xen02"].ref
+    assert (os.listdir(rig.iso_dir("xen01")), os.listdir(rig.iso_dir("xen02"))) == ([], ["web1.iso"])
+    assert not run_module("vm_config_drive", moved)["changed"]
+    assert not run_module("vm_config_drive", drives(connection, "web1"))["changed"]
+
+
 # -- playbooks -------------------------------------------------------------------------------------------------------------
 
 
@@ -262,6 +276,28 @@ def test_surplus_nics_of_a_template_are_refused(rig, playbook):
     assert "remove the surplus NICs from the template" in output
     assert named(rig, "web2") is None
     assert named(rig, "web1")["power_state"] == "Running"
+
+
+def test_the_folder_is_made_where_asked(rig, playbook, tmp_path):
+    """raw over a local connection stands for SSH; the rig's hosts then have this machine's file system."""
+    for host in ("xen01", "xen02"):
+        root = rig.folder / "hosts" / host / "root"
+        root.rename(root.with_name("unused"))
+        root.symlink_to("/")
+    folder = tmp_path / "made" / "by the role"
+    inventory = tmp_path / "inventory.yml"
+    variables = yaml.safe_load(inventory.read_text())
+    hosts = variables["all"]["hosts"]
+    hosts["pool"]["hypervisor"]["iso_dir"] = str(folder)
+    hosts.update(dom0={"ansible_connection": "local"})
+    inventory.write_text(yaml.safe_dump(variables))
+    rig.vm("debian-12", template=True)
+    options = ("--limit", "pool")
+    output = playbook("deploy_vms", {"vm_wait": False, "vm_names": ["web2"]}, fails=True, options=options)
+    assert f"mkdir -p {folder}" in output
+    playbook("destroy_vms", {"vm_names": ["web2"]}, options=options)
+    playbook("deploy_vms", {"vm_wait": False, "vm_names": ["web2"], "vm_xenserver_hosts": ["dom0"]}, options=options)
+    assert os.listdir(folder) == ["web2.iso"]
 
 
 def test_check_mode_changes_nothing(rig, playbook):
