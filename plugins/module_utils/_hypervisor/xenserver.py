@@ -66,6 +66,9 @@ class XenPool:
     default_sources: tuple[str, ...] = (SOURCE_GUEST_METRICS,)
     sources: tuple[str, ...] = (SOURCE_GUEST_METRICS,)
 
+    # move_config_drive() migrates the VM, with or without a drive: no module of another collection does.
+    moves_vms = True
+
     def __init__(self, session: Session, description: Mapping[str, t.Any]) -> None:
         self._session = session
         self._picture = Picture(session, INVENTORY)

@@ -21,6 +21,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     DriveError,
     DriveState,
     HypervisorError,
+    HypervisorUnreachable,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver_picture import DRIVES, Picture
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver_plan import (
@@ -192,8 +193,8 @@ class XenDrives:
         taken_out = [(ref, self._need("vbd", ref)["VDI"]) for ref in local]
         for vbd, _vdi in taken_out:
             self._empty(vbd)
-        task = self._session.patiently("Async.VM.pool_migrate", vm.handle, target, {"live": "true"})
         try:
+            task = self._session.patiently("Async.VM.pool_migrate", vm.handle, target, {"live": "true"})
             self._session.wait_task(task, MIGRATE_SECONDS)
         except XapiError as error:
             host = self._planner.host_label(target)
@@ -469,7 +470,9 @@ class _Errors:
         return None
 
     def __exit__(self, kind: t.Any, error: t.Any, trace: t.Any) -> None:
-        if isinstance(error, (XapiError, UploadCut)):
+        if isinstance(error, HypervisorUnreachable) and not isinstance(error, UploadCut):
+            return
+        if isinstance(error, HypervisorError) and not isinstance(error, DriveError):
             hint = ""
             if isinstance(error, XapiError) and error.code in _RACES:
                 hint = "; another run may be at work on this VM at the same moment: run the task again"

@@ -738,6 +738,20 @@ def test_an_upload_that_the_task_calls_failed_has_failed(rig, connect, iso, kind
     assert rig.pool.store.all("task") == []
 
 
+def test_an_upload_that_never_ends_is_cancelled(rig, connect, iso, monkeypatch):
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import xenserver_transfer
+
+    monkeypatch.setattr(xenserver_transfer, "TASK_SECONDS", 0.3)
+    rig.vm("web1")
+    rig.pool.fault(IMPORT, "hang")
+    pool = connect()
+    vm = one(pool, "web1")
+    with pytest.raises(DriveError, match="web1: .* did not end within 0.3 s and was cancelled"):
+        pool.put_config_drive(vm, iso(vm))
+    assert "task.cancel" in rig.pool.calls
+    assert files(rig) == []
+
+
 def test_a_half_written_file_of_a_killed_run_is_replaced(rig, connect, iso):
     rig.vm("web1")
     pool = connect()

@@ -248,6 +248,23 @@ def test_the_life_of_vms_on_xenserver(rig, playbook):
         guests.join()
 
 
+def test_vms_are_migrated_with_and_without_a_drive(rig, connection, playbook, run_module):
+    vms = {name: rig.vm(name, cd="2") for name in ("web1", "web2", "bare")}
+    for vm in vms.values():
+        rig.power(vm, "start", "xen01")
+    run_module("vm_config_drive", drives(connection, "web1", "web2"))
+    rig.pool.fault("Async.VM.pool_migrate", "error", error=["HOST_NOT_ENOUGH_FREE_MEMORY", "1", "0"])
+    request = {"vm_names": list(vms), "vm_destination": {"host": "xen02"}}
+    output = playbook("migrate_vms", request, fails=True)
+    assert "HOST_NOT_ENOUGH_FREE_MEMORY" in output
+    assert [vm["resident_on"] == rig.hosts["xen02"].ref for vm in vms.values()] == [False, True, True]
+    assert cd_files(rig, vms["web1"]) == ["web1.iso"]
+    playbook("migrate_vms", request)
+    assert {vm["resident_on"] for vm in vms.values()} == {rig.hosts["xen02"].ref}
+    assert (os.listdir(rig.iso_dir("xen01")), sorted(os.listdir(rig.iso_dir("xen02")))) == ([], ["web1.iso", "web2.iso"])
+    assert cd_files(rig, vms["web1"]) == ["web1.iso"]
+
+
 def test_a_guest_without_tools_is_powered_off(rig, playbook):
     vms = [rig.vm(name) for name in ("web1", "web2")]
     for vm in vms:
