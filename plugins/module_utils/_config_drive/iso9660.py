@@ -45,7 +45,6 @@ _RECORD = struct.Struct("<xBL4xL4x7xB6xB")
 
 # Offsets in a primary or supplementary volume descriptor, and of the dates in it (17 bytes each).
 LABEL_AT, LABEL_LENGTH = 40, 32
-APPLICATION_AT, APPLICATION_LENGTH = 574, 128
 DATES_AT, DATE_LENGTH, DATES = 813, 17, 4
 APPLICATION_USE_AT, APPLICATION_USE_LENGTH = 883, 512
 ROOT_RECORD_AT = 156
