@@ -21,6 +21,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware_session import (
     ConnectionLost,
     broken_connections,
+    open_connection,
 )
 
 if t.TYPE_CHECKING:
@@ -95,20 +96,12 @@ class DatastoreFiles:
         for connection in idle:
             connection.close()
 
-    def _open(self) -> http.client.HTTPSConnection:
-        e = self._session.endpoint
-        host, port = (e.proxy_host, e.proxy_port) if e.proxy_host else (e.host, e.port)
-        connection = http.client.HTTPSConnection(host, port, timeout=e.timeout, context=self._session.context)
-        if e.proxy_host:
-            connection.set_tunnel(e.host, e.port)
-        return connection
-
     @contextlib.contextmanager
     def _connection(self) -> Iterator[http.client.HTTPSConnection]:
         """A connection that was open already or a new one; what breaks on it concerns one file."""
         with self._lock:
             connection = self._idle.pop() if self._idle else None
-        connection = connection or self._open()
+        connection = connection or open_connection(self._session.endpoint, self._session.context)
         try:
             with broken_connections(self._session.endpoint, DriveError):
                 yield connection

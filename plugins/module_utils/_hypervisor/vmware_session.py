@@ -130,6 +130,31 @@ def broken_connections(endpoint: Endpoint, final: type[HypervisorError] = Hyperv
         raise ConnectionLost(f"the server answered: {error or type(error).__name__}", final) from None
 
 
+def open_connection(endpoint: Endpoint, context: ssl.SSLContext) -> http.client.HTTPSConnection:
+    """A connection to the server, through the proxy if there is one; it is made with the first request."""
+    if not endpoint.proxy_host:
+        return http.client.HTTPSConnection(endpoint.host, endpoint.port, timeout=endpoint.timeout, context=context)
+    connection = http.client.HTTPSConnection(endpoint.proxy_host, endpoint.proxy_port, timeout=endpoint.timeout, context=context)
+    connection.set_tunnel(endpoint.host, endpoint.port)
+    return connection
+
+
+class _Stub(SoapAdapter.SoapStubAdapter if SoapAdapter is not None else object):  # type: ignore[misc]
+    """pyVmomi's way to make calls, over connections of our own: its releases differ in how they treat a proxy."""
+
+    def __init__(self, endpoint: Endpoint, context: ssl.SSLContext) -> None:
+        super().__init__(host=endpoint.host, port=endpoint.port, path="/sdk", version=API_VERSION, connectionPoolTimeout=60)
+        self._open = lambda: open_connection(endpoint, context)
+
+    def GetConnection(self) -> http.client.HTTPSConnection:  # pylint: disable=invalid-name
+        """A connection from the pool, or a new one."""
+        with self.lock:
+            self._CloseIdleConnections()
+            if self.pool:
+                return self.pool.pop(0)[0]
+        return self._open()
+
+
 class Session:
     """A login that is renewed once when it is lost. Usable from several threads."""
 
@@ -159,17 +184,7 @@ class Session:
 
     def _login(self) -> None:
         e = self.endpoint
-        stub = SoapAdapter.SoapStubAdapter(
-            host=e.host,
-            port=e.port,
-            path="/sdk",
-            version=API_VERSION,
-            sslContext=self.context,
-            httpConnectionTimeout=e.timeout,
-            httpProxyHost=e.proxy_host,
-            httpProxyPort=e.proxy_port,
-            connectionPoolTimeout=60,
-        )
+        stub = _Stub(e, self.context)
         content = vim.ServiceInstance("ServiceInstance", stub).RetrieveContent()
         content.sessionManager.Login(e.username, e.password)
         self._stub, self.content = stub, content
