@@ -28,7 +28,8 @@ OWNER = "1c1f6c56-8c7e-4b4b-9a59-0f6f7a3c2d10"
 # A change of this value means that drives built before count as changed: raise image.FORMAT with it.
 GOLDEN = "0633180f55837f07fa44d17c0454f04e04d13dc46824441ec0395b7f7870cddf"
 
-ROOT = pathlib.Path(__file__).resolve().parents[5]
+# The folder that holds ansible_collections, however this test was started
+COLLECTIONS = pathlib.Path(image.__file__).parents[6]
 
 # Builds the golden drive in an interpreter of its own, with the clock at another time.
 SCRIPT = """
@@ -56,7 +57,7 @@ def golden_digest(python=sys.executable, clock=0.0, **environment):
     """The digest that another process finds. Python's own locale and hash seed are part of what must not matter."""
     import pycdlib
 
-    paths = [str(ROOT / ".build" / "collections"), str(pathlib.Path(pycdlib.__file__).parents[1])]
+    paths = [str(COLLECTIONS), str(pathlib.Path(pycdlib.__file__).parents[1])]
     process = subprocess.run(
         [python, "-I", "-c", SCRIPT, str(clock), *paths],
         env={"PATH": os.environ["PATH"], **environment},
