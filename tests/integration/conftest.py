@@ -7,8 +7,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import pathlib
 import sys
+
+import pytest
 
 _PATH = pathlib.Path(__file__).resolve().parents[1] / "unit" / "conftest.py"
 _spec = importlib.util.spec_from_file_location("vmops_unit_conftest", _PATH)
@@ -18,3 +21,23 @@ sys.modules[_spec.name] = _unit
 _spec.loader.exec_module(_unit)
 
 run_module = _unit.run_module
+
+
+@pytest.fixture(scope="session")
+def kvm():
+    """The KVM rig and the external DHCP server, up for all tests that need them.
+
+    With VMOPS_TEST_KVM_RIG=NAME the rig of that name is used and stays up: quicker while tests are written.
+    """
+    from ansible_collections.vmops.external_dhcp.tests.integration.kvm_host import KvmHost, rig
+
+    name = os.environ.get("VMOPS_TEST_KVM_RIG")
+    keep = bool(name)
+    name = name or "it-kvm"
+    try:
+        rig("kvm", "up", "--name", name)
+        rig("dhcp", "up", "--name", name)
+        yield KvmHost(name)
+    finally:
+        if not keep:
+            rig("kvm", "down", "--name", name)

@@ -188,6 +188,12 @@ def is_ours(first_bytes: bytes) -> bool:
     return _find_mark(first_bytes) is not None
 
 
+def is_intact(data: bytes) -> bool:
+    """Whether these are all bytes, and no others, of an image that was built here."""
+    mark = _find_mark(data)
+    return mark is not None and _digests(data, mark)[1] == mark.group(3)
+
+
 def damaged(data: bytes) -> Image:
     """What can be said of a drive that was built here (is_ours()) and that read() refuses: its owner, no files, not intact."""
     return Image("", None, read_owner(data), {}, {}, hashlib.sha256(data).hexdigest(), len(data), False, None)

@@ -29,6 +29,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     POWER_RUNNING,
     POWER_STOPPED,
     POWER_SUSPENDED,
+    DriveError,
     HypervisorError,
     HypervisorUnreachable,
     MissingLibrary,
@@ -36,7 +37,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     Vm,
     VmList,
 )
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm_drive import KvmDrives
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm_drive import KvmDrives, is_alive
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.libvirt_import import (
     IMPORT_TRACEBACK,
     libvirt,
@@ -45,7 +46,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.li
 if t.TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveChange, DriveError, DriveState
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveChange, DriveState
 
 # Seconds between signs of life asked of a remote libvirtd, and how many may be missed before the connection counts as cut.
 _KEEPALIVE = (5, 3)
@@ -89,7 +90,8 @@ class KvmHost:
     def __init__(self, connection: t.Any, uri: str, image_dir: str) -> None:
         self.endpoint = uri
         self._connection = connection
-        self._drives = KvmDrives(connection, image_dir)
+        self._image_dir = image_dir
+        self._drives = KvmDrives(connection, uri, image_dir)
         try:
             connection.setKeepAlive(*_KEEPALIVE)
         except libvirt.libvirtError:
@@ -104,11 +106,17 @@ class KvmHost:
         found = []
         problems = {}
         for name in sorted(domains) if names is None else names:
-            vm = _read_vm(domains[name]) if name in domains else None
-            if vm is not None:
-                found.append(vm)
-            elif names is not None:
-                problems[name] = f"there is no VM {name} on {self.endpoint}: check the name, and that it is on this hypervisor"
+            try:
+                found.append(_read_vm(domains[name]))
+            except (KeyError, libvirt.libvirtError) as error:
+                if not is_alive(self._connection):
+                    raise HypervisorUnreachable(f"{self.endpoint}: the connection broke; run the task again") from None
+                if isinstance(error, libvirt.libvirtError) and error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                    problems[name] = f"{name} could not be read: {error.get_error_message() or error}"
+                elif names is not None:
+                    problems[name] = (
+                        f"there is no VM {name} on {self.endpoint}: check the name, and that it is on this hypervisor"
+                    )
         return VmList(tuple(found), problems)
 
     def addresses(self, vms: Sequence[Vm], sources: Sequence[str], workers: int, timeout: float) -> Iterator[Observation]:
@@ -128,6 +136,8 @@ class KvmHost:
                 if error is None and readings:
                     yield Observation(vm, readings, source)
                     continue
+                if isinstance(error, libvirt.libvirtError) and not is_alive(self._connection):
+                    raise HypervisorUnreachable(f"{self.endpoint}: the connection broke; run the task again")
                 # The first source's reason says most about what to mend.
                 observation = open_ends.setdefault(vm.id, _no_answer(vm, source, error, timeout))
                 if last or observation.reason == REASON_VM_NOT_RUNNING:
@@ -152,6 +162,20 @@ class KvmHost:
         """See api.Hypervisor."""
         return self._drives.remove(vm)
 
+    def move_config_drive(self, vm: Vm, destination: str) -> DriveChange:
+        """See api.Hypervisor. destination: the libvirt URI of the other host; the ISO is at the same path there.
+
+        The ISO stays on this host as well, since the VM runs with it until it has gone over.
+        """
+        iso = self._drives.read(vm)
+        if iso is None:
+            raise DriveError(f"{vm.name} has no config drive that could be brought to {destination}")
+        other = connect({"uri": destination, "image_dir": self._image_dir})
+        try:
+            return other._drives.receive(vm, iso)
+        finally:
+            other.close()
+
     def close(self) -> None:
         """See api.Hypervisor."""
         try:
@@ -160,16 +184,10 @@ class KvmHost:
             pass  # it is gone already
 
 
-def _read_vm(domain: t.Any) -> Vm | None:
-    """The VM, or None if it was undefined since it was listed."""
-    try:
-        state = domain.state()[0]
-        element = kvm_domain.parse(domain.XMLDesc(0))
-        return Vm(domain.name(), domain.UUIDString().lower(), _power_state(state), kvm_domain.nics(element), domain)
-    except libvirt.libvirtError as error:
-        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-            return None
-        raise HypervisorError(f"{domain.name()}: {error.get_error_message()}") from None
+def _read_vm(domain: t.Any) -> Vm:
+    state = domain.state()[0]
+    element = kvm_domain.parse(domain.XMLDesc(0))
+    return Vm(domain.name(), domain.UUIDString().lower(), _power_state(state), kvm_domain.nics(element), domain)
 
 
 def _power_state(state: int) -> str:
@@ -186,44 +204,62 @@ def _ask(vm: Vm, source: str) -> tuple[Reading, ...]:
     number = libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT
     if source == SOURCE_ARP:
         number = libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_ARP
-    answer = vm.handle.interfaceAddresses(number, 0)
+    answer = vm.handle.interfaceAddresses(number, 0) or {}
+    ours = {nic.mac for nic in vm.nics}
     readings = []
-    for name, interface in list(answer.items())[:_MAX_INTERFACES]:
-        addresses = tuple(a["addr"] for a in interface["addrs"] or ())
+    # The VM's own NICs first: a guest's many other interfaces must not crowd them out.
+    for name, interface in sorted(answer.items(), key=lambda item: str(item[1].get("hwaddr")).lower() not in ours)[
+        :_MAX_INTERFACES
+    ]:
+        addresses = tuple(str(address.get("addr") or "") for address in interface.get("addrs") or ())
         # libvirt's name of an ARP reading is the host's tap device, not the guest's interface.
-        readings.append(Reading(addresses, mac=interface["hwaddr"], interface=name if source == SOURCE_AGENT else None))
+        readings.append(Reading(addresses, mac=interface.get("hwaddr"), interface=name if source == SOURCE_AGENT else None))
     return tuple(readings)
 
 
 def _no_answer(vm: Vm, source: str, error: Exception | None, timeout: float) -> Observation:
-    """Turns libvirt's errors into a reason and what to do about it."""
+    """Turns what went wrong into a reason and what to do about it."""
+    reason, text = _why(vm, source, error, timeout)
+    return Observation(vm, reason=reason, message=f"{vm.name}{text}")
+
+
+def _why(vm: Vm, source: str, error: Exception | None, timeout: float) -> tuple[str, str]:
     if isinstance(error, bounded.TimedOut):
-        text = f"{vm.name}: the guest did not answer within {timeout:g} s; it may be starting or overloaded"
-        return Observation(vm, reason=REASON_TIMEOUT, message=text)
+        return REASON_TIMEOUT, f": the guest did not answer within {timeout:g} s; it may be starting or overloaded"
     if error is None:
-        return Observation(vm, reason=REASON_SOURCE_UNAVAILABLE, message=f"{vm.name}: source {source} knows no address")
-    code = error.get_error_code() if isinstance(error, libvirt.libvirtError) else None
-    detail = (error.get_error_message() if isinstance(error, libvirt.libvirtError) else None) or str(error)
+        return REASON_SOURCE_UNAVAILABLE, f": source {source} knows no address"
+    if not isinstance(error, libvirt.libvirtError):
+        return REASON_SOURCE_UNAVAILABLE, f": the answer of source {source} could not be read: {error!r}"[:300]
+    code = error.get_error_code()
+    detail = (error.get_error_message() or str(error))[:200]
     if code == libvirt.VIR_ERR_NO_DOMAIN:
-        return Observation(vm, reason=REASON_VM_NOT_FOUND, message=f"{vm.name} is gone from the hypervisor")
+        return REASON_VM_NOT_FOUND, " is gone from the hypervisor"
     if code == libvirt.VIR_ERR_OPERATION_INVALID and "running" in detail:
-        return Observation(vm, reason=REASON_VM_NOT_RUNNING, message=f"{vm.name} was stopped meanwhile: start it")
-    if source != SOURCE_AGENT:
-        text = f"{vm.name}: source {source} gave no answer: {detail}"
-        return Observation(vm, reason=REASON_SOURCE_UNAVAILABLE, message=text)
+        return REASON_VM_NOT_RUNNING, " was stopped meanwhile: start it"
+    if source == SOURCE_AGENT:
+        known = _agent_error(vm, code, detail)
+        if known is not None:
+            return known
+    return REASON_SOURCE_UNAVAILABLE, f": source {source} gave no answer: {detail}"
+
+
+def _agent_error(vm: Vm, code: int, detail: str) -> tuple[str, str] | None:
+    """What an error of the QEMU guest agent means; None for any other error."""
+    if code == getattr(libvirt, "VIR_ERR_AGENT_COMMAND_TIMEOUT", None) or "timed out" in detail:
+        return REASON_TIMEOUT, ": the QEMU guest agent did not answer in time; the guest may be starting, overloaded or frozen"
     if code == libvirt.VIR_ERR_AGENT_UNRESPONSIVE:
-        text = f"{vm.name}: the QEMU guest agent does not answer; check that qemu-guest-agent is installed and runs in the guest"
-        return Observation(vm, reason=REASON_NO_GUEST_TOOLS, message=text)
-    if not kvm_domain.has_agent_channel(kvm_domain.parse(vm.handle.XMLDesc(0))):
-        text = f"{vm.name} has no channel {kvm_domain.AGENT_CHANNEL}: add it to the VM's definition and start it anew"
-        return Observation(vm, reason=REASON_NO_GUEST_TOOLS, message=text)
+        text = ": the QEMU guest agent does not answer; check that qemu-guest-agent is installed and runs in the guest"
+        return REASON_NO_GUEST_TOOLS, text
+    if code == libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED:
+        text = f" has no channel {kvm_domain.AGENT_CHANNEL}: add it to the VM's definition, shut the VM down and start it"
+        return REASON_NO_GUEST_TOOLS, text
     if "disabled" in detail or "not been found" in detail or "has not been enabled" in detail:
         text = (
-            f"{vm.name}: the QEMU guest agent refuses guest-network-get-interfaces; allow it in the agent's configuration "
+            ": the QEMU guest agent refuses guest-network-get-interfaces; allow it in the agent's configuration "
             "(block-rpcs, allow-rpcs)"
         )
-        return Observation(vm, reason=REASON_GUEST_TOOLS_BLOCKED, message=text)
-    return Observation(vm, reason=REASON_SOURCE_UNAVAILABLE, message=f"{vm.name}: the QEMU guest agent: {detail[:200]}")
+        return REASON_GUEST_TOOLS_BLOCKED, text
+    return None
 
 
 _events_started = threading.Lock()

@@ -21,17 +21,18 @@ if t.TYPE_CHECKING:
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
 
 # Which drives a bus has room for. IDE: two channels of two units, on the machine type pc only. SATA and SCSI: the six
-# units of the first controller.
+# units that the first controller is sure to have.
 _UNITS = {"ide": ["hda", "hdb", "hdc", "hdd"], "sata": [f"sd{c}" for c in "abcdef"], "scsi": [f"sd{c}" for c in "abcdef"]}
 
 
 @dataclasses.dataclass(frozen=True)
 class Cdrom:
-    """A CD/DVD drive: libvirt target name (hdd, sdb), bus, and the path of the inserted file or None."""
+    """A CD/DVD drive: libvirt target name (hdd, sdb), bus, the path of the inserted file or None, and libvirt's own XML of it."""
 
     target: str
     bus: str
     source: str | None = None
+    xml: str | None = dataclasses.field(default=None, compare=False, repr=False)
 
 
 def parse(xml: str) -> ET.Element:
@@ -59,7 +60,7 @@ def cdroms(domain: ET.Element) -> tuple[Cdrom, ...]:
         source = disk.find("source")
         if target is not None:
             path = None if source is None else source.get("file") or source.get("dev") or source.get("name")
-            found.append(Cdrom(target.get("dev", ""), target.get("bus", ""), path))
+            found.append(Cdrom(target.get("dev", ""), target.get("bus", ""), path, ET.tostring(disk, encoding="unicode")))
     return tuple(sorted(found, key=lambda d: (d.bus, len(d.target), d.target)))
 
 
@@ -71,25 +72,46 @@ def has_agent_channel(domain: ET.Element) -> bool:
 def new_cdrom(domain: ET.Element) -> Cdrom | None:
     """Where another CD/DVD drive could be added, on the bus of the present ones; None if that bus is full."""
     present = cdroms(domain)
-    machine = domain.find("os/type")
-    q35 = machine is not None and "q35" in machine.get("machine", "")
-    bus = present[0].bus if present else ("sata" if q35 else "ide")
-    taken = {target.get("dev") for target in domain.findall("devices/disk/target") if target.get("bus") == bus}
-    # A guest's first drive stays free for the user's media, where there is none yet as well.
+    bus = present[0].bus if present else _usual_bus(domain)
+    # Names are unique in a domain, whatever the bus.
+    taken = {target.get("dev") for target in domain.findall("devices/disk/target")}
     units = [unit for unit in _UNITS.get(bus, []) if unit not in taken]
+    # A guest's first drive stays free for the user's media, where there is none yet as well.
     if not present and len(units) > 1:
         units = units[1:]
     return Cdrom(units[-1] if bus == "ide" else units[0], bus) if units else None
 
 
+def _usual_bus(domain: ET.Element) -> str:
+    """The bus of CD/DVD drives on the domain's type of machine."""
+    kind = domain.find("os/type")
+    machine = "" if kind is None else kind.get("machine", "")
+    if "q35" in machine:
+        return "sata"
+    return "ide" if machine in ("", "pc", "isapc") or machine.startswith("pc-") else "scsi"
+
+
 def cdrom_xml(drive: Cdrom, source: str | None) -> str:
-    """The device XML of a drive with this file in it, or empty."""
-    disk = ET.Element("disk", {"type": "file", "device": "cdrom"})
-    ET.SubElement(disk, "driver", {"name": "qemu", "type": "raw"})
+    """The device XML of a drive with this file in it, or empty. What else its definition says of the drive stays."""
+    if drive.xml is None:
+        disk = ET.Element("disk", {"device": "cdrom"})
+        ET.SubElement(disk, "driver", {"name": "qemu"})
+        ET.SubElement(disk, "target", {"dev": drive.target, "bus": drive.bus})
+        ET.SubElement(disk, "readonly")
+    else:
+        disk = ET.fromstring(drive.xml)
+        disk.tail = None
+        # These are of the medium that is in it now.
+        for tag in ("source", "backingStore", "mirror"):
+            for element in disk.findall(tag):
+                disk.remove(element)
+        for target in disk.findall("target"):
+            target.attrib.pop("tray", None)
+    disk.set("type", "file")
+    for driver in disk.findall("driver"):
+        driver.set("type", "raw")
     if source is not None:
-        ET.SubElement(disk, "source", {"file": source})
-    ET.SubElement(disk, "target", {"dev": drive.target, "bus": drive.bus})
-    ET.SubElement(disk, "readonly")
+        disk.insert(0, ET.Element("source", {"file": source}))
     return ET.tostring(disk, encoding="unicode")
 
 

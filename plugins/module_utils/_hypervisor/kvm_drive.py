@@ -10,14 +10,22 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import random
 import re
 import secrets
+import time
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import read_owner
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import is_intact, read_owner
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import kvm_domain
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveChange, DriveError, DriveState
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm_iso_folder import IsoFolder
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
+    DriveChange,
+    DriveError,
+    DriveState,
+    HypervisorError,
+    HypervisorUnreachable,
+)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm_iso_folder import IsoFolder, NotAsWritten
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.libvirt_import import libvirt
 
 if t.TYPE_CHECKING:
@@ -28,29 +36,42 @@ if t.TYPE_CHECKING:
 # The owner mark is in the volume descriptors, the first of them at 32 KiB.
 _HEAD = 64 * 1024
 _UNSAFE_NAME = re.compile(r"[/\x00-\x1f\x7f]")
+# How often a change is tried when something gets in between, and seconds between two tries.
+_TRIES = 5
+_PAUSE = (0.2, 0.6)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Plan:
     """What there is, and what putting or removing the drive would mean for one VM.
 
-    holding: drives with this VM's ISO in them; eject: those that must be emptied because they hold another VM's config
-    drive (a clone of a VM does), or this VM's in the wrong drive.
+    whole: whether the file is there with all its bytes. add: the drive must be added to the definition first.
+    eject: files that must not stay in any drive: those of other VMs, which a clone of a VM has inherited.
     """
 
     state: DriveState
     file: str
+    whole: bool
     drive: kvm_domain.Cdrom | None
     add: bool
-    holding: tuple[kvm_domain.Cdrom, ...]
-    eject: tuple[kvm_domain.Cdrom, ...]
+    eject: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Content:
+    """What there is of a VM's ISO. whole: the file itself is; else the bytes may be those of a file staged to replace it."""
+
+    data: bytes | None
+    owner: str | None
+    whole: bool
 
 
 class KvmDrives:
     """Drive operations over one libvirt connection; the folder is opened when first needed."""
 
-    def __init__(self, connection: t.Any, image_dir: str) -> None:
+    def __init__(self, connection: t.Any, endpoint: str, image_dir: str) -> None:
         self._connection = connection
+        self._endpoint = endpoint
         self._image_dir = image_dir
         self._folder: IsoFolder | None = None
 
@@ -70,107 +91,161 @@ class KvmDrives:
             except DriveError as error:
                 found[vm.id] = error
             except libvirt.libvirtError as error:
-                found[vm.id] = _drive_error(vm, "its config drive could not be read", error)
+                found[vm.id] = self._error(vm, "its config drive could not be read", error)
         return found
 
     def read(self, vm: Vm) -> bytes | None:
         """See Hypervisor.read_config_drive."""
-        data = self.folder.read(_file_name(vm))
-        if data is not None and read_owner(data[:_HEAD]) != vm.id:
-            raise DriveError(f"{vm.name}: {self.folder.path(_file_name(vm))} is not the config drive of this VM")
-        return data
+        file = _file_name(vm)
+        try:
+            content = self._content(vm, file)
+        except libvirt.libvirtError as error:
+            raise self._error(vm, "its config drive could not be read", error) from None
+        if content.data is not None and content.owner != vm.id:
+            raise DriveError(f"{vm.name}: {self.folder.path(file)} is not the config drive of this VM")
+        return content.data
 
     def put(self, vm: Vm, iso: bytes) -> DriveChange:
         """See Hypervisor.put_config_drive.
 
-        The new bytes are on the host, whole and proven, before the old ones are touched: a full disk or a cut connection
-        leaves the VM as it was. Then: eject, replace, insert. A run that was killed in between is mended by the next one.
+        The new bytes are on the host, whole and proven, in a staged file before the old ones are touched: a full disk or a
+        cut connection leaves the VM as it was. Then: eject, replace, insert. A run that was killed in between is mended by
+        the next one, which finds the staged file.
         """
-        try:
-            return self._put(vm, iso)
-        except libvirt.libvirtError as error:
-            raise _drive_error(vm, "its config drive could not be put", error) from None
+        return self._repeat(vm, "its config drive could not be put", lambda: self._put(vm, iso))
+
+    def receive(self, vm: Vm, iso: bytes) -> DriveChange:
+        """Makes this host have the VM's ISO before the VM itself comes here; vm is a VM of another host."""
+        return self._repeat(vm, f"its config drive could not be brought to {self._endpoint}", lambda: self._receive(vm, iso))
 
     def remove(self, vm: Vm) -> DriveChange:
         """See Hypervisor.remove_config_drive."""
-        try:
-            plan = self._plan(vm)
-            if plan.state.file_exists and plan.state.owner != vm.id:
-                raise DriveError(f"{vm.name}: {plan.state.problem}")
-            for drive in (*plan.holding, *plan.eject):
-                self._insert(vm, drive, None)
-            deleted = self.folder.delete(plan.file)
-            self._delete_leftovers(plan.file)
-            return DriveChange(deleted or bool(plan.holding or plan.eject), plan.state.location, plan.state.slot)
-        except libvirt.libvirtError as error:
-            raise _drive_error(vm, "its config drive could not be removed", error) from None
+        return self._repeat(vm, "its config drive could not be removed", lambda: self._remove(vm))
+
+    def _repeat(self, vm: Vm, what: str, change: t.Callable[[], DriveChange]) -> DriveChange:
+        """Does the change, anew when something got in between: two tasks for one VM end with the whole drive of one."""
+        for left in range(_TRIES - 1, -1, -1):
+            try:
+                return change()
+            except NotAsWritten:
+                if not left:
+                    raise
+            except libvirt.libvirtError as error:
+                if not left or error.get_error_code() not in _passing():
+                    raise self._error(vm, what, error) from None
+            time.sleep(random.uniform(*_PAUSE))
+        raise AssertionError("the last try returns or raises")  # pragma: no cover
 
     def _put(self, vm: Vm, iso: bytes) -> DriveChange:
         plan = self._plan(vm)
         if plan.state.problem is not None or plan.drive is None:
             raise DriveError(f"{vm.name}: {plan.state.problem}")
-        digest = hashlib.sha256(iso).hexdigest()
         location = plan.state.location
-        if plan.state.attached and plan.state.sha256 == digest:
+        same = plan.whole and plan.state.sha256 == hashlib.sha256(iso).hexdigest()
+        if plan.state.attached and same:
             return DriveChange(False, location, plan.drive.target)
-        if plan.state.sha256 != digest:
-            self._replace_file(vm, plan, iso)
-        for drive in plan.eject:
-            self._insert(vm, drive, None)
+        if not same:
+            self._replace_file(vm, plan.file, iso)
+            # Another task may have inserted its own file meanwhile: to insert the same path again would change nothing.
+            self._eject(vm, (location,))
+        self._eject(vm, plan.eject)
+        message = None
         if plan.add:
             vm.handle.attachDeviceFlags(kvm_domain.cdrom_xml(plan.drive, location), libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+            if not plan.state.can_attach_now:
+                message = (
+                    f"{vm.name} runs without a CD/DVD drive for it; one was added to its definition and the guest will see it "
+                    "once the VM has been shut down and started"
+                )
         else:
-            self._insert(vm, plan.drive, location)
-        restart = not plan.state.can_attach_now
-        message = None
-        if restart:
-            message = (
-                f"{vm.name} runs without a CD/DVD drive for it; one was added to its definition and the guest will see it "
-                "once the VM has been shut down and started"
-            )
+            message = self._insert(vm, plan.drive.target, location)
+        self._delete_staged(plan.file)
+        restart = message is not None or not plan.state.can_attach_now
         return DriveChange(True, location, plan.drive.target, restart, message)
 
-    def _replace_file(self, vm: Vm, plan: _Plan, iso: bytes) -> None:
-        self._delete_leftovers(plan.file)
-        staged = f"{plan.file}.{secrets.token_hex(4)}.new"
+    def _receive(self, vm: Vm, iso: bytes) -> DriveChange:
+        file = _file_name(vm)
+        content = self._content(vm, file)
+        location = self.folder.path(file)
+        if content.data is not None and content.owner != vm.id:
+            raise DriveError(f"{vm.name}: on {self._endpoint}, {_foreign_file(location, content.owner)}")
+        if content.whole and content.data == iso:
+            return DriveChange(False, location)
+        if any(domain.UUIDString().lower() == vm.id and domain.isActive() == 1 for domain in self._connection.listAllDomains(0)):
+            raise DriveError(f"{vm.name} runs on {self._endpoint} already, with a config drive of its own: nothing was changed")
+        self._replace_file(vm, file, iso, inserted=False)
+        self._delete_staged(file)
+        return DriveChange(True, location)
+
+    def _remove(self, vm: Vm) -> DriveChange:
+        plan = self._plan(vm)
+        if plan.state.file_exists and plan.state.owner != vm.id:
+            raise DriveError(f"{vm.name}: {plan.state.problem}")
+        ejected = self._eject(vm, (plan.state.location, *plan.eject))
+        deleted = self.folder.delete(plan.file)
+        return DriveChange(self._delete_staged(plan.file) or deleted or ejected, plan.state.location, plan.state.slot)
+
+    def _replace_file(self, vm: Vm, file: str, iso: bytes, inserted: bool = True) -> None:
+        """Leaves the staged file behind once the old one is gone: until the drive is in, it is what a next run goes by."""
+        staged = f"{file}.{secrets.token_hex(4)}.new"
+        old_is_there = True
         try:
             self.folder.write(staged, iso)
-            for drive in plan.holding:
-                self._insert(vm, drive, None)
-            self.folder.delete(plan.file)
-            self.folder.copy(staged, plan.file, iso)
-        finally:
-            self._delete_quietly(staged)
+            self.folder.need_room(len(iso))
+            if inserted:
+                self._eject(vm, (self.folder.path(file),))
+            old_is_there = False
+            self.folder.delete(file)
+            self.folder.copy(staged, file, iso)
+        except Exception:
+            if old_is_there:
+                self._delete_quietly(staged)
+            raise
 
-    def _delete_leftovers(self, file: str) -> None:
-        """Staged files of a run that was killed: they hold secrets."""
+    def _staged(self, file: str) -> list[str]:
         pattern = re.compile(re.escape(file) + r"\.[0-9a-f]{8}\.new")
-        for name in self.folder.names():
-            if pattern.fullmatch(name):
-                self.folder.delete(name)
+        return [name for name in self.folder.names() if pattern.fullmatch(name)]
+
+    def _delete_staged(self, file: str) -> bool:
+        """Deletes staged files, also those of runs that were killed: they hold secrets."""
+        return any([self.folder.delete(name) for name in self._staged(file)])
 
     def _delete_quietly(self, name: str) -> None:
         try:
             self.folder.delete(name)
         except libvirt.libvirtError:
-            pass  # the error under way matters more; the next run deletes leftovers
+            pass  # the error under way matters more; the next run deletes staged files
+
+    def _content(self, vm: Vm, file: str) -> _Content:
+        data = self.folder.read(file)
+        owner = None if data is None else read_owner(data[:_HEAD])
+        if data is not None and owner is not None and (owner != vm.id or is_intact(data)):
+            return _Content(data, owner, True)
+        # There is none, or a part of one, or something foreign. A staged file tells that a run was killed while it put ours.
+        staged = [content for content in map(self.folder.read, self._staged(file)) if content is not None]
+        staged = [content for content in staged if read_owner(content[:_HEAD]) == vm.id]
+        staged.sort(key=is_intact)
+        if staged and (is_intact(staged[-1]) or data is None):
+            return _Content(staged[-1], vm.id, False)
+        return _Content(data, owner, data is not None)
 
     def _plan(self, vm: Vm) -> _Plan:
         file = _file_name(vm)
         location = self.folder.path(file)
-        data = self.folder.read(file)
-        owner = None if data is None else read_owner(data[:_HEAD])
+        content = self._content(vm, file)
         running = vm.handle.isActive() == 1
         persistent = vm.handle.isPersistent() == 1
         live = kvm_domain.parse(vm.handle.XMLDesc(0))
         config = kvm_domain.parse(vm.handle.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)) if persistent else live
         # What the guest has now, and what it will have at its next start; the same while it is shut off.
-        seen = {d.target: d for d in kvm_domain.cdroms(live)}
-        defined = {d.target: d for d in kvm_domain.cdroms(config)}
-        every = [*seen.values(), *(d for d in defined.values() if seen.get(d.target) != d)]
-        foreign = self._foreign_drives(vm, location, every)
+        seen = {drive.target: drive for drive in kvm_domain.cdroms(live)}
+        defined = {drive.target: drive for drive in kvm_domain.cdroms(config)}
+        foreign = self._foreign_files(vm, location, (*seen.values(), *defined.values()))
 
-        drive = kvm_domain.choose_cdrom(list(defined.values()), location, foreign)
+        # A drive is taken by what is in it now as well as by what will be.
+        free = (None, location, *foreign)
+        taken = [seen[target] if drive.source in free and target in seen else drive for target, drive in defined.items()]
+        drive = kvm_domain.choose_cdrom(taken, location, foreign)
         add = drive is None and persistent
         if add:
             drive = kvm_domain.new_cdrom(config)
@@ -181,55 +256,116 @@ class KvmDrives:
             and defined[drive.target].source == location
             and (not visible or seen[drive.target].source == location)
         )
-        holding = tuple(d for d in every if d.source == location)
-        eject = tuple(
-            d for d in every if d.source in foreign or (d.source == location and drive is not None and d.target != drive.target)
+        elsewhere = drive is not None and any(
+            other.source == location and other.target != drive.target for other in (*seen.values(), *defined.values())
         )
         state = DriveState(
             location=location,
             slot=None if drive is None else drive.target,
-            file_exists=data is not None,
-            attached=attached and not eject,
-            sha256=None if data is None else hashlib.sha256(data).hexdigest(),
-            size=None if data is None else len(data),
-            owner=owner,
+            file_exists=content.data is not None,
+            attached=attached and content.whole and not foreign and not elsewhere,
+            sha256=None if content.data is None else hashlib.sha256(content.data).hexdigest(),
+            size=None if content.data is None else len(content.data),
+            owner=content.owner,
             can_attach_now=visible or not running,
-            problem=_problem(vm, location, data is not None, owner, drive),
+            problem=_problem(vm, location, content, drive),
         )
-        return _Plan(state, file, drive, add, holding, eject)
+        return _Plan(state, file, content.whole, drive, add, (*foreign, location) if elsewhere else foreign)
 
-    def _foreign_drives(self, vm: Vm, location: str, drives: Sequence[kvm_domain.Cdrom]) -> list[str]:
+    def _foreign_files(self, vm: Vm, location: str, drives: Sequence[kvm_domain.Cdrom]) -> tuple[str, ...]:
         """Paths of config drives of other VMs in these drives, as a clone of a VM has them."""
         prefix = self.folder.path("")
         found = []
-        for path in {d.source for d in drives if d.source and d.source != location and d.source.startswith(prefix)}:
-            data = self.folder.read(path[len(prefix) :])
-            owner = None if data is None else read_owner(data[:_HEAD])
-            if owner is not None and owner != vm.id:
+        for path in sorted({d.source for d in drives if d.source and d.source != location and d.source.startswith(prefix)}):
+            head = self.folder.head(path[len(prefix) :], _HEAD)
+            if head is not None and read_owner(head) not in (None, vm.id):
                 found.append(path)
-        return found
+        return tuple(found)
 
-    def _insert(self, vm: Vm, drive: kvm_domain.Cdrom, source: str | None) -> None:
-        """Puts the file into the drive, or empties it: in the running domain, if it has that drive, and in its definition."""
-        xml = kvm_domain.cdrom_xml(drive, source)
+    def _eject(self, vm: Vm, files: Sequence[str]) -> bool:
+        """Empties every drive that has one of these files in it; whether there was one."""
+        return self._change_drives(vm, lambda drive: drive.source in files, None)
+
+    def _insert(self, vm: Vm, target: str, file: str) -> str | None:
+        """Puts the file into the drive; why the guest does not see it before its next start, or None."""
+
+        def wanted(drive: kvm_domain.Cdrom) -> bool:
+            return drive.target == target and drive.source != file
+
+        self._change_drives(vm, wanted, file, live=False)
+        try:
+            self._change_drives(vm, wanted, file, config=False)
+        except libvirt.libvirtError as error:
+            # A guest that closes the tray in the very moment between open and insert leaves libvirt in the belief that it is
+            # open; no further try can succeed until the VM is started anew.
+            if error.get_error_code() != libvirt.VIR_ERR_INTERNAL_ERROR or not is_alive(self._connection):
+                raise
+            return (
+                f"{vm.name}: the running guest does not let its CD/DVD drive go ({error.get_error_message()}); it will see the "
+                "drive once the VM has been shut down and started"
+            )
+        return None
+
+    def _change_drives(
+        self, vm: Vm, wanted: t.Callable[[kvm_domain.Cdrom], bool], file: str | None, live: bool = True, config: bool = True
+    ) -> bool:
+        """Changes what is in the wanted drives, in the running domain and in its definition; whether there was one."""
         domain = vm.handle
-        if domain.isActive() == 1 and drive.target in {d.target for d in kvm_domain.cdroms(kvm_domain.parse(domain.XMLDesc(0)))}:
-            try:
-                domain.updateDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_LIVE)
-            except libvirt.libvirtError:
-                # The guest holds the tray (mounted medium, or nobody there to answer the request to let go).
-                domain.updateDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_DEVICE_MODIFY_FORCE)
-        if domain.isPersistent() == 1:
-            domain.updateDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+        changed = False
+        for current, flag, xml_flag in (
+            (live and domain.isActive() == 1, libvirt.VIR_DOMAIN_AFFECT_LIVE, 0),
+            (config and domain.isPersistent() == 1, libvirt.VIR_DOMAIN_AFFECT_CONFIG, libvirt.VIR_DOMAIN_XML_INACTIVE),
+        ):
+            if not current:
+                continue
+            for drive in kvm_domain.cdroms(kvm_domain.parse(domain.XMLDesc(xml_flag))):
+                if wanted(drive):
+                    self._update(domain, kvm_domain.cdrom_xml(drive, file), flag)
+                    changed = True
+        return changed
+
+    def _update(self, domain: t.Any, xml: str, flag: int) -> None:
+        try:
+            domain.updateDeviceFlags(xml, flag)
+        except libvirt.libvirtError:
+            if flag != libvirt.VIR_DOMAIN_AFFECT_LIVE:
+                raise
+            # The guest holds the tray (mounted medium, or nobody there to answer the request to let go).
+            domain.updateDeviceFlags(xml, flag | libvirt.VIR_DOMAIN_DEVICE_MODIFY_FORCE)
+
+    def _error(self, vm: Vm, what: str, error: t.Any) -> HypervisorError:
+        if not is_alive(self._connection):
+            return HypervisorUnreachable(f"{vm.name}: {what}: the connection to {self._endpoint} broke; run the task again")
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return DriveError(f"{vm.name}: {what}: the VM is gone from {self._endpoint}")
+        return DriveError(f"{vm.name}: {what}: {error.get_error_message() or error}")
 
 
-def _problem(vm: Vm, location: str, exists: bool, owner: str | None, drive: kvm_domain.Cdrom | None) -> str | None:
-    if exists and owner != vm.id:
-        belongs = "no config drive of this collection" if owner is None else f"the config drive of the VM with id {owner}"
-        return (
-            f"{location} is {belongs}; make sure that no VM uses it and delete it, or rename the VM, or use another "
-            "hypervisor.image_dir"
-        )
+def is_alive(connection: t.Any) -> bool:
+    """Whether the connection to libvirt still stands."""
+    try:
+        return connection.isAlive() == 1
+    except libvirt.libvirtError:
+        return False
+
+
+def _passing() -> tuple[int, ...]:
+    """Codes of errors that may be gone at the next try.
+
+    Another task handles the same file: it is gone, there already (libvirt has two codes for it), or in use. Or the guest
+    closed the tray again that was opened for the new medium, as firmware does that looks for something to boot.
+    """
+    return (
+        libvirt.VIR_ERR_NO_STORAGE_VOL,
+        libvirt.VIR_ERR_STORAGE_VOL_EXIST,
+        libvirt.VIR_ERR_OPERATION_INVALID,
+        libvirt.VIR_ERR_INTERNAL_ERROR,
+    )
+
+
+def _problem(vm: Vm, location: str, content: _Content, drive: kvm_domain.Cdrom | None) -> str | None:
+    if content.data is not None and content.owner != vm.id:
+        return _foreign_file(location, content.owner)
     if drive is None:
         return (
             "it has no free CD/DVD drive after the first and no place for another one; eject the medium of one, or free "
@@ -238,11 +374,15 @@ def _problem(vm: Vm, location: str, exists: bool, owner: str | None, drive: kvm_
     return None
 
 
+def _foreign_file(location: str, owner: str | None) -> str:
+    belongs = "no config drive of this collection" if owner is None else f"the config drive of the VM with id {owner}"
+    return (
+        f"{location} is {belongs}; make sure that no VM uses it and delete it, or rename the VM, or use another "
+        "hypervisor.image_dir"
+    )
+
+
 def _file_name(vm: Vm) -> str:
     if _UNSAFE_NAME.search(vm.name) or vm.name.startswith("."):
         raise DriveError(f"the VM name {vm.name!r} cannot be a file name: rename the VM")
     return f"{vm.name}.iso"
-
-
-def _drive_error(vm: Vm, what: str, error: t.Any) -> DriveError:
-    return DriveError(f"{vm.name}: {what}: {error.get_error_message() or error}")

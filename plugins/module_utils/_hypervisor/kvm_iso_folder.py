@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
+import time
 import typing as t
 import xml.etree.ElementTree as ET
 
@@ -17,6 +18,12 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.libvirt_import import libvirt
 
 MAX_ISO = 64 * 1024 * 1024
+# Seconds to wait for others' work in the folder's pool, which keeps libvirt from looking what is there.
+_PATIENCE = 15
+
+
+class NotAsWritten(DriveError):
+    """A file does not hold what was written to it: it was cut short, or somebody else wrote it as well."""
 
 
 class IsoFolder:
@@ -30,8 +37,7 @@ class IsoFolder:
         self.folder = posixpath.normpath(folder)
         self._connection = connection
         self._pool = self._find_pool() or self._make_pool()
-        # Files made or removed by somebody else are known to the pool only after this.
-        self._pool.refresh(0)
+        self._refresh()
 
     def path(self, name: str) -> str:
         """The path of a file of this folder on the KVM host."""
@@ -41,28 +47,25 @@ class IsoFolder:
         """All file names in the folder."""
         return self._pool.listVolumes()
 
-    def exists(self, name: str) -> bool:
-        """Whether the folder has this file."""
-        return self._volume(name) is not None
-
     def read(self, name: str) -> bytes | None:
         """The bytes of a file, or None if there is none. Raises DriveError when it is larger than MAX_ISO."""
+        data = self.head(name, MAX_ISO + 1)
+        if data is not None and len(data) > MAX_ISO:
+            raise DriveError(
+                f"{self.path(name)} is larger than {MAX_ISO} bytes: it is no config drive; make sure that no VM uses it and "
+                "delete it, or use another hypervisor.image_dir"
+            )
+        return data
+
+    def head(self, name: str, count: int) -> bytes | None:
+        """The first bytes of a file, at most count of them, or None if there is none."""
         volume = self._volume(name)
         if volume is None:
             return None
         parts: list[bytes] = []
-        got = 0
-
-        def take(_stream: object, data: bytes, _opaque: object) -> None:
-            nonlocal got
-            got += len(data)
-            if got > MAX_ISO:
-                raise DriveError(f"{self.path(name)} is larger than {MAX_ISO} bytes: it is no config drive")
-            parts.append(data)
-
         stream = self._connection.newStream(0)
-        volume.download(stream, 0, MAX_ISO + 1, 0)
-        stream.recvAll(take, None)
+        volume.download(stream, 0, count, 0)
+        stream.recvAll(lambda _stream, data, _opaque: parts.append(data), None)
         stream.finish()
         return b"".join(parts)
 
@@ -88,6 +91,13 @@ class IsoFolder:
         self._pool.createXMLFrom(_volume_xml(name, len(data)), self._pool.storageVolLookupByName(source), 0)
         self._prove(name, data)
 
+    def need_room(self, count: int) -> None:
+        """Raises DriveError if the file system of the folder has no room for a file of count bytes."""
+        self._refresh()
+        available = self._pool.info()[3]
+        if available < count:
+            raise DriveError(f"{self.folder} has {available} bytes left on the KVM host, and {count} are needed: make room there")
+
     def delete(self, name: str) -> bool:
         """Removes the file; False if there was none."""
         volume = self._volume(name)
@@ -104,7 +114,7 @@ class IsoFolder:
     def _prove(self, name: str, data: bytes) -> None:
         written = self.read(name)
         if written is None or hashlib.sha256(written).digest() != hashlib.sha256(data).digest():
-            raise DriveError(f"{self.path(name)} does not hold what was written to it: run the task again")
+            raise NotAsWritten(f"{self.path(name)} does not hold what was written to it: run the task again")
 
     def _volume(self, name: str) -> t.Any:
         try:
@@ -114,12 +124,34 @@ class IsoFolder:
                 return None
             raise
 
+    def _refresh(self) -> None:
+        """Files made or removed by somebody else are known to the pool only after this."""
+        end = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                self._pool.refresh(0)
+                return
+            except libvirt.libvirtError as error:
+                # libvirt refuses while another task has a file made in the pool.
+                if error.get_error_code() != libvirt.VIR_ERR_INTERNAL_ERROR or time.monotonic() > end:
+                    raise self._unusable(error) from None
+            time.sleep(0.1)
+
     def _find_pool(self) -> t.Any:
-        for pool in self._connection.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE):
+        for pool in self._connection.listAllStoragePools(0):
             path = ET.fromstring(pool.XMLDesc(0)).findtext("target/path")
             if path is not None and posixpath.normpath(path) == self.folder:
+                if not pool.isActive():
+                    self._start(pool)
                 return pool
         return None
+
+    def _start(self, pool: t.Any) -> None:
+        try:
+            pool.create(0)
+        except libvirt.libvirtError as error:
+            if not pool.isActive():  # else another task did it
+                raise self._unusable(error) from None
 
     def _make_pool(self) -> t.Any:
         pool = ET.Element("pool", {"type": "dir"})
@@ -131,10 +163,13 @@ class IsoFolder:
             found = self._find_pool()  # another task made it meanwhile
             if found is not None:
                 return found
-            raise DriveError(
-                f"hypervisor.image_dir {self.folder} cannot be used on the KVM host: {error.get_error_message()}; "
-                "make the folder there, or set hypervisor.image_dir to the one that holds the disk images"
-            ) from None
+            raise self._unusable(error) from None
+
+    def _unusable(self, error: t.Any) -> DriveError:
+        return DriveError(
+            f"hypervisor.image_dir {self.folder} cannot be used on the KVM host: {error.get_error_message() or error}; "
+            "make the folder there, or set hypervisor.image_dir to the one that holds the disk images"
+        )
 
 
 def _volume_xml(name: str, size: int) -> str:

@@ -39,6 +39,8 @@ if t.TYPE_CHECKING:
     )
 
 
+_RESTART = "its config drive is new to the running VM: the guest sees it after the VM has been shut down and started"
+
 # Every entry of the result has these keys.
 _RESULT: dict[str, t.Any] = {
     "name": None,
@@ -95,6 +97,7 @@ class _Run:
         self.results = {name: dict(_RESULT, name=name) for name in self.entries}
         self.diffs: list[dict[str, str]] = []
         self.warnings: dict[str, tuple[str, ...]] = {}
+        self.restarts: dict[str, str | None] = {}
 
     def all(self) -> None:
         states = {"present": self._present, "updated": self._updated, "moved": self._moved, "absent": self._absent}
@@ -115,10 +118,7 @@ class _Run:
         common.warn(self.module, self.warnings)
         for name, result in self.results.items():
             if result["restart_required"] and result["error"] is None:
-                self.module.warn(
-                    f"{name} runs without a CD/DVD drive for its config drive: the guest sees it after the VM has been "
-                    "shut down and started"
-                )
+                self.module.warn(self.restarts.get(name) or f"{name}: {_RESTART}")
         errors = {name: result["error"] for name, result in self.results.items() if result["error"] is not None}
         ending: dict[str, t.Any] = {
             "changed": any(result["changed"] for result in self.results.values()),
@@ -152,8 +152,9 @@ class _Run:
 
     def _updated(self, target: _Target) -> None:
         before = self._before(target)
-        if before is None:
-            raise DriveError("it has no config drive of which anything could be kept: give all its data with state=present")
+        if before is None or before.intact is False:
+            what = "it has no config drive" if before is None else "its config drive is damaged, so there is nothing"
+            raise DriveError(f"{what} of which anything could be kept: give all its data with state=present")
         files = compare.change(before, **common.parts(target.entry, self._description(target)))
         after = compare.description_of(dataclasses.replace(before, files=files), target.vm.name, target.entry.get("reader"))
         self._check(target, after, before.label, compare.layouts_of(files), before)
@@ -236,6 +237,7 @@ class _Run:
             self._note(target, self.hypervisor.put_config_drive(vm, data))
 
     def _note(self, target: _Target, change: DriveChange) -> None:
+        self.restarts[target.vm.name] = change.message
         target.result.update(
             changed=change.changed, location=change.location, slot=change.slot, restart_required=change.restart_required
         )

@@ -1,0 +1,278 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The main job with real guests: what a user runs, checked in the guest, at the DHCP server and in the record.
+
+Guests take long to boot: the tests share two of them and build on each other, in this order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import re
+import secrets
+import subprocess
+import typing as t
+
+import pytest
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
+from ansible_collections.vmops.external_dhcp.tests.integration.kvm_host import KvmHost, wait_for
+
+VMS = ("it-web1", "it-web2")
+
+
+@dataclasses.dataclass
+class Site:
+    """The user's side: an inventory, the secrets in it, and the record."""
+
+    kvm: KvmHost
+    folder: pathlib.Path
+    passwords: dict[str, str]
+    keys: dict[str, str]
+    inventory: pathlib.Path = pathlib.Path()
+    record: str = ""
+
+    def write(self) -> None:
+        self.inventory = self.folder / "inventory.json"
+        self.record = f"sqlite:///{self.folder / 'record.db'}"
+        vms = [
+            {
+                "name": name,
+                "template": self.kvm.status["TEMPLATE"],
+                "networks": ["corp"],
+                "password": self.passwords[name],
+                "ssh_keys": [self.keys[name]],
+                "user_data": {"role": "web", "number": str(number)},
+            }
+            for number, name in enumerate(VMS)
+        ]
+        host = {
+            "hypervisor": self.kvm.hypervisor,
+            "external_dhcp_record": self.record,
+            "shared_networks": [
+                {
+                    "name": "corp",
+                    "bridge": self.kvm.status["BRIDGE"],
+                    "cidr": self.kvm.status["CIDR"],
+                    "ip_range": self.kvm.status["DHCP_RANGE"],
+                }
+            ],
+            "vms": vms,
+            "vm_ip_poll_interval": 1,
+            "vm_ip_poll_delay": 1,
+            "vm_ip_poll_retries": 300,
+            "vm_ip_poll_max_retry": 300,
+            "vm_fetch_max_retry": 300,
+            "vm_ip_poll_syslog": False,
+        }
+        self.inventory.write_text(json.dumps({"all": {"hosts": {"kvm01": host}}}), encoding="utf-8")
+
+    def play(self, name: str, *words: str, **extra: t.Any) -> t.Any:
+        return self.kvm.playbook(name, self.inventory, *words, **extra)
+
+    def rows(self, run_module: t.Any) -> dict[str, dict[str, t.Any]]:
+        """The record's NICs by VM."""
+        nics = run_module("vm_nic_record_info", {"record": self.record, "detail": True})["nics"]
+        return {nic["vm_name"]: nic for nic in nics}
+
+
+@pytest.fixture(scope="module")
+def site(kvm: KvmHost, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Site]:
+    folder = tmp_path_factory.mktemp("site")
+    keys = {}
+    for name in VMS:
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(folder / name)], check=True)
+        keys[name] = (folder / f"{name}.pub").read_text().strip()
+    site = Site(kvm, folder, {name: f"Pw-{secrets.token_hex(6)}" for name in VMS}, keys)
+    site.write()
+    yield site
+    kvm.dhcp("start")
+    for name in VMS:
+        kvm.undefine(name)
+
+
+@pytest.fixture(scope="module")
+def deployed(site: Site) -> t.Any:
+    """The two VMs, started while the DHCP server is down."""
+    site.kvm.dhcp("stop")
+    return site.play("deploy_vms", vm_wait=False).good()
+
+
+def address(site: Site, run_module: t.Any, name: str, **options: t.Any) -> dict[str, t.Any]:
+    options = {"hypervisor": site.kvm.hypervisor, "vms": [name], **options}
+    return run_module("vm_ip_info", options)["vms"][0]["nics"][0]
+
+
+def test_check_mode_of_a_first_run_changes_nothing(site: Site):
+    def state() -> t.Any:
+        return site.kvm.domains(), site.kvm.files(), site.kvm.pools(), pathlib.Path(site.record.split("///")[1]).exists()
+
+    before = state()
+    played = site.play("deploy_vms", "--check", "--diff").good()
+    assert played.recap["changed"] > 0  # it says what it would do
+    assert state() == before
+
+
+def test_while_the_dhcp_server_is_down_the_reason_is_told_and_no_address_recorded(site: Site, deployed: t.Any, run_module: t.Any):
+    assert deployed.recap["failed"] == 0
+
+    def both_without_lease() -> bool:
+        options = {"record": site.record, "hypervisor": site.kvm.hypervisor, "hypervisor_name": "kvm01", "interval": 1}
+        result = run_module("vm_ip_fetch", {**options, "max_retry": 300, "syslog": False})
+        assert result["found"] == [] and result["gave_up"] == []
+        return [nic["reason"] for nic in result["waiting"]] == ["no_lease", "no_lease"]
+
+    wait_for("both guests say that they have no address", both_without_lease)
+    rows = site.rows(run_module)
+    assert [rows[name]["ip4_address"] for name in VMS] == [None, None]
+    assert "DHCP server" in rows[VMS[0]]["last_message"]
+
+
+def test_the_recorded_address_is_the_lease_of_the_external_server(site: Site, deployed: t.Any, run_module: t.Any):
+    site.kvm.dhcp("start")
+    played = site.play("poll_vm_ips").good()
+    rows = site.rows(run_module)
+    leases = site.kvm.leases()
+    for name in VMS:
+        assert rows[name]["ip4_address"] == leases[rows[name]["mac"]]
+        assert (rows[name]["fetch_state"], rows[name]["source"]) == ("found", "agent")
+    assert len({rows[name]["ip4_address"] for name in VMS}) == 2
+    assert "changed=1" in played.output
+
+
+def test_a_second_deployment_changes_nothing(site: Site, deployed: t.Any):
+    before = {file: (site.kvm.images / file).stat().st_ino for file in site.kvm.files()}
+    played = site.play("deploy_vms").good()
+    assert played.recap["changed"] == 0
+    assert {file: (site.kvm.images / file).stat().st_ino for file in site.kvm.files()} == before
+
+
+def test_the_list_is_a_table_and_answers_questions(site: Site, deployed: t.Any, run_module: t.Any):
+    rows = site.rows(run_module)
+    table = site.play("list_vms", vm_names=list(VMS)).good().output
+    for name in VMS:
+        line = next(line for line in table.split("\n") if name in line and "running" in line)
+        for word in (rows[name]["mac"], rows[name]["ip4_address"], site.kvm.status["BRIDGE"], "agent"):
+            assert word in line
+    answer = site.play("list_vms", vm_names=list(VMS), query="[?power_state=='running'].{who: vm, where: ip4_address}").good()
+    assert f'"where": "{rows[VMS[1]]["ip4_address"]}"' in answer.output
+
+
+def test_drives_are_for_qemu_alone(site: Site, deployed: t.Any):
+    for name in VMS:
+        status = (site.kvm.images / f"{name}.iso").stat()
+        assert status.st_mode & 0o077 == 0
+
+
+def test_the_guest_has_password_key_and_user_data_of_its_own_drive_only(site: Site, deployed: t.Any):
+    name, other = VMS
+    with site.kvm.console(name) as console:
+        assert console.login("root", site.passwords[name])
+        keys = console.run("cat /root/.ssh/authorized_keys")
+        # The first of the guest's CD/DVD drives is empty, and no other device is a config drive.
+        labels = console.run("for d in $(awk 'NR > 2 {print $4}' /proc/partitions); do blkid -o value -s LABEL -p /dev/$d; done")
+        drive = console.run("mkdir -p /run/x; mount -r /dev/sr1 /run/x; cd /run/x; grep -r . cloudstack; cd /; umount /run/x")
+        mounted = console.run("grep -c iso9660 /proc/mounts")
+        console.leave()
+    assert site.keys[name] in keys and site.keys[other].split()[1] not in keys
+    assert labels.split().count("config") == 1
+    assert site.passwords[name] in drive and "role=web" in drive and "number=0" in drive
+    assert site.passwords[other] not in drive and site.keys[other].split()[1] not in drive
+    assert mounted.strip() == "0"  # the guest scripts left nothing mounted
+
+
+def test_the_console_refuses_a_wrong_password_and_the_other_vms(site: Site, deployed: t.Any):
+    assert not site.kvm.login(VMS[1], site.passwords[VMS[0]])
+    assert site.kvm.login(VMS[1], site.passwords[VMS[1]])
+
+
+def test_guest_agent_blocked_stopped_and_hanging(site: Site, deployed: t.Any, run_module: t.Any):
+    name = VMS[1]
+    good = address(site, run_module, name)
+    assert good["ip4_address"] == site.kvm.leases()[good["mac"]]
+    start = "qemu-ga -d -m virtio-serial -p /dev/virtio-ports/org.qemu.guest_agent.0"
+    with site.kvm.console(name) as console:
+        assert console.login("root", site.passwords[name])
+        stop = "pkill -KILL -x qemu-ga; while pgrep -x qemu-ga; do sleep 0.1; done; rm -f /run/qemu-ga.pid /var/run/qemu-ga.pid"
+        console.run(f"{stop}; {start} --block-rpcs=guest-network-get-interfaces")
+        blocked = wait_for("the agent refuses", lambda: _unless(address(site, run_module, name), "no_guest_tools"), 60)
+        console.run(f"pkill -STOP -x qemu-ga")
+        hangs = address(site, run_module, name, timeout=3)
+        both = run_module("vm_ip_info", {"hypervisor": site.kvm.hypervisor, "vms": list(VMS), "timeout": 3})["vms"]
+        console.run(stop)
+        stopped = wait_for("the agent is gone", lambda: _unless(address(site, run_module, name), "timeout"), 60)
+        console.run(start)
+        console.leave()
+    assert (blocked["reason"], blocked["ip4_address"]) == ("guest_tools_blocked", None)
+    assert "block-rpcs" in blocked["message"]
+    assert (hangs["reason"], hangs["ip4_address"]) == ("timeout", None)
+    assert (stopped["reason"], stopped["ip4_address"]) == ("no_guest_tools", None)
+    assert "qemu-guest-agent" in stopped["message"]
+    # The one that hangs did not keep the other from being found.
+    assert both[0]["nics"][0]["ip4_address"] is not None and both[1]["nics"][0]["reason"] == "timeout"
+    wait_for("the agent answers again", lambda: address(site, run_module, name)["ip4_address"], 60)
+
+
+def _unless(nic: dict[str, t.Any], passing: str) -> dict[str, t.Any] | None:
+    return None if nic["reason"] in (passing, None) else nic
+
+
+def test_a_paused_vm_is_not_asked_and_its_drive_can_be_refreshed(site: Site, deployed: t.Any, run_module: t.Any):
+    name = VMS[1]
+    site.kvm.virsh("suspend", name)
+    try:
+        nic = address(site, run_module, name)
+        entry = {"name": name, "metadata": {"local_hostname": "while-paused"}}
+        options = {"hypervisor": site.kvm.hypervisor, "drives": [entry], "state": "updated"}
+        result = run_module("vm_config_drive", options)["drives"][0]
+    finally:
+        site.kvm.virsh("resume", name)
+    assert nic["reason"] == "vm_not_running" and "paused" in nic["message"]
+    assert result["changed"] and not result["restart_required"]
+    assert f"{name}.iso" in site.kvm.virsh("domblklist", name)
+
+
+def test_a_reset_password_is_set_at_the_next_boot_and_the_rest_of_the_drive_kept(site: Site, deployed: t.Any, run_module: t.Any):
+    name = VMS[0]
+    before = images.read((site.kvm.images / f"{name}.iso").read_bytes())
+    old, new = site.passwords[name], f"Pw-{secrets.token_hex(6)}"
+    secret_file = site.folder / "passwords.json"
+    secret_file.write_text(json.dumps({"vm_passwords": {name: new}}))
+    site.play("reset_password", "-e", f"@{secret_file}").good()
+    after = images.read((site.kvm.images / f"{name}.iso").read_bytes())
+    changed = {path for path in before.files if before.files[path] != after.files.get(path)}
+    assert set(before.files) == set(after.files) and all(re.search("pass|meta_data", path) for path in changed), changed
+    assert site.kvm.login(name, new)
+    assert not site.kvm.login(name, old)
+    site.passwords[name] = new
+    site.write()
+
+
+def test_a_stopped_vm_leaves_the_queue_and_a_started_one_enters_it(site: Site, deployed: t.Any, run_module: t.Any):
+    name = VMS[1]
+    site.play("stop_vms", vm_names=[name]).good()
+    assert site.kvm.virsh("domstate", name) == "shut off"
+    row = site.rows(run_module)[name]
+    assert row["fetch_state"] == "stopped"
+    assert address(site, run_module, name)["reason"] == "vm_not_running"
+    site.play("start_vms", vm_names=[name]).good()
+    row = site.rows(run_module)[name]
+    assert (row["fetch_state"], row["tries_left"]) == ("pending", 300)
+    site.play("poll_vm_ips", vm_names=[name]).good()
+    row = site.rows(run_module)[name]
+    assert row["ip4_address"] == site.kvm.leases()[row["mac"]]
+
+
+def test_a_destroyed_vm_leaves_nothing_behind(site: Site, deployed: t.Any, run_module: t.Any):
+    refused = site.play("destroy_vms")
+    assert refused.returncode != 0 and "there is no default" in refused.output
+    site.play("destroy_vms", vm_names=list(VMS)).good()
+    assert not site.kvm.domains() & set(VMS)
+    assert [file for file in site.kvm.files() if file.startswith(VMS)] == []
+    assert site.rows(run_module) == {}
+    again = site.play("destroy_vms", vm_names=list(VMS)).good()
+    assert again.recap["changed"] == 0
