@@ -92,9 +92,9 @@ def test_certificate_is_verified_with_the_ca_file(rig: VCenterRig) -> None:
 
 
 def test_host_name_of_the_certificate_is_verified(rig: VCenterRig) -> None:
-    refused = pytest.raises(HypervisorUnreachable, match="certificate is not trusted.*127.0.0.3")
-    with Forwarder("127.0.0.3", (rig.facts["host"], rig.facts["port"])) as port, refused:
-        open_hypervisor(rig.description(host="127.0.0.3", port=port))
+    forwarder = Forwarder("127.0.0.3", (rig.facts["host"], rig.facts["port"]))
+    with forwarder, pytest.raises(HypervisorUnreachable, match="certificate is not trusted.*127.0.0.3"):
+        open_hypervisor(rig.description(host="127.0.0.3", port=forwarder.port))
 
 
 def test_wrong_password_is_said_without_showing_it(rig: VCenterRig) -> None:
@@ -433,16 +433,16 @@ def test_stand_alone_esxi_host() -> None:
 
 
 class Forwarder:
-    """Passes connections on to another address; a context manager that gives the port."""
+    """Passes connections on to another address."""
 
     def __init__(self, address: str, target: tuple[str, int]) -> None:
         self.target = target
         self.server = socket.create_server((address, 0))
         self.port = self.server.getsockname()[1]
 
-    def __enter__(self) -> int:
+    def __enter__(self) -> Forwarder:
         threading.Thread(target=self._serve, daemon=True).start()
-        return self.port
+        return self
 
     def __exit__(self, *exc: object) -> None:
         self.server.close()
@@ -477,7 +477,7 @@ class ConnectProxy(Forwarder):
         super().__init__("127.0.0.1", ("", 0))
         self.targets: list[str] = []
 
-    def __enter__(self) -> ConnectProxy:  # type: ignore[override]
+    def __enter__(self) -> ConnectProxy:
         super().__enter__()
         return self
 

@@ -11,6 +11,7 @@ The id of a VM is its instance UUID, which a vCenter keeps unique; its BIOS UUID
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import time
@@ -296,7 +297,8 @@ class VMware:
             changed = {change.obj._moId for part in update.filterSet for change in part.objectSet}
             due = [vm for reference, vm in by_reference.items() if reference in changed]
             yield from self.addresses(due, (SOURCE_TOOLS,), 1, timeout)
-        self._session.run(lambda: collector.DestroyPropertyCollector())
+        with contextlib.suppress(HypervisorError):  # it goes with its session anyway
+            self._session.run(collector.DestroyPropertyCollector)
 
     def _filter(self, names: Sequence[str]) -> t.Any:
         """A property collector of its own that reports changes of the guest data of these VMs."""
