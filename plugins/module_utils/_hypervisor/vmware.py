@@ -95,7 +95,7 @@ def connect(description: Mapping[str, t.Any]) -> VMware:
     What is not set comes from the environment variables that the VMware collections use (VMWARE_HOST, VMWARE_USER, ...).
     """
     if vim is None:
-        raise MissingLibrary("pyVmomi", "https://pypi.org/project/pyvmomi/", IMPORT_TRACEBACK)
+        raise MissingLibrary("pyVmomi", "https://github.com/vmware/pyvmomi", IMPORT_TRACEBACK)
     return VMware(Session(_endpoint(description)), description.get("datacenter"), description.get("folder"))
 
 

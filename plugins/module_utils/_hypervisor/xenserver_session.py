@@ -94,7 +94,7 @@ class Session:
 
     def __init__(self, description: Mapping[str, t.Any]) -> None:
         if XenAPI is None:
-            raise MissingLibrary("XenAPI", "https://pypi.org/project/XenAPI/", IMPORT_TRACEBACK)
+            raise MissingLibrary("XenAPI", "https://xapi-project.github.io/", IMPORT_TRACEBACK)
         self.host, self.port = _parse_host(description)
         self.timeout = float(description.get("connect_timeout") or 30)
         self.context = _tls_context(description)

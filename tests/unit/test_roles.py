@@ -1,0 +1,84 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a role says of itself agrees: argument specification, defaults, entry points, README."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import typing as t
+
+import pytest
+import yaml
+
+ROLES = pathlib.Path(__file__).resolve().parents[2] / "roles"
+NAMES = sorted(path.name for path in ROLES.iterdir() if path.is_dir())
+
+
+def _entry_points(role: str) -> dict[str, t.Any]:
+    spec = yaml.safe_load((ROLES / role / "meta/argument_specs.yml").read_text())["argument_specs"]
+    return t.cast("dict[str, t.Any]", spec)
+
+
+def _options(role: str) -> dict[str, list[dict[str, t.Any]]]:
+    """Every option's specifications, one for each entry point that takes it."""
+    found: dict[str, list[dict[str, t.Any]]] = {}
+    for entry in _entry_points(role).values():
+        for name, option in (entry.get("options") or {}).items():
+            found.setdefault(name, []).append(option)
+    return found
+
+
+def _defaults(role: str) -> dict[str, t.Any]:
+    defaults = yaml.safe_load((ROLES / role / "defaults/main.yml").read_text())
+    return t.cast("dict[str, t.Any]", defaults)
+
+
+@pytest.mark.parametrize("role", NAMES)
+def test_defaults_and_options_are_the_same(role: str) -> None:
+    options, defaults = _options(role), _defaults(role)
+    always_given = {name for name, specs in options.items() if all(spec.get("required") for spec in specs)}
+    assert set(defaults) - set(options) == set(), "defaults that no entry point documents"
+    assert set(options) - set(defaults) - always_given == set(), "options without a default"
+
+
+@pytest.mark.parametrize("role", NAMES)
+def test_documented_defaults_are_true(role: str) -> None:
+    defaults = _defaults(role)
+    different = {}
+    for name, specs in _options(role).items():
+        assert name.startswith(f"{role}_"), f"{name} has not the role's prefix"
+        computed = isinstance(defaults.get(name), str) and "{{" in defaults[name]
+        for spec in specs:
+            assert spec.get("description"), name
+            if not computed and not spec.get("required") and spec.get("default") != defaults.get(name):
+                different[name] = (spec.get("default"), defaults.get(name))
+    assert different == {}
+
+
+@pytest.mark.parametrize("role", NAMES)
+def test_every_entry_point_has_its_tasks_and_stands_in_the_readme(role: str) -> None:
+    readme = (ROLES / role / "README.md").read_text()
+    table = set(re.findall(r"`(\w+)`", "\n".join(line for line in readme.splitlines() if line.startswith("|"))))
+    for entry in _entry_points(role):
+        assert (ROLES / role / "tasks" / f"{entry}.yml").is_file(), f"{entry} has no tasks"
+    assert set(_entry_points(role)) - table == set(), "entry points that the README does not name"
+
+
+@pytest.mark.parametrize("role", NAMES)
+def test_tasks_use_only_variables_that_there_are(role: str) -> None:
+    internal = ROLES / role / "vars/main.yml"
+    known = set(_options(role)) | set((yaml.safe_load(internal.read_text()) if internal.exists() else None) or {})
+    files = {path: path.read_text() for pattern in ("tasks/**/*.yml", "templates/*") for path in (ROLES / role).glob(pattern)}
+    for text in files.values():  # what tasks set: register, loop_var, vars and set_fact
+        known |= set(re.findall(rf"^\s+(?:register: |loop_var: )?({role}_\w+)(?::|$)", text, re.MULTILINE))
+    for other in NAMES:
+        known.add(other)  # roles' names begin alike
+    used = {
+        f"{path.relative_to(ROLES)}: {name}": name
+        for path, text in files.items()
+        for name in re.findall(rf"(?<![\w./-]){role}_\w+", text)
+    }
+    assert [place for place, name in used.items() if name not in known] == []

@@ -1,0 +1,91 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Who may import what: the rooms of the collection stay apart, and each library has one room that knows it."""
+
+from __future__ import annotations
+
+import ast
+import pathlib
+import sys
+import typing as t
+
+import pytest
+
+PLUGINS = pathlib.Path(__file__).resolve().parents[2] / "plugins"
+PREFIX = "ansible_collections.vmops.external_dhcp.plugins."
+
+# By room, the other rooms and libraries that it may import. A name stands for everything below it.
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "module_utils/_config_drive": ("pycdlib",),
+    "module_utils/_guest_address": (),
+    "module_utils/_hypervisor": ("module_utils._config_drive", "module_utils._guest_address", "libvirt", "XenAPI", "pyVmomi"),
+    "module_utils/_nic_record": ("module_utils._guest_address", "sqlalchemy"),
+    "module_utils/_module": ("module_utils", "ansible.module_utils"),
+    "module_utils": ("ansible.module_utils",),
+    # Thin: the body and the specification of a module stand in module_utils. Of the record only its words, for choices.
+    "modules": ("module_utils._argspec", "module_utils._module", "module_utils._nic_record.model", "ansible.module_utils"),
+    "plugin_utils": ("module_utils", "plugin_utils", "ansible"),
+    "action": ("ansible",),
+    "doc_fragments": (),
+    "filter": ("module_utils._guest_address", "plugin_utils", "ansible.errors"),
+    "inventory": ("module_utils._nic_record", "plugin_utils", "ansible"),
+    "lookup": ("module_utils._config_drive", "ansible"),
+}
+# Nothing but the file named, in its room, imports these.
+GATES = {"libvirt": "libvirt_import.py", "pyVmomi": "pyvmomi_import.py", "XenAPI": "xenserver_session.py", "pycdlib": "image.py"}
+
+
+def _imports(source: str) -> t.Iterator[tuple[int, str]]:
+    """Line and full name of everything imported, wherever it stands: under TYPE_CHECKING and in functions, too."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: a relative import, which Ansible does not pack for modules"
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def _below(name: str, roots: t.Iterable[str]) -> bool:
+    return any(name == root or name.startswith(root + ".") for root in roots)
+
+
+def _violations(path: str, source: str) -> list[str]:
+    room = path.rpartition("/")[0]
+    own = room.replace("/", ".")
+    bad = []
+    for line, name in _imports(source):
+        name = name[len(PREFIX) :] if name.startswith(PREFIX) else name
+        library = name.partition(".")[0]
+        if library in sys.stdlib_module_names or (own.count(".") and _below(name, [own])):
+            allowed = True
+        else:
+            allowed = _below(name, ALLOWED[room]) and GATES.get(library, path).rpartition("/")[2] == path.rpartition("/")[2]
+        if not allowed:
+            bad.append(f"{path}:{line} imports {name}")
+    return bad
+
+
+def test_rooms_import_only_what_is_theirs() -> None:
+    found = {path.relative_to(PLUGINS).as_posix(): path.read_text() for path in PLUGINS.rglob("*.py")}
+    assert {path.rpartition("/")[0] for path in found} == set(ALLOWED), "a new room: say here what it may import"
+    assert [bad for path, source in sorted(found.items()) for bad in _violations(path, source)] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("module_utils/_guest_address/x.py", "from ansible.module_utils.basic import AnsibleModule"),
+        ("module_utils/_guest_address/x.py", f"from {PREFIX}module_utils._hypervisor.api import Nic"),
+        ("module_utils/_config_drive/x.py", f"def f():\n    import {PREFIX}module_utils._guest_address.model"),
+        ("module_utils/_config_drive/folder.py", "import pycdlib"),
+        ("module_utils/_hypervisor/x.py", f"from {PREFIX}module_utils._nic_record import store"),
+        ("module_utils/_hypervisor/kvm.py", "import libvirt"),
+        ("module_utils/_nic_record/x.py", f"from {PREFIX}module_utils import _hypervisor"),
+        ("modules/x.py", f"from {PREFIX}module_utils._hypervisor import connect"),
+        ("filter/x.py", "import sqlalchemy"),
+    ],
+)
+def test_what_is_not_allowed_is_found(path: str, line: str) -> None:
+    assert len(_violations(path, line)) == 1
