@@ -42,6 +42,12 @@ def test_all_parts_in_order_and_idempotent(guest: Guest) -> None:
     assert len(guest.calls("mount")) == len(guest.calls("umount"))
 
 
+def test_one_mount_serves_all_parts(guest: Guest) -> None:
+    guest.drive(password=b"word", keys=keys(1), user_data=b"a=b\n")
+    assert guest.boot().status == 0
+    assert len(guest.calls("mount")) == len(guest.calls("umount")) == 1
+
+
 def test_parts(guest: Guest) -> None:
     guest.drive(password=b"word", keys=keys(1), user_data=b"a=b\n")
     assert guest.boot("user-data").status == 0

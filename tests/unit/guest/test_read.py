@@ -203,6 +203,31 @@ def test_killed_in_the_middle_leaves_nothing(guest: Guest, number: signal.Signal
     assert list((guest.base / "run").iterdir()) == []
 
 
+def test_with_runs_a_command_that_reads_without_mounting_again(guest: Guest) -> None:
+    guest.drive(password=b"word", **{"vm-id": b"v-1"})
+    reader = str(guest.base / "sbin/config-drive-read.sh")
+    result = guest.read("with", "sh", "-c", f"{reader} get password; {reader} get metadata/vm-id; {reader} list; exit 7")
+    assert (result.status, result.out) == (7, b"wordv-1metadata/instance-id\nmetadata/vm-id\npassword\n")
+    assert len(guest.calls("mount")) == 1
+
+
+def test_with_needs_a_drive_and_a_command(guest: Guest) -> None:
+    assert guest.read("with", "touch", str(guest.base / "ran")).status == 3
+    assert not (guest.base / "ran").exists()
+    guest.drive()
+    assert guest.read("with").status == 2
+
+
+@pytest.mark.parametrize("folder", ["", "/nonexistent", "{base}/fake"])
+def test_a_mount_that_is_over_is_not_believed(guest: Guest, folder: str) -> None:
+    (guest.base / "fake").mkdir()
+    guest.drive(password=b"word")
+    result = guest.run(
+        "config-drive-read.sh", "get", "password", extra_env={"CONFIG_DRIVE_MOUNTED": folder.format(base=guest.base)}
+    )
+    assert result.out == b"word"
+
+
 # --- names and content ---
 
 

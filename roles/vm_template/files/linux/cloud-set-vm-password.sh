@@ -37,8 +37,6 @@ case $status in
 esac
 password=${password%x}
 
-newline='
-'
 return_char=$(printf '\r')
 while :; do
     case $password in

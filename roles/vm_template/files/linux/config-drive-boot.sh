@@ -15,14 +15,22 @@ here=${0%/*}
 . "$here/config-drive-lib.sh" || exit 1
 load_settings
 
-part=${1:-all}
-case $part in
-all | login | user-data) ;;
-*)
-    echo "usage: ${0##*/} [all | login | user-data]" >&2
-    exit "$EXIT_USAGE"
-    ;;
-esac
+# What needs the drive, and has it mounted (see below).
+with_drive() {
+    result=0
+    if [ "$1" != user-data ]; then
+        "$here/cloud-set-vm-password.sh" || result=1
+        "$here/cloud-set-vm-sshkey.sh" || result=1
+    fi
+    if [ "$1" != login ] && [ "$SAVE_USER_DATA" = yes ]; then
+        "$here/config-drive-read.sh" save-user-data
+        case $? in
+        0 | "$EXIT_NO_ITEM") ;;
+        *) result=1 ;;
+        esac
+    fi
+    return "$result"
+}
 
 make_host_keys() {
     [ "$MAKE_HOST_KEYS" = yes ] && have ssh-keygen || return 0
@@ -37,6 +45,19 @@ make_host_keys() {
     fi
 }
 
+part=${1:-all}
+case $part in
+all | login | user-data) ;;
+--with-drive)
+    with_drive "${2:?}"
+    exit $?
+    ;;
+*)
+    echo "usage: ${0##*/} [all | login | user-data]" >&2
+    exit "$EXIT_USAGE"
+    ;;
+esac
+
 result=0
 [ "$part" = user-data ] || make_host_keys || result=1
 
@@ -46,7 +67,7 @@ if have udevadm; then
 fi
 waited=0
 while :; do
-    "$here/config-drive-read.sh" find >/dev/null
+    "$here/config-drive-read.sh" with "$here/config-drive-boot.sh" --with-drive "$part"
     status=$?
     [ "$status" -eq "$EXIT_NO_DRIVE" ] || break
     if [ "$waited" -ge "$WAIT_SECONDS" ]; then
@@ -56,20 +77,10 @@ while :; do
     sleep 1
     waited=$((waited + 1))
 done
-[ "$status" -eq 0 ] || exit "$EXIT_ERROR"
+[ "$status" -eq 0 ] || result=1
 
-if [ "$part" != user-data ]; then
-    "$here/cloud-set-vm-password.sh" || result=1
-    "$here/cloud-set-vm-sshkey.sh" || result=1
-fi
-if [ "$part" != login ]; then
-    if [ "$SAVE_USER_DATA" = yes ] || [ "$RUN_USER_DATA" = yes ]; then
-        "$here/config-drive-read.sh" save-user-data
-        case $? in
-        0 | "$EXIT_NO_ITEM") ;;
-        *) result=1 ;;
-        esac
-    fi
+# Not while the drive is mounted: nobody knows how long it runs.
+if [ "$part" != login ] && [ "$RUN_USER_DATA" = yes ]; then
     "$here/config-drive-read.sh" run-user-data
     case $? in
     0 | "$EXIT_NO_ITEM") ;;

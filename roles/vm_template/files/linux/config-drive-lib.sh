@@ -31,6 +31,9 @@ PASSWORD_MAX=1024
 TEXT_MAX=65536
 USER_DATA_MAX=67108864
 
+newline='
+'
+
 is_block_device() {
     [ -b "$1" ]
 }

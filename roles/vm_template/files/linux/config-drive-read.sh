@@ -11,6 +11,7 @@
 #   config-drive-read.sh get password|keys|user-data
 #   config-drive-read.sh save-user-data            user data into the state folder
 #   config-drive-read.sh run-user-data             run it as a program, once per instance id, if RUN_USER_DATA=yes
+#   config-drive-read.sh with COMMAND ...          run a command; what it asks of this script needs no second mount
 #
 # Exit: 0 done, 1 error, 2 wrong use, 3 no config drive, 4 the drive does not hold this.
 
@@ -20,7 +21,7 @@ here=${0%/*}
 . "$here/config-drive-lib.sh" || exit 1
 
 usage() {
-    echo "usage: ${0##*/} find | list | get NAME | save-user-data | run-user-data" >&2
+    echo "usage: ${0##*/} find | list | get NAME | save-user-data | run-user-data | with COMMAND ..." >&2
     exit "$EXIT_USAGE"
 }
 
@@ -42,7 +43,7 @@ without_trailing_blanks() {
     echo "$trimmed"
 }
 
-# The volume names of an ISO 9660 image, one per line. ECMA-119 8.4 and 8.5: descriptors are 2048 bytes each from
+# The volume names of an ISO 9660 image, one per line; fails for anything else. ECMA-119 8.4 and 8.5: descriptors are 2048 bytes each from
 # sector 16 on; byte 0 is the type (1 primary, 2 supplementary), 1-5 "CD001", 40-71 the volume identifier. In the
 # supplementary (Joliet) one it is UCS-2 big endian: NULs taken away, ASCII remains.
 iso_labels() {
@@ -55,14 +56,14 @@ iso_labels() {
             ;;
         esac
     done
+    return 0
 }
 
-# blkid knows more file systems (FAT); where there is none, or busybox's, the descriptors themselves are read.
+# What has no ISO 9660 descriptors, such as a FAT drive, is left to blkid where there is one.
 device_labels() {
-    if have blkid; then
+    iso_labels "$1" || if have blkid; then
         blkid -p -o value -s LABEL "$1" 2>/dev/null
     fi
-    iso_labels "$1"
 }
 
 # use_drive: the first device that carries a wanted label and is a config drive. The configured label comes first, then
@@ -77,13 +78,25 @@ use_drive() {
             return 0
         fi
     done
+    scanned=
+    for device in "$DEV_DIR"/sr* "$DEV_DIR"/hd* "$DEV_DIR"/vd* "$DEV_DIR"/xvd* "$DEV_DIR"/sd*; do
+        if is_block_device "$device"; then
+            # "label/device" lines: no device's name has a slash within DEV_DIR, whatever its label has.
+            scanned=$scanned$(device_labels "$device" | sed "s|\$|/${device##*/}|")$newline
+        fi
+    done
     for label in "$@"; do
-        for device in "$DEV_DIR"/sr* "$DEV_DIR"/hd* "$DEV_DIR"/vd* "$DEV_DIR"/xvd* "$DEV_DIR"/sd*; do
-            is_block_device "$device" || continue
-            if device_labels "$device" | grep -Fqx -e "$label" && mount_drive "$device"; then
+        IFS=$newline
+        set -f
+        for entry in $scanned; do
+            if [ "${entry%/*}" = "$label" ] && mount_drive "$DEV_DIR/${entry##*/}"; then
+                unset IFS
+                set +f
                 return 0
             fi
         done
+        unset IFS
+        set +f
     done
     return 1
 }
@@ -131,6 +144,11 @@ mount_drive() {
 }
 
 open_drive() {
+    if [ -d "${CONFIG_DRIVE_MOUNTED:-}/drive" ]; then
+        # Called by a command that "with" runs: the drive is there, and not ours to unmount.
+        work=$CONFIG_DRIVE_MOUNTED
+        return 0
+    fi
     trap close_drive EXIT
     trap 'exit 129' HUP
     trap 'exit 130' INT
@@ -284,12 +302,21 @@ run_user_data() {
 
 load_settings
 case ${1-} in
-find | list | save-user-data) [ "$#" -eq 1 ] || usage ;;
+find)
+    [ "$#" -eq 1 ] || usage
+    unset CONFIG_DRIVE_MOUNTED
+    ;;
+list | save-user-data) [ "$#" -eq 1 ] || usage ;;
 run-user-data)
     [ "$#" -eq 1 ] || usage
     [ "$RUN_USER_DATA" = yes ] || exit 0
+    unset CONFIG_DRIVE_MOUNTED
     ;;
 get) [ "$#" -eq 2 ] || usage ;;
+with)
+    [ "$#" -ge 2 ] || usage
+    unset CONFIG_DRIVE_MOUNTED
+    ;;
 *) usage ;;
 esac
 
@@ -300,5 +327,9 @@ list) list_items ;;
 get) get_item "$2" ;;
 save-user-data) save_user_data ;;
 run-user-data) run_user_data ;;
+with)
+    shift
+    CONFIG_DRIVE_MOUNTED=$work "$@"
+    ;;
 esac
 exit $?
