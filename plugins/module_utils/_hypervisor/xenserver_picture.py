@@ -51,6 +51,8 @@ class Picture:
         self._fields = fields
         self._token = ""
         self._generation = 0
+        # Goes up at each look, for those who keep what they worked out from the records.
+        self.looks = 0
         self.records: dict[str, dict[str, Record]] = {name: {} for name in fields}
 
     @property
@@ -91,6 +93,7 @@ class Picture:
                 records[event["ref"]] = event["snapshot"]
         self._token = batch["token"]
         self._generation = self._session.generation
+        self.looks += 1
         return changed
 
     def get(self, cls: str, ref: str | None) -> Record | None:

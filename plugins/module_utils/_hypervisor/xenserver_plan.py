@@ -106,6 +106,9 @@ class Planner:
         self._picture = picture
         self._settings = settings
         self._owner_of = owner_of
+        self._indexed_at = -1
+        self._by_file: dict[tuple[str, str], str] = {}
+        self._by_owner: dict[str, list[str]] = {}
 
     def plan(self, vm: Vm, host: str | None = None) -> Plan:
         """host: the reference of the host to put the drive on; None: where the VM runs or would run."""
@@ -150,22 +153,29 @@ class Planner:
 
     def find_vdi(self, sr: str, file: str) -> str | None:
         """The VDI of that file; its label can be edited, its location cannot."""
-        record = self._picture.get("sr", sr)
-        for ref in record["VDIs"] if record else ():
-            vdi = self._picture.get("vdi", ref)
-            if vdi is not None and vdi["location"] == file:
-                return ref
-        return None
+        self._index()
+        return self._by_file.get((sr, file))
 
     def owned_by(self, vm: Vm) -> list[str]:
         """VDIs in config drive SRs that are marked as this VM's, in the order of their UUIDs."""
+        self._index()
+        return self._by_owner.get(vm.id, [])
+
+    def _index(self) -> None:
+        """Goes through the VDIs once for each look at the pool, not once for each VM."""
+        if self._indexed_at == self._picture.looks:
+            return
+        self._indexed_at = self._picture.looks
+        self._by_file, self._by_owner = {}, {}
         found = []
-        for sr in self._config_srs().values():
-            for ref in sr["VDIs"]:
+        for sr, record in self._config_srs().items():
+            for ref in record["VDIs"]:
                 vdi = self._picture.get("vdi", ref)
-                if vdi is not None and vdi["other_config"].get(OWNER_KEY) == vm.id:
-                    found.append((vdi["uuid"], ref))
-        return [ref for _uuid, ref in sorted(found)]
+                if vdi is not None:
+                    found.append((vdi["uuid"], ref, vdi))
+                    self._by_file[(sr, vdi["location"])] = ref
+        for _uuid, ref, vdi in sorted(found, key=lambda entry: entry[0]):
+            self._by_owner.setdefault(vdi["other_config"].get(OWNER_KEY, ""), []).append(ref)
 
     def is_shared(self, sr: str | None) -> bool:
         """Whether all hosts see this SR."""

@@ -16,6 +16,8 @@ SETTINGS = plans.Settings("ConfigDriveISOs", "/iso", "cd")
 class Records:
     """A picture of a pool with two hosts, each with a config drive SR, and one VM."""
 
+    looks = 1
+
     def __init__(self) -> None:
         self.records = {
             "pool": {"p": {"master": "h1"}},
