@@ -14,13 +14,13 @@ import json
 import os
 import pathlib
 import shutil
-import stat
 import subprocess
 import sys
-import threading
 
 import pytest
 import yaml
+
+from ansible_collections.vmops.external_dhcp.tests.integration.canaries import Watcher
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MARKS = {
@@ -60,59 +60,6 @@ TASKS = {
     "folder that cannot be": ("config_drive_iso", {**DRIVE, "dest": "/proc/nowhere"}),
     "deleted": ("config_drive_iso", {**DRIVE, "state": "absent"}),
 }
-
-
-class Watcher(threading.Thread):
-    """Looks at all processes and at all files below a folder, again and again, until it is told to stop."""
-
-    def __init__(self, place: pathlib.Path) -> None:
-        super().__init__(daemon=True)
-        self.place = place
-        self.ended = threading.Event()
-        self.found: set[str] = set()
-        self.processes: set[str] = set()
-        self.rounds = 0
-        self.whole = False
-
-    def run(self) -> None:
-        while not self.ended.wait(0.02):
-            self.look()
-        self.whole = True
-
-    def look(self) -> None:
-        self.rounds += 1
-        for folder in pathlib.Path("/proc").glob("[0-9]*"):
-            for name in ("cmdline", "environ"):
-                try:
-                    text = (folder / name).read_bytes()
-                except OSError:
-                    continue
-                self.processes.add(text[:200].decode(errors="replace"))
-                self.found.update(f"{name} of a process: {mark}" for mark in marks_in(text))
-        # os.walk passes over folders that are gone by now
-        for path in [pathlib.Path(folder, name) for folder, _folders, names in os.walk(self.place) for name in names]:
-            try:
-                status = path.lstat()
-                if not stat.S_ISREG(status.st_mode):
-                    continue
-                data = path.read_bytes()
-            except OSError:
-                continue
-            if marks_in(data) and not self.is_private(path, status):
-                self.found.add(f"{path}, mode {stat.S_IMODE(status.st_mode):04o}")
-
-    def is_private(self, path: pathlib.Path, status: os.stat_result) -> bool:
-        """Open to its owner only, by its own mode or by that of a folder above it (below the one that is watched)."""
-        if not stat.S_IMODE(status.st_mode) & 0o077:
-            return True
-        try:
-            return any(not stat.S_IMODE(folder.stat().st_mode) & 0o077 for folder in path.parents if self.place in folder.parents)
-        except OSError:
-            return True  # it is gone
-
-
-def marks_in(data: bytes) -> list[str]:
-    return [mark for mark in MARKS.values() if mark.encode() in data]
 
 
 @pytest.mark.parametrize("mode", [["--diff"], ["--check", "--diff"]], ids=" ".join)
@@ -162,7 +109,7 @@ def test_no_secret_gets_out(mode, tmp_path):
         f"ansible_python_interpreter={sys.executable}",
         str(playbook),
     ]
-    watcher = Watcher(place)
+    watcher = Watcher(place, MARKS.values())
     watcher.start()
     try:
         process = subprocess.run(
@@ -180,12 +127,12 @@ def test_no_secret_gets_out(mode, tmp_path):
     assert failed >= 8, "the tasks that are to fail did not"
     assert "password has a blank" in text and "is not a public SSH key" in text
 
-    assert marks_in(output) == [], "in what was printed"
-    assert marks_in((place / "log").read_bytes()) == [], "in the log file"
+    assert watcher.marks_in(output) == [], "in what was printed"
+    assert watcher.marks_in((place / "log").read_bytes()) == [], "in the log file"
     assert watcher.found == set()
     assert watcher.whole, "the watcher died"
     assert watcher.rounds > 10 and any("AnsiballZ" in line for line in watcher.processes), "the watcher saw nothing"
-    left = [path for path in place.rglob("*") if path.is_file() and marks_in(path.read_bytes())]
+    left = [path for path in place.rglob("*") if path.is_file() and watcher.marks_in(path.read_bytes())]
     assert left == [], "left behind after the drives were deleted"
 
 
@@ -198,7 +145,7 @@ def test_the_watcher_sees_what_it_is_for(tmp_path):
     (tmp_path / "private").chmod(0o600)
     sleeper = subprocess.Popen(["sh", "-c", "read x", mark], stdin=subprocess.PIPE, env={"SECRET": MARKS["ud"]})
     try:
-        watcher = Watcher(tmp_path)
+        watcher = Watcher(tmp_path, MARKS.values())
         watcher.look()
     finally:
         sleeper.communicate()

@@ -208,7 +208,8 @@ class KvmDrives:
 
     def _delete_staged(self, file: str) -> bool:
         """Deletes staged files, also those of runs that were killed: they hold secrets."""
-        return any([self.folder.delete(name) for name in self._staged(file)])
+        deleted = [self.folder.delete(name) for name in self._staged(file)]
+        return any(deleted)
 
     def _delete_quietly(self, name: str) -> None:
         try:

@@ -34,6 +34,10 @@ def run_module(module: AnsibleModule) -> None:
     """Reads the VMs, asks their guests, and ends the module with one entry for each VM asked for."""
     params = module.params
     rules = _rules_by_network(module)
+    if params["workers"] < 1:
+        module.fail_json(msg=f"workers is {params['workers']}: it must be at least 1")
+    if params["timeout"] <= 0:
+        module.fail_json(msg=f"timeout is {params['timeout']:g}: it must be above 0")
     with hypervisor_of(module) as hypervisor:
         sources = check_sources(module, hypervisor, params["sources"])
         names = params["vms"]

@@ -1,0 +1,149 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The module, with the KVM driver on a libvirt in this process."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+import pytest
+
+pytest.importorskip("pycdlib")
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import kvm, kvm_drive, kvm_iso_folder
+from ansible_collections.vmops.external_dhcp.tests.unit.plugins.module_utils._hypervisor import fake_libvirt as fake
+
+if t.TYPE_CHECKING:
+    from ansible_collections.vmops.external_dhcp.tests.unit.conftest import RunModule
+
+HYPERVISOR = {"type": "kvm", "uri": "qemu:///system"}
+SECRET = "Canary-4711-pw"
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> fake.Host:
+    found = fake.Host()
+    for module in (kvm, kvm_drive, kvm_iso_folder):
+        monkeypatch.setattr(module, "libvirt", found.module())
+    monkeypatch.setattr(kvm, "_serve_events", lambda: None)
+    monkeypatch.setattr(kvm_drive, "_PAUSE", (0, 0))
+    for name in ("web1", "web2", "web3"):
+        found.domain(name)
+    return found
+
+
+def options(*names: str, **more: t.Any) -> dict[str, t.Any]:
+    drives = [{"name": name, "password": SECRET, "user_data": {"role": name}} for name in names]
+    return {"hypervisor": HYPERVISOR, "drives": drives, **more}
+
+
+def test_drives_are_put_once(host: fake.Host, run_module: RunModule):
+    first = run_module("vm_config_drive", options("web2", "web1"))
+    assert first["changed"] and [drive["name"] for drive in first["drives"]] == ["web2", "web1"]
+    drive = first["drives"][1]
+    assert (drive["location"], drive["slot"], drive["error"]) == (f"{fake.FOLDER}/web1.iso", "hdd", None)
+    host.log.clear()
+    second = run_module("vm_config_drive", options("web2", "web1"))
+    assert not second["changed"] and host.log == []
+    assert [entry["sha256"] for entry in second["drives"]] == [entry["sha256"] for entry in first["drives"]]
+
+
+def test_check_mode_and_diff_tell_and_do_nothing(host: fake.Host, run_module: RunModule):
+    told = run_module("vm_config_drive", options("web1"), check_mode=True, diff=True)
+    assert told["changed"] and host.log == [] and host.files == {}
+    done = run_module("vm_config_drive", options("web1"), diff=True)
+    assert told["diff"] == done["diff"] and told["drives"][0]["sha256"] == done["drives"][0]["sha256"]
+    assert "hdd" in told["diff"][0]["after"] and SECRET not in json.dumps(done)
+    gone = run_module("vm_config_drive", options("web1", state="absent"), check_mode=True)
+    assert gone["changed"] and "web1.iso" in host.files
+
+
+def test_one_failing_vm_does_not_stop_the_others(host: fake.Host, run_module: RunModule):
+    host.files["web2.iso"] = b"somebody's"
+    result = run_module("vm_config_drive", options("web1", "web2", "nobody", "web3"), fails=True)
+    errors = {drive["name"]: drive["error"] for drive in result["drives"]}
+    assert errors["web1"] is errors["web3"] is None
+    assert "no config drive of this collection" in errors["web2"] and "there is no VM nobody" in errors["nobody"]
+    assert "2 of 4 drives failed" in result["msg"] and result["changed"]
+    assert SECRET not in json.dumps(result)
+    assert set(host.files) == {"web1.iso", "web2.iso", "web3.iso"}
+
+
+def test_a_connection_that_breaks_tells_what_was_done(host: fake.Host, run_module: RunModule):
+    def trouble(what: str, name: str) -> None:
+        if what == "upload" and name.startswith("web2"):
+            host.alive = False
+            raise fake.LibvirtError("VIR_ERR_INTERNAL_ERROR", "client socket is closed")
+
+    host.trouble = trouble
+    result = run_module("vm_config_drive", options("web1", "web2", "web3"), fails=True)
+    assert [drive["changed"] for drive in result["drives"]][0] and result["drives"][0]["error"] is None
+    assert all("broke" in drive["error"] for drive in result["drives"][1:])
+
+
+def test_updated_changes_a_part_and_keeps_the_rest(host: fake.Host, run_module: RunModule):
+    run_module("vm_config_drive", options("web1", label="config-2"))
+    before = images.read(host.files["web1.iso"])
+    new = {"hypervisor": HYPERVISOR, "drives": [{"name": "web1", "password": "Another-one-8"}], "state": "updated"}
+    assert run_module("vm_config_drive", new)["changed"]
+    after = images.read(host.files["web1.iso"])
+    assert after.label == "config-2" and b"Another-one-8" in b"".join(after.files.values())
+    assert SECRET.encode() not in b"".join(after.files.values())
+    same = [path for path in before.files if before.files[path] == after.files[path]]
+    assert any("user" in path for path in same)
+    assert not run_module("vm_config_drive", new)["changed"]
+
+
+def test_updated_needs_a_whole_drive(host: fake.Host, run_module: RunModule):
+    new = {"hypervisor": HYPERVISOR, "drives": [{"name": "web1", "password": "Another-one-8"}], "state": "updated"}
+    assert "it has no config drive" in run_module("vm_config_drive", new, fails=True)["msg"]
+    run_module("vm_config_drive", options("web1"))
+    whole = host.files["web1.iso"]
+    host.files["web1.iso"] = whole[: len(whole) // 3].ljust(len(whole), b"\0")
+    assert "damaged" in run_module("vm_config_drive", new, fails=True)["msg"]
+    assert run_module("vm_config_drive", options("web1"))["changed"]
+    assert host.files["web1.iso"] == whole
+
+
+def test_a_restart_that_is_needed_is_warned_of(host: fake.Host, run_module: RunModule):
+    host.domain("web1", ("hdc", None), state=fake.RUNNING)
+    for changed in (True, False):
+        result = run_module("vm_config_drive", options("web1"))
+        assert result["changed"] is changed and result["drives"][0]["restart_required"]
+        assert "shut down and started" in str(result["warnings"])
+
+
+def test_a_moved_drive_is_brought_along(host: fake.Host, run_module: RunModule, monkeypatch: pytest.MonkeyPatch):
+    run_module("vm_config_drive", options("web1"))
+    other = fake.Host()
+    here, there = kvm.libvirt.open, "qemu://other/system"
+    monkeypatch.setattr(kvm.libvirt, "open", lambda uri: fake.Connection(other) if uri == there else here(uri))
+    moved = {"hypervisor": HYPERVISOR, "drives": [{"name": "web1"}], "state": "moved", "destination": there}
+    assert run_module("vm_config_drive", moved)["changed"]
+    assert other.files == host.files
+    assert not run_module("vm_config_drive", moved)["changed"]
+
+
+@pytest.mark.parametrize(
+    ("entries", "more", "words"),
+    [
+        ([{"name": "web1", "password": "two\nlines"}], {}, "password"),
+        ([{"name": "web1", "password": "x" * 5000}], {}, "password"),
+        ([{"name": "web1"}], {"label": "L" * 33}, "label"),
+        ([{"name": "web1"}], {"layouts": []}, "layouts"),
+        ([{"name": "web1"}, {"name": "web1"}], {}, "2 times"),
+        ([{"name": "web1", "user_data_base64": "%%%"}], {}, "user_data_base64"),
+        ([{"name": "web1", "ssh_keys": "no key"}], {}, "ssh_keys"),
+        ([{"name": "web1", "password": "Pw-one-2", "services": [], "network": "corp"}], {}, "corp"),
+    ],
+)
+def test_input_that_cannot_be_is_refused_before_anything_is_done(
+    host: fake.Host, run_module: RunModule, entries: t.Any, more: t.Any, words: str
+):
+    result = run_module("vm_config_drive", {"hypervisor": HYPERVISOR, "drives": [*entries, {"name": "web2"}], **more}, fails=True)
+    assert "nothing was changed" in result["msg"] and words in result["msg"]
+    assert host.log == [] and result["drives"] == []

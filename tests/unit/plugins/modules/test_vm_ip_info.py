@@ -1,0 +1,116 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The module, with the KVM driver on a libvirt in this process."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+import pytest
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import kvm, kvm_drive, kvm_iso_folder
+from ansible_collections.vmops.external_dhcp.tests.unit.plugins.module_utils._hypervisor import fake_libvirt as fake
+
+if t.TYPE_CHECKING:
+    from ansible_collections.vmops.external_dhcp.tests.unit.conftest import RunModule
+
+HYPERVISOR = {"type": "kvm", "uri": "qemu:///system"}
+
+
+def mac(number: int) -> str:
+    return f"52:54:00:00:00:{number:02x}"
+
+
+def answer(number: int, *addresses: str) -> dict[str, t.Any]:
+    return {"eth0": {"hwaddr": mac(number), "addrs": [{"addr": address} for address in addresses]}}
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> fake.Host:
+    found = fake.Host()
+    for module in (kvm, kvm_drive, kvm_iso_folder):
+        monkeypatch.setattr(module, "libvirt", found.module())
+    monkeypatch.setattr(kvm, "_serve_events", lambda: None)
+    found.domain("web1", state=fake.RUNNING, macs=[mac(1)], answers=answer(1, "10.99.0.51", "fe80::1", "2001:db8::1"))
+    found.domain("web2", state=fake.RUNNING, macs=[mac(2)], answers=answer(2, "192.168.7.7"))
+    found.domain("web3", macs=[mac(3)])
+    return found
+
+
+def nics(result: dict[str, t.Any]) -> dict[str, dict[str, t.Any]]:
+    return {vm["name"]: vm["nics"][0] for vm in result["vms"] if vm["nics"]}
+
+
+def test_all_vms_or_the_named_ones_in_their_order(host: fake.Host, run_module: RunModule):
+    every = run_module("vm_ip_info", {"hypervisor": HYPERVISOR})
+    assert [vm["name"] for vm in every["vms"]] == ["web1", "web2", "web3"] and not every["changed"]
+    nic = nics(every)["web1"]
+    assert (nic["ip4_address"], nic["ip6_addresses"], nic["source"], nic["reason"]) == (
+        "10.99.0.51",
+        ["2001:db8::1"],
+        "agent",
+        None,
+    )
+    named = run_module("vm_ip_info", {"hypervisor": HYPERVISOR, "vms": ["web3", "nobody", "web1", "web3"]})
+    assert [(vm["name"], vm["reason"]) for vm in named["vms"]] == [
+        ("web3", "vm_not_running"),
+        ("nobody", "vm_not_found"),
+        ("web1", None),
+    ]
+
+
+def test_addresses_outside_of_the_networks_cidr_do_not_count(host: fake.Host, run_module: RunModule):
+    result = run_module("vm_ip_info", {"hypervisor": HYPERVISOR, "cidrs": {"br0": ["10.99.0.0/24"]}})
+    assert nics(result)["web1"]["ip4_address"] == "10.99.0.51"
+    assert (nics(result)["web2"]["ip4_address"], nics(result)["web2"]["reason"]) == (None, "filtered_out")
+
+
+def test_without_sources_no_guest_is_asked(host: fake.Host, run_module: RunModule):
+    host.domains["web1"].answers = AssertionError("asked")
+    result = run_module("vm_ip_info", {"hypervisor": HYPERVISOR, "sources": []})
+    assert [vm["power_state"] for vm in result["vms"]] == ["running", "running", "stopped"]
+    assert {nic["ip4_address"] for nic in nics(result).values()} == {None}
+
+
+def test_wrong_options_are_named(host: fake.Host, run_module: RunModule):
+    for more, words in (
+        ({"sources": ["tools"]}, "sources has 'tools': for hypervisor.type kvm use agent, arp"),
+        ({"cidrs": {"br0": "10.99.0.0/99"}}, "cidrs.br0: "),
+        ({"cidrs": {"br0": 7}}, "cidrs.br0: "),
+        ({"workers": 0}, "workers is 0"),
+        ({"timeout": 0}, "timeout is 0"),
+    ):
+        assert words in run_module("vm_ip_info", {"hypervisor": HYPERVISOR, **more}, fails=True)["msg"]
+
+
+def test_a_vm_that_cannot_be_read_is_told_apart_from_one_that_is_not_there(host: fake.Host, run_module: RunModule):
+    def trouble(what: str, name: str) -> None:
+        if what == "state" and name == "web2":
+            raise fake.LibvirtError("VIR_ERR_OPERATION_INVALID", "its definition is broken")
+
+    host.trouble = trouble
+    result = run_module("vm_ip_info", {"hypervisor": HYPERVISOR})
+    assert [vm["name"] for vm in result["vms"]] == ["web1", "web3", "web2"]
+    assert "its definition is broken" in result["vms"][2]["message"]
+
+
+def test_a_thousand_vms_are_a_small_result(host: fake.Host, run_module: RunModule):
+    for number in range(1000):
+        address = f"10.99.{number // 250}.{number % 250 + 1}"
+        host.domain(
+            f"vm{number:04}",
+            state=fake.RUNNING,
+            macs=[f"52:54:01:00:{number >> 8:02x}:{number & 255:02x}"],
+            answers={
+                "eth0": {
+                    "hwaddr": f"52:54:01:00:{number >> 8:02x}:{number & 255:02x}",
+                    "addrs": [{"addr": address}, {"addr": f"fe80::5054:1ff:fe00:{number:x}"}],
+                }
+            },
+        )
+    result = run_module("vm_ip_info", {"hypervisor": HYPERVISOR})
+    assert sum(nic["ip4_address"] is not None for nic in nics(result).values()) == 1002
+    assert len(json.dumps(result)) < 600_000
