@@ -144,3 +144,34 @@ def test_an_unknown_source_is_named(run_module: RunModule, options: dict[str, t.
     result = fetch(run_module, options, fails=True, sources=["registry"])
     assert result["msg"] == "sources has 'registry': for hypervisor.type kvm use agent, arp"
     assert result["waiting"][0]["tries_left"] == 10
+
+
+def test_a_thousand_vms_stay_below_what_awx_keeps(
+    run_module: RunModule, options: dict[str, t.Any], hypervisor: FakeHypervisor
+) -> None:
+    """AWX and ansible-runner drop the result of a task above 700,000 characters."""
+    limit = 600_000
+    ip6 = ["2001:db8:1234:5678:5054:ff:fe12:3456", "fd12:3456:789a:1::1234"]
+    hypervisor.guests = [guest(number, answers={0: []}) for number in range(1000)]
+    for number, one in enumerate(hypervisor.guests):
+        one.name = f"customer-web-frontend-{number:04d}"
+        one.network = "corporate-vlan120"
+    enter(run_module, options, hypervisor)
+    waiting = fetch(run_module, options, max_retry=2, interval=1)
+    assert len(waiting["waiting"]) == 1000 and len(str(waiting)) < limit
+    for number, one in enumerate(hypervisor.guests):
+        one.answers = {0: [f"10.99.{number >> 8}.{number & 255}", *ip6]}
+    entries = [
+        {"name": g.name, "id": g.id, "nics": [{"device": 0, "mac": g.macs[0], "network": g.network}]} for g in hypervisor.guests
+    ]
+    entered = run_module("vm_nic_record", {**options, "vms": entries, "rearm": True})
+    assert len(entered["nics"]) == 1000 and len(str(entered)) < limit
+    found = fetch(run_module, options)
+    assert len(found["found"]) == 1000 and len(str(found)) < limit
+    listed = run_module("vm_nic_record_info", {"record": options["record"]})
+    assert len(listed["nics"]) == 1000 and len(str(listed)) < limit
+    for one in hypervisor.guests:
+        one.answers = {0: []}
+    run_module("vm_nic_record", {**options, "vms": entries, "rearm": True})
+    gave_up = fetch(run_module, options, max_retry=1)
+    assert len(gave_up["gave_up"]) == 1000 and len(str(gave_up)) < limit
