@@ -204,7 +204,7 @@ def test_four_pollers_look_at_each_of_2000_nics_once(place: Place) -> None:
         with done.open("a") as file:
             file.write(f"{result.looked_at} {result.skipped}\n")
 
-    assert wait_for([in_child(one) for _time in range(4)]) == [0, 0, 0, 0]
+    assert wait_for([in_child(one) for _unused in range(4)]) == [0, 0, 0, 0]
     seen = looks.read_text().split()
     assert len(seen) == 2000 and len(set(seen)) == 2000
     reports = [line.split() for line in done.read_text().splitlines()]
@@ -326,7 +326,7 @@ def test_a_poller_killed_at_random_points_loses_nothing(place: Place) -> None:
         )
         store.enter("kvm01", [one.facts() for one in guests])
         store.database.close()
-        for _time in range(chance.randint(1, 4)):
+        for _unused in range(chance.randint(1, 4)):
             # Sometimes the driver is slower than the database, so that answers come one by one.
             point, after, pause = chance.randint(1, 45), chance.random() < 0.5, chance.choice([0, 0, 0.002])
 
@@ -579,10 +579,7 @@ def test_tables_of_a_newer_version(place: Place) -> None:
 
 
 def test_tables_made_by_eight_at_once(place: Place) -> None:
-    def prepare() -> None:
-        place.store().database.prepare()
-
-    assert wait_for([in_child(prepare) for _time in range(8)]) == [0] * 8
+    assert wait_for([in_child(place.store().database.prepare) for _unused in range(8)]) == [0] * 8
     store = place.store()
     assert store.last_event_id() == 0
     store.database.close()
@@ -597,11 +594,7 @@ def test_an_older_version_is_upgraded_once(place: Place, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(schema, "SCHEMA_VERSION", 2)
     monkeypatch.setitem(schema.MIGRATIONS, 1, upgrade)
-
-    def prepare() -> None:
-        place.store().database.prepare()
-
-    assert wait_for([in_child(prepare) for _time in range(4)]) == [0] * 4
+    assert wait_for([in_child(place.store().database.prepare) for _unused in range(4)]) == [0] * 4
     store = place.store()
     rows = store.database.run(lambda c: c.exec_driver_sql("SELECT hostname FROM nics").all())
     assert rows == [(None,), (None,)]
@@ -636,7 +629,7 @@ def test_many_writers_of_the_same_vms(place: Place) -> None:
         def run() -> None:
             chance = random.Random(seed)
             store = place.store()
-            for _time in range(15):
+            for _unused in range(15):
                 vms = [one.facts() for one in chance.sample(guests, 10)]
                 chance.choice([store.enter, store.enter, store.stop, store.remove])("kvm01", vms)
 

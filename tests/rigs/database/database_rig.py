@@ -130,15 +130,15 @@ class Server:
 
     def stop(self) -> None:
         """In order, ending the clients' sessions."""
-        self.send_signal(self.stop_signal)
+        self.send(self.stop_signal)
 
     def kill(self) -> None:
         """As by a power cut."""
-        self.send_signal(signal.SIGKILL)
+        self.send(signal.SIGKILL)
 
     stop_signal = signal.SIGTERM
 
-    def send_signal(self, number: int) -> None:
+    def send(self, number: int) -> None:
         pid = self.pid()
         if pid is None:
             return

@@ -65,7 +65,7 @@ def listen(args: dict[str, t.Any], count: int) -> list[dict[str, t.Any]]:
         queue: asyncio.Queue[dict[str, t.Any]] = asyncio.Queue(1)  # a slow engine: put() waits
         task = asyncio.ensure_future(source.main(queue, {"interval": 0.01, **args}))
         try:
-            return [await asyncio.wait_for(queue.get(), 30) for _time in range(count)]
+            return [await asyncio.wait_for(queue.get(), 30) for _unused in range(count)]
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

@@ -79,16 +79,16 @@ def test_the_limit_is_the_nics_own_or_the_polls() -> None:
 
 
 def test_entering_again_changes_nothing_in_any_state() -> None:
-    pending, _event = look(entered(), UNHEARD)
-    found, _event = look(entered(), has("10.0.0.1"))
-    gave_up, _event = look(entered(), UNHEARD, max_retry=1)
+    pending, _told = look(entered(), UNHEARD)
+    found, _told = look(entered(), has("10.0.0.1"))
+    gave_up, _told = look(entered(), UNHEARD, max_retry=1)
     for nic in (pending, found, gave_up):
         assert entered(nic, 999) == nic
 
 
 @pytest.mark.parametrize("how", [{"rearm": True}, {"cidrs": ("10.0.0.0/24",)}, {"family_order": (6, 4)}])
 def test_rearming_gives_all_tries_and_keeps_the_address(how: dict[str, t.Any]) -> None:
-    found, _event = look(entered(), has("10.0.0.1"))
+    found, _told = look(entered(), has("10.0.0.1"))
     nic = entered(found, 60, **how)
     assert (nic.fetch_state, nic.tries_left, nic.next_try_at, nic.ip4_address) == ("pending", 10, at(60), "10.0.0.1")
 
@@ -102,7 +102,7 @@ def test_a_changed_fact_ends_a_look_under_way() -> None:
 
 
 def test_stop_forgets_the_address_and_start_tells_if_it_is_another_one() -> None:
-    found, _event = look(entered(), has("10.0.0.1"))
+    found, _told = look(entered(), has("10.0.0.1"))
     off = queue.stop(found, at(10))
     assert (off.fetch_state, off.ip4_address, off.previous_address, off.next_try_at) == ("stopped", None, "10.0.0.1", None)
     assert queue.stop(off, at(20)) == off
@@ -120,7 +120,7 @@ def test_a_vm_seen_off_twice_leaves_the_queue_but_a_restart_does_not() -> None:
     twice, events = look(once, OFF, 180, vm_off=True)
     assert (twice.fetch_state, twice.tries_left, events) == ("stopped", 0, [])
     assert look(look(once, UNHEARD)[0], OFF, vm_off=True)[0].fetch_state == "pending"
-    paused, _event = look(look(entered(), OFF)[0], OFF)
+    paused, _told = look(look(entered(), OFF)[0], OFF)
     assert (paused.fetch_state, paused.tries_left) == ("pending", 8)
 
 
@@ -139,7 +139,7 @@ def test_without_a_recheck_interval_found_is_never_due() -> None:
 
 
 def test_a_recheck_that_confirms_is_no_news_and_one_that_differs_is() -> None:
-    nic, _event = look(entered(), has("10.0.0.1"), recheck_interval=600)
+    nic, _told = look(entered(), has("10.0.0.1"), recheck_interval=600)
     nic, events = look(nic, has("10.0.0.1"), 600, recheck_interval=600)
     assert (events, nic.first_seen_at, nic.last_seen_at, nic.next_try_at) == ([], at(0), at(600), at(1200))
     nic, events = look(nic, has("10.0.0.2"), 1200, recheck_interval=600)
@@ -147,7 +147,7 @@ def test_a_recheck_that_confirms_is_no_news_and_one_that_differs_is() -> None:
 
 
 def test_a_good_address_survives_every_reading_that_failed() -> None:
-    nic, _event = look(entered(), has("10.0.0.1"), recheck_interval=600)
+    nic, _told = look(entered(), has("10.0.0.1"), recheck_interval=600)
     for number in range(1, 50):
         nic, events = look(nic, UNHEARD, number * 600, recheck_interval=600)
         assert (nic.fetch_state, nic.ip4_address, nic.suspect_readings, events) == ("found", "10.0.0.1", 0, [])
@@ -156,10 +156,10 @@ def test_a_good_address_survives_every_reading_that_failed() -> None:
 
 @pytest.mark.parametrize("empty", [NOTHING, FILTERED])
 def test_a_good_address_is_suspect_and_lost_only_after_three_empty_readings(empty: NicAddress) -> None:
-    nic, _event = look(entered(), has("10.0.0.1"), recheck_interval=600)
+    nic, _told = look(entered(), has("10.0.0.1"), recheck_interval=600)
     nic, events = look(nic, empty, recheck_interval=600)
     assert (nic.fetch_state, nic.ip4_address, nic.suspect_readings, events) == ("found", "10.0.0.1", 1, [])
-    nic, _event = look(nic, UNHEARD, recheck_interval=600)
+    nic, _told = look(nic, UNHEARD, recheck_interval=600)
     nic, events = look(nic, empty, recheck_interval=600)
     assert (nic.ip4_address, nic.suspect_readings, events) == ("10.0.0.1", 2, [])
     back, events = look(nic, has("10.0.0.1"), recheck_interval=600)
@@ -209,15 +209,15 @@ def test_an_address_that_never_settles_uses_up_the_tries() -> None:
 
 
 def test_an_empty_reading_ends_the_window_and_a_failed_one_does_not() -> None:
-    nic, _event = look(entered(), has("10.0.0.1"), 0, settle=30)
-    failed, _event = look(nic, UNHEARD, 10, settle=30)
+    nic, _told = look(entered(), has("10.0.0.1"), 0, settle=30)
+    failed, _told = look(nic, UNHEARD, 10, settle=30)
     assert look(failed, has("10.0.0.1"), 31, settle=30)[0].fetch_state == "found"
-    empty, _event = look(nic, NOTHING, 10, settle=30)
+    empty, _told = look(nic, NOTHING, 10, settle=30)
     assert look(empty, has("10.0.0.1"), 31, settle=30)[0].fetch_state == "pending"
 
 
 def test_a_known_address_needs_no_settling_and_its_successor_does() -> None:
-    nic, _event = look(entered(), has("10.0.0.1"), recheck_interval=600)
+    nic, _told = look(entered(), has("10.0.0.1"), recheck_interval=600)
     assert look(nic, has("10.0.0.1"), 600, settle=30, recheck_interval=600)[0].last_seen_at == at(600)
     nic, events = look(nic, has("10.0.0.2"), 600, settle=30, recheck_interval=600)
     assert (nic.fetch_state, nic.ip4_address, events) == ("found", "10.0.0.1", [])
