@@ -104,6 +104,7 @@ def enter(
             suspect_readings=0,
             candidate_address=None,
             candidate_since=None,
+            claim_token=None,
         )
     # A look that is under way was for the NIC as it was before: its answer is not to count.
     return new if new == known else dataclasses.replace(new, claim_token=None, updated_at=now)
