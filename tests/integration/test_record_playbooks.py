@@ -108,9 +108,8 @@ def test_an_unreachable_hypervisor_fails_and_costs_no_try(site: Site) -> None:
     output = site.run("vmops.external_dhcp.tick_vm_ips", code=2)
     assert "test:////nonexistent/driver.xml" in output and "hypervisor_unreachable" in output
     site.write(uri="test:///default")
-    listed = site.run(
-        [play({"vmops.external_dhcp.vm_nic_record_info": {}, "connection": "local", "register": "r"}, show("r.nics"))]
-    )
+    info = {"vmops.external_dhcp.vm_nic_record_info": {}, "register": "r"}
+    listed = site.run([local_play(info, show("r.nics"))])
     assert '"tries_left": 10' in listed and '"last_reason": "hypervisor_unreachable"' in listed
 
 
