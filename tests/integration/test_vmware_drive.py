@@ -438,7 +438,9 @@ def test_medium_in_the_first_drive_stays(rig: VCenterRig, admin: Admin, driver: 
     rig.file("[LocalDS_1] tools.iso").write_bytes(b"tools" * 10000)
     admin.insert(name, FIRST, "[LocalDS_1] tools.iso")
     vm = find(driver, name)
+    rig.calls(reset=True)
     driver.put_config_drive(vm, iso_for(vm))
+    assert "GET tools.iso" not in rig.calls()
     driver.remove_config_drive(vm)
     assert drives(rig, name) == {FIRST: ("[LocalDS_1] tools.iso", False), SECOND: ("", False)}
     assert rig.isos() == ["[LocalDS_1] tools.iso"]
@@ -751,3 +753,36 @@ def test_states_of_many_vms_cost_one_request_each_beside_a_fixed_number(rig: VCe
     made = rig.calls()
     assert made.pop("RetrievePropertiesEx") == 1
     assert sorted(made.values()) == [1, 1] and all(call.startswith("GET ") for call in made)
+
+
+def test_drives_of_a_hundred_vms_in_one_task(run_module: t.Any) -> None:
+    with VCenterRig("itvmmany", vms=100, off=True) as rig:
+        names = sorted(vm["name"] for vm in rig.vms())
+        task = {
+            "hypervisor": rig.description(),
+            "drives": [{"name": vm, "password": "Many-secrets-1", "user_data": f"role={vm}"} for vm in names],
+        }
+        planned = run_module("vm_config_drive", task, check_mode=True)
+        assert planned["changed"] and rig.isos() == []
+        rig.calls(reset=True)
+        done = run_module("vm_config_drive", task)
+        assert [d["name"] for d in done["drives"] if d["changed"] and d["error"] is None] == names
+        assert rig.calls()["Login"] == 1
+        for vm, drive in zip(names, done["drives"], strict=True):
+            assert drive["location"] == f"[LocalDS_0] {vm}/{vm}.iso" and drive["slot"] == SECOND
+            assert drives(rig, vm)[SECOND][0] == drive["location"]
+            found = image.read(rig.file(drive["location"]).read_bytes())
+            assert found.owner == rig.vm(vm)["instance_uuid"]
+            assert any(f"role={vm}".encode() in data for data in found.files.values())
+        assert rig.isos() == sorted(d["location"] for d in done["drives"])
+
+        rig.calls(reset=True)
+        again = run_module("vm_config_drive", task)
+        assert not again["changed"]
+        made = rig.calls()
+        assert sum(n for call, n in made.items() if call.startswith("GET ")) == 100
+        assert sum(n for call, n in made.items() if not call.startswith("GET ")) <= 13
+
+        gone = run_module("vm_config_drive", {**task, "drives": [{"name": vm} for vm in names], "state": "absent"})
+        assert gone["changed"] and rig.isos() == []
+        assert rig.sessions() == 0

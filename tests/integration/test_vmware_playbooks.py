@@ -164,6 +164,8 @@ def test_life_of_vms(rig: VCenterRig, inventory: pathlib.Path) -> None:
     check(rig, WEB2)
     play(inventory, "start_vms", "-e", json.dumps({"vm_names": [WEB1]}))
     check(rig, WEB1)
+    play(inventory, "sync_vms")
+    assert changes(play(inventory, "sync_vms")) == 0
 
     # Migrate to another host and datastore, while it runs: the drive goes with the disks.
     where = {"vm_names": [WEB1], "vm_destination": {"host": "DC0_C0_H1", "datastore": "LocalDS_1"}}

@@ -306,10 +306,12 @@ class VMwareDrives:
         file = self._files.read(machine.location)
         strays: list[Location] = []
         free: list[str] = []
-        for drive in machine.devices.drives:
+        for number, drive in enumerate(machine.devices.ordered_drives()):
             if drive.iso is None or drive.iso == str(machine.location):
                 continue
             location = self._location(drive.iso, machine)
+            if number == 0 and (location is None or location.folder != machine.location.folder):
+                continue  # the first drive is for other media; what is in it is nobody's business
             content = self._files.read(location, head_only=True) if location is not None else None
             owner = read_owner(content.head) if content is not None else None
             if location is not None and owner == machine.vm.id:

@@ -315,10 +315,19 @@ class Session:
             return body
         connection.close()
         if answer.status == 500:
-            fault = SoapAdapter.SoapResponseDeserializer(stub).Deserialize(io.BytesIO(body), None)
-            if isinstance(fault, BaseException):
+            fault = self._fault(stub, body)
+            if fault is not None:
                 raise fault
         raise http.client.HTTPException(f"{answer.status} {answer.reason}")
+
+    @staticmethod
+    def _fault(stub: t.Any, body: bytes) -> BaseException | None:
+        """The SOAP fault in an answer; None if there is none that pyVmomi knows."""
+        try:
+            fault = SoapAdapter.SoapResponseDeserializer(stub).Deserialize(io.BytesIO(body), None)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return None
+        return fault if isinstance(fault, BaseException) else None
 
     # --- tasks ---
 

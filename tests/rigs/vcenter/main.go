@@ -38,6 +38,7 @@ type options struct {
 	bare      bool          // no corrections: the simulator as it is
 	esx       bool          // a stand-alone ESXi host instead of a vCenter
 	folder    bool          // the datacenter and everything in it lie in folders
+	off       bool          // VMs are not started
 	user      string
 	password  string
 }
@@ -55,6 +56,7 @@ func parse() options {
 	flag.BoolVar(&o.bare, "bare", false, "no corrections")
 	flag.BoolVar(&o.esx, "esx", false, "a stand-alone ESXi host")
 	flag.BoolVar(&o.folder, "folder", false, "the datacenter lies in a folder")
+	flag.BoolVar(&o.off, "off", false, "the VMs are stopped")
 	flag.StringVar(&o.user, "user", "administrator@vsphere.local", "account")
 	flag.StringVar(&o.password, "password", "rig-password", "its password")
 	flag.Parse()
@@ -85,7 +87,7 @@ func main() {
 			model.Folder = 1
 		}
 	}
-	model.Machine, model.Datastore = o.vms, o.stores
+	model.Machine, model.Datastore, model.Autostart = o.vms, o.stores, !o.off
 	if err := model.Create(); err != nil {
 		log.Fatal(err)
 	}
