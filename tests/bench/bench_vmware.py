@@ -55,7 +55,13 @@ def measure(rig: VCenterRig, command: list[str], **more: t.Any) -> Cost:
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build" / "collections"), "ANSIBLE_LOCALHOST_WARNING": "false"}
+    """Lets Ansible find this checkout under its full name."""
+    tree = ROOT / ".build" / "collections"
+    link = tree / "ansible_collections" / "vmops" / "external_dhcp"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if not link.exists():
+        link.symlink_to(ROOT, target_is_directory=True)
+    return {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(tree), "ANSIBLE_LOCALHOST_WARNING": "false"}
 
 
 def module(rig: VCenterRig, name: str, options: dict[str, t.Any], folder: pathlib.Path) -> Cost:

@@ -72,7 +72,7 @@ def play(inventory: pathlib.Path, name: str, *arguments: str, fails: bool = Fals
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_DEPRECATION_WARNINGS": "false",
     }
-    command = [str(pathlib.Path(sys.executable).with_name("ansible-playbook")), "-i", str(inventory)]
+    command = [str(pathlib.Path(sys.executable).with_name("ansible-playbook")), "-vvv", "-i", str(inventory)]
     done = subprocess.run(
         [*command, f"vmops.external_dhcp.{name}", *arguments],
         capture_output=True,
@@ -83,7 +83,7 @@ def play(inventory: pathlib.Path, name: str, *arguments: str, fails: bool = Fals
     )
     text = done.stdout + done.stderr
     assert (done.returncode != 0) == fails, text
-    for secret in (PASSWORD, NEW_PASSWORD):
+    for secret in (PASSWORD, NEW_PASSWORD, "rig-password"):
         assert secret not in text
     return text
 
