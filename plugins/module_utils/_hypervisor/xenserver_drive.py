@@ -53,6 +53,8 @@ MAX_SIZE = 64 * 1024 * 1024
 # The owner mark is in the volume descriptors, the first of them at 32 KiB.
 _HEAD = 64 * 1024
 MIGRATE_SECONDS = 3600.0
+# A guest that cannot take a drive while it runs.
+_NO_HOTPLUG = ("VM_MISSING_PV_DRIVERS", "VM_OLD_PV_DRIVERS", "OPERATION_NOT_ALLOWED")
 # What a second run at the same moment makes of a plan that was right when it was made.
 _RACES = ("HANDLE_INVALID", "VDI_IN_USE", "VDI_MISSING", "VBD_NOT_EMPTY", "DEVICE_ALREADY_EXISTS", "OTHER_OPERATION_IN_PROGRESS")
 
@@ -325,7 +327,12 @@ class XenDrives:
             },
         )
         if plan.running and slot.visible:
-            self._session.patiently("VBD.plug", vbd_ref)
+            try:
+                self._session.patiently("VBD.plug", vbd_ref)
+            except XapiError as error:
+                if error.code not in _NO_HOTPLUG:
+                    raise
+                # The guest agent runs, but not the drivers: the VM's next start attaches it.
 
     def _empty(self, ref: str) -> None:
         """Takes the medium out of a drive: eject, or, for a disk and for a drive the guest cannot see, away with the VBD."""

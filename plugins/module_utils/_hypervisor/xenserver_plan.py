@@ -303,7 +303,7 @@ class Planner:
         pluggable = not running or not is_hvm(record) or record["guest_metrics"] != NULL
         for ref, vbd in vbds.items():
             if vbd["type"] == "Disk" and vbd["VDI"] != NULL and (vbd["VDI"] == vdi or vbd["VDI"] in stale):
-                return Slot(_number(vbd), "Disk", ref, pluggable or vbd["currently_attached"])
+                return Slot(_number(vbd), "Disk", ref, not running or vbd["currently_attached"])
         used = _used(vbds)
         for number in _SLOTS:
             if number not in used and number != USER_SLOT:

@@ -664,6 +664,23 @@ def test_a_disk_is_plugged_into_a_running_vm_with_tools(rig, connect, iso):
     assert disks(rig, rig_vm)[1] == ("RO", "web1.iso")
 
 
+@pytest.mark.parametrize(
+    "fields", [{"PV_drivers_detected": False, "can_use_hotplug_vbd": "unspecified"}, {"can_use_hotplug_vbd": "no"}]
+)
+def test_a_disk_waits_for_the_next_start_where_it_cannot_be_plugged(rig, connect, iso, fields):
+    rig_vm = rig.vm("web1")
+    rig.power(rig_vm, "start")
+    rig.pool.store.set(rig.pool.agent(rig_vm, {}), **fields)
+    pool = connect(device="disk")
+    vm = one(pool, "web1")
+    change = pool.put_config_drive(vm, iso(vm))
+    assert (change.changed, change.restart_required) == (True, True)
+    assert pool.config_drives([vm])[vm.id].can_attach_now is False
+    rig.power(rig_vm, "stop")
+    rig.power(rig_vm, "start")
+    assert pool.put_config_drive(vm, iso(vm)).restart_required is False
+
+
 def test_auto_takes_a_disk_only_where_there_is_no_place_for_a_cd(rig, connect, iso):
     roomy, full = rig.vm("roomy"), rig.vm("full", disks=3)
     pool = connect(device="auto")

@@ -221,8 +221,13 @@ class MachineMixin:
         vm = self.store.get("VM", vbd["VM"])
         self.refuse_migrating(vm)
         self.expect_power(vm, "Running")
-        if not self.has_pv_drivers(vm):
-            raise Failure("VM_MISSING_PV_DRIVERS", vm.ref)
+        if self.is_hvm(vm):
+            metrics = self.store.maybe(vm["guest_metrics"])
+            claim = metrics["can_use_hotplug_vbd"] if metrics else "unspecified"
+            if claim == "no":
+                raise Failure("OPERATION_NOT_ALLOWED", "VM states it does not support VBD hotplug.")
+            if claim != "yes" and not (metrics and metrics["PV_drivers_detected"]):
+                raise Failure("VM_MISSING_PV_DRIVERS", vm.ref)
         if self.is_hvm(vm) and vbd["type"] == "CD":
             raise Failure("OPERATION_NOT_ALLOWED", HVM_CDS)
         return vm
