@@ -74,8 +74,8 @@ options:
       - For O(state=pending) and O(state=synced), only NICs in these networks are recorded. If not set, all NICs are.
       - An entry is the network's name, or a dictionary with C(name), C(bridge) (another name that the hypervisor uses for it)
         and rules as in O(vms), which a NIC gets when it is recorded for the first time without rules of its own. C(cidr) is
-        taken for C(cidrs). Other keys are ignored, so that the list that role P(vmops.external_dhcp.shared_network#role)
-        takes can be given as it is.
+        taken for C(cidrs). Other keys are ignored, so that the variable C(shared_networks) of the roles can be
+        given as it is.
     type: list
     elements: raw
   rearm:

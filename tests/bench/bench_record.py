@@ -40,6 +40,7 @@ class Row:
     what: str
     seconds: float
     limit: float
+    cpu: float | None = None
     megabytes: float | None = None
     memory_limit: float | None = None
 
@@ -48,10 +49,11 @@ class Row:
         return self.seconds <= self.limit and (self.memory_limit is None or (self.megabytes or 0) <= self.memory_limit)
 
     def __str__(self) -> str:
+        cpu = "" if self.cpu is None else f"{self.cpu:.2f} CPU-s"
         memory = "" if self.megabytes is None else f"{self.megabytes:.0f} MB"
         bound = "" if self.memory_limit is None else f", {self.memory_limit:.0f} MB"
         verdict = "ok" if self.good else "TOO MUCH"
-        return f"{self.what:<52} {self.seconds:8.2f} s {memory:>8}   (at most {self.limit:.1f} s{bound}) {verdict}"
+        return f"{self.what:<52} {self.seconds:8.2f} s {cpu:>12} {memory:>8}   (at most {self.limit:.1f} s{bound}) {verdict}"
 
 
 def module(name: str) -> t.Any:
@@ -75,9 +77,9 @@ def child(name: str, options: dict[str, t.Any], count: int) -> None:
     prepared = 0.0
     if name == "vm_ip_fetch":
         fakes = module("tests.unit.plugins.module_utils._nic_record.fake_hypervisor")
-        begun = time.monotonic()
+        begun = time.process_time()
         hypervisor = fakes.FakeHypervisor(guests(count))
-        prepared = time.monotonic() - begun
+        prepared = time.process_time() - begun
         module("plugins.module_utils._module.vm_ip_fetch").open_hypervisor = lambda description: hypervisor.connect()
     arguments = {**options, "_ansible_remote_tmp": tempfile.gettempdir(), "_ansible_keep_remote_files": False}
     encoded = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode()
@@ -91,11 +93,13 @@ def child(name: str, options: dict[str, t.Any], count: int) -> None:
         main()
     result = json.loads(output.getvalue())
     assert not result.get("failed"), result
+    usage = resource.getrusage(resource.RUSAGE_SELF)
     print(
         json.dumps(
             {
                 "seconds": time.monotonic() - started - prepared,
-                "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+                "cpu": usage.ru_utime + usage.ru_stime - prepared,
+                "megabytes": usage.ru_maxrss / 1024,
                 "looked_at": result.get("looked_at"),
                 "found": len(result.get("found", [])),
                 "nics": len(result.get("nics", [])),
@@ -119,20 +123,20 @@ def on(kind: str, url: str) -> list[Row]:
     database, stores = module("plugins.module_utils._nic_record.database"), module("plugins.module_utils._nic_record.store")
     store = stores.RecordStore(database.Database(url))
     store.database.prepare()
-    begun = time.monotonic()
+    begun, used = time.monotonic(), time.process_time()
     store.enter(HYPERVISOR, [one.facts() for one in guests(COUNT)])
-    rows = [Row(f"{kind}: {COUNT} NICs enter the queue", time.monotonic() - begun, 10)]
+    rows = [Row(f"{kind}: {COUNT} NICs enter the queue", time.monotonic() - begun, 10, time.process_time() - used)]
     store.database.close()
     fetch = {"record": url, "hypervisor": {"type": "kvm"}, "hypervisor_name": HYPERVISOR, "syslog": False}
     cost = run("vm_ip_fetch", fetch, COUNT)
     assert cost["looked_at"] == cost["found"] == COUNT
-    rows.append(Row(f"{kind}: a poll, {COUNT} NICs due", cost["seconds"], 10, cost["megabytes"], 150))
+    rows.append(Row(f"{kind}: a poll, {COUNT} NICs due", cost["seconds"], 10, cost["cpu"], cost["megabytes"], 150))
     cost = run("vm_ip_fetch", fetch)
     assert cost["looked_at"] == 0
-    rows.append(Row(f"{kind}: a poll, nothing due", cost["seconds"], 1, cost["megabytes"]))
+    rows.append(Row(f"{kind}: a poll, nothing due", cost["seconds"], 1, cost["cpu"], cost["megabytes"]))
     cost = run("vm_nic_record_info", {"record": url})
     assert cost["nics"] == COUNT
-    rows.append(Row(f"{kind}: list of {COUNT} NICs", cost["seconds"], 3, cost["megabytes"]))
+    rows.append(Row(f"{kind}: list of {COUNT} NICs", cost["seconds"], 3, cost["cpu"], cost["megabytes"]))
     return rows
 
 
