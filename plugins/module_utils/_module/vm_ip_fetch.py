@@ -41,6 +41,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.mo
     EVENT_FETCHED,
     EVENT_GAVE_UP,
     EVENT_LOST,
+    MAX_NAME,
     PollSettings,
     iso,
 )
@@ -300,6 +301,8 @@ def _up_to_date(nic: NicRecord, vm_name: str, device: int) -> NicRecord:
     """The NIC with its VM's name and its place as the hypervisor has them now."""
     if (nic.vm_name, nic.device) == (vm_name, device):
         return nic
+    if len(vm_name) > MAX_NAME or not vm_name.isprintable():
+        vm_name = nic.vm_name  # the record would not have taken such a name either
     return dataclasses.replace(nic, vm_name=vm_name, device=device)
 
 

@@ -47,8 +47,10 @@ def run_module(module: AnsibleModule) -> None:
     except EntryError as error:
         module.fail_json(msg=str(error))
     vms, errors = _read_entries(params, networks)
-    if not params["hypervisor_name"] or len(params["hypervisor_name"]) > MAX_NAME:
-        module.fail_json(msg=f"hypervisor_name must have 1 to {MAX_NAME} characters")
+    for option in ("hypervisor_name", "moved_from"):
+        value = params[option]
+        if value is not None and not (0 < len(value) <= MAX_NAME and value.isprintable()):
+            module.fail_json(msg=f"{option} must have 1 to {MAX_NAME} printable characters")
     if params["max_retry"] is not None and params["max_retry"] < 1:
         module.fail_json(msg=f"max_retry is {params['max_retry']}: it must be at least 1")
     if errors and params["state"] == "synced":

@@ -156,7 +156,7 @@ def unreachable(known: NicRecord, settings: PollSettings, now: datetime.datetime
     return dataclasses.replace(
         known,
         last_reason=REASON_HYPERVISOR_UNREACHABLE,
-        last_message=message[:MAX_MESSAGE],
+        last_message=_cut(message),
         next_try_at=_later(now, settings.interval),
         claim_token=None,
         updated_at=now,
@@ -297,7 +297,10 @@ def _later(moment: datetime.datetime, seconds: float) -> datetime.datetime:
 
 
 def _cut(message: str | None) -> str | None:
-    return None if message is None else message[:MAX_MESSAGE]
+    """What a driver says may quote a guest: bounded, and nothing that a database or a terminal would choke on."""
+    if message is None:
+        return None
+    return "".join(char if char.isprintable() else " " for char in message[:MAX_MESSAGE])
 
 
 def _event(kind: str, nic: NicRecord, now: datetime.datetime, **more: t.Any) -> Event:

@@ -97,9 +97,11 @@ class RecordStore:
             now = self.clock()
             ids = [vm.id for vm in vms]
             known = self._of_vms(connection, hypervisor_name, ids)
+            left_behind = []
             if moved_from:
                 for key, nic in self._of_vms(connection, moved_from, ids).items():
-                    known.setdefault(key, nic)
+                    if known.setdefault(key, nic) is not nic:
+                        left_behind.append(nic)
             after = {}
             for vm in vms:
                 for facts in vm.nics:
@@ -107,7 +109,7 @@ class RecordStore:
                     after[key] = queue.enter(
                         known.get(key), hypervisor_name, vm, facts, now, max_tries=max_tries, rearm=rearm or bool(moved_from)
                     )
-            return self._apply(connection, known, after, [], dry_run)
+            return self._apply(connection, known, after, [], dry_run, left_behind)
 
         return self._write(work, dry_run)
 
@@ -186,8 +188,9 @@ class RecordStore:
         after: dict[tuple[str, str], NicRecord],
         new_events: Sequence[Event],
         dry_run: bool,
+        left_behind: Sequence[NicRecord] = (),
     ) -> Changes:
-        gone = [nic.id for key, nic in known.items() if key not in after]
+        gone = [nic.id for key, nic in known.items() if key not in after] + [nic.id for nic in left_behind]
         new = [nic for nic in after.values() if nic.id is None]
         other = [nic for key, nic in after.items() if nic.id is not None and nic != known[key]]
         if not dry_run:

@@ -182,6 +182,23 @@ def test_synced_with_a_bad_entry_changes_nothing(run_module: RunModule, record: 
     assert len(listed(run_module, record)) == 2
 
 
+def test_a_migrated_vm_takes_its_rows_along(run_module: RunModule, record: str) -> None:
+    run_module("vm_nic_record", options(record, WEB1, max_retry=3))
+    moved = {**options(record, WEB1), "hypervisor_name": "kvm02", "moved_from": "kvm01"}
+    assert run_module("vm_nic_record", moved)["changed"]
+    assert {(nic["hypervisor_name"], nic["device"]) for nic in listed(run_module, record)} == {("kvm02", 0), ("kvm02", 1)}
+    # Somebody recorded it at the old place again, though it is at the new one: one row for each NIC is left.
+    run_module("vm_nic_record", options(record, WEB1))
+    assert run_module("vm_nic_record", moved)["changed"]
+    assert {(nic["hypervisor_name"], nic["device"]) for nic in listed(run_module, record)} == {("kvm02", 0), ("kvm02", 1)}
+
+
+@pytest.mark.parametrize(("option", "value"), [("hypervisor_name", ""), ("hypervisor_name", "a\nb"), ("moved_from", "x" * 256)])
+def test_a_name_no_database_would_take(run_module: RunModule, record: str, option: str, value: str) -> None:
+    result = run_module("vm_nic_record", {**options(record, WEB1), option: value}, fails=True)
+    assert result["msg"] == f"{option} must have 1 to 255 printable characters"
+
+
 @pytest.mark.parametrize(
     ("url", "message"),
     [

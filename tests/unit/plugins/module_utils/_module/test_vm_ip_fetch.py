@@ -99,6 +99,25 @@ def test_renamed_vms_are_known_by_their_ids(site: Site) -> None:
     assert site.states()["other"] == FOUND and "vm1" not in site.states()
 
 
+def test_what_a_guest_put_into_names_and_messages_stops_nobody(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    import dataclasses
+
+    real = site.hypervisor.addresses
+
+    def addresses(vms: t.Any, *more: t.Any) -> t.Any:
+        for seen in real(vms, *more):
+            if seen.vm.name == "vm2":
+                vm = dataclasses.replace(seen.vm, name="n\0" * 300)
+                seen = dataclasses.replace(seen, vm=vm, readings=(), source=None, reason="timeout", message="m\0\ud800" * 900)
+            yield seen
+
+    monkeypatch.setattr(site.hypervisor, "addresses", addresses)
+    site.poll()
+    assert site.states() == {"vm1": FOUND, "vm2": ("pending", "timeout", 9), "vm3": FOUND, "vm4": FOUND}
+    message = site.store.nics(vms=["vm2"])[0].last_message or ""
+    assert message.isprintable() and len(message) == 500
+
+
 def test_two_vms_of_one_name(site: Site) -> None:
     site.guests[0].name = site.guests[1].name = "twin"
     site.store.remove("kvm01", [VmFacts("vm1"), VmFacts("vm2")])
