@@ -7,15 +7,24 @@
 from __future__ import annotations
 
 import http.client
+import json
+import os
+import pathlib
 import ssl
+import stat
+import subprocess
 import threading
 import xmlrpc.client
 
+import make_facts
 import pytest
 import XenAPI
-from xapi_rig.facts import Facts, Failure
+import yaml
+from xapi_rig.facts import FACTS, Facts, Failure
 from xapi_rig.machine import device_number
 from xapi_rig.pool import Call
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import xenserver
 
 FOLDER = "/opt/xensource/packages/iso/configdrive_iso"
 
@@ -173,10 +182,6 @@ def test_only_errors_that_xapi_knows_can_be_raised():
 
 
 def test_the_facts_table_names_its_origin_and_holds_no_prose():
-    import json
-
-    from xapi_rig.facts import FACTS
-
     data = json.loads(FACTS.read_text())
     assert data["source"]["commit"]
     assert "LGPL" in data["source"]["licence"]
@@ -530,3 +535,100 @@ def test_export_gives_the_bytes(rig, session, image):
         rig, "GET", f"/export_raw_vdi?vdi={image}&format=raw", headers={"Cookie": f"session_id={session.handle}"}
     )
     assert (answer.status, text) == (200, b"q" * 4096)
+
+
+# -- the generator and the command -----------------------------------------------------------------------------------------
+
+
+def message(name, params, result, **more):
+    return {
+        "name": name,
+        "description": more.pop("description", "A sentence that must not be taken."),
+        "params": [{"type": kind, "name": label, "doc": "Another sentence."} for kind, label in params],
+        "result": [result, "And another."],
+        "errors": [{"name": e, "doc": "No."} for e in more.pop("errors", ())],
+        "lifecycle": {"state": more.pop("state", "Published_s")},
+    }
+
+
+def test_the_generator_writes_out_what_cannot_be_derived(monkeypatch):
+    monkeypatch.setattr(make_facts, "CORE", ("VBD",))
+    session = ("session ref", "session_id")
+    model = [
+        {
+            "name": "VBD",
+            "description": "Prose.",
+            "enums": [
+                {"name": "vbd_mode", "doc": "Prose.", "values": [{"name": "RO", "doc": "Prose."}, {"name": "RW", "doc": "."}]}
+            ],
+            "fields": [
+                {"name": "uuid", "type": "string", "qualifier": "RO/runtime", "description": "Prose."},
+                {"name": "mode", "type": "enum vbd_mode", "qualifier": "RO/constructor", "description": "Prose."},
+                {
+                    "name": "other_config",
+                    "type": "(string -> string) map",
+                    "qualifier": "RW",
+                    "default": "{}",
+                    "description": ".",
+                },
+            ],
+            "messages": [
+                message("get_uuid", [session, ("VBD ref", "self")], "string"),
+                message("set_other_config", [session, ("VBD ref", "self"), ("(string -> string) map", "value")], "void"),
+                message(
+                    "create",
+                    [session, ("VBD record", "args")],
+                    "VBD ref",
+                    description="Makes one. The constructor args are: mode*, other_config (* = non-optional).",
+                ),
+                message("insert", [session, ("VBD ref", "vbd"), ("VDI ref", "vdi")], "void", errors=["VBD_NOT_EMPTY"]),
+                message("get_metrics", [session, ("VBD ref", "self")], "string", state="Removed_s"),
+            ],
+        },
+        {"name": "other", "description": "", "enums": [], "fields": [], "messages": []},
+    ]
+    facts = make_facts.make(model, "abc123")
+    assert facts["source"]["commit"] == "abc123"
+    assert facts["class_names"] == ["VBD", "other"]
+    vbd = facts["classes"]["VBD"]
+    assert vbd["required"] == ["mode"]
+    assert vbd["messages"] == {
+        "insert": {"params": [["VBD ref", "vbd"], ["VDI ref", "vdi"]], "result": "void", "errors": ["VBD_NOT_EMPTY"]},
+        "get_metrics": {"params": [["VBD ref", "self"]], "result": "string", "state": "removed"},
+    }
+    assert {"destroy", "get_all", "get_mode", "add_to_other_config"} <= set(vbd["absent"])
+    assert facts["enums"] == {"vbd_mode": ["RO", "RW"]}
+    assert "sentence" not in json.dumps(facts)
+    assert "Prose" not in json.dumps(facts)
+
+
+def test_the_rig_as_a_command(rig, connect):
+    import json
+
+    command = FACTS.parent / "rig"
+    name = f"pytest{os.getpid()}"
+    state = pathlib.Path("/var/tmp/vmops-external-dhcp") / f"{name}-xapi"
+
+    def run(*arguments, code=0):
+        done = subprocess.run([command, *arguments, "--name", name], capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout
+
+    run("status", code=3)
+    try:
+        run("up", "--vms", "2")
+        assert "up, pid" in run("up")
+        connection = state / "hypervisor.yml"
+        assert stat.S_IMODE(connection.stat().st_mode) == 0o600
+        pool = xenserver.connect(yaml.safe_load(connection.read_text())["hypervisor"])
+        assert [vm.name for vm in pool.vms().vms] == ["vm001", "vm002"]
+        run("ctl", '{"do": "power", "vm": "vm001", "state": "start"}')
+        run("ctl", '{"do": "agent", "vm": "vm001", "networks": {"0/ip": "10.99.0.60"}}')
+        (seen,) = pool.addresses(pool.vms(["vm001"]).vms, ["guest_metrics"], 1, 1.0)
+        assert seen.readings[0].addresses == ("10.99.0.60",)
+        pool.close()
+        assert json.loads(run("ctl", '{"do": "violations"}'))["result"] == []
+        run("ctl", '{"do": "power", "vm": "nobody", "state": "start"}', code=1)
+    finally:
+        run("down")
+    assert not state.exists()
