@@ -55,8 +55,17 @@ _HEAD = 64 * 1024
 MIGRATE_SECONDS = 3600.0
 # A guest that cannot take a drive while it runs.
 _NO_HOTPLUG = ("VM_MISSING_PV_DRIVERS", "VM_OLD_PV_DRIVERS", "OPERATION_NOT_ALLOWED")
-# What a second run at the same moment makes of a plan that was right when it was made.
-_RACES = ("HANDLE_INVALID", "VDI_IN_USE", "VDI_MISSING", "VBD_NOT_EMPTY", "DEVICE_ALREADY_EXISTS", "OTHER_OPERATION_IN_PROGRESS")
+# What to do about an error, by XAPI's code. The first ones are what a second run at the same moment makes of a good plan.
+_RACE = "another run may be at work on this VM at the same moment: run the task again"
+_HELD = "the guest holds the medium: unmount it there, or shut the VM down"
+_RIGHTS = "give hypervisor.username XAPI's role pool-operator, or vm-admin where the storage repositories exist already"
+_HINTS = {
+    **dict.fromkeys(("HANDLE_INVALID", "VDI_IN_USE", "VDI_MISSING", "VBD_NOT_EMPTY", "DEVICE_ALREADY_EXISTS"), _RACE),
+    "OTHER_OPERATION_IN_PROGRESS": _RACE,
+    "DEVICE_DETACH_REJECTED": _HELD,
+    "VBD_TRAY_LOCKED": _HELD,
+    "RBAC_PERMISSION_DENIED": _RIGHTS,
+}
 
 
 class XenDrives:
@@ -480,9 +489,8 @@ class _Errors:
         if isinstance(error, HypervisorUnreachable) and not isinstance(error, UploadCut):
             return
         if isinstance(error, HypervisorError) and not isinstance(error, DriveError):
-            hint = ""
-            if isinstance(error, XapiError) and error.code in _RACES:
-                hint = "; another run may be at work on this VM at the same moment: run the task again"
+            known = _HINTS.get(error.code) if isinstance(error, XapiError) else None
+            hint = f"; {known}" if known else ""
             raise DriveError(f"{self._vm.name}: {self._what}: {error}{hint}") from None
         if isinstance(error, DriveError) and not str(error).startswith(f"{self._vm.name}:"):
             raise DriveError(f"{self._vm.name}: {self._what}: {error}") from None

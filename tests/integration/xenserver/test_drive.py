@@ -803,6 +803,26 @@ def test_an_operation_under_way_is_waited_for(rig, connect, iso):
     assert rig.pool.calls.count("VBD.eject") == 3
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (["DEVICE_DETACH_REJECTED", "VBD", "OpaqueRef:x", "busy"], "unmount it there"),
+        (["VDI_IN_USE", "OpaqueRef:x", "eject"], "run the task again"),
+        (["OPERATION_NOT_ALLOWED", "because"], "OPERATION_NOT_ALLOWED .because.$"),
+    ],
+)
+def test_errors_come_with_the_way_out(rig, connect, iso, error, words):
+    rig_vm = rig.vm("web1", cd="2")
+    pool = connect()
+    vm = one(pool, "web1")
+    pool.put_config_drive(vm, iso(vm, "one"))
+    rig.pool.fault("VBD.eject", "error", error=error)
+    with pytest.raises(DriveError, match=f"web1: its config drive could not be put: .*{words}"):
+        pool.put_config_drive(vm, iso(vm, "two"))
+    assert cds(rig, rig_vm) == {2: "web1.iso"}
+    assert content(rig, "web1.iso") == iso(vm, "one")
+
+
 def test_an_operation_that_never_ends_costs_the_time_limit(rig, connect, iso):
     rig.vm("web1", cd="2")
     pool = connect(connect_timeout=0.5)

@@ -602,9 +602,7 @@ def test_the_generator_writes_out_what_cannot_be_derived(monkeypatch):
     assert "Prose" not in json.dumps(facts)
 
 
-def test_the_rig_as_a_command(rig, connect):
-    import json
-
+def test_the_rig_as_a_command():
     command = FACTS.parent / "rig"
     name = f"pytest{os.getpid()}"
     state = pathlib.Path("/var/tmp/vmops-external-dhcp") / f"{name}-xapi"
