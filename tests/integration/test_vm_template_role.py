@@ -1,0 +1,172 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The role vm_template on a Linux system: this machine's own, below a layer that takes all changes and is thrown away.
+
+The playbook runs in a mount namespace of its own over the chroot connection, so that nothing of the machine is changed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import typing as t
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SCRIPTS = ROOT / "roles/vm_template/files/linux"
+LAYER = """
+mount --make-rprivate /
+mount -t tmpfs tmpfs "$1/layer"
+mkdir "$1/layer/upper" "$1/layer/work"
+cp -a "$1/upper/." "$1/layer/upper/"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$1/layer/upper,workdir=$1/layer/work" "$1/system" || exit 77
+mount -t proc proc "$1/system/proc"
+mount --bind /dev "$1/system/dev"
+base=$1
+shift
+"$@"
+status=$?
+rm -rf "$base/upper"
+cp -a "$base/layer/upper" "$base/upper"
+exit $status
+"""
+PLAY = """
+- hosts: all
+  gather_facts: false
+  environment:
+    SYSTEMD_OFFLINE: "1"  # its programs must not speak to this machine's own systemd
+  tasks:
+    - ansible.builtin.include_role:
+        name: vmops.external_dhcp.vm_template
+        tasks_from: "{{ entry }}"
+"""
+
+
+class System:
+    """base: a folder with the layer's content (upper), kept from one playbook to the next."""
+
+    def __init__(self, base: pathlib.Path) -> None:
+        self.base = base
+        for name in ("layer", "system", "upper", "collections/ansible_collections/vmops"):
+            (base / name).mkdir(parents=True)
+        (base / "collections/ansible_collections/vmops/external_dhcp").symlink_to(ROOT)
+        (base / "play.yml").write_text(PLAY)
+
+    def put(self, path: str, content: str = "") -> None:
+        target = self.base / "upper" / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(content)
+
+    def play(self, entry: str, **variables: t.Any) -> tuple[dict[str, int], str]:
+        """The recap's numbers and what a failed task says."""
+        given = {"entry": entry, "vm_template_install_agent": False, "vm_template_hypervisor": "kvm", **variables}
+        command = [
+            "ansible-playbook",
+            "-i",
+            f"{self.base}/system,",
+            "-c",
+            "community.general.chroot",
+            str(self.base / "play.yml"),
+        ]
+        command += ["-e", json.dumps(given), "-e", "ansible_python_interpreter=/usr/bin/python3"]
+        collections = os.environ.get("ANSIBLE_COLLECTIONS_PATH", "")
+        environment = {
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": f"{self.base}/collections:{collections}".rstrip(":"),
+            "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
+            "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_PIPELINING": "1",
+            "LC_ALL": "C.UTF-8",
+        }
+        done = subprocess.run(
+            ["unshare", "-m", "sh", "-c", LAYER, "sh", str(self.base), *command],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode == 77:
+            pytest.skip(f"no overlay file system here: {done.stderr.strip()}")
+        recap = done.stdout.rsplit("PLAY RECAP", 1)[-1]
+        numbers = {name: int(value) for name, value in (word.split("=") for word in recap.split() if "=" in word)}
+        assert "failed" in numbers, done.stdout + done.stderr
+        return numbers, done.stdout + done.stderr
+
+
+@pytest.fixture
+def system(tmp_path: pathlib.Path) -> System:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    for program in ("ansible-playbook", "unshare", "systemctl"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+    made = System(tmp_path)
+    made.put("etc/machine-id", "0123456789abcdef0123456789abcdef\n")
+    made.put("etc/ssh/ssh_host_ed25519_key", "another machine's")
+    made.put("var/lib/dhcp/dhclient.eth0.leases", "lease {}")
+    made.put("var/lib/config-drive/password", "sha512 x y")
+    return made
+
+
+def test_install_clean_verify(system: System) -> None:
+    system.put("usr/sbin/cloud-set-guest-password")
+    system.put("usr/local/sbin/config-drive-boot.sh", "# somebody's change\n")
+    numbers, said = system.play("verify", vm_template_init="systemd")
+    assert (numbers["failed"], numbers["changed"]) == (1, 0)
+    for problem in (
+        *("missing or changed in /usr/local/sbin: config-drive-lib.sh", "cloud-set-vm-sshkey.sh, config-drive-boot.sh"),
+        *("the systemd starter is not enabled", "no guest agent for kvm"),
+        *("/etc/machine-id is not empty", "/etc/ssh/ssh_host_ed25519_key", "/var/lib/dhcp/dhclient.eth0.leases"),
+        *(
+            "/var/lib/config-drive/password",
+            "ask the DHCP server for passwords and keys, remove them: /usr/sbin/cloud-set-guest-password",
+        ),
+    ):
+        assert problem in said
+
+    options = {"vm_template_init": "systemd", "vm_template_clean": True, "vm_template_label": "config-2"}
+    numbers, said = system.play("linux", **options)
+    assert numbers["failed"] == 0, said
+    upper = system.base / "upper"
+    for path in SCRIPTS.glob("*.sh"):
+        assert (upper / "usr/local/sbin" / path.name).read_bytes() == path.read_bytes()
+        assert (upper / "usr/local/sbin" / path.name).stat().st_mode & 0o777 == (
+            0o644 if path.name == "config-drive-lib.sh" else 0o755
+        )
+    assert "CONFIG_DRIVE_LABEL=config-2" in (upper / "etc/default/config-drive").read_text()
+    assert (upper / "etc/machine-id").read_bytes() == b""
+    assert (upper / "etc/systemd/system/multi-user.target.wants/config-drive.service").is_symlink()
+
+    numbers, said = system.play("linux", **options)
+    assert (numbers["failed"], numbers["changed"]) == (0, 0), said
+
+    (upper / "usr/sbin/cloud-set-guest-password").unlink()
+    system.put("usr/sbin/qemu-ga")
+    numbers, said = system.play("verify", vm_template_init="systemd")
+    assert (numbers["failed"], numbers["changed"]) == (0, 0), said
+    assert "is ready to be a template" in said
+
+
+def test_sysv(system: System) -> None:
+    if shutil.which("update-rc.d") is None:
+        pytest.skip("update-rc.d is not installed")
+    system.put("usr/sbin/qemu-ga")
+    numbers, said = system.play("linux", vm_template_init="sysv")
+    assert numbers["failed"] == 0, said
+    assert (system.base / "upper/etc/rc3.d/S01config-drive").is_symlink()
+    assert (system.base / "upper/etc/init.d/config-drive").stat().st_mode & 0o777 == 0o755
+    numbers, said = system.play("verify", vm_template_init="sysv", vm_template_verify_clean=False)
+    assert (numbers["failed"], numbers["changed"]) == (0, 0), said
+
+
+def test_wrong_variable_is_named(system: System) -> None:
+    numbers, said = system.play("linux", vm_template_init="upstart")
+    assert numbers["failed"] == 1
+    assert "vm_template_init" in said
