@@ -231,7 +231,7 @@ func (r *rig) pass(w *recorder, req *http.Request, c *call) {
 		r.world.Lock()
 		defer r.world.Unlock()
 	}
-	if c.session == "" {
+	if c.session == "" && !r.bare {
 		req.Header.Del("Cookie") // a revoked session is none
 	}
 	req.Body = io.NopCloser(bytes.NewReader(c.body))
