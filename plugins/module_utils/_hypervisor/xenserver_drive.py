@@ -414,7 +414,7 @@ class XenDrives:
         return bool(plan.vdi and vbd and not vbd["empty"] and vbd["VDI"] == plan.vdi)
 
     def _location(self, plan: Plan) -> str:
-        return f"{self._settings.iso_dir}/{plan.file}"
+        return self._planner.location(plan.sr, plan.host, plan.file)
 
     def _need(self, cls: str, ref: str | None) -> Record:
         record = self._picture.get(cls, ref)

@@ -177,6 +177,15 @@ class Planner:
         for _uuid, ref, vdi in sorted(found, key=lambda entry: entry[0]):
             self._by_owner.setdefault(vdi["other_config"].get(OWNER_KEY, ""), []).append(ref)
 
+    def location(self, sr: str | None, host: str, file: str) -> str:
+        """Where the file is or would be: in the folder of the SR as this host has it, else in the configured one."""
+        folder = self._settings.iso_dir
+        for ref in (self._picture.get("sr", sr) or {"PBDs": ()})["PBDs"]:
+            pbd = self._picture.get("pbd", ref)
+            if pbd is not None and pbd["host"] == host:
+                folder = pbd["device_config"].get("location", folder)
+        return f"{folder.rstrip('/')}/{file}"
+
     def is_shared(self, sr: str | None) -> bool:
         """Whether all hosts see this SR."""
         record = self._picture.get("sr", sr)
@@ -315,7 +324,7 @@ class Planner:
     ) -> str | None:
         if record["is_a_template"]:
             return "it is a template, whose clones would all share the drive; give each of them its own"
-        path = f"{self._settings.iso_dir}/{file}"
+        path = self.location(self.find_sr(host), host, file)
         if vdi is not None and owner != vm.id:
             belongs = "no config drive of this collection" if owner is None else f"the config drive of the VM with id {owner}"
             return (

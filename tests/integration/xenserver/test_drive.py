@@ -321,6 +321,36 @@ def test_an_sr_of_that_name_elsewhere_is_not_ours(rig, connect, iso):
     assert os.listdir(other) == ["web2.iso"]
 
 
+def shared_sr(rig):
+    """An ISO library of all hosts, as an administrator makes it on NFS."""
+    store = rig.pool.store
+    sr = store.add("SR", name_label="ConfigDriveISOs", type="iso", content_type="iso", shared=True)
+    for host in rig.hosts.values():
+        config = {"location": "/srv/share", "legacy_mode": "true"}
+        store.add("PBD", SR=sr.ref, host=host.ref, device_config=config, currently_attached=True)
+    (rig.folder / "hosts" / "xen01" / "root" / "srv" / "share").mkdir(parents=True)
+    return rig.folder / "hosts" / "xen01" / "root" / "srv" / "share"
+
+
+def test_a_shared_sr_serves_all_hosts_and_migrations_need_no_copy(rig, connect, iso):
+    folder = shared_sr(rig)
+    rig_vm = rig.vm("web1", cd="2")
+    rig.power(rig_vm, "start", "xen01")
+    pool = connect()
+    vm = one(pool, "web1")
+    change = pool.put_config_drive(vm, iso(vm))
+    assert (change.changed, change.location) == (True, "/srv/share/web1.iso")
+    assert os.listdir(folder) == ["web1.iso"]
+    rig.pool.calls.clear()
+    assert pool.move_config_drive(vm, "xen02").changed
+    assert rig_vm["resident_on"] == rig.hosts["xen02"].ref
+    assert writes(rig) == ["Async.VM.pool_migrate"]
+    assert cds(rig, rig_vm) == {2: "web1.iso"}
+    assert not pool.put_config_drive(vm, iso(vm)).changed
+    assert pool.remove_config_drive(vm).changed
+    assert os.listdir(folder) == []
+
+
 def test_the_missing_folder_is_named_with_its_remedy(rig, connect, iso):
     rig.iso_dir().rmdir()
     rig.vm("web1")
