@@ -40,7 +40,7 @@ password=${password%x}
 return_char=$(printf '\r')
 while :; do
     case $password in
-    *"$newline") password=${password%"$newline"} ;;
+    *"$NEWLINE") password=${password%"$NEWLINE"} ;;
     *"$return_char") password=${password%"$return_char"} ;;
     *) break ;;
     esac
@@ -48,7 +48,7 @@ done
 case $password in
 # Not passwords: what CloudStack's servers answer for "nothing new" and "not understood".
 '' | saved_password | bad_request) exit 0 ;;
-*"$newline"* | *"$return_char"*) fail "the password on the config drive has more than one line: not set" ;;
+*"$NEWLINE"* | *"$return_char"*) fail "the password on the config drive has more than one line: not set" ;;
 esac
 
 # digest ALGORITHM SALT

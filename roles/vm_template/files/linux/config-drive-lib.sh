@@ -31,7 +31,7 @@ PASSWORD_MAX=1024
 TEXT_MAX=65536
 USER_DATA_MAX=67108864
 
-newline='
+NEWLINE='
 '
 
 is_block_device() {

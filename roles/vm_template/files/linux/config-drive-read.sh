@@ -82,11 +82,11 @@ use_drive() {
     for device in "$DEV_DIR"/sr* "$DEV_DIR"/hd* "$DEV_DIR"/vd* "$DEV_DIR"/xvd* "$DEV_DIR"/sd*; do
         if is_block_device "$device"; then
             # "label/device" lines: no device's name has a slash within DEV_DIR, whatever its label has.
-            scanned=$scanned$(device_labels "$device" | sed "s|\$|/${device##*/}|")$newline
+            scanned=$scanned$(device_labels "$device" | sed "s|\$|/${device##*/}|")$NEWLINE
         fi
     done
     for label in "$@"; do
-        IFS=$newline
+        IFS=$NEWLINE
         set -f
         for entry in $scanned; do
             if [ "${entry%/*}" = "$label" ] && mount_drive "$DEV_DIR/${entry##*/}"; then
