@@ -9,6 +9,8 @@ Two stages, each kept in the cache under a hash of what it is made from:
 - base: root file system (debootstrap), kernel (unpacked) and the drivers it needs; minutes, no file of this project in it
 - image: base + the files in `guest/` + the collection's guest scripts → qcow2 disk and initrd; seconds
 
+The image with cloud-init (layer.py) has more packages on top of the base and no guest scripts of ours.
+
 No loop device, no mount, no package source but those this machine's apt already uses.
 """
 
@@ -308,15 +310,16 @@ def debootstrap(source: Source, root: Path, environment: t.Mapping[str, str]) ->
         raise RigError("debootstrap failed:\n" + "\n".join(tail) + "\n" + details)
 
 
-def fetch_kernel(source: Source, folder: Path) -> None:
-    """Downloads the kernel's packages with apt, its state kept apart from the machine's, and unpacks them.
+def apt_words(source: Source, state: Path, installed: Path | None = None) -> list[str]:
+    """Options by which this machine's apt works for the guest, its state kept apart in `state`.
 
-    Not installed in the guest: the package's scripts would build an initrd nobody uses.
+    installed: dpkg's status file of the guest, which says what is there; nothing is when left out.
     """
-    state = folder / "apt"
     for name in ("lists/partial", "cache/archives/partial"):
         (state / name).mkdir(parents=True)
-    (state / "status").touch()
+    if installed is None:
+        installed = state / "status"
+        installed.touch()
     keyring = {
         "debian": "/usr/share/keyrings/debian-archive-keyring.gpg",
         "ubuntu": "/usr/share/keyrings/ubuntu-archive-keyring.gpg",
@@ -331,7 +334,7 @@ def fetch_kernel(source: Source, folder: Path) -> None:
         f"Dir::Etc::SourceList={state}/sources.list",
         "Dir::Etc::SourceParts=/dev/null",
         f"Dir::State={state}",
-        f"Dir::State::status={state}/status",
+        f"Dir::State::status={installed}",
         f"Dir::Cache={state}/cache",
         "Acquire::Languages=none",
         "APT::Architecture=amd64",
@@ -339,7 +342,15 @@ def fetch_kernel(source: Source, folder: Path) -> None:
         # apt's own user may not enter the cache's folder.
         "APT::Sandbox::User=root",
     ]
-    words = [word for option in options for word in ("-o", option)]
+    return [word for option in options for word in ("-o", option)]
+
+
+def fetch_kernel(source: Source, folder: Path) -> None:
+    """Downloads the kernel's packages with apt, its state kept apart from the machine's, and unpacks them.
+
+    Not installed in the guest: the package's scripts would build an initrd nobody uses.
+    """
+    words = apt_words(source, folder / "apt")
     run("apt-get", *words, "-qq", "update", timeout=600)
     wanted, packages = [KERNEL_PACKAGE[source.family]], []
     while wanted:
@@ -494,8 +505,19 @@ class GuestFile(t.NamedTuple):
     link: bool = False
 
 
-def guest_files() -> list[GuestFile]:
-    """Everything the image has beyond its packages: the boot, and the collection's own guest scripts."""
+class Tree(t.NamedTuple):
+    """What an image is made of: a folder of the cache with the packages' `rootfs`, and the files put into it.
+
+    name: prefix of its images' folders in the cache; images of one name are counted together.
+    """
+
+    folder: Path
+    files: list[GuestFile]
+    name: str = "image"
+
+
+def boot_files() -> list[GuestFile]:
+    """The boot of every image; what it runs for the guest's data (etc/rc.guest) is each image's own."""
     own = {path.name: path.read_bytes() for path in sorted(GUEST_FILES.iterdir()) if path.is_file()}
     files = [
         GuestFile("etc/inittab", own["inittab"]),
@@ -515,7 +537,7 @@ def guest_files() -> list[GuestFile]:
         GuestFile("etc/resolv.conf", b""),
     ]
     files += [GuestFile(f"sbin/{name}", own["power"], 0o755) for name in ("shutdown", "poweroff", "reboot", "halt")]
-    return files + collection_files()
+    return files
 
 
 def collection_files() -> list[GuestFile]:
@@ -524,6 +546,7 @@ def collection_files() -> list[GuestFile]:
     if not scripts:
         raise RigError(f"no guest scripts in {COLLECTION_SCRIPTS}: the rigs run from a checkout of the whole collection")
     files = [GuestFile(f"usr/local/sbin/{path.name}", path.read_bytes(), 0o755) for path in scripts]
+    files.append(GuestFile("etc/rc.guest", (GUEST_FILES / "rc.guest").read_bytes(), 0o755))
     files.append(GuestFile("etc/init.d/config-drive", (COLLECTION_SCRIPTS / "config-drive.init").read_bytes(), 0o755))
     # The boot calls the starter when udev has seen all drives: machines without one need not wait for theirs.
     settings = (COLLECTION_SCRIPTS / "config-drive.default").read_bytes() + b"WAIT_SECONDS=0\n"
@@ -544,48 +567,52 @@ def put(root: Path, file: GuestFile) -> None:
     target.chmod(file.mode)
 
 
-def image() -> Image:
-    """The finished image, built when the cache does not have it."""
+def image(layer: t.Callable[[Path], Tree] | None = None) -> Image:
+    """The finished image, built when the cache does not have it.
+
+    layer: makes another tree of the base's folder; without it the base gets the collection's guest scripts.
+    """
     librig.need({"mkfs.ext4": "e2fsprogs", "qemu-img": "qemu-utils"})
     base_folder = base()
-    files = guest_files()
+    tree = layer(base_folder) if layer else Tree(base_folder, boot_files() + collection_files())
+    files = tree.files
     key = digest(
-        base_folder.name,
+        tree.folder.name,
         [(file.path, hashlib.sha256(file.content).hexdigest(), file.mode, file.link) for file in files],
         hashlib.sha256((GUEST_FILES / "initrd-init").read_bytes()).hexdigest(),
         DISK_SIZE_MIB,
         PARTITION_START,
     )
     cache = cache_dir()
-    folder = cache / f"image-{key}"
+    folder = cache / f"{tree.name}-{key}"
     with librig.file_lock(cache / ".image.lock", "another build of the guest image", 600):
         if not (folder / "disk.qcow2").exists():
             for left in cache.glob("tmp-image-*"):
                 remove_tree(left)
             started = time.monotonic()
-            say("building the guest image (a few seconds) ...")
+            say(f"building the guest's {tree.name} (a few seconds) ...")
             work = Path(tempfile.mkdtemp(prefix="tmp-image-", dir=cache))
             work.chmod(0o755)
             try:
-                build_image(base_folder, files, work)
+                build_image(base_folder, tree, work)
                 os.rename(work, folder)
             except BaseException:
                 remove_tree(work)
                 raise
-            say(f"guest image built in {time.monotonic() - started:.1f} s")
+            say(f"guest's {tree.name} built in {time.monotonic() - started:.1f} s")
         # The time of last use: what was not used longest goes first.
         os.utime(folder)
-        images = sorted(cache.glob("image-*"), key=lambda path: path.stat().st_mtime, reverse=True)
+        images = sorted(cache.glob(f"{tree.name}-*"), key=lambda path: path.stat().st_mtime, reverse=True)
         for old in images[IMAGES_KEPT:]:
             remove_tree(old)
     about = json.loads((base_folder / "base.json").read_text(encoding="utf-8"))
     return Image(folder / "disk.qcow2", folder / "vmlinux", folder / "initrd.img", about["suite"], about["kernel"])
 
 
-def build_image(base_folder: Path, files: t.Sequence[GuestFile], work: Path) -> None:
+def build_image(base_folder: Path, tree: Tree, work: Path) -> None:
     root = work / "rootfs"
-    run("cp", "-al", base_folder / "rootfs", root, timeout=120)
-    for file in files:
+    run("cp", "-al", tree.folder / "rootfs", root, timeout=120)
+    for file in tree.files:
         put(root, file)
     (root / "etc/dpkg/dpkg.cfg.d/rig").unlink()
     raw = work / "disk.raw"

@@ -27,6 +27,7 @@ from xml.sax.saxutils import escape
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import image
+import layer
 import librig
 import librig_dhcp
 import probe
@@ -137,11 +138,19 @@ class KvmRig(librig.Rig):
 # up -----------------------------------------------------------------------------------------------------------------
 
 
-def up(rig: KvmRig, accelerator: str) -> None:
-    facts = rig.facts()
-    if facts and librig.link_exists(rig.hypervisor_netns, rig.bridge) and rig.answers():
+def up(rig: KvmRig, accelerator: str, with_cloud_init: bool = False) -> None:
+    if rig.facts() and librig.link_exists(rig.hypervisor_netns, rig.bridge) and rig.answers():
         give_socket(rig)
-        return
+    else:
+        bring_up(rig, accelerator)
+    facts = rig.facts()
+    if with_cloud_init and not facts.get("TEMPLATE_CLOUD_INIT"):
+        built = image.image(layer.cloud_init)
+        name = publish_template(rig, built, facts["DOMAIN_TYPE"], "-cloud-init")
+        write_facts(rig, {**facts, "TEMPLATE_CLOUD_INIT": name})
+
+
+def bring_up(rig: KvmRig, accelerator: str) -> None:
     librig.need(PROGRAMS)
     if not any(shutil.which(program) for program in ("libvirtd", "virtqemud")) or not shutil.which("virtlogd"):
         raise RigError("missing on this machine: libvirt's daemons. Install them with: apt-get install libvirt-daemon-system")
@@ -240,9 +249,9 @@ def write_facts(rig: KvmRig, facts: t.Mapping[str, t.Any]) -> None:
     os.replace(new, rig.facts_file)
 
 
-def publish_template(rig: KvmRig, built: image.Image, kind: str) -> str:
+def publish_template(rig: KvmRig, built: image.Image, kind: str, suffix: str = "") -> str:
     """Puts the image into libvirt's images folder and defines the machine that is to be cloned, shut off."""
-    name = TEMPLATE.get(built.suite, built.suite)
+    name = TEMPLATE.get(built.suite, built.suite) + suffix
     files = {built.disk: f"{name}.qcow2", built.kernel: f"{name}.vmlinux", built.initrd: f"{name}.initrd.img"}
     for source, target in files.items():
         # A running clone reads these: never replaced under it.
@@ -329,6 +338,7 @@ def status(rig: KvmRig) -> dict[str, t.Any]:
         "DOMAIN_TYPE": facts.get("DOMAIN_TYPE"),
         "DOMAIN_TYPE_REASON": facts.get("DOMAIN_TYPE_REASON"),
         "TEMPLATE": facts.get("TEMPLATE"),
+        "TEMPLATE_CLOUD_INIT": facts.get("TEMPLATE_CLOUD_INIT"),
         "GUEST_KERNEL": facts.get("GUEST_KERNEL"),
         "HYPERVISOR_NETNS": rig.hypervisor_netns,
         "IMAGES": IMAGES,
@@ -405,6 +415,9 @@ def command() -> int:
         default=os.environ.get("VMOPS_RIG_DOMAIN_TYPE", "auto"),
         help="up: hardware virtualization (kvm), emulation (qemu), or kvm if a guest really runs with it (auto, the default)",
     )
+    parser.add_argument(
+        "--with-cloud-init", action="store_true", help="up: a second template, whose guest has the distribution's cloud-init"
+    )
     parser.add_argument("--purge", action="store_true", help="down: remove the cache of built images too")
     arguments = parser.parse_args()
     rig = KvmRig(arguments.name)
@@ -413,7 +426,7 @@ def command() -> int:
         librig.become_root()
     if arguments.command == "up":
         with rig.lock():
-            up(rig, arguments.domain_type)
+            up(rig, arguments.domain_type, arguments.with_cloud_init)
     elif arguments.command == "down":
         with rig.lock():
             down(rig, arguments.purge)

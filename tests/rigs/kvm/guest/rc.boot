@@ -41,6 +41,9 @@ hostname "vm-$suffix"
 hostname >/etc/hostname
 busybox syslogd -O /var/log/messages
 
+# What must know its data before there is a network.
+/etc/rc.guest early
+
 for link in /sys/class/net/eth*; do
     [ -e "$link" ] && /usr/local/sbin/nic-up "${link##*/}"
 done
@@ -49,8 +52,8 @@ port=/dev/virtio-ports/org.qemu.guest_agent.0
 [ -e "$port" ] && qemu-ga -d -m virtio-serial -p "$port"
 mark network
 
-# The collection's guest scripts: password and keys from the config drive, before anybody can log in.
-/etc/init.d/config-drive start
+# Password and keys from the config drive, before anybody can log in.
+/etc/rc.guest late
 mark guest-scripts
 
 [ -d /proc/acpi ] && busybox acpid -c /etc/acpi -p /run/acpid.pid -l /var/log/acpid.log

@@ -1,0 +1,103 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The guest with the distribution's cloud-init: more packages on top of the base, none of the collection's guest scripts.
+
+A layer of its own in the cache, so that who needs the ordinary guest only neither waits for it nor notices a change of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import stat
+import tempfile
+import time
+from pathlib import Path
+
+import image
+import librig
+from librig import RigError, run, say
+
+#: Raised when the way a layer is built changes in a manner its other inputs do not show.
+LAYER_VERSION = 1
+#: cloud-init as an administrator installs it, a network renderer for it and ssh-keygen, which real templates have.
+CLOUD_INIT = ("cloud-init", "ifupdown", "openssh-client")
+#: Some packages' scripts need a perl that works; the base's was trimmed, and this one is trimmed again.
+WHILE_INSTALLING = ("perl-base",)
+#: The template's own settings, for speed under emulation: one kind of host key, no locales generated.
+SETTINGS = b"# Of the test rig's template.\nssh_genkeytypes: [ed25519]\nlocale: false\n"
+
+
+def cloud_init(base_folder: Path) -> image.Tree:
+    """The tree with cloud-init on top of the base, built when the cache does not have it."""
+    cache = image.cache_dir()
+    folder = cache / f"cloud-init-{image.digest(LAYER_VERSION, base_folder.name, CLOUD_INIT, WHILE_INSTALLING)}"
+    with librig.file_lock(cache / ".layer.lock", "another build of the guest's cloud-init", 1800):
+        if not (folder / "layer.json").exists():
+            for left in cache.glob("tmp-layer-*"):
+                image.remove_tree(left)
+            librig.need({"dpkg-deb": "dpkg"})
+            started = time.monotonic()
+            say("installing cloud-init for the guest (once, about a minute) ...")
+            work = Path(tempfile.mkdtemp(prefix="tmp-layer-", dir=cache))
+            work.chmod(0o755)
+            try:
+                install(base_folder / "rootfs", work)
+                (work / "layer.json").write_text(json.dumps({"packages": CLOUD_INIT}), encoding="utf-8")
+                os.rename(work, folder)
+            except BaseException:
+                image.remove_tree(work)
+                raise
+            say(f"cloud-init installed for the guest in {time.monotonic() - started:.0f} s: {folder}")
+    files = [
+        *image.boot_files(),
+        image.GuestFile("etc/rc.guest", (image.GUEST_FILES / "rc.guest.cloud-init").read_bytes(), 0o755),
+        image.GuestFile("etc/cloud/cloud.cfg.d/10_rig.cfg", SETTINGS),
+    ]
+    return image.Tree(folder, files, "cloud-init-image")
+
+
+def install(base: Path, work: Path) -> None:
+    """Copies the base's root file system and installs the packages in it, with their own scripts."""
+    root = work / "rootfs"
+    # No hard links: nobody promises that the packages' scripts write no file in place.
+    run("cp", "-a", "--reflink=auto", base, root, timeout=300)
+    words = image.apt_words(image.guest_source(), work / "apt", root / "var" / "lib" / "dpkg" / "status")
+    run("apt-get", *words, "-qq", "update", timeout=600)
+    run(
+        *("apt-get", *words, "-qq", "--yes", "--no-install-recommends", "--reinstall", "--download-only", "install"),
+        *(*CLOUD_INIT, *WHILE_INSTALLING),
+        timeout=900,
+    )
+    packages = sorted((work / "apt" / "cache" / "archives").glob("*.deb"))
+    for package in packages:
+        if package.name.split("_")[0] in WHILE_INSTALLING:
+            run("dpkg-deb", "-x", package, root, timeout=300)
+    inside = root / "tmp" / "packages"
+    inside.mkdir()
+    for package in packages:
+        os.link(package, inside / package.name)
+    # Goes with everything else in /dev when the tree is trimmed.
+    for number, device in ((3, "null"), (5, "zero"), (8, "random"), (9, "urandom")):
+        os.mknod(root / "dev" / device, stat.S_IFCHR | 0o666, os.makedev(1, number))
+        (root / "dev" / device).chmod(0o666)
+    refusal = root / "usr" / "sbin" / "policy-rc.d"
+    refusal.write_text("#!/bin/sh\nexit 101\n", encoding="ascii")
+    refusal.chmod(0o755)
+    environment = {"DEBIAN_FRONTEND": "noninteractive", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+    # As debootstrap does it: all unpacked in any order, then configured in the right one.
+    names = [f"/tmp/packages/{package.name}" for package in packages]
+    try:
+        run("chroot", root, "dpkg", "--force-depends", "--unpack", *names, env=environment, timeout=600)
+        run("chroot", root, "dpkg", "--configure", "--pending", env=environment, timeout=900)
+    except RigError as error:
+        raise RigError(f"installing {' '.join(CLOUD_INIT)} for the guest failed: {error}") from error
+    refusal.unlink()
+    with contextlib.suppress(FileNotFoundError):
+        (root / "var/lib/dbus/machine-id").unlink()
+    image.trim(root)
+    shutil.rmtree(work / "apt")
