@@ -217,7 +217,7 @@ class Guest:
 
     def environment(self) -> dict[str, str]:
         settings = [
-            f"STATE_DIR={self.base}/state DEV_DIR={self.base}/dev RUN_DIR={self.base}/run",
+            f"STATE_DIR={self.base}/state DEV_DIR={self.base}/dev PROC_DIR={self.base}/proc RUN_DIR={self.base}/run",
             'is_block_device() { [ -f "$1" ]; }',
         ]
         if self.shell == "busybox":

@@ -94,6 +94,20 @@ def test_no_drive_is_no_error_but_said(guest: Guest) -> None:
     assert len(guest.calls("udevadm")) == 1
 
 
+def test_wait_is_by_the_clock_not_by_the_number_of_looks(guest: Guest) -> None:
+    guest.settings += "WAIT_SECONDS=9\n"
+    guest.device("sr0", None)
+    uptime = guest.base / "proc/uptime"
+    uptime.parent.mkdir()
+    uptime.write_text("99.98 12.00\n")
+    # A host so busy that a look and a pause take five seconds.
+    pause = guest.base / "bin/sleep"
+    later = f"IFS=. read -r at rest <{uptime}\necho $((at + 5)).00 12.00 >{uptime}\n"
+    pause.write_text(pause.read_text().replace("exit 0\n", later))
+    assert guest.boot().status == 0
+    assert guest.calls("sleep") == [["1"]] * 2
+
+
 def test_drive_that_appears_late_is_waited_for(guest: Guest) -> None:
     path = guest.drive(password=b"word")
     path.rename(guest.base / "late")

@@ -65,12 +65,24 @@ result=0
 if have udevadm; then
     udevadm settle --timeout=10 >/dev/null 2>&1 || :
 fi
+# Sets "now", in seconds since power-on: a look at all devices takes long on a busy host, and the date may be set meanwhile.
+# Where the kernel does not tell, the pauses are counted.
 waited=0
+look_at_clock() {
+    if [ -r "$PROC_DIR/uptime" ]; then
+        IFS='. ' read -r now _ <"$PROC_DIR/uptime"
+    else
+        now=$waited
+    fi
+}
+look_at_clock
+end=$((now + WAIT_SECONDS))
 while :; do
     "$here/config-drive-read.sh" with "$here/config-drive-boot.sh" --with-drive "$part"
     status=$?
     [ "$status" -eq "$EXIT_NO_DRIVE" ] || break
-    if [ "$waited" -ge "$WAIT_SECONDS" ]; then
+    look_at_clock
+    if [ "$now" -ge "$end" ]; then
         log notice "no config drive"
         exit "$result"
     fi

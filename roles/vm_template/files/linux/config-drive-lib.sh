@@ -55,6 +55,7 @@ load_settings() {
     WAIT_SECONDS=5
     STATE_DIR=/var/lib/config-drive
     DEV_DIR=/dev
+    PROC_DIR=/proc
     SSH_DIR=/etc/ssh
     RUN_DIR=/run
     [ -d "$RUN_DIR" ] || RUN_DIR=/var/run
