@@ -16,8 +16,9 @@ import typing as t
 class Watcher(threading.Thread):
     """Looks at all processes and at all files below a folder, again and again, until it is told to stop."""
 
-    def __init__(self, place: pathlib.Path, marks: t.Iterable[str]) -> None:
+    def __init__(self, place: pathlib.Path, marks: t.Iterable[str], pause: float = 0.02) -> None:
         super().__init__(daemon=True)
+        self.pause = pause
         self.place = place
         self.marks = {mark: mark.encode() for mark in marks}
         self.ended = threading.Event()
@@ -27,7 +28,7 @@ class Watcher(threading.Thread):
         self.whole = False
 
     def run(self) -> None:
-        while not self.ended.wait(0.02):
+        while not self.ended.wait(self.pause):
             self.look()
         self.whole = True
 

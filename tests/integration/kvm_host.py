@@ -73,7 +73,7 @@ class KvmHost:
         """Runs a playbook of the collection; extra: variables."""
         program = shutil.which("ansible-playbook", path=f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}")
         assert program is not None
-        command = [program, "-i", str(inventory), f"vmops.external_dhcp.{name}", *words]
+        command = [program, "-i", str(inventory), name if name.endswith(".yml") else f"vmops.external_dhcp.{name}", *words]
         if extra:
             command += ["-e", json.dumps(extra)]
         environment = {

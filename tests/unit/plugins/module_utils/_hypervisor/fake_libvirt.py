@@ -266,7 +266,7 @@ class Domain:
         self._persistent = persistent
         self.answers = answers
         devices = "".join(
-            f"<disk type='file' device='cdrom'><driver name='qemu' type='raw' cache='none'/>"
+            "<disk type='file' device='cdrom'><driver name='qemu' type='raw' cache='none'/>"
             + (f"<source file='{file}'/>" if file else "")
             + f"<target dev='{target}' bus='{'ide' if target[0] == 'h' else 'sata'}'/><readonly/></disk>"
             for target, file in drives or (("hdc", None), ("hdd", None))
