@@ -27,40 +27,30 @@ def nic_rows(vms: Sequence[Mapping[str, t.Any]], record: Sequence[Mapping[str, t
     for vm in vms:
         for nic in vm.get("nics") or ():
             known = recorded.pop((vm.get("id"), nic.get("mac")), {})
-            rows.append(
-                {
-                    "vm": vm.get("name"),
-                    "power_state": vm.get("power_state"),
-                    "device": nic.get("device"),
-                    "mac": nic.get("mac"),
-                    "network": nic.get("network"),
-                    "ip4_address": known.get("ip4_address"),
-                    "reason": _reason(vm, known),
-                    "source": known.get("source"),
-                    "last_seen": known.get("last_seen_at"),
-                    "fetch_state": known.get("fetch_state"),
-                    "tries_left": known.get("tries_left"),
-                }
-            )
+            rows.append(_row(vm.get("name"), vm.get("power_state"), nic, known, _reason(vm, known)))
         if vm.get("reason") == "vm_not_found":
-            rows.append({"vm": vm.get("name"), "reason": "vm_not_found"})
-    for nic in recorded.values():
-        rows.append(
-            {
-                "vm": nic.get("vm_name"),
-                "power_state": None,
-                "device": nic.get("device"),
-                "mac": nic.get("mac"),
-                "network": nic.get("network"),
-                "ip4_address": nic.get("ip4_address"),
-                "reason": "vm_not_found",
-                "source": nic.get("source"),
-                "last_seen": nic.get("last_seen_at"),
-                "fetch_state": nic.get("fetch_state"),
-                "tries_left": nic.get("tries_left"),
-            }
-        )
+            rows.append(_row(vm.get("name"), None, {}, {}, "vm_not_found"))
+    rows.extend(_row(nic.get("vm_name"), None, nic, nic, "vm_not_found") for nic in recorded.values())
     return rows
+
+
+def _row(
+    vm: str | None, power_state: str | None, nic: Mapping[str, t.Any], known: Mapping[str, t.Any], reason: str | None
+) -> dict[str, t.Any]:
+    """Every row has every key: templates fail at one that is not there."""
+    return {
+        "vm": vm,
+        "power_state": power_state,
+        "device": nic.get("device"),
+        "mac": nic.get("mac"),
+        "network": nic.get("network"),
+        "ip4_address": known.get("ip4_address"),
+        "reason": reason,
+        "source": known.get("source"),
+        "last_seen": known.get("last_seen_at"),
+        "fetch_state": known.get("fetch_state"),
+        "tries_left": known.get("tries_left"),
+    }
 
 
 def table(rows: Sequence[Mapping[str, t.Any]]) -> list[str]:

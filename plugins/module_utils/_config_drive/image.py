@@ -38,6 +38,8 @@ if t.TYPE_CHECKING:
 
 DEFAULT_LABEL = "config"
 MAX_SIZE = 64 * 1024 * 1024
+# So many bytes from the start hold the volume descriptors, and so the owner mark; the first descriptor is at 32 KiB.
+HEAD_SIZE = 64 * 1024
 # Joliet keeps the label in 32 bytes of UCS-2; ISO 9660 alone would take 32 characters.
 MAX_LABEL = 16
 # Joliet's limit, and short enough for a Rock Ridge name to stay within its directory record.
@@ -178,13 +180,13 @@ def _files(iso: iso9660.Iso, volume: iso9660.Volume) -> tuple[dict[str, bytes], 
 
 
 def read_owner(first_bytes: bytes) -> str | None:
-    """The VM id marked on a drive, from the first 64 KiB (or more) of its image; None if there is no mark or no VM in it."""
+    """The VM id marked on a drive, from the first HEAD_SIZE bytes (or more) of its image; None if there is no mark or no VM in it."""
     mark = _find_mark(first_bytes)
     return (mark.group(2).decode("ascii") or None) if mark else None
 
 
 def is_ours(first_bytes: bytes) -> bool:
-    """Whether an image was built here, from its first 64 KiB (or more)."""
+    """Whether an image was built here, from its first HEAD_SIZE bytes (or more)."""
     return _find_mark(first_bytes) is not None
 
 

@@ -136,6 +136,7 @@ class Hypervisor(t.Protocol):
     endpoint: str  # for messages; no secret in it
     sources: tuple[str, ...]  # those this hypervisor has; the caller asks for no others
     default_sources: tuple[str, ...]
+    moves_vms: bool  # move_config_drive() migrates the VM as well, with or without a drive
 
     def vms(self, names: Sequence[str] | None = None) -> VmList:
         """All VMs (no templates, no snapshots) or the named ones, in a fixed number of round trips where possible."""
@@ -147,7 +148,7 @@ class Hypervisor(t.Protocol):
         """State of each VM's drive by VM id; reads only. An error of one VM is a value, not an exception."""
 
     def read_config_drive(self, vm: Vm) -> bytes | None:
-        """The bytes of this VM's ISO, or None if there is none. At most 64 MiB."""
+        """The bytes of this VM's ISO, or None if there is none. At most _config_drive.image.MAX_SIZE."""
 
     def put_config_drive(self, vm: Vm, iso: bytes) -> DriveChange:
         """Makes the VM have exactly these bytes as its drive. Idempotent; the guest never sees half a file.

@@ -86,6 +86,7 @@ class KvmHost:
     type = "kvm"
     default_sources: tuple[str, ...] = (SOURCE_AGENT,)
     sources: tuple[str, ...] = (SOURCE_AGENT, SOURCE_ARP)
+    moves_vms = False
 
     def __init__(self, connection: t.Any, uri: str, image_dir: str) -> None:
         self.endpoint = uri

@@ -16,7 +16,7 @@ import secrets
 import time
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import is_intact, read_owner
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import HEAD_SIZE, is_intact, read_owner
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import kvm_domain
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
     DriveChange,
@@ -33,8 +33,6 @@ if t.TYPE_CHECKING:
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Vm
 
-# The owner mark is in the volume descriptors, the first of them at 32 KiB.
-_HEAD = 64 * 1024
 _UNSAFE_NAME = re.compile(r"[/\x00-\x1f\x7f]")
 # How often a change is tried when something gets in between, and seconds between two tries.
 _TRIES = 5
@@ -219,12 +217,12 @@ class KvmDrives:
 
     def _content(self, vm: Vm, file: str) -> _Content:
         data = self.folder.read(file)
-        owner = None if data is None else read_owner(data[:_HEAD])
+        owner = None if data is None else read_owner(data[:HEAD_SIZE])
         if data is not None and owner is not None and (owner != vm.id or is_intact(data)):
             return _Content(data, owner, True)
         # There is none, or a part of one, or something foreign. A staged file tells that a run was killed while it put ours.
         staged = [content for content in map(self.folder.read, self._staged(file)) if content is not None]
-        staged = [content for content in staged if read_owner(content[:_HEAD]) == vm.id]
+        staged = [content for content in staged if read_owner(content[:HEAD_SIZE]) == vm.id]
         staged.sort(key=is_intact)
         if staged and (is_intact(staged[-1]) or data is None):
             return _Content(staged[-1], vm.id, False)
@@ -278,7 +276,7 @@ class KvmDrives:
         prefix = self.folder.path("")
         found = []
         for path in sorted({d.source for d in drives if d.source and d.source != location and d.source.startswith(prefix)}):
-            head = self.folder.head(path[len(prefix) :], _HEAD)
+            head = self.folder.head(path[len(prefix) :], HEAD_SIZE)
             if head is not None and read_owner(head) not in (None, vm.id):
                 found.append(path)
         return tuple(found)

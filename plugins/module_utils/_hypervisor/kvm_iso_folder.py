@@ -14,10 +14,10 @@ import time
 import typing as t
 import xml.etree.ElementTree as ET
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import MAX_SIZE
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.libvirt_import import libvirt
 
-MAX_ISO = 64 * 1024 * 1024
 # Seconds to wait for others' work in the folder's pool, which keeps libvirt from looking what is there.
 _PATIENCE = 15
 
@@ -48,11 +48,11 @@ class IsoFolder:
         return self._pool.listVolumes()
 
     def read(self, name: str) -> bytes | None:
-        """The bytes of a file, or None if there is none. Raises DriveError when it is larger than MAX_ISO."""
-        data = self.head(name, MAX_ISO + 1)
-        if data is not None and len(data) > MAX_ISO:
+        """The bytes of a file, or None if there is none. Raises DriveError when it is larger than MAX_SIZE."""
+        data = self.head(name, MAX_SIZE + 1)
+        if data is not None and len(data) > MAX_SIZE:
             raise DriveError(
-                f"{self.path(name)} is larger than {MAX_ISO} bytes: it is no config drive; make sure that no VM uses it and "
+                f"{self.path(name)} is larger than {MAX_SIZE} bytes: it is no config drive; make sure that no VM uses it and "
                 "delete it, or use another hypervisor.image_dir"
             )
         return data

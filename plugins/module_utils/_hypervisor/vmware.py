@@ -144,6 +144,7 @@ class VMware:
     type = "vmware"
     default_sources: tuple[str, ...] = (SOURCE_TOOLS,)
     sources: tuple[str, ...] = (SOURCE_TOOLS,)
+    moves_vms = False
 
     def __init__(self, session: Session, datacenter: str | None = None, folder: str | None = None) -> None:
         """datacenter, folder: only the VMs below are looked at; folder is a path such as V(/DC0/vm/web)."""

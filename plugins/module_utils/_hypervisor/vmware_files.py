@@ -17,6 +17,7 @@ import time
 import typing as t
 from urllib.parse import quote
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import HEAD_SIZE, MAX_SIZE
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware_session import (
     ConnectionLost,
@@ -29,9 +30,6 @@ if t.TYPE_CHECKING:
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware_session import Session
 
-MAX_SIZE = 64 * 1024 * 1024
-# Enough to hold the volume descriptors, where the owner mark is.
-HEAD_SIZE = 128 * 1024
 # A transfer slower than this (bytes per second) counts as hanging.
 SLOWEST = 64 * 1024
 _CHUNK = 256 * 1024

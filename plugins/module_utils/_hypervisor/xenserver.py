@@ -65,9 +65,7 @@ class XenPool:
     type = "xenserver"
     default_sources: tuple[str, ...] = (SOURCE_GUEST_METRICS,)
     sources: tuple[str, ...] = (SOURCE_GUEST_METRICS,)
-
-    # move_config_drive() migrates the VM, with or without a drive: no module of another collection does.
-    moves_vms = True
+    moves_vms = True  # no module of another collection does
 
     def __init__(self, session: Session, description: Mapping[str, t.Any]) -> None:
         self._session = session

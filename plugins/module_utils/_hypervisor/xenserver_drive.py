@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import read_owner
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import HEAD_SIZE, MAX_SIZE, read_owner
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
     DriveChange,
     DriveError,
@@ -49,9 +49,6 @@ if t.TYPE_CHECKING:
 
 DEFAULT_SR_NAME = "ConfigDriveISOs"
 DEFAULT_ISO_DIR = "/opt/xensource/packages/iso/configdrive_iso"
-MAX_SIZE = 64 * 1024 * 1024
-# The owner mark is in the volume descriptors, the first of them at 32 KiB.
-_HEAD = 64 * 1024
 MIGRATE_SECONDS = 3600.0
 # A guest that cannot take a drive while it runs.
 _NO_HOTPLUG = ("VM_MISSING_PV_DRIVERS", "VM_OLD_PV_DRIVERS", "OPERATION_NOT_ALLOWED")
@@ -436,7 +433,7 @@ class XenDrives:
             return owner
         uuid = record["uuid"]
         if uuid not in self._read_owners:
-            self._read_owners[uuid] = read_owner(self._bytes(vdi, _HEAD))
+            self._read_owners[uuid] = read_owner(self._bytes(vdi, HEAD_SIZE))
         return self._read_owners[uuid]
 
     def _whole(self, refs: Sequence[str]) -> str | None:

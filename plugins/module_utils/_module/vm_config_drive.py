@@ -161,8 +161,7 @@ class _Run:
         self._put(target, before, files, before.label)
 
     def _moved(self, target: _Target) -> None:
-        # XAPI's driver migrates the VM itself, so there it is asked for a VM without a drive as well.
-        if not target.state.file_exists and not target.state.attached and not getattr(self.hypervisor, "moves_vms", False):
+        if not target.state.file_exists and not target.state.attached and not self.hypervisor.moves_vms:
             return  # it has none that could come along
         target.result["changed"] = True
         if not self.module.check_mode:

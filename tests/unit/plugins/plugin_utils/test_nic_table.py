@@ -38,7 +38,10 @@ def test_rows_join_hypervisor_and_record():
 
 def test_a_vm_that_is_not_there_has_a_row():
     rows = nic_rows([{"name": "web9", "id": None, "power_state": None, "nics": [], "reason": "vm_not_found"}], [])
-    assert rows == [{"vm": "web9", "reason": "vm_not_found"}]
+    assert [(row["vm"], row["reason"]) for row in rows] == [("web9", "vm_not_found")]
+    # "selectattr('ip4_address')" fails at a key that is not there
+    assert set(rows[0]) == set(nic_rows([vm("web1")], [])[0])
+    assert rows[0]["ip4_address"] is None
 
 
 def test_the_table_is_aligned_and_shows_why_there_is_no_address():

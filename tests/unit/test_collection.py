@@ -1,0 +1,65 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The collection as a whole: links lead somewhere, lists are complete, what roles call is a dependency."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import typing as t
+
+import pytest
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("roles/*/README.md"), *ROOT.glob("tests/**/README.md")])
+MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
+PLAYBOOKS = sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml"))
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def _load(path: str) -> dict[str, t.Any]:
+    return t.cast("dict[str, t.Any]", yaml.safe_load((ROOT / path).read_text()))
+
+
+def _anchors(page: pathlib.Path) -> set[str]:
+    """The anchors that GitHub and Galaxy make of the headings."""
+    headings = re.findall(r"^#+ +(.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: pathlib.Path) -> None:
+    dead = []
+    for link in LINK.findall(page.read_text()):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _sep, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and target.suffix == ".md" and anchor not in _anchors(target)):
+            dead.append(link)
+    assert dead == []
+
+
+def test_readme_names_every_module_playbook_and_role() -> None:
+    readme = (ROOT / "README.md").read_text()
+    roles = [path.name for path in (ROOT / "roles").iterdir()]
+    assert [name for name in [*MODULES, *PLAYBOOKS, *roles] if f"`{name}`" not in readme] == []
+
+
+def test_module_defaults_reach_every_module() -> None:
+    assert sorted(_load("meta/runtime.yml")["action_groups"]["all"]) == MODULES
+
+
+def test_collections_that_roles_call_are_dependencies_or_said_to_be_needed() -> None:
+    dependencies = set(_load("galaxy.yml")["dependencies"])
+    undeclared = []
+    for path in sorted([*ROOT.glob("roles/*/tasks/**/*.yml"), *ROOT.glob("playbooks/*.yml")]):
+        called = set(re.findall(r"\b((?:ansible|community|vmware)\.[a-z]+)\.[a-z]\w+(?=:|\W)", path.read_text()))
+        for name in sorted(called - dependencies - {"ansible.builtin"}):
+            readme = ROOT / "/".join(path.relative_to(ROOT).parts[:2]) / "README.md"
+            if not readme.is_file() or f"`{name}`" not in readme.read_text():
+                undeclared.append(f"{path.relative_to(ROOT)}: {name}")
+    assert undeclared == []
