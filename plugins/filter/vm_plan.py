@@ -25,8 +25,9 @@ options:
     required: true
   shared_networks:
     description:
-      - The networks, each a mapping with V(name), and V(vlan), V(cidr), V(ip_range), V(services), V(bridge), V(description)
-        or V(extra).
+      - The networks, each a mapping with V(name), and V(bridge) (what the hypervisor calls it, V(name) if not given), V(cidr),
+        V(ip_range) and V(services) (V([userdata]), or an empty list for drives with metadata only).
+      - V(vlan), V(description) and V(extra) may be there and are not used.
     type: list
     elements: dict
     default: []
