@@ -21,10 +21,7 @@ if t.TYPE_CHECKING:
 SOURCE_TOOLS = "tools"  # VMware Tools, through vCenter or ESXi
 SOURCE_GUEST_METRICS = "guest_metrics"  # XenServer guest agent, through XAPI
 SOURCE_AGENT = "agent"  # QEMU guest agent, through libvirt
-SOURCE_LEASE_FILE = "lease_file"  # DHCP client's lease file on the guest's disk
-SOURCE_REGISTRY = "registry"  # Windows registry on the guest's disk
 SOURCE_ARP = "arp"  # the hypervisor's own neighbour table
-SOURCES = (SOURCE_TOOLS, SOURCE_GUEST_METRICS, SOURCE_AGENT, SOURCE_LEASE_FILE, SOURCE_REGISTRY, SOURCE_ARP)
 
 # Why there is no address. A closed list: playbooks and rules branch on these words.
 REASON_VM_NOT_RUNNING = "vm_not_running"
@@ -36,17 +33,6 @@ REASON_SOURCE_UNAVAILABLE = "source_unavailable"
 REASON_TIMEOUT = "timeout"
 REASON_HYPERVISOR_UNREACHABLE = "hypervisor_unreachable"
 REASON_VM_NOT_FOUND = "vm_not_found"
-REASONS = (
-    REASON_VM_NOT_RUNNING,
-    REASON_NO_GUEST_TOOLS,
-    REASON_GUEST_TOOLS_BLOCKED,
-    REASON_NO_LEASE,
-    REASON_FILTERED_OUT,
-    REASON_SOURCE_UNAVAILABLE,
-    REASON_TIMEOUT,
-    REASON_HYPERVISOR_UNREACHABLE,
-    REASON_VM_NOT_FOUND,
-)
 
 
 @dataclasses.dataclass(frozen=True)

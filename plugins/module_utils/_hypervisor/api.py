@@ -23,7 +23,6 @@ POWER_RUNNING = "running"
 POWER_STOPPED = "stopped"
 POWER_PAUSED = "paused"
 POWER_SUSPENDED = "suspended"
-POWER_STATES = (POWER_RUNNING, POWER_STOPPED, POWER_PAUSED, POWER_SUSPENDED)
 
 
 class HypervisorError(Exception):

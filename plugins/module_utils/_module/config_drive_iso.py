@@ -16,7 +16,7 @@ import typing as t
 
 from ansible.module_utils.basic import missing_required_lib
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import compare, content, readers
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import compare, content
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import (
     ConfigDriveError,
@@ -148,15 +148,9 @@ class _Run:
         raise DriveImageError(f"{self.folder.file(name)} is not a config drive: move it away, or choose another dest")
 
     def _check(self, description: DriveDescription, label: str, layouts: Sequence[str], before: Image | None) -> bool | None:
-        previous = None
-        if before is not None and description.reader is not None:
-            previous = compare.description_of(before, description.name).metadata["instance_id"]
-        verdict = readers.check(description, label, layouts, previous)
-        if verdict.errors:
-            raise DriveInputError("; ".join(verdict.errors))
-        if verdict.warnings:
-            self.warnings[description.name] = verdict.warnings
-        return verdict.acts_on_refresh
+        acts, warnings = common.checked(description, label, layouts, before)
+        self.warnings[description.name] = warnings
+        return acts
 
     def _put(
         self, name: str, before: Image | None, files: Mapping[str, bytes], label: str, owner: str | None

@@ -12,9 +12,8 @@ import collections
 import json
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import content, readers
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import compare, content, readers
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.compare import FileState
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.description import DriveDescription
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import ConfigDriveError, DriveInputError
 
@@ -23,7 +22,6 @@ if t.TYPE_CHECKING:
 
     from ansible.module_utils.basic import AnsibleModule
 
-    from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.compare import Difference
 
 _SECRET_TEXTS = ("password", "password_hash", "user_data_base64")
 # A shorter text is found in too many innocent places to be masked everywhere.
@@ -139,6 +137,22 @@ def input_errors(
     return errors
 
 
+def checked(
+    description: DriveDescription, label: str, layouts: Sequence[str], before: images.Image | None
+) -> tuple[bool | None, tuple[str, ...]]:
+    """Whether the reader acts on the refreshed drive, and warnings; before is the drive that is there.
+
+    Raises DriveInputError for what the reader could not use.
+    """
+    previous = None
+    if before is not None and description.reader is not None:
+        previous = compare.description_of(before, description.name).metadata["instance_id"]
+    verdict = readers.check(description, label, layouts, previous)
+    if verdict.errors:
+        raise DriveInputError("; ".join(verdict.errors))
+    return verdict.acts_on_refresh, verdict.warnings
+
+
 def parts(entry: Mapping[str, t.Any], description: DriveDescription) -> dict[str, t.Any]:
     """What an entry says of the parts of a drive, as compare.change() takes it.
 
@@ -178,7 +192,7 @@ def summary(errors: Mapping[str, str]) -> str:
     return "; ".join(texts[:_NAMED_IN_MESSAGES]) + more
 
 
-def diff(header: str, found: Sequence[Difference]) -> dict[str, str]:
+def diff(header: str, found: Sequence[compare.Difference]) -> dict[str, str]:
     """What differs, the way Ansible shows it: a line per file with its size and digest, never its content."""
     return {
         "before_header": header,
@@ -188,8 +202,8 @@ def diff(header: str, found: Sequence[Difference]) -> dict[str, str]:
     }
 
 
-def _state(state: FileState | str | None) -> str:
-    if isinstance(state, FileState):
+def _state(state: compare.FileState | str | None) -> str:
+    if isinstance(state, compare.FileState):
         return f"{state.size} bytes, {state.digest}"
     return str(state)
 
@@ -197,17 +211,3 @@ def _state(state: FileState | str | None) -> str:
 def _names(names: Sequence[str]) -> str:
     more = f" and {len(names) - _NAMED_IN_MESSAGES} more" if len(names) > _NAMED_IN_MESSAGES else ""
     return ", ".join(names[:_NAMED_IN_MESSAGES]) + more
-
-
-__all__ = [
-    "ConfigDriveError",
-    "describe",
-    "diff",
-    "exit_with",
-    "input_errors",
-    "take_drives",
-    "parts",
-    "secrets_of",
-    "summary",
-    "warn",
-]

@@ -14,11 +14,10 @@ import typing as t
 
 from ansible.module_utils.basic import missing_required_lib
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import compare, content, readers
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import compare, content
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import (
     ConfigDriveError,
-    DriveInputError,
     MissingPycdlib,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveError, HypervisorUnreachable
@@ -204,15 +203,8 @@ class _Run:
     def _check(
         self, target: _Target, description: DriveDescription, label: str, layouts: Sequence[str], before: images.Image | None
     ) -> None:
-        previous = None
-        if before is not None and description.reader is not None:
-            previous = compare.description_of(before, description.name).metadata["instance_id"]
-        verdict = readers.check(description, label, layouts, previous)
-        if verdict.errors:
-            raise DriveInputError("; ".join(verdict.errors))
-        if verdict.warnings:
-            self.warnings[description.name] = verdict.warnings
-        target.result["acts_on_refresh"] = verdict.acts_on_refresh
+        target.result["acts_on_refresh"], warnings = common.checked(description, label, layouts, before)
+        self.warnings[description.name] = warnings
 
     def _put(self, target: _Target, before: images.Image | None, files: Mapping[str, bytes], label: str) -> None:
         vm, state, result = target.vm, target.state, target.result

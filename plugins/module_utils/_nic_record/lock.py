@@ -45,7 +45,6 @@ if t.TYPE_CHECKING:
 LOCK_NAME = "vmIpFetch"
 SCOPE_GLOBAL = "global"
 SCOPE_HYPERVISOR = "hypervisor"
-SCOPES = (SCOPE_GLOBAL, SCOPE_HYPERVISOR)
 
 # MariaDB and MySQL have no shared named locks: sharing means to hold one of these, alone means to hold all of them.
 SHARES = 32

@@ -30,7 +30,6 @@ REASON_SETTLING = "settling"
 
 DEFAULT_INTERVAL = 180  # seconds, externaldhcp.vmip.retrieval.interval
 DEFAULT_MAX_RETRY = 10  # externaldhcp.vmip.max.retry
-DEFAULT_WORKERS = 10  # externaldhcp.vmipFetch.threadPool.max
 DEFAULT_SUSPECT_READINGS = 3
 
 MAX_NAME = 255

@@ -243,7 +243,7 @@ def test_foreign_files_are_refused_before_any_change(host: fake.Host, content: b
 
 
 def test_a_file_too_large_for_a_drive_is_not_read_to_its_end(host: fake.Host, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(kvm_iso_folder, "MAX_ISO", 1000)
+    monkeypatch.setattr(kvm_iso_folder, "MAX_SIZE", 1000)
     host.domain("web1", ("hdc", f"{fake.FOLDER}/dvd.iso"), ("hdd", None))
     host.files["dvd.iso"] = b"\0" * 2000
     driver = connect()
