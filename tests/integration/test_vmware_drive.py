@@ -456,6 +456,15 @@ def test_drive_in_the_first_slot_goes_to_the_second(rig: VCenterRig, admin: Admi
     check_attached(rig, name, location, iso)
 
 
+def test_drive_in_both_slots_leaves_the_first(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    vm, iso = started_with_drive(rig, admin, driver, name)
+    location = f"[LocalDS_0] {name}/{name}.iso"
+    admin.insert(name, FIRST, location)
+    assert state(driver, vm).attached is False
+    assert driver.put_config_drive(vm, iso).changed
+    check_attached(rig, name, location, iso)
+
+
 def test_clone_does_not_keep_the_drive_of_its_source(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
     source, source_iso = started_with_drive(rig, admin, driver, name)
     clone = f"{name}-clone"

@@ -150,7 +150,7 @@ class View:
             location=str(self.machine.location),
             slot=self.slot.label,
             file_exists=f is not None or elsewhere,
-            attached=self.attached,
+            attached=self.attached and not self.wrong_drives,
             sha256=f.sha256 if f is not None else None,
             size=f.size if f is not None else None,
             owner=self.machine.vm.id if elsewhere else self.owner,
