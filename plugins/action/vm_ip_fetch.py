@@ -28,7 +28,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         result = super().run(tmp, task_vars)
         result.update(self._execute_module(module_name="vmops.external_dhcp.vm_ip_fetch", task_vars=task_vars))
-        if self._task.until and not result.get("failed"):
+        if self._task.until:
             host = (task_vars or {}).get("inventory_hostname", "")
             for line in waiting_lines(result):
                 display.display(f"[{host}] {line}")

@@ -328,7 +328,7 @@ def test_a_poller_killed_at_random_points_loses_nothing(place: Place) -> None:
         store.database.close()
         for _unused in range(chance.randint(1, 4)):
             # Sometimes the driver is slower than the database, so that answers come one by one.
-            point, after, pause = chance.randint(1, 45), chance.random() < 0.5, chance.choice([0, 0, 0.002])
+            point, after, pause = chance.randint(1, 20), chance.random() < 0.5, chance.choice([0, 0.001])
 
             def work(point: int = point, after: bool = after, pause: float = pause, guests: t.Any = tuple(guests)) -> None:
                 die_at(point, after)
@@ -340,11 +340,11 @@ def test_a_poller_killed_at_random_points_loses_nothing(place: Place) -> None:
             assert code in (0, -signal.SIGKILL)
             kills += code != 0
             completed += code == 0
+            assert completed < 2 * wanted, "most points must lie inside the poll"
             free_within(place, 1)
         result = poll(place, guests, looks)
         assert not result.skipped
         truth(place, guests)
-    assert completed < kills, "most points must lie inside the poll"
     store.database.close()
 
 
