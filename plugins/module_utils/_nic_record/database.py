@@ -31,6 +31,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.mo
 
 if schema.HAS_SQLALCHEMY:
     import sqlalchemy as sa
+    from sqlalchemy.pool import NullPool
 
 if t.TYPE_CHECKING:
     import datetime
@@ -198,18 +199,30 @@ class Database:
         schema.check_version(found, self.where)
         if found == schema.SCHEMA_VERSION:
             return
-        self.run(lambda connection: self._make_current(connection, now or utc_now()), write=True)
+        with self._schema_lock():
+            self.run(lambda connection: self._make_current(connection, now or utc_now()), write=True)
 
     def _make_current(self, connection: t.Any, now: datetime.datetime) -> None:
         if self.kind == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(SCHEMA_LOCK_NUMBER)))
-        elif self.kind != "sqlite":
-            connection.execute(sa.select(sa.func.get_lock(SCHEMA_LOCK, BUSY_TIMEOUT)))
+        schema.make_current(connection, now)
+
+    @contextlib.contextmanager
+    def _schema_lock(self) -> Iterator[None]:
+        """For MariaDB and MySQL, whose locks are a session's: held until after the commit. The others lock in the transaction."""
+        if self.kind not in ("mysql", "mariadb"):
+            yield
+            return
+        engine = self.new_engine(poolclass=NullPool)
         try:
-            schema.make_current(connection, now)
+            with engine.connect() as connection:
+                if not connection.scalar(sa.select(sa.func.get_lock(SCHEMA_LOCK, BUSY_TIMEOUT))):
+                    raise RecordBusy(f"{self.where} is being set up by another process for more than {BUSY_TIMEOUT} s")
+                yield
+        except sa.exc.SQLAlchemyError as error:
+            raise self.explain(error) from None
         finally:
-            if self.kind in ("mysql", "mariadb"):
-                connection.execute(sa.select(sa.func.release_lock(SCHEMA_LOCK)))
+            engine.dispose()
 
     def _prepare_file(self, path: str) -> None:
         if os.path.exists(path):
@@ -248,13 +261,13 @@ class Database:
                 family, advice = RecordUnreachable, "cannot be reached or broke the connection"
         else:
             number = original.args[0] if original is not None and original.args else None
-            if number in (1205, 1213, 1020):
+            if number in (1020, 1205, 1213, 1412):
                 return _Again(text)
             family, advice = _explain_mysql(number)
             if family is None and getattr(error, "connection_invalidated", False):
                 family, advice = RecordUnreachable, "cannot be reached or broke the connection"
         if family is None:
-            return RecordError(f"{self.where}: {type(original or error).__name__}: {text}")
+            return RecordError(f"{self.where}: {type(original or error).__name__}: {text or 'no further word'}")
         return family(f"{self.where} {advice}: {text}")
 
 

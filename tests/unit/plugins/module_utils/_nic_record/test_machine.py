@@ -26,11 +26,13 @@ from ansible_collections.vmops.external_dhcp.tests.unit.plugins.module_utils._ni
     guest,
 )
 
-COUNT = 3
+COUNT = 2
 MAX_RETRY = 3
 INTERVAL = 180
 SUSPECT = 2
 which = st.integers(0, COUNT - 1)
+# What the guest agent says: nobody answers, no address, or one.
+MOODS = st.sampled_from([None, (), (), ("10.0.0.1",), ("10.0.0.2",)])
 
 
 @dataclasses.dataclass
@@ -66,20 +68,10 @@ class RecordMachine(RuleBasedStateMachine):
     @initialize()
     def create(self) -> None:
         self.store.database.prepare(self.now())
+        for number in range(COUNT):
+            self.enter(number, False)
 
     # -- what happens to guests ----------------------------------------------------------------------------------------
-
-    @rule(number=which, address=st.sampled_from(["10.0.0.1", "10.0.0.2"]))
-    def gets_address(self, number: int, address: str) -> None:
-        self.guests[number].answers = {0: [address]}
-
-    @rule(number=which)
-    def has_no_lease(self, number: int) -> None:
-        self.guests[number].answers = {0: []}
-
-    @rule(number=which)
-    def falls_silent(self, number: int) -> None:
-        self.guests[number].answers = None
 
     @rule(number=which, state=st.sampled_from(["running", "stopped"]))
     def power(self, number: int, state: str) -> None:
@@ -126,6 +118,21 @@ class RecordMachine(RuleBasedStateMachine):
         assert (result.problem is None) == (reachable or not due)
         for number in sorted(due):
             self.expect_look(number, recheck) if reachable else self.expect_nothing(number)
+
+    @rule(number=which, mood=MOODS)
+    def changes(self, number: int, mood: tuple[str, ...] | None) -> None:
+        self.guests[number].answers = None if mood is None else {0: mood}
+
+    @rule(
+        moods=st.lists(MOODS, min_size=COUNT, max_size=COUNT),
+        often=st.booleans(),
+    )
+    def some_time_later(self, moods: list[t.Any], often: bool) -> None:
+        """Several things at once, which chance alone would seldom put in a row."""
+        for one, mood in zip(self.guests, moods):
+            one.answers = None if mood is None else {0: mood}
+        self.seconds += 1000
+        self.poll(600 if often else 0, True)
 
     def looks(self, number: int) -> int:
         return self.hypervisor.looks.get(self.guests[number].id, 0)
@@ -203,5 +210,5 @@ class RecordMachine(RuleBasedStateMachine):
 
 TestRecordMachine: t.Any = RecordMachine.TestCase
 TestRecordMachine.settings = settings(
-    max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=50, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
