@@ -57,6 +57,15 @@ def _module_arguments(arguments: dict[str, t.Any]) -> t.Iterator[None]:
             yield
 
 
+def _as_a_module() -> contextlib.AbstractContextManager[t.Any]:
+    """Warnings into the result, not on the screen, also where another test has imported controller code into this process."""
+    try:
+        from ansible.module_utils import _internal
+    except ImportError:  # ansible-core 2.18
+        return contextlib.nullcontext()
+    return mock.patch.object(_internal, "is_controller", False)
+
+
 class RunModule(t.Protocol):
     """The type of the fixture `run_module`, for annotations under TYPE_CHECKING."""
 
@@ -105,6 +114,7 @@ def run_module(tmp_path: pathlib.Path) -> RunModule:
         output = io.StringIO()
         with (
             _module_arguments(arguments),
+            _as_a_module(),
             mock.patch.object(basic.AnsibleModule, "log"),  # not into the developer's journal
             contextlib.redirect_stdout(output),
             pytest.raises(SystemExit) as ended,
