@@ -345,6 +345,54 @@ def test_drive_follows_a_storage_migration(
     assert not again.changed
 
 
+def test_migration_that_was_cut_short_leaves_no_old_file(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    vm, iso = started_with_drive(rig, admin, driver, name)
+    new = f"[LocalDS_1] {name}/{name}.iso"
+    admin.relocate(name, datastore="LocalDS_1")
+    # The old one is disconnected and deleted; then the new one is not attached.
+    rig.fault("ReconfigVM_Task", "task", fault="InvalidState", skip=1)
+    with pytest.raises(DriveError, match="InvalidState"):
+        driver.put_config_drive(vm, iso)
+    assert rig.isos() == [new]
+    rig.clear_faults()
+    assert driver.put_config_drive(vm, iso).changed
+    check_attached(rig, name, new, iso)
+
+
+def test_old_file_that_cannot_be_deleted_is_named(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    vm, iso = started_with_drive(rig, admin, driver, name)
+    old, new = f"[LocalDS_0] {name}/{name}.iso", f"[LocalDS_1] {name}/{name}.iso"
+    admin.relocate(name, datastore="LocalDS_1")
+    rig.fault("DeleteDatastoreFile_Task", "task", fault="CannotDeleteFile", count=-1)
+    with pytest.raises(DriveError, match=rf"\[LocalDS_0\] {name}/{name}\.iso could not be deleted"):
+        driver.put_config_drive(vm, iso)
+    assert drives(rig, name)[SECOND] == (new, True), "the VM has its drive all the same"
+    assert rig.isos() == sorted([old, new])
+
+
+def test_file_that_appears_meanwhile_is_not_overwritten(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    vm = find(driver, name)
+    location = f"[LocalDS_0] {name}/{name}.iso"
+    rig.fault("MoveDatastoreFile_Task", "delay", delay_ms=1500)
+    failed: list[Exception] = []
+
+    def put() -> None:
+        try:
+            driver.put_config_drive(vm, iso_for(vm))
+        except DriveError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=put)
+    thread.start()
+    while not rig.fault_hits():
+        time.sleep(0.01)
+    rig.file(location).write_bytes(b"somebody else's")
+    thread.join(60)
+    assert failed and "not touched" in str(failed[0])
+    assert rig.file(location).read_bytes() == b"somebody else's"
+    assert rig.isos() == [location]
+
+
 def test_move_to_a_host_that_does_not_see_the_old_datastore(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
     vm, iso = started_with_drive(rig, admin, driver, name)
     before = driver.move_config_drive(vm, "LocalDS_1")
@@ -505,7 +553,10 @@ def test_leftovers_of_killed_runs_are_removed(rig: VCenterRig, admin: Admin, dri
     long_ago = time.time() - 7200
     os.utime(old, (long_ago, long_ago))
     os.utime(other, (long_ago, long_ago))
+    rig.fault("DeleteDatastoreFile_Task", "task", fault="CannotDeleteFile")
     driver.put_config_drive(vm, iso_for(vm))
+    assert old.exists(), "what cannot be deleted is not in the way"
+    driver.put_config_drive(vm, iso_for(vm, "two"))
     assert not old.exists()
     assert young.exists(), "another task may be writing it"
     assert other.exists(), "not a name of ours"

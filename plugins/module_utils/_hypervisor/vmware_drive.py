@@ -316,12 +316,16 @@ class VMwareDrives:
             owner = read_owner(content.head) if content is not None else None
             if location is not None and owner == machine.vm.id:
                 strays.append(location)
-            elif content is None and location is not None and location.path.rpartition("/")[2] == self._iso_name(machine):
-                free.append(drive.iso)  # this VM's drive at a former place, and its file is gone
+            elif content is None and location is not None and self._was_ours(location, machine):
+                free.append(drive.iso)  # its file is gone already
             elif owner:
                 free.append(drive.iso)  # a clone's drive still holds the source's config drive, with its secrets
         ours = [str(machine.location), *map(str, strays)]
         return View(machine, devices_of.choose(machine.devices, ours, machine.running, free), file, tuple(strays))
+
+    def _was_ours(self, location: Location, machine: Machine) -> bool:
+        """A file that is gone was this VM's drive, by all that can be known: a former datastore, or a former name."""
+        return location.folder == machine.location.folder or location.path.rpartition("/")[2] == self._iso_name(machine)
 
     @staticmethod
     def _iso_name(machine: Machine) -> str:
@@ -360,13 +364,27 @@ class VMwareDrives:
                     f"{vm.name} has no second CD/DVD drive, and none can be added while it runs: shut it down, run this again, start it"
                 ),
             )
+        kept = self._delete_strays(view)
         if not view.attached or view.wrong_drives or (changed and machine.running):
             self._attach(view)
             changed = True
-        for stray in view.strays:
-            self._delete(stray, machine, vm.id)
-            changed = True
+        if kept is not None:
+            raise kept
         return DriveChange(changed=changed, location=str(machine.location), slot=slot.label)
+
+    def _delete_strays(self, view: View) -> DriveError | None:
+        """Deletes this VM's drive at its former place; what cannot be deleted is the error that is returned.
+
+        Before the new one is attached: a drive that still names the old file is what tells the next run of it.
+        """
+        kept = None
+        self._disconnect(view, view.strays)
+        for stray in view.strays:
+            try:
+                self._delete(stray, view.machine, view.machine.vm.id)
+            except DriveError as error:
+                kept = error
+        return kept
 
     def _write(self, view: View, iso: bytes) -> None:
         """Brings the bytes to the drive's place: upload under a new name, read back, take the old one out, rename."""
@@ -385,9 +403,9 @@ class VMwareDrives:
                 raise DriveError(
                     f"{upload}: after the upload it has {size} of {len(iso)} bytes, or other ones: nothing was changed"
                 )
-            self._disconnect(view)
+            self._disconnect(view, [machine.location])
             try:
-                self._move(upload, machine)
+                self._move(upload, machine, replace=view.file is not None)
             except Exception:
                 # The guest gets back what it had.
                 if view.attached:
@@ -400,16 +418,16 @@ class VMwareDrives:
 
     def _forget(self, upload: Location, machine: Machine) -> None:
         """Deletes an upload that is of no use; the session may be the reason why, so with a new one if need be."""
-        with contextlib.suppress(HypervisorError, vmodl.MethodFault):
+        with contextlib.suppress(HypervisorError, _TryAgain):
             self._session.run(lambda: self._delete_file(upload, machine))
 
-    def _disconnect(self, view: View) -> None:
-        """Takes the file out of the drives of a running VM: the host has it locked, and the guest has it in its cache."""
-        place = str(view.machine.location)
+    def _disconnect(self, view: View, locations: Sequence[Location]) -> None:
+        """Takes files out of the drives of a running VM: the host has them locked, and the guest has them in its cache."""
+        media = {str(location) for location in locations}
         changes = [
             _edit(drive, drive.iso, connected=False, start=drive.start_connected)
             for drive in view.machine.devices.drives
-            if drive.iso == place and drive.connected and view.machine.running
+            if drive.iso in media and drive.connected and view.machine.running
         ]
         self._reconfigure(view.machine, changes)
 
@@ -464,7 +482,7 @@ class VMwareDrives:
             return DriveChange(changed=False, location=str(machine.location), message=f"{vm.name} has no config drive to move")
         if destination and destination != machine.location.datastore:
             connected = any(d.connected for d in machine.devices.drives if d.iso == str(machine.location))
-            self._disconnect(view)
+            self._disconnect(view, [machine.location])
             return DriveChange(
                 changed=connected,
                 location=str(machine.location),
@@ -531,7 +549,7 @@ class VMwareDrives:
             raise _TryAgain(f"{what}: {explain(fault)}") from None
         except vim.fault.GenericVmConfigFault as fault:
             raise DriveError(
-                f"{machine.vm.name}: {what} failed: {explain(fault)}; eject the CD in the guest and try again"
+                f"{machine.vm.name}: {what} failed: {explain(fault)}; if the guest has locked its CD, eject it there, and try again"
             ) from None
 
     def _datacenter_object(self, machine: Machine) -> t.Any:
@@ -542,15 +560,18 @@ class VMwareDrives:
         with contextlib.suppress(vim.fault.FileAlreadyExists):
             self._session.content.fileManager.MakeDirectory(folder, self._datacenter_object(machine), True)
 
-    def _move(self, upload: Location, machine: Machine) -> None:
+    def _move(self, upload: Location, machine: Machine, replace: bool) -> None:
+        """Gives a verified upload its name; only a file that was seen to be this VM's is replaced."""
         datacenter = self._datacenter_object(machine)
         files = self._session.content.fileManager
         machine.done.append(f"naming {machine.location}")
         try:
             self._task(
-                lambda: files.MoveDatastoreFile_Task(str(upload), datacenter, str(machine.location), datacenter, True),
+                lambda: files.MoveDatastoreFile_Task(str(upload), datacenter, str(machine.location), datacenter, replace),
                 f"naming {machine.location}",
             )
+        except vim.fault.FileAlreadyExists as fault:
+            raise _TryAgain(f"naming {machine.location}: {explain(fault)}") from None
         except vim.fault.FileFault as fault:
             raise DriveError(f"{machine.location} could not be given its name: {explain(fault)}") from None
 
@@ -559,7 +580,12 @@ class VMwareDrives:
         content = self._files.read(location, head_only=True)
         if content is not None and read_owner(content.head) == owner:
             machine.done.append(f"deleting {location}")
-            self._delete_file(location, machine)
+            try:
+                self._delete_file(location, machine)
+            except vim.fault.FileFault as fault:
+                raise DriveError(
+                    f"{location} could not be deleted: {explain(fault)}; delete it, it holds secrets of the VM"
+                ) from None
 
     def _delete_file(self, location: Location, machine: Machine) -> None:
         files = self._session.content.fileManager
@@ -570,7 +596,9 @@ class VMwareDrives:
     def _remove_leftovers(self, machine: Machine) -> None:
         """Deletes what earlier runs uploaded for this VM and could not delete, because they were killed."""
         for name in self._leftovers(machine):
-            self._delete_file(machine.location.beside(name), machine)
+            # One that cannot be deleted must not be in the way of the drive; the next run tries again.
+            with contextlib.suppress(vim.fault.FileFault, _TryAgain):
+                self._delete_file(machine.location.beside(name), machine)
 
     def _leftovers(self, machine: Machine) -> Iterable[str]:
         browser = self._browser(machine)
