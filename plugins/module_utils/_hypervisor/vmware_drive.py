@@ -287,10 +287,12 @@ class VMwareDrives:
         )
         names: dict[str, tuple[str, str]] = {}  # folder -> its name and its parent
         todo = {d.text("parent") for d in data if d.kind == "Datacenter"} - {""}
+        asked: set[str] = set()  # the account may not be allowed to see all of them
         while todo:
+            asked |= todo
             for folder in self._session.retrieve([ObjectSpec("Folder", ("name", "parent"), tuple(sorted(todo)))]):
                 names[folder.name] = folder.text("name"), folder.text("parent")
-            todo = {parent for name, parent in names.values() if parent} - set(names)
+            todo = {parent for name, parent in names.values() if parent} - asked
         for one in data:
             if one.kind == "Datastore":
                 self._datastores[one.name] = one.text("name")
