@@ -128,7 +128,7 @@ def test_what_a_new_login_cannot_mend(error: BaseException, expected: type[Excep
     session = OfflineSession()
     with pytest.raises(expected, match=text) as caught:
         session.run(failing(error))
-    assert type(caught.value) is expected
+    assert caught.type is expected
     assert session.logins == 1
     assert "top-secret" not in str(caught.value)
 
