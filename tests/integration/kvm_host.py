@@ -86,6 +86,20 @@ class KvmHost:
         done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
         return Played(done.returncode, done.stdout + done.stderr)
 
+    def module(self, name: str, options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+        """Runs a module as a process of its own, as Ansible does; it must also end."""
+        done = subprocess.run(
+            [sys.executable, "-m", f"ansible_collections.vmops.external_dhcp.plugins.modules.{name}"],
+            input=json.dumps({"ANSIBLE_MODULE_ARGS": dict(options)}),
+            env={**os.environ, "PYTHONPATH": str(ROOT / ".build" / "collections")},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return dict(json.loads(done.stdout))
+
     def virsh(self, *words: str, check: bool = True) -> str:
         done = subprocess.run(["virsh", "-q", "-c", self.uri, *words], capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0 or not check, f"virsh {' '.join(words)}: {done.stderr}"

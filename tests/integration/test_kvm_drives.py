@@ -597,3 +597,35 @@ def test_a_left_over_disk_is_not_given_to_a_new_vm(kvm: KvmHost, tmp_path: pathl
         assert played.returncode != 0 and re.search("Nothing was changed.*it-no-template", played.output, re.S)
     finally:
         disk.unlink()
+
+
+def test_a_host_whose_storage_pool_is_not_there_or_not_active(kvm: KvmHost, make: t.Any, tmp_path: pathlib.Path):
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(kvm.images / "it-tpl.qcow2"), "1M"], check=True)
+    disk = f"<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{IMAGES}/it-tpl.qcow2'/>"
+    make("it-tpl", f"{disk}<target dev='vda' bus='virtio'/></disk>", *TWO)
+    host = {
+        "hypervisor": {**kvm.hypervisor, "image_dir": f"{IMAGES}/"},
+        "external_dhcp_record": f"sqlite:///{tmp_path}/r.db",
+        "vms": [{"name": "it-c1", "template": "it-tpl", "password": "Pw-one-2"}],
+        "vm_wait": False,
+    }
+    inventory = tmp_path / "inventory.json"
+    inventory.write_text(json.dumps({"all": {"hosts": {"kvm01": host}}}))
+    pool = kvm.virsh("pool-dumpxml", "default")
+    kvm.virsh("pool-destroy", "default")
+    kvm.virsh("pool-undefine", "default")
+    try:
+        before = kvm.files()
+        kvm.playbook("deploy_vms", inventory, "--check").good()
+        assert kvm.pools() == set() and kvm.files() == before and "it-c1" not in kvm.domains()
+        (tmp_path / "pool.xml").write_text(pool)
+        kvm.virsh("pool-define", str(tmp_path / "pool.xml"))
+        kvm.playbook("deploy_vms", inventory).good()
+        assert kvm.virsh("domstate", "it-c1") == "running"
+        assert inserted(kvm, "it-c1", live=True)["hdd"] == f"{IMAGES}/it-c1.iso" and "it-c1.qcow2" in kvm.files()
+        assert "default" in kvm.virsh("pool-list", "--name")
+    finally:
+        kvm.undefine("it-c1")
+        rig("kvm", "up", "--name", kvm.name)
+        for words in (("pool-define", str(tmp_path / "pool.xml")), ("pool-autostart", "default"), ("pool-start", "default")):
+            kvm.virsh(*words, check=False)
