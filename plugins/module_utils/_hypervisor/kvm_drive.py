@@ -351,14 +351,15 @@ def is_alive(connection: t.Any) -> bool:
 def _passing() -> tuple[int, ...]:
     """Codes of errors that may be gone at the next try.
 
-    Another task handles the same file: it is gone, there already (libvirt has two codes for it), or in use. Or the guest
-    closed the tray again that was opened for the new medium, as firmware does that looks for something to boot.
+    Another task handles the same file: it is gone, there already, or in use (libvirt has several codes for each). Or the
+    guest closed the tray again that was opened for the new medium, as firmware does that looks for something to boot.
     """
     return (
         libvirt.VIR_ERR_NO_STORAGE_VOL,
         libvirt.VIR_ERR_STORAGE_VOL_EXIST,
         libvirt.VIR_ERR_OPERATION_INVALID,
         libvirt.VIR_ERR_INTERNAL_ERROR,
+        libvirt.VIR_ERR_SYSTEM_ERROR,
     )
 
 

@@ -121,7 +121,7 @@ def test_force_only_after_the_polite_try(host: fake.Host):
     done = steps(host)
     assert [step for step in done if "live" in step] == ["eject live force hdd", "insert live hdd"]
     # The definition of a VM knows no force.
-    host.trouble = once("insert config", fake.LibvirtError("VIR_ERR_SYSTEM_ERROR", "no"))
+    host.trouble = once("insert config", fake.LibvirtError("VIR_ERR_SYSTEM_ERROR", "no"), 99)
     with pytest.raises(DriveError, match="web1: its config drive could not be put: no"):
         driver.put_config_drive(vm, iso(vm, "third"))
 
@@ -177,9 +177,10 @@ def test_a_put_that_was_killed_while_it_copied_is_mended(host: fake.Host, rest: 
     driver = connect()
     vm = one(driver)
     driver.put_config_drive(vm, iso(vm, "old"))
-    host.trouble = once("copy", fake.LibvirtError("VIR_ERR_SYSTEM_ERROR", "killed"))
+    host.trouble = once("copy", fake.LibvirtError("VIR_ERR_SYSTEM_ERROR", "killed"), 99)
     with pytest.raises(DriveError):
         driver.put_config_drive(vm, iso(vm, "new"))
+    host.trouble = lambda what, name: None
     if rest is not None:
         host.files["web1.iso"] = iso(vm, "new")[:rest].ljust(len(iso(vm, "new")), b"\0")
     assert domain.inserted("hdd") is None  # never half a file
@@ -204,7 +205,13 @@ def test_another_task_in_between_is_waited_out(host: fake.Host):
     host.domain("web1")
     driver = connect()
     vm = one(driver)
-    for code in ("VIR_ERR_STORAGE_VOL_EXIST", "VIR_ERR_NO_STORAGE_VOL", "VIR_ERR_OPERATION_INVALID", "VIR_ERR_INTERNAL_ERROR"):
+    for code in (
+        "VIR_ERR_SYSTEM_ERROR",
+        "VIR_ERR_STORAGE_VOL_EXIST",
+        "VIR_ERR_NO_STORAGE_VOL",
+        "VIR_ERR_OPERATION_INVALID",
+        "VIR_ERR_INTERNAL_ERROR",
+    ):
         host.trouble = once("copy", fake.LibvirtError(code, "disturbed"), 2)
         driver.put_config_drive(vm, iso(vm, code))
         assert host.files == {"web1.iso": iso(vm, code)}
