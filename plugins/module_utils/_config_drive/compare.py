@@ -138,7 +138,8 @@ def change(
     if content.LAYOUT_OPENSTACK in layouts:
         if user_data is not None:
             _replace(files, (content.OPENSTACK_USER_DATA,), {content.OPENSTACK_USER_DATA: user_data} if user_data else {})
-        _change_meta_data(files, password, ssh_keys, metadata or {})
+        admin_pass = "" if password and (reader == content.READER_CLOUD_INIT or _tells_cloud_init(files)) else password
+        _change_meta_data(files, admin_pass, ssh_keys, metadata or {})
         if password is not None:
             _change_vendor_data(files, password, password_hash, reader)
     return dict(sorted(files.items()))
@@ -215,7 +216,7 @@ def _json_object(files: Mapping[str, bytes], path: str) -> dict[str, t.Any]:
 
 
 def _change_meta_data(
-    files: dict[str, bytes], password: str | None, ssh_keys: Sequence[str] | None, metadata: Mapping[str, str]
+    files: dict[str, bytes], admin_pass: str | None, ssh_keys: Sequence[str] | None, metadata: Mapping[str, str]
 ) -> None:
     before = _json_object(files, content.META_DATA_JSON)
     after = dict(before)
@@ -223,13 +224,20 @@ def _change_meta_data(
         name = content.meta_data_name(key)
         if name:
             _put(after, name, value)
-    if password is not None:
-        _put(after, "admin_pass", password)
+    if admin_pass is not None:
+        _put(after, "admin_pass", admin_pass)
     if ssh_keys is not None:
         for member, value in content.public_keys_members(ssh_keys).items():
             _put(after, member, value)
     if after != before:  # else the bytes stay, whoever wrote them
         files[content.META_DATA_JSON] = content.json_bytes(after)
+
+
+def _tells_cloud_init(files: Mapping[str, bytes]) -> bool:
+    """Whether the drive has the part by which cloud-init is told the password; admin_pass is not for its guests then."""
+    if content.VENDOR_DATA_JSON not in files:
+        return False
+    return any(map(content.is_cloud_init_password, content.vendor_data_parts(_json(files, content.VENDOR_DATA_JSON))))
 
 
 def _change_vendor_data(files: dict[str, bytes], password: str, password_hash: str | None, reader: str | None) -> None:

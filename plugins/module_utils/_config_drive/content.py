@@ -192,7 +192,8 @@ def _meta_data(description: DriveDescription) -> dict[str, t.Any]:
             data[name] = value
     if description.ssh_keys:
         data.update(public_keys_members(description.ssh_keys))
-    if description.password:
+    # cloud-init sets no password from it but copies it to /run/cloud-init/instance-data.json, for every account to read.
+    if description.password and description.reader != READER_CLOUD_INIT:
         data["admin_pass"] = description.password
     return data
 

@@ -131,6 +131,14 @@ def password_part(text):
     return json.loads(text.partition("\n")[2])
 
 
+def test_what_every_account_may_read_of_cloud_init_has_no_password():
+    def document(**options):
+        return json.loads(files(password="Ab2-pass", **options)["openstack/latest/meta_data.json"])
+
+    assert "admin_pass" not in document(reader="cloud_init")
+    assert document()["admin_pass"] == document(reader="cloudbase_init")["admin_pass"] == "Ab2-pass"
+
+
 def test_cloud_init_is_told_the_password_in_the_vendor_data():
     quoted = "a\"b'c{}: #x"
     part = vendor(files(reader="cloud_init", password=quoted))["cloud-init"]
