@@ -35,9 +35,11 @@ class Site:
     keys: list[str]
     mark: str
 
-    def agent(self, domain: str, command: str) -> str:
+    def agent(self, domain: str, command: str, stdin: str = "") -> str:
         """What a command prints in the guest, run by its agent: also in one that lets nobody in."""
         arguments = {"path": "/bin/sh", "arg": ["-c", command], "capture-output": True}
+        if stdin:
+            arguments["input-data"] = base64.b64encode(stdin.encode()).decode()
         pid = self.ask(domain, "guest-exec", arguments)["pid"]
         done = wait_for(f"{domain}: {command}", lambda: self.ended(domain, pid), PATIENCE)
         return base64.b64decode(done.get("out-data", "")).decode()
@@ -52,6 +54,8 @@ class Site:
 
     def booted(self, domain: str) -> None:
         wait_for(f"{domain}'s boot", lambda: "] ready" in self.kvm.serial_log(domain), PATIENCE)
+        ping = ("qemu-agent-command", "--timeout", "10", domain, '{"execute": "guest-ping"}')
+        wait_for(f"{domain}'s agent", lambda: "return" in self.kvm.virsh(*ping, check=False), PATIENCE)
 
 
 def hashed(password: str) -> str:
@@ -100,6 +104,9 @@ def site(kvm: KvmHost, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[S
     }
     inventory = folder / "inventory.json"
     inventory.write_text(json.dumps({"all": {"hosts": hosts}}), encoding="utf-8")
+    for name in (FOUND, UNLABELLED):
+        # Of a machine of that name in a rig that was kept.
+        (pathlib.Path(kvm.status["SERIAL_LOGS"]) / f"{name}.serial.log").unlink(missing_ok=True)
     try:
         yield deployed(site, inventory)
     finally:
@@ -128,6 +135,11 @@ def test_the_default_label_leaves_cloud_init_off_until_the_template_names_the_so
     assert result["v1"]["datasource"].startswith("DataSourceConfigDrive [net,ver=2][source=/dev/sr")
     assert result["v1"]["errors"] == []
     assert site.agent(UNLABELLED, "cat /root/it-script") == f"{site.mark} {UNLABELLED}\n"
+    # Through standard input: the agent logs the commands it is given.
+    site.agent(UNLABELLED, "umask 077; cat >/root/secrets", f"{site.mark}\n{site.passwords[UNLABELLED]}\n")
+    search = "find /run /var/lib /var/log /etc /home -xdev -type f {} -exec grep -lFf /root/secrets {{}} +"
+    assert "/vendor-data.txt" in site.agent(UNLABELLED, search.format(""))
+    assert site.agent(UNLABELLED, search.format("-perm -004")) == ""
     assert site.kvm.login(UNLABELLED, site.passwords[UNLABELLED])
 
 
@@ -158,6 +170,8 @@ def test_cloud_init_finds_the_drive_and_applies_all_of_it(site: Site):
         assert instance["public_ssh_keys"] == site.keys
         assert console.run("hostname; cat /etc/hostname").split() == [FOUND, FOUND]
         assert set(console.run("cat /home/*/.ssh/authorized_keys").splitlines()) == set(site.keys)
+        # The template's own rule: whoever logs in as root is told to be somebody else.
+        assert console.run("grep -c '^[^ ]*command=.*ssh-ed25519 ' /root/.ssh/authorized_keys") == "2"
         assert console.run("cat /etc/it-file; stat -c ' %a %U' /etc/it-file") == f"{site.mark} 640 root"
         assert console.run("cat /root/it-script").strip() == f"{site.mark} {FOUND}"
         console.leave()
