@@ -71,4 +71,4 @@ run_logged pip "$venv/bin/python" -m pip install --disable-pip-version-check --u
     die "pip could not install the requirements"
 satisfied || die "the requirements are still not met"
 printf '%s\n' "$key" >"$stamp"
-say "Ready after $((SECONDS - started)) s: $("$venv/bin/ansible" --version | head -n 1)"
+say "Ready after $((SECONDS - started)) s: $("$venv/bin/ansible" --version | sed -n 1p)"
