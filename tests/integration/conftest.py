@@ -33,7 +33,8 @@ def kvm():
 
     name = os.environ.get("VMOPS_TEST_KVM_RIG")
     keep = bool(name)
-    name = name or "it-kvm"
+    # Of its own for each run: two runs on one machine must not take each other's rig down.
+    name = name or f"it-{os.getpid() % 1_000_000}"
     try:
         rig("kvm", "up", "--name", name)
         rig("dhcp", "up", "--name", name)
