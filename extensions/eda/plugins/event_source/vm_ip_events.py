@@ -61,8 +61,8 @@ from pathlib import Path
 
 # The rulebook engine runs this file as a script that knows of no collection. Not resolved: in a checkout that is linked
 # into a collections folder, resolving would lead out of it.
-_COLLECTIONS = str(Path(__file__).absolute().parents[7])
-if _COLLECTIONS not in sys.path:
+_COLLECTIONS = next((str(p.parent) for p in Path(__file__).absolute().parents if p.name == "ansible_collections"), None)
+if _COLLECTIONS is not None and _COLLECTIONS not in sys.path:
     sys.path.append(_COLLECTIONS)
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.database import Database
