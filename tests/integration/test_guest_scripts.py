@@ -217,7 +217,7 @@ def test_exact_bytes_become_the_password(guest: Guest, shell: str) -> None:
 
 
 def test_user_data_runs_once_if_asked(guest: Guest) -> None:
-    for _ in range(2):
+    for _time in range(2):
         assert guest.script("config-drive-read.sh run-user-data", "script", more="RUN_USER_DATA=yes")[0] == 0
     assert guest.run("cat /root/ran") == "ran"
 

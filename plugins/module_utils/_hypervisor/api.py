@@ -161,8 +161,12 @@ class Hypervisor(t.Protocol):
     def move_config_drive(self, vm: Vm, destination: str) -> DriveChange:
         """Brings the ISO along when the VM moves to another host or datastore; resumable."""
 
-    def watch(self, vms: Sequence[Vm], timeout: float) -> Iterator[Observation]:
-        """Observations pushed by the hypervisor until timeout (seconds) is over."""
-
     def close(self) -> None:
         """Ends the session. Safe to call twice."""
+
+
+class Watching(t.Protocol):
+    """What the drivers of VMware and XenServer can do beyond a Hypervisor; no module uses it yet."""
+
+    def watch(self, vms: Sequence[Vm], timeout: float) -> Iterator[Observation]:
+        """Observations pushed by the hypervisor until timeout (seconds) is over."""
