@@ -82,3 +82,24 @@ def test_tasks_use_only_variables_that_there_are(role: str) -> None:
         for name in re.findall(rf"(?<![\w./-]){role}_\w+", text)
     }
     assert [place for place, name in used.items() if name not in known] == []
+
+
+def _tasks(value: t.Any) -> t.Iterator[dict[str, t.Any]]:
+    """Every task and block in a file of tasks."""
+    for task in value or []:
+        yield task
+        for part in ("block", "rescue", "always"):
+            yield from _tasks(task.get(part))
+
+
+@pytest.mark.parametrize("role", NAMES)
+def test_no_name_is_both_a_result_and_a_variable_of_a_task(role: str) -> None:
+    """A result or fact wins over `vars`: what one entry point registered would stand in for another's variable."""
+    kept: set[str] = set()
+    local: set[str] = set()
+    for path in sorted((ROLES / role / "tasks").rglob("*.yml")):
+        for task in _tasks(yaml.safe_load(path.read_text())):
+            kept |= {task["register"]} if "register" in task else set()
+            kept |= set(task.get("ansible.builtin.set_fact") or {})
+            local |= set(task.get("vars") or {})
+    assert kept & local == set()
