@@ -68,7 +68,7 @@ use_venv() {
 rigs_since=$(date +%s)
 take_down_test_rigs() {
     local state rig kind name
-    for state in "${VMOPS_RIG_DIR:-/var/tmp/vmops-external-dhcp}"/it*; do
+    for state in "${VMOPS_RIG_DIR:-/var/tmp/vmops-external-dhcp}"/it* "/var/tmp/vmops-external-dhcp-$(id -u)"/it*; do
         [ -d "$state" ] || continue
         [ "$(stat -c %W "$state")" -ge "$rigs_since" ] || continue
         for rig in tests/rigs/*/rig; do

@@ -25,7 +25,7 @@ import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RIG = ROOT / "tests" / "rigs" / "xapi" / "rig"
-STATE = pathlib.Path("/var/tmp/vmops-external-dhcp")
+STATE = pathlib.Path("/var/tmp/vmops-external-dhcp" + (f"-{os.getuid()}" if os.getuid() else ""))
 MANY = int(os.environ.get("BENCH_VMS", "1000"))
 COMPARED = int(os.environ.get("BENCH_COMPARED", "100"))
 MAX_CALLS = 3

@@ -605,7 +605,8 @@ def test_the_generator_writes_out_what_cannot_be_derived(monkeypatch):
 def test_the_rig_as_a_command():
     command = FACTS.parent / "rig"
     name = f"pytest{os.getpid()}"
-    state = pathlib.Path("/var/tmp/vmops-external-dhcp") / f"{name}-xapi"
+    base = "/var/tmp/vmops-external-dhcp" + (f"-{os.getuid()}" if os.getuid() else "")
+    state = pathlib.Path(base) / f"{name}-xapi"
 
     def run(*arguments, code=0):
         done = subprocess.run([command, *arguments, "--name", name], capture_output=True, text=True, timeout=120, check=False)

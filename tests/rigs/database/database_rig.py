@@ -29,7 +29,8 @@ import time
 import typing as t
 from pathlib import Path
 
-DEFAULT_RIG_DIR = "/var/tmp/vmops-external-dhcp"
+# A folder of the user's own: the one without a number is root's, where the KVM and DHCP rigs are.
+DEFAULT_RIG_DIR = "/var/tmp/vmops-external-dhcp" + (f"-{os.getuid()}" if os.getuid() else "")
 START_SECONDS = 60
 PASSWORD = "only-for-tests"
 

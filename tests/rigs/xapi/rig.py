@@ -4,7 +4,8 @@
 
 """The XAPI rig as a command: `rig up`, `rig status`, `rig ctl ...`, `rig down`.
 
-Run it with a Python that has `cryptography` (ansible-core brings it). State lives in /var/tmp/vmops-external-dhcp/<name>-xapi:
+Run it with a Python that has `cryptography` (ansible-core brings it). State lives in
+/var/tmp/vmops-external-dhcp/<name>-xapi, or below /var/tmp/vmops-external-dhcp-<uid> for a user who is not root:
 `hypervisor.yml` is the connection for the collection's modules, `hosts/<host>/root` each host's file system.
 """
 
@@ -22,7 +23,8 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-STATE = pathlib.Path("/var/tmp/vmops-external-dhcp")
+# A folder of the user's own: the one without a number is root's, where the KVM and DHCP rigs are.
+STATE = pathlib.Path("/var/tmp/vmops-external-dhcp" + (f"-{os.getuid()}" if os.getuid() else ""))
 READY_SECONDS = 30
 
 
