@@ -11,17 +11,21 @@
 
 step=''
 keep_sudo=''
+# Some steps run as root.
+signal_step() {
+    if [ -n "$keep_sudo" ]; then sudo -n kill "$1" -- "-$step"; else kill "$1" -- "-$step"; fi 2>/dev/null
+}
 # Stopped from outside: end the step with everything it started, then what it would have taken down itself.
 # shellcheck disable=SC2317 # called by the trap
 stop() {
     trap - INT TERM HUP
     if [ -n "$step" ]; then
-        kill -INT -- "-$step" 2>/dev/null || true # pytest ends its fixtures for INT, not for TERM
+        signal_step -INT || true # pytest ends its fixtures for INT, not for TERM
         for _ in {1..45}; do
-            kill -0 -- "-$step" 2>/dev/null || break
+            signal_step -0 || break
             sleep 1
         done
-        kill -KILL -- "-$step" 2>/dev/null || true
+        signal_step -KILL || true
     fi
     take_down_test_rigs
     exit 130
@@ -76,7 +80,7 @@ for name in "${steps[@]}"; do
     set +m
     rc=0
     wait "$step" || rc=$?
-    kill -TERM -- "-$step" 2>/dev/null || true # what a step has left running
+    signal_step -TERM || true # what a step has left running
     step=''
     names+=("$name") seconds+=($((SECONDS - begun)))
     if [ "$rc" -eq 0 ]; then
