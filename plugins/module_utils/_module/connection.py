@@ -17,7 +17,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.connect import open_hypervisor
 
 if t.TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from ansible.module_utils.basic import AnsibleModule
 
@@ -42,13 +42,13 @@ def hypervisor_of(module: AnsibleModule) -> Iterator[Hypervisor]:
         module.fail_json(msg=str(error))
 
 
-def check_sources(module: AnsibleModule, hypervisor: Hypervisor, sources: list[str] | None) -> list[str]:
-    """The sources to ask, in order: those of the option, or the driver's own. An unknown one ends the module."""
-    if sources is None:
+def check_sources(hypervisor: Hypervisor, wanted: Sequence[str] | None) -> Sequence[str]:
+    """The sources to ask, in order: those of the option, or the driver's own. Raises HypervisorError for an unknown one."""
+    if wanted is None:
         return list(hypervisor.default_sources)
-    unknown = [source for source in sources if source not in hypervisor.sources]
+    unknown = [source for source in wanted if source not in hypervisor.sources]
     if unknown:
-        module.fail_json(
-            msg=f"sources has {unknown[0]!r}: for hypervisor.type {hypervisor.type} use {', '.join(hypervisor.sources)}"
+        raise HypervisorError(
+            f"sources has {unknown[0]!r}: for hypervisor.type {hypervisor.type} use {', '.join(hypervisor.sources)}"
         )
-    return sources
+    return wanted

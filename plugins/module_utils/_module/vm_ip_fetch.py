@@ -33,6 +33,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     Observation,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.connect import open_hypervisor
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import check_sources
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.nic_record import record_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import eventlog, queue
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.lock import PollLock
@@ -173,7 +174,9 @@ class _Round:
         try:
             hypervisor = connect()
             vms = self._find(hypervisor)
-            answers = hypervisor.addresses(vms, self._sources(hypervisor), self.request.workers, self.request.timeout)
+            answers = hypervisor.addresses(
+                vms, check_sources(hypervisor, self.request.sources), self.request.workers, self.request.timeout
+            )
             with contextlib.closing(_as_they_arrive(answers)) as batches:
                 for batch in batches:
                     self._answered(batch)
@@ -214,17 +217,6 @@ class _Round:
                 gone.append(_Answer(nic, NicAddress(reason=REASON_VM_NOT_FOUND, message=message)))
         self._store(gone)
         return [by_id[vm_id] for vm_id in self.open]
-
-    def _sources(self, hypervisor: Hypervisor) -> Sequence[str]:
-        wanted = self.request.sources
-        if wanted is None:
-            return hypervisor.default_sources
-        unknown = [source for source in wanted if source not in hypervisor.sources]
-        if unknown:
-            raise HypervisorError(
-                f"sources has {unknown[0]!r}: for hypervisor.type {hypervisor.type} use {', '.join(hypervisor.sources)}"
-            )
-        return wanted
 
     def _answered(self, batch: Sequence[Observation]) -> None:
         if not self.lock.still_held():

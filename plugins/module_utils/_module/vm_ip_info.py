@@ -39,7 +39,7 @@ def run_module(module: AnsibleModule) -> None:
     if params["timeout"] <= 0:
         module.fail_json(msg=f"timeout is {params['timeout']:g}: it must be above 0")
     with hypervisor_of(module) as hypervisor:
-        sources = check_sources(module, hypervisor, params["sources"])
+        sources = check_sources(hypervisor, params["sources"])
         names = params["vms"]
         found = hypervisor.vms(None if names is None else list(dict.fromkeys(names)))
         observations = {}

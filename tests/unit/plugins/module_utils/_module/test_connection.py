@@ -75,9 +75,9 @@ def test_a_missing_library_is_named_with_its_traceback(monkeypatch: pytest.Monke
 
 def test_sources_are_the_drivers_own_or_those_asked_for(driver: Driver):
     module = Module()
-    assert connection.check_sources(module, driver, None) == ["agent"]
-    assert connection.check_sources(module, driver, []) == []
-    assert connection.check_sources(module, driver, ["arp", "agent"]) == ["arp", "agent"]
-    with pytest.raises(Ended):
-        connection.check_sources(module, driver, ["agent", "tools"])
+    assert connection.check_sources(driver, None) == ["agent"]
+    assert connection.check_sources(driver, []) == []
+    assert connection.check_sources(driver, ["arp", "agent"]) == ["arp", "agent"]
+    with pytest.raises(Ended), connection.hypervisor_of(module) as hypervisor:
+        connection.check_sources(hypervisor, ["agent", "tools"])
     assert module.failure["msg"] == "sources has 'tools': for hypervisor.type kvm use agent, arp"
