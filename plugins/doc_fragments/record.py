@@ -14,8 +14,8 @@ options:
   record:
     description:
       - The database that holds the NICs, their addresses, the queue and the events, as a URL.
-      - V(sqlite:////var/lib/awx/record.db) names a file (four slashes before an absolute path), which is created with mode 0600
-        and must not lie on a network file system.
+      - V(sqlite:////var/lib/awx/record.db) names a file (four slashes before an absolute path), which is created with mode
+        0600. A relative path, and a file on a network file system, are refused.
       - V(postgresql://user:password@host:5432/database) and V(mariadb://user:password@host:3306/database) (or V(mysql://))
         name a database on a server. The database must exist; the tables are created when first used. Take one of these
         where several controllers or AWX work on the same VMs.

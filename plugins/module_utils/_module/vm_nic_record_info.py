@@ -15,6 +15,8 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.nic_record import record_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.results import event_result, nic_result
 
+MAX_NUMBER = 2**63 - 1  # what the databases count to
+
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
@@ -25,6 +27,10 @@ def run_module(module: AnsibleModule) -> None:
     macs = _all(module, "mac", normalize_mac, "a MAC address, such as 52:54:00:12:34:56")
     addresses = _all(module, "ip", _address, "an IP address")
     since = _time(module)
+    for option, least in (("after_event", 0), ("limit", 1)):
+        value = params[option]
+        if value is not None and not least <= value <= MAX_NUMBER:
+            module.fail_json(msg=f"{option} is {value}: it must be from {least} to {MAX_NUMBER}")
     result: dict[str, t.Any] = {"nics": []}
     with record_of(module) as store:
         recorded = store.database.exists()

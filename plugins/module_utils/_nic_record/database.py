@@ -28,6 +28,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.er
     RecordUrlError,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import utc_now
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.url import network_file_system, parse
 
 if schema.HAS_SQLALCHEMY:
     import sqlalchemy as sa
@@ -41,22 +42,6 @@ CONNECT_TIMEOUT = 10  # seconds
 BUSY_TIMEOUT = 30  # seconds a writer waits for another one
 SCHEMA_LOCK = "vmops.external_dhcp.schema"
 SCHEMA_LOCK_NUMBER = 0x766D6F70730001  # PostgreSQL's advisory locks are numbers
-
-URL_FORMS = (
-    "sqlite:////folder/record.db, postgresql://user:password@host:5432/database or mariadb://user:password@host:3306/database"
-)
-
-_DRIVERS = {
-    "sqlite": "sqlite+pysqlite",
-    "sqlite+pysqlite": "sqlite+pysqlite",
-    "postgres": "postgresql+psycopg",
-    "postgresql": "postgresql+psycopg",
-    "postgresql+psycopg": "postgresql+psycopg",
-    "mysql": "mysql+pymysql",
-    "mysql+pymysql": "mysql+pymysql",
-    "mariadb": "mariadb+pymysql",
-    "mariadb+pymysql": "mariadb+pymysql",
-}
 
 
 class _Again(Exception):
@@ -75,44 +60,16 @@ class Database:
     def __init__(self, url: str | None = None) -> None:
         """Raises RecordUrlError and MissingLibrary; touches nothing."""
         schema.need_sqlalchemy()
-        self._secrets: list[str] = []
-        self.url = self._parse(url or default_url())
+        self.url, self._secrets = parse(url or default_url())
         self.kind = self.url.get_backend_name()  # sqlite | postgresql | mysql | mariadb
         self.path: str | None = None
         if self.kind == "sqlite":
-            self.path = os.path.abspath(os.path.expanduser(t.cast(str, self.url.database)))
-            self.url = self.url.set(database=self.path)
+            self.path = t.cast(str, self.url.database)
             self.where = f"the record {self.path}"
         else:
             port = f":{self.url.port}" if self.url.port else ""
             self.where = f"the record {self.url.database} on {self.url.host or 'the local socket'}{port} ({self.kind})"
         self._engine: t.Any = None
-
-    # -- URL ---------------------------------------------------------------------------------------------------------
-
-    def _parse(self, text: str) -> t.Any:
-        try:
-            url = sa.engine.make_url(text)
-        except (sa.exc.ArgumentError, ValueError):
-            # Not chained and not quoted: whatever it is, a password may be in it.
-            raise RecordUrlError(f"the option record is not a database URL: write {URL_FORMS}") from None
-        self._secrets = [
-            secret
-            for secret in [url.password] + [str(value) for key, value in url.query.items() if "pass" in key.lower()]
-            if secret
-        ]
-        if url.drivername not in _DRIVERS:
-            raise RecordUrlError(f"the option record names the database {url.drivername!r}: write {URL_FORMS}")
-        url = url.set(drivername=_DRIVERS[url.drivername])
-        if url.get_backend_name() == "sqlite":
-            if url.host or not url.database or url.database == ":memory:" or url.query:
-                raise RecordUrlError(
-                    "the option record must name a file when it is SQLite, such as sqlite:////var/lib/awx/record.db"
-                    " (four slashes before an absolute path)"
-                )
-        elif not url.database:
-            raise RecordUrlError(f"the option record names no database on {url.host}: write {URL_FORMS}")
-        return url
 
     def hide(self, text: str) -> str:
         """`text` without the URL's secrets."""
@@ -146,10 +103,22 @@ class Database:
         except ImportError:
             library = "psycopg" if self.kind == "postgresql" else "PyMySQL"
             raise MissingLibrary(library, f"for a record on {self.kind}", traceback.format_exc()) from None
+        sa.event.listen(engine, "do_connect", self._do_connect)
         if self.kind == "sqlite":
             sa.event.listen(engine, "connect", _sqlite_connect)
             sa.event.listen(engine, "begin", _sqlite_begin)
         return engine
+
+    def _do_connect(self, dialect: t.Any, _record: t.Any, words: t.Any, options: t.Any) -> t.Any:
+        """Connects as the dialect would; what a driver says of its options before it connects is in plain words too."""
+        try:
+            return dialect.connect(*words, **options)
+        except (OSError, TypeError, ValueError, AttributeError) as error:
+            # PyMySQL: a certificate that is none, a parameter of the wrong kind.
+            text = self.hide(" ".join(str(error).split()))[:200]
+            raise RecordUrlError(
+                f"{self.where}: the option record has parameters that the driver does not take: {text}"
+            ) from None
 
     def close(self) -> None:
         if self._engine is not None:
@@ -168,6 +137,8 @@ class Database:
                     yield connection
         except sa.exc.SQLAlchemyError as error:
             raise self.explain(error) from None
+        except schema.BadValue as error:
+            raise RecordSchemaError(f"{self.where} {error}") from None
 
     def run(self, work: Callable[[t.Any], t.Any], write: bool = False) -> t.Any:
         """work(connection) in one short transaction, done again when the database asks for that (deadlock, double insert)."""
@@ -225,13 +196,24 @@ class Database:
             engine.dispose()
 
     def _prepare_file(self, path: str) -> None:
+        kind = network_file_system(path)
+        if kind is not None:
+            raise RecordUrlError(
+                f"{self.where} lies on a network file system ({kind}), where SQLite's locks do not keep other machines out:"
+                " use a folder of this machine, or a record on PostgreSQL or MariaDB"
+            )
         if os.path.exists(path):
             return
         folder = os.path.dirname(path)
         try:
             os.makedirs(folder, mode=0o700, exist_ok=True)
-            # SQLite gives its side files the mode of the main one.
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+            # SQLite gives its side files the mode and owner of the main one.
+            file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+            with contextlib.closing(os.fdopen(file, "w")):
+                if os.geteuid() == 0:
+                    # The record is its folder's owner's: root's first poll must not lock out the account it is for.
+                    owner = os.stat(folder)
+                    os.fchown(file, owner.st_uid, owner.st_gid)
         except OSError as error:
             raise RecordReadOnly(
                 f"{self.where} cannot be created: {error.strerror or error}. Set the option record"

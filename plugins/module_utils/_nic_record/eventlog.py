@@ -25,18 +25,20 @@ if t.TYPE_CHECKING:
 
 IDENT = "vmops.external_dhcp"
 MAX_LINE = 900  # RFC 3164 receivers cut at 1024
+# What a log is searched for comes first; names, which others choose and may fill the line with, come last.
 _FIELDS = (
-    ("hypervisor", "hypervisor_name"),
-    ("vm", "vm_name"),
-    ("vm_id", "vm_id"),
-    ("nic", "device"),
-    ("mac", "mac"),
-    ("network", "network"),
     ("address", "address"),
     ("previous", "previous_address"),
+    ("mac", "mac"),
+    ("nic", "device"),
     ("source", "source"),
     ("reason", "reason"),
+    ("vm_id", "vm_id"),
+    ("hypervisor", "hypervisor_name"),
+    ("vm", "vm_name"),
+    ("network", "network"),
 )
+MAX_FIELD = 150  # characters of one name, as it is written
 
 
 def line(event: Event) -> str:
@@ -45,8 +47,23 @@ def line(event: Event) -> str:
     for name, attribute in _FIELDS:
         value = getattr(event, attribute)
         if value is not None:
-            words.append(f"{name}={json.dumps(value)}")
-    return " ".join(words)[:MAX_LINE]
+            words.append(f"{name}={_written(value)}")
+    # Whole fields or none: half a field would be read as something else.
+    text = ""
+    for word in words:
+        if len(text) + len(word) + 1 > MAX_LINE:
+            break
+        text += (" " if text else "") + word
+    return text
+
+
+def _written(value: str | int) -> str:
+    """As ASCII; a long name is cut before it is escaped, so that no escape is cut in its middle."""
+    text = json.dumps(value)
+    while isinstance(value, str) and len(text) > MAX_FIELD:
+        value = value[: len(value) * MAX_FIELD // len(text)].rstrip("~")[:-1]
+        text = json.dumps(value + "~")
+    return text
 
 
 def write(events: Iterable[Event], emit: Callable[[int, str], t.Any] | None = None) -> None:

@@ -161,10 +161,7 @@ class PollLock:
         # lock a file of that name.
         suffix = name if name == LOCK_NAME else LOCK_NAME + "-" + hashlib.sha256(name.encode()).hexdigest()[:16]
         path = f"{self._database.path}.{suffix}.lock"
-        try:
-            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise RecordReadOnly(f"the poller's lock file {path} cannot be opened: {error.strerror or error}") from None
+        file = _open_lock_file(path, str(self._database.path))
         try:
             fcntl.flock(file, mode | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -228,6 +225,36 @@ class PollLock:
             # Nothing the child's copy of the driver says at its end may reach the server.
             os.dup2(quiet, handle)
         os.close(quiet)
+
+
+def _open_lock_file(path: str, record: str) -> int:
+    """The lock file, made if need be with the record's own owner and mode: whoever may write the record may lock it."""
+    try:
+        try:
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # enough for flock
+        except FileNotFoundError:
+            pass
+        model = os.stat(record)
+        new = f"{path}.{uuid.uuid4().hex}"
+        file = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            if os.geteuid() == 0:
+                os.fchown(file, model.st_uid, model.st_gid)
+            os.fchmod(file, model.st_mode & 0o666)
+            with contextlib.suppress(FileExistsError):
+                os.link(new, path)  # complete or not there: nobody meets it with another mode
+        finally:
+            os.close(file)
+            os.unlink(new)
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        text = f"the poller's lock file {path} cannot be opened: {error.strerror or error}"
+        with contextlib.suppress(OSError):
+            there = os.stat(path)
+            text += (
+                f". It belongs to user {there.st_uid} with mode {there.st_mode & 0o777:04o}: give it the record's owner and mode"
+            )
+        raise RecordReadOnly(text) from None
 
 
 def _number(name: str) -> int:

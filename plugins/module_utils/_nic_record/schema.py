@@ -33,6 +33,10 @@ MINIMUM_SQLALCHEMY = (2, 0)
 MIGRATIONS: dict[int, t.Callable[[t.Any], None]] = {}
 
 
+class BadValue(Exception):
+    """A value in a column that was not written by this code."""
+
+
 if HAS_SQLALCHEMY:
 
     class _UtcTime(sa.types.TypeDecorator):  # type: ignore[type-arg]
@@ -61,7 +65,13 @@ if HAS_SQLALCHEMY:
             return json.dumps(list(value)) if value else ""
 
         def process_result_value(self, value: str | None, dialect: t.Any) -> tuple[t.Any, ...]:
-            return tuple(json.loads(value)) if value else ()
+            try:
+                words = json.loads(value) if value else []
+            except ValueError:
+                words = None
+            if not isinstance(words, list):
+                raise BadValue(f"has a damaged list in a column, {value[:60]!r}: correct or remove that row")  # type: ignore[index]
+            return tuple(words)
 
     metadata = sa.MetaData()
     # Names compare byte by byte everywhere: MariaDB's default would take Web1 for web1.

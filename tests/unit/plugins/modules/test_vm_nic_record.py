@@ -213,3 +213,10 @@ def test_a_bad_url_is_named_without_its_password(run_module: RunModule, url: str
     result = run_module("vm_nic_record", options(url, WEB1), fails=True)
     assert message in result["msg"]
     assert "s3cret-word" not in str(result)
+
+
+@pytest.mark.parametrize(("option", "value"), [("after_event", 2**70), ("after_event", -1), ("limit", 2**70), ("limit", 0)])
+def test_numbers_no_database_counts_to(run_module: RunModule, record: str, option: str, value: int) -> None:
+    run_module("vm_nic_record", options(record, WEB1))
+    result = run_module("vm_nic_record_info", {"record": record, "events": True, option: value}, fails=True)
+    assert f"{option} is {value}: it must be from" in result["msg"]

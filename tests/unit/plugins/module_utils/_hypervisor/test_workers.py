@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -51,10 +52,56 @@ def test_a_call_that_hangs_is_left_behind_and_the_others_go_on():
             release.wait(60)
         return item
 
-    got = {item: (result, error) for item, result, error in workers.each(call, range(5), 1, 0.2)}
+    got = {item: (result, error) for item, result, error in workers.each(call, range(5), 2, 0.2)}
     release.set()
     assert isinstance(got[0][1], workers.TimedOut)
     assert [got[i] for i in range(1, 5)] == [(i, None) for i in range(1, 5)]
+
+
+def test_sixty_calls_that_hang_take_no_more_threads_than_there_are_workers():
+    release = threading.Event()
+    begun = []
+
+    def call(item):
+        begun.append(item)
+        release.wait(60)
+
+    began = time.monotonic()
+    got = [(item, error) for item, _result, error in workers.each(call, range(60), 10, 0.3)]
+    took = time.monotonic() - began
+    release.set()
+    assert sorted(item for item, _error in got) == list(range(60))
+    assert all(isinstance(error, workers.TimedOut) for _item, error in got)
+    assert len(begun) == 10
+    assert took < 2, "as long as the limit and once more, not sixty tenths of it"
+    assert "not asked: 10 calls hang" in str(got[-1][1])
+
+
+def test_a_worker_that_comes_back_late_is_used_again():
+    release = threading.Event()
+
+    def call(item):
+        if item == 0:
+            release.wait(0.5)
+        return item
+
+    got = {item: (result, error) for item, result, error in workers.each(call, range(5), 1, 0.3)}
+    assert isinstance(got[0][1], workers.TimedOut)
+    assert [got[i] for i in range(1, 5)] == [(i, None) for i in range(1, 5)]
+
+
+def test_calls_that_hang_are_bounded_for_the_whole_process():
+    release = threading.Event()
+    before = threading.active_count()
+    for _unused in range(workers.MAX_LEFT_BEHIND + 20):
+        with pytest.raises(workers.TimedOut):
+            workers.within(lambda: release.wait(60), 0.01)
+    assert threading.active_count() - before <= workers.MAX_LEFT_BEHIND
+    release.set()
+    limit = time.monotonic() + 10
+    while workers._left_behind and time.monotonic() < limit:
+        time.sleep(0.01)
+    assert workers.within(lambda: 5, 5) == 5
 
 
 def test_within_returns_raises_or_times_out():

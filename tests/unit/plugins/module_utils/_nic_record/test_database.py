@@ -11,6 +11,7 @@ import typing as t
 import pytest
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import database as subject
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import lock as locks
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.errors import (
     MissingLibrary,
     RecordError,
@@ -18,7 +19,10 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.er
     RecordSchemaError,
     RecordUrlError,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.lock import PollLock
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.url import network_file_system
+from ansible_collections.vmops.external_dhcp.tests.unit.plugins.module_utils._nic_record.fake_hypervisor import guest
 
 
 def test_the_default_is_a_file_in_the_users_state_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
@@ -53,6 +57,136 @@ def test_what_is_no_url_of_ours(url: str) -> None:
         return  # the same as not given
     with pytest.raises(RecordUrlError, match="the option record"):
         subject.Database(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:Hunter2@secret@db/records",
+        "postgresql://u:Hunter2@secret@db:5432/records?sslmode=require",
+        "mariadb://u:Hunter2@se/cret@db/records",
+        "mysql://u:Hun?ter2@secret@db/records",
+        "postgresql://u:Hunter2@secret:x@db/records",
+    ],
+)
+def test_an_at_sign_in_the_password_is_not_shown_as_a_host(url: str) -> None:
+    with pytest.raises(RecordUrlError, match="%40|is not a database URL") as error:
+        subject.Database(url)
+    assert "cret" not in str(error.value) and "Hun" not in str(error.value)
+
+
+def test_an_encoded_at_sign_and_one_in_the_users_name_are_good() -> None:
+    one = subject.Database("postgresql://me%40site:Hunter2%40secret@db/records?sslmode=require")
+    assert (one.url.username, one.url.password, one.url.host) == ("me@site", "Hunter2@secret", "db")
+    assert subject.Database("mysql://me@site:pw@db/records").url.host == "db"
+
+
+def test_a_relative_file_is_refused() -> None:
+    with pytest.raises(RecordUrlError, match="'records/my.db' without saying where it is.*inventory_dir }}/my.db"):
+        subject.Database("sqlite:///records/my.db")
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("mariadb://u:s3cret@h/d?ssl=true", "parameter ssl, .*ssl_ca=FILE"),
+        ("mysql://u:s3cret@h/d?sslmode=verify-full", "parameter sslmode, .*ssl_ca=FILE"),
+        ("mariadb://u:s3cret@h/d?charzet=utf8", "did you mean charset"),
+        ("mariadb://u:s3cret@h/d?ssl_ca=/nonexistent/ca.pem", "there is no such file"),
+        ("postgresql://u:s3cret@h/d?sslrootcert=/nonexistent/ca.pem", "there is no such file"),
+        ("mariadb://u:s3cret@h/d?connect_timeout=soon", "a number of seconds"),
+        ("mariadb://u:s3cret@h/d?charset=a&charset=b", "more than once"),
+    ],
+)
+def test_parameters_that_would_end_in_a_traceback(url: str, words: str) -> None:
+    with pytest.raises(RecordUrlError, match=words) as error:
+        subject.Database(url)
+    assert "s3cret" not in str(error.value)
+
+
+@pytest.mark.parametrize(("library", "scheme"), [("pymysql", "mariadb"), ("psycopg", "postgresql")])
+def test_what_a_driver_says_of_its_parameters_is_one_sentence(tmp_path: pathlib.Path, library: str, scheme: str) -> None:
+    pytest.importorskip(library)
+    (tmp_path / "ca.pem").write_text("this is no certificate")
+    option = "ssl_ca" if scheme == "mariadb" else "sslmod"
+    with pytest.raises(RecordError) as error:
+        subject.Database(f"{scheme}://u:s3cret@127.0.0.1:1/d?{option}={tmp_path}/ca.pem").prepare()
+    assert "the record d on 127.0.0.1:1" in str(error.value) and "s3cret" not in str(error.value)
+
+
+def test_a_damaged_column_is_named(tmp_path: pathlib.Path) -> None:
+    one = subject.Database(f"sqlite:///{tmp_path}/record.db")
+    one.prepare()
+    store = RecordStore(one)
+    store.enter("kvm01", [guest(1).facts()])
+    for damage in ("[1,", '{"a": 1}'):
+        one.run(lambda c, damage=damage: c.exec_driver_sql("UPDATE nics SET cidrs = ?", (damage,)), write=True)
+        with pytest.raises(RecordSchemaError, match="damaged list in a column"):
+            store.nics()
+    one.close()
+
+
+MOUNTS = """\
+21 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw
+30 21 0:40 / /home rw shared:5 - nfs4 nas:/home rw
+31 30 8:2 / /home/me/local rw - xfs /dev/sdb rw
+32 21 0:41 / /srv/my\\040share rw - cifs //nas/share rw
+33 21 0:42 / /data rw - nfs nas:/data rw
+34 21 8:3 / /data rw - ext4 /dev/sdc rw
+35 21 0:43 / /mnt rw - fuse.sshfs me@x:/ rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/var/lib/x/record.db", None),
+        ("/home/me/record.db", "nfs4"),
+        ("/home/me/local/record.db", None),
+        ("/homework/record.db", None),
+        ("/srv/my share/record.db", "cifs"),
+        ("/data/record.db", None),
+        ("/mnt/r/record.db", "fuse.sshfs"),
+    ],
+)
+def test_network_file_systems_are_noticed(path: str, kind: str | None) -> None:
+    assert network_file_system(path, MOUNTS) == kind
+
+
+def test_a_file_on_a_network_file_system_is_refused(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "network_file_system", lambda path: "nfs4")
+    with pytest.raises(RecordUrlError, match=r"network file system \(nfs4\)"):
+        subject.Database(f"sqlite:///{tmp_path}/record.db").prepare()
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can poll for others")
+@pytest.mark.parametrize("made_by_root", [False, True])
+def test_roots_poll_leaves_files_that_the_records_owner_can_use(tmp_path: pathlib.Path, made_by_root: bool) -> None:
+    os.chown(tmp_path, 65534, 65534)
+    path = tmp_path / "record.db"
+    if not made_by_root:
+        path.touch(0o640)
+        os.chown(path, 65534, 65534)
+    one = subject.Database(f"sqlite:///{path}")
+    one.prepare()
+    with PollLock(one, "kvm01", "hypervisor") as lock:
+        assert lock.acquire()
+    one.close()
+    made = {name: os.stat(tmp_path / name) for name in os.listdir(tmp_path)}
+    assert len([name for name in made if name.endswith(".lock")]) == 2
+    assert {there.st_uid for there in made.values()} == {65534}
+    assert {there.st_mode & 0o777 for there in made.values()} == {0o600 if made_by_root else 0o640}
+
+
+def test_a_lock_file_that_cannot_be_opened_says_whose_it_is(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = subject.Database(f"sqlite:///{tmp_path}/record.db")
+    one.prepare()
+    (tmp_path / "record.db.vmIpFetch.lock").touch(0o600)
+    monkeypatch.setattr(locks.os, "open", lambda *_words: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    with pytest.raises(RecordReadOnly, match=f"belongs to user {os.getuid()} with mode 0600: give it the record's owner"):
+        PollLock(one, "kvm01").acquire()
+    one.close()
 
 
 def test_secrets_of_the_url_are_hidden_wherever_they_turn_up() -> None:

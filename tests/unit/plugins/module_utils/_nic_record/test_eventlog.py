@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import shlex
@@ -22,8 +23,8 @@ def event(kind: str = EVENT_FETCHED, vm: str = "web1") -> Event:
 
 def test_one_line_of_names_and_values() -> None:
     assert eventlog.line(event()) == (
-        'event=EXTERNAL.DHCP.VM.IP.FETCHED id=7 hypervisor="kvm01" vm="web1" vm_id="id1" nic=0 mac="52:54:00:00:00:01"'
-        ' network="corp" address="10.0.0.1" source="agent"'
+        'event=EXTERNAL.DHCP.VM.IP.FETCHED id=7 address="10.0.0.1" mac="52:54:00:00:00:01" nic=0 source="agent" vm_id="id1"'
+        ' hypervisor="kvm01" vm="web1" network="corp"'
     )
 
 
@@ -35,6 +36,15 @@ def test_a_name_cannot_end_the_line_or_add_a_field() -> None:
     assert fields["address"] == "10.0.0.1" and fields["event"] == EVENT_FETCHED
     assert json.dumps(bad) in line
     assert len(eventlog.line(event(vm="x" * 5000))) <= eventlog.MAX_LINE
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "\U0001f600" * 255, "\x1b[2J" * 60])
+def test_address_and_mac_stand_in_front_of_long_names(name: str) -> None:
+    line = eventlog.line(dataclasses.replace(event(vm=name), network=name, hypervisor_name=name))
+    assert line.index("address=") < line.index("mac=") < line.index("vm=")
+    assert len(line) <= eventlog.MAX_LINE
+    fields = dict(word.split("=", 1) for word in shlex.split(line))  # and no field is cut in its middle
+    assert (fields["address"], fields["mac"]) == ("10.0.0.1", "52:54:00:00:00:01")
 
 
 def test_bad_news_is_a_warning() -> None:
