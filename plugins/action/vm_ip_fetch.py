@@ -14,6 +14,8 @@ import typing as t
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain
+
 MAX_LINES = 20
 MAX_LINE = 200
 
@@ -40,16 +42,10 @@ def waiting_lines(result: dict[str, t.Any]) -> list[str]:
     waiting = [nic for nic in result.get("waiting") or [] if nic.get("required")]
     if not waiting:
         return []
-    lines = [_printable(result.get("msg") or "")]
+    lines = [plain(result.get("msg") or "", MAX_LINE)]
     for nic in waiting[:MAX_LINES]:
         why = f"{nic.get('reason')} (tries left: {nic.get('tries_left')}), {nic.get('message') or '-'}"
-        lines.append(_printable(f"  waiting for {nic.get('vm')} NIC {nic.get('nic')} ({nic.get('mac')}): {why}"))
+        lines.append(plain(f"  waiting for {nic.get('vm')} NIC {nic.get('nic')} ({nic.get('mac')}): {why}", MAX_LINE))
     if len(waiting) > MAX_LINES:
         lines.append(f"  and {len(waiting) - MAX_LINES} more")
     return lines
-
-
-def _printable(text: str) -> str:
-    # Names and messages come from other people's systems: nothing that moves the cursor, no endless lines.
-    text = "".join(char if char.isprintable() else "?" for char in text)
-    return text if len(text) <= MAX_LINE else text[: MAX_LINE - 1] + "~"

@@ -23,7 +23,8 @@ extends_documentation_fragment:
 options:
   vms:
     description:
-      - Names of the VMs to read.
+      - Names or ids of the VMs to read.
+      - A name that fits several VMs is not read at all and has V(ambiguous_name) as its reason; give their ids.
       - If not set, all VMs of the hypervisor are read.
     type: list
     elements: str
@@ -88,7 +89,8 @@ vms:
   elements: dict
   contains:
     name:
-      description: The VM's name.
+      description:
+        - The VM's name. Characters that do not print are shown as escapes such as C(\\u202e), and a VM without a name by its id.
       type: str
       sample: web1
     id:
@@ -147,7 +149,7 @@ vms:
           description:
             - Why there is no IPv4 address; V(none) if there is one.
             - One of V(vm_not_running), V(no_guest_tools), V(guest_tools_blocked), V(no_lease), V(filtered_out),
-              V(source_unavailable), V(timeout), V(hypervisor_unreachable) and V(vm_not_found).
+              V(source_unavailable), V(timeout), V(hypervisor_unreachable), V(vm_not_found) and V(ambiguous_name).
           type: str
           sample: no_lease
         message:

@@ -41,7 +41,9 @@ options:
       - The VMs, as dictionaries of the shape that M(vmops.external_dhcp.vm_ip_info) returns, so that its C(vms) can be
         passed on as they are. Keys not named here are ignored.
       - C(name) is the VM's name, and C(id) the hypervisor's UUID of it. For O(state=stopped) and O(state=absent) one of both
-        is enough, and C(id) counts if both are given.
+        is enough, and C(id) counts if both are given. A name alone that fits several VMs of the record is an error of that VM.
+      - Tenants choose names. What does not print in one is recorded as escapes, such as C(\\u202e), and a VM without a name goes by
+        its id.
       - C(nics) is the list of its NICs; needed for O(state=pending) and O(state=synced). A NIC has C(device) (position counted
         from 0), C(mac), and if wanted C(network) (the network's name).
       - A NIC may carry rules; what is not given stays as recorded.
@@ -51,8 +53,8 @@ options:
         C(ignore_interfaces) is a list of interface names, or beginnings of names, in the guest that never count.
         C(family_order) (default V([4, 6])) names first the address family that the NIC is to have.
       - C(power_state) is used for O(state=synced) only.
-      - A bad entry does not stop the others; the module does those and fails at the end. For O(state=synced) it fails before
-        anything is changed.
+      - A bad entry does not stop the others; the module does those and fails at the end. For O(state=synced) what the record has
+        of a bad entry's VM stays as it is, and so does what it has of a VM that M(vmops.external_dhcp.vm_ip_info) could not read.
     type: list
     elements: dict
     required: true

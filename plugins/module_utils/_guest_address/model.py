@@ -33,6 +33,7 @@ REASON_SOURCE_UNAVAILABLE = "source_unavailable"
 REASON_TIMEOUT = "timeout"
 REASON_HYPERVISOR_UNREACHABLE = "hypervisor_unreachable"
 REASON_VM_NOT_FOUND = "vm_not_found"
+REASON_AMBIGUOUS_NAME = "ambiguous_name"  # the name fits several VMs: their ids tell them apart
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,6 +14,8 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import MAX_NAME, plain, plain_name
+
 if t.TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -62,10 +64,18 @@ class Nic:
     mac: str
     network: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.network is not None:
+            object.__setattr__(self, "network", plain(self.network, MAX_NAME))
+
 
 @dataclasses.dataclass(frozen=True)
 class Vm:
-    """One VM. id is the hypervisor's UUID in lower case; handle is the driver's own and nobody else's."""
+    """One VM. id is the hypervisor's UUID in lower case; handle is the driver's own and nobody else's.
+
+    name: made plain here, whatever the driver gives (see _text.plain_name): tenants choose it. A driver that needs the name as
+    the hypervisor has it takes it from its handle.
+    """
 
     name: str
     id: str
@@ -73,13 +83,20 @@ class Vm:
     nics: tuple[Nic, ...] = ()
     handle: t.Any = dataclasses.field(default=None, compare=False, repr=False)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", plain_name(self.name, self.id))
+
 
 @dataclasses.dataclass(frozen=True)
 class VmList:
-    """vms in the order asked (or by name); problems: one sentence for each name not found or found more than once."""
+    """vms in the order asked (or by name); problems: one sentence for each name not found or found more than once.
+
+    ambiguous: those of the names with a problem that fit several VMs. Where all VMs are listed each of them is in vms.
+    """
 
     vms: tuple[Vm, ...]
     problems: dict[str, str] = dataclasses.field(default_factory=dict)
+    ambiguous: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +108,10 @@ class Observation:
     source: str | None = None
     reason: str | None = None
     message: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.message is not None:
+            object.__setattr__(self, "message", plain(self.message))  # it may quote the guest
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,7 +33,7 @@ if t.TYPE_CHECKING:
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Vm
 
-_UNSAFE_NAME = re.compile(r"[/\x00-\x1f\x7f]")
+_UNSAFE_NAME = re.compile(r"[/\\]")  # what does not print has become an escape with a backslash
 # How often a change is tried when something gets in between, and seconds between two tries.
 _TRIES = 5
 _PAUSE = (0.2, 0.6)

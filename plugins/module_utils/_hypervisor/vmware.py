@@ -162,13 +162,20 @@ class VMware:
         networks = self._networks(data)
         found = []
         problems: dict[str, str] = {}
+        ambiguous: set[str] = set()
         by_name: dict[str, list[ObjectData]] = {}
         for one in data:
             by_name.setdefault(devices_of.plain_name(one.text("name")), []).append(one)
         for name in sorted(by_name) if names is None else dict.fromkeys(names):
-            for vm in self._one(name, by_name.get(name, []), networks, names is not None, problems):
-                found.append(vm)
-        return VmList(tuple(_without_twins(found, problems)), problems)
+            named = by_name.get(name, [])
+            if names is None:
+                for one in named:
+                    found.extend(self._one(name, [one], networks, False, problems))
+                continue
+            found.extend(self._one(name, named, networks, True, problems))
+            if sum(one.text("config.template") != "true" for one in named) > 1:
+                ambiguous.add(name)
+        return VmList(tuple(_without_twins(found, problems)), problems, frozenset(ambiguous))
 
     def _one(
         self, name: str, data: list[ObjectData], networks: Mapping[str, str], asked: bool, problems: dict[str, str]
@@ -179,8 +186,8 @@ class VMware:
             usable = data  # a template is found by its name, and never among all VMs
         if len(usable) > 1:
             problems[name] = (
-                f"{len(usable)} VMs on {self.endpoint} are named {name}: rename them, or set hypervisor.datacenter or "
-                "hypervisor.folder to where the one meant is"
+                f"{len(usable)} VMs on {self.endpoint} are named {name}: give the id of the one meant, rename them, or set "
+                "hypervisor.datacenter or hypervisor.folder to where it is"
             )
         elif usable and not (usable[0].text("config.instanceUuid") or usable[0].text("config.uuid")):
             state = usable[0].text("runtime.connectionState") or "unknown"

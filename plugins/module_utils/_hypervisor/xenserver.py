@@ -97,16 +97,20 @@ class XenPool:
             return VmList(tuple(vm for name in sorted(by_name) for vm in sorted(by_name[name], key=lambda v: v.id)))
         found = []
         problems = {}
+        ambiguous = set()
         for name in names:
             candidates = by_name.get(name) or templates.get(name, [])
             if len(candidates) == 1:
                 found.append(candidates[0])
             elif candidates:
                 ids = ", ".join(sorted(vm.id for vm in candidates))
-                problems[name] = f"{len(candidates)} VMs on {self.endpoint} are named {name} ({ids}): rename all but one"
+                problems[name] = (
+                    f"{len(candidates)} VMs on {self.endpoint} are named {name} ({ids}): give the id of the one meant, or rename them"
+                )
+                ambiguous.add(name)
             else:
                 problems[name] = f"there is no VM {name} on {self.endpoint}: check the name, and that it is in this pool"
-        return VmList(tuple(found), problems)
+        return VmList(tuple(found), problems, frozenset(ambiguous))
 
     def addresses(self, vms: Sequence[Vm], sources: Sequence[str], workers: int, timeout: float) -> Iterator[Observation]:
         """See api.Hypervisor. One call serves all VMs, so workers and timeout have nothing to limit."""

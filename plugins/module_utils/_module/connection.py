@@ -9,19 +9,31 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import re
 import typing as t
 
 from ansible.module_utils.basic import missing_required_lib
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import (
+    REASON_AMBIGUOUS_NAME,
+    REASON_SOURCE_UNAVAILABLE,
+    REASON_VM_NOT_FOUND,
+)
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorError, MissingLibrary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.connect import open_hypervisor
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain, plain_name
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ansible.module_utils.basic import AnsibleModule
 
-    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Hypervisor
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Hypervisor, Vm
+
+LONGEST_ERROR = 2000  # characters
+# What a user may have read off a list and the hypervisor does not know as a name: an id, or a name shown with escapes or cut.
+_AS_SHOWN = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|.*[\\~].*", re.DOTALL)
 
 
 @contextlib.contextmanager
@@ -39,7 +51,7 @@ def hypervisor_of(module: AnsibleModule) -> Iterator[Hypervisor]:
     except MissingLibrary as error:
         module.fail_json(msg=missing_required_lib(error.library, url=error.url), exception=error.traceback)
     except HypervisorError as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=plain(str(error), LONGEST_ERROR))
 
 
 def check_sources(hypervisor: Hypervisor, wanted: Sequence[str] | None) -> Sequence[str]:
@@ -52,3 +64,59 @@ def check_sources(hypervisor: Hypervisor, wanted: Sequence[str] | None) -> Seque
             f"sources has {unknown[0]!r}: for hypervisor.type {hypervisor.type} use {', '.join(hypervisor.sources)}"
         )
     return wanted
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """Why there is no VM to work with: reason is one of the words of _guest_address.model."""
+
+    reason: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True)
+class FoundVms:
+    """vms: each VM once; asked: by the name or id that was given, where the VM was found; problems: by name, the others."""
+
+    vms: tuple[Vm, ...]
+    asked: dict[str, Vm]
+    problems: dict[str, Problem]
+
+
+def find_vms(hypervisor: Hypervisor, wanted: Sequence[str] | None) -> FoundVms:
+    """All VMs, or those wanted: by name (as the hypervisor has it, or as it is shown) or by id.
+
+    A name that fits several VMs is a problem of that name; each of them can still be had by its id.
+    """
+    if wanted is None:
+        every = hypervisor.vms(None)
+        unread = {plain_name(name): Problem(REASON_SOURCE_UNAVAILABLE, plain(why)) for name, why in every.problems.items()}
+        return FoundVms(tuple(every.vms), {}, unread)
+    wanted = list(dict.fromkeys(wanted))
+    listed = hypervisor.vms(wanted)
+    by_name = {vm.name: vm for vm in listed.vms}
+    asked: dict[str, Vm] = {}
+    problems: dict[str, Problem] = {}
+    for name in wanted:
+        if name in listed.problems:
+            reason = REASON_AMBIGUOUS_NAME if name in listed.ambiguous else REASON_VM_NOT_FOUND
+            problems[name] = Problem(reason, plain(listed.problems[name]))
+        elif plain_name(name) in by_name:
+            asked[name] = by_name[plain_name(name)]
+        else:
+            problems[name] = Problem(REASON_VM_NOT_FOUND, f"there is no VM {plain(name)!r} on {hypervisor.endpoint}")
+    shown = [name for name, problem in problems.items() if problem.reason == REASON_VM_NOT_FOUND and _AS_SHOWN.fullmatch(name)]
+    if shown:
+        every = hypervisor.vms(None)
+        for name in shown:
+            fits = [vm for vm in every.vms if vm.id == name.lower()] or [vm for vm in every.vms if vm.name == plain_name(name)]
+            if len(fits) == 1:
+                asked[name] = fits[0]
+                del problems[name]
+            elif fits:
+                ids = ", ".join(vm.id for vm in fits[:5])
+                message = (
+                    f"{len(fits)} VMs on {hypervisor.endpoint} are shown as {plain(name)} ({ids}): give the id of the one meant"
+                )
+                problems[name] = Problem(REASON_AMBIGUOUS_NAME, message)
+    return FoundVms(tuple({vm.id: vm for vm in asked.values()}.values()), asked, problems)

@@ -23,6 +23,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveError, HypervisorUnreachable
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import drives as common
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import hypervisor_of
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain_name
 
 if t.TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -133,13 +134,14 @@ class _Run:
             self.results[name]["error"] = problem
         states = self.hypervisor.config_drives(found.vms)
         targets = []
+        given = {plain_name(name): name for name in self.entries}
         for vm in found.vms:
-            state, result = states[vm.id], self.results[vm.name]
+            state, result = states[vm.id], self.results[given[vm.name]]
             if isinstance(state, DriveError):
                 result["error"] = _named(vm.name, state)
                 continue
             result.update(location=state.location, slot=state.slot, sha256=state.sha256)
-            targets.append(_Target(self.entries[vm.name], vm, state, result))
+            targets.append(_Target(self.entries[given[vm.name]], vm, state, result))
         return targets
 
     def _present(self, target: _Target) -> None:

@@ -33,7 +33,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     Observation,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.connect import open_hypervisor
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import check_sources
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import LONGEST_ERROR, check_sources
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.nic_record import record_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import eventlog, queue
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.lock import PollLock
@@ -42,7 +42,6 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.mo
     EVENT_FETCHED,
     EVENT_GAVE_UP,
     EVENT_LOST,
-    MAX_NAME,
     PollSettings,
     iso,
 )
@@ -51,6 +50,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.re
     holder_result,
     waiting_result,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain, plain_name
 
 if t.TYPE_CHECKING:
     import datetime
@@ -181,7 +181,7 @@ class _Round:
                 for batch in batches:
                     self._answered(batch)
         except HypervisorError as error:
-            self.poll.problem = str(error)
+            self.poll.problem = plain(str(error), LONGEST_ERROR)
             self.poll.library = error if isinstance(error, MissingLibrary) else None
             self._nobody_looked(str(error))
         except _LockLost:
@@ -293,8 +293,6 @@ def _up_to_date(nic: NicRecord, vm_name: str, device: int) -> NicRecord:
     """The NIC with its VM's name and its place as the hypervisor has them now."""
     if (nic.vm_name, nic.device) == (vm_name, device):
         return nic
-    if len(vm_name) > MAX_NAME or not vm_name.isprintable():
-        vm_name = nic.vm_name  # the record would not have taken such a name either
     return dataclasses.replace(nic, vm_name=vm_name, device=device)
 
 
@@ -388,7 +386,7 @@ def _request(module: AnsibleModule) -> Request:
         workers=params["workers"],
         timeout=params["timeout"],
         lock_scope=params["lock_scope"],
-        vms=params["vms"],
+        vms=None if params["vms"] is None else [plain_name(name) for name in params["vms"]],
     )
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import (
-    REASON_VM_NOT_FOUND,
     NicAddress,
     NicRules,
 )
@@ -20,7 +19,13 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address
     decide_vm,
     parse_networks,
 )
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import check_sources, hypervisor_of
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import (
+    Problem,
+    check_sources,
+    find_vms,
+    hypervisor_of,
+)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain
 
 if t.TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,16 +46,18 @@ def run_module(module: AnsibleModule) -> None:
     with hypervisor_of(module) as hypervisor:
         sources = check_sources(hypervisor, params["sources"])
         names = params["vms"]
-        found = hypervisor.vms(None if names is None else list(dict.fromkeys(names)))
+        found = find_vms(hypervisor, names)
         observations = {}
         if sources:
             for seen in hypervisor.addresses(found.vms, sources, params["workers"], params["timeout"]):
                 observations[seen.vm.id] = seen
-    entries = [_vm_result(vm, observations.get(vm.id), rules) for vm in found.vms]
-    entries += [_missing_result(name, problem) for name, problem in found.problems.items()]
-    if names is not None:
-        order = {name: position for position, name in enumerate(dict.fromkeys(names))}
-        entries.sort(key=lambda entry: order[entry["name"]])
+    results = {vm.id: _vm_result(vm, observations.get(vm.id), rules) for vm in found.vms}
+    if names is None:
+        entries = [*results.values(), *(_missing_result(name, problem) for name, problem in found.problems.items())]
+    else:
+        # Each VM once, also if it was asked for by its name and by its id.
+        asked = dict.fromkeys(found.asked[name].id if name in found.asked else (name,) for name in names)
+        entries = [results[key] if isinstance(key, str) else _missing_result(key[0], found.problems[key[0]]) for key in asked]
     module.exit_json(changed=False, vms=entries)
 
 
@@ -92,16 +99,16 @@ def _address(verdict: NicAddress) -> dict[str, t.Any]:
         "addresses": list(verdict.addresses),
         "source": verdict.source,
         "reason": verdict.reason,
-        "message": verdict.message,
+        "message": None if verdict.message is None else plain(verdict.message),
     }
 
 
-def _missing_result(name: str, problem: str) -> dict[str, t.Any]:
+def _missing_result(name: str, problem: Problem) -> dict[str, t.Any]:
     return {
         "name": name,
         "id": None,
         "power_state": None,
-        "reason": REASON_VM_NOT_FOUND,
-        "message": problem,
+        "reason": problem.reason,
+        "message": problem.message,
         "nics": [],
     }

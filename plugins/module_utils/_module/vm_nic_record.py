@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import REASON_VM_NOT_FOUND
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.policy import (
     RuleError,
     normalize_mac,
@@ -21,6 +22,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.nic_re
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import eventlog
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import MAX_NAME, NicFacts, VmFacts
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.results import nic_result
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain, plain_name
 
 if t.TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,24 +55,53 @@ def run_module(module: AnsibleModule) -> None:
             module.fail_json(msg=f"{option} must have 1 to {MAX_NAME} printable characters")
     if params["max_retry"] is not None and params["max_retry"] < 1:
         module.fail_json(msg=f"max_retry is {params['max_retry']}: it must be at least 1")
-    if errors and params["state"] == "synced":
-        # A VM that cannot be read would look like one that is gone.
-        module.fail_json(msg=_summary(errors), errors=errors)
     with record_of(module) as store:
         if not module.check_mode:
             store.database.prepare()
-        changes = _change(store, params, vms, module.check_mode)
+        vms = _without_ambiguous(store, params, vms, errors)
+        changes = _change(store, params, vms, module.check_mode, _unread(params, errors))
     if params["syslog"] and not module.check_mode:
         eventlog.write(changes.events)
     result: dict[str, t.Any] = {"changed": changes.changed, "nics": [nic_result(nic) for nic in changes.after]}
     if module._diff:
         result["diff"] = {"before": _shown(changes.before), "after": _shown(changes.after)}
     if errors:
-        module.fail_json(msg=_summary(errors), errors=errors, **result)
+        shown = [{"vm": error["vm"], "message": error["message"]} for error in errors]
+        module.fail_json(msg=_summary(errors), errors=shown, **result)
     module.exit_json(**result)
 
 
-def _change(store: RecordStore, params: Mapping[str, t.Any], vms: Sequence[VmFacts], check_mode: bool) -> Changes:
+def _without_ambiguous(
+    store: RecordStore, params: Mapping[str, t.Any], vms: Sequence[VmFacts], errors: list[dict[str, t.Any]]
+) -> Sequence[VmFacts]:
+    """The VMs without those that are given by a name which fits several VMs of the record; each of those is an error."""
+    names = [vm.name for vm in vms if not vm.id]
+    if not names or not store.database.exists():
+        return vms
+    ids: dict[str, set[str]] = {}
+    for nic in store.nics(hypervisor_names=[params["hypervisor_name"]], vms=names):
+        ids.setdefault(nic.vm_name, set()).add(nic.vm_id)
+    several = {name: sorted(found) for name, found in ids.items() if len(found) > 1}
+    for name, found in several.items():
+        message = f"{name}: the record has {len(found)} VMs of this name ({', '.join(found[:5])}): give the id of the one meant"
+        errors.append({"vm": name, "message": message})
+    return [vm for vm in vms if vm.id or vm.name not in several]
+
+
+def _unread(params: Mapping[str, t.Any], errors: Sequence[Mapping[str, t.Any]]) -> set[str]:
+    """Ids and names of the VMs that are there and could not be read: they must not look like VMs that are gone."""
+    bad = {error["place"] for error in errors if "place" in error}
+    unread: set[str] = set()
+    for place, entry in enumerate(params["vms"]):
+        if place in bad or (not entry.get("id") and entry.get("reason") not in (None, REASON_VM_NOT_FOUND)):
+            vm_id = str(entry.get("id") or "").lower()
+            unread.update((vm_id, plain_name(str(entry.get("name") or ""), vm_id)))
+    return unread - {""}
+
+
+def _change(
+    store: RecordStore, params: Mapping[str, t.Any], vms: Sequence[VmFacts], check_mode: bool, unread: set[str]
+) -> Changes:
     name, state = params["hypervisor_name"], params["state"]
     if state == "pending":
         return store.enter(
@@ -82,7 +113,7 @@ def _change(store: RecordStore, params: Mapping[str, t.Any], vms: Sequence[VmFac
             dry_run=check_mode,
         )
     if state == "synced":
-        return store.synchronize(name, vms, max_tries=params["max_retry"], dry_run=check_mode)
+        return store.synchronize(name, vms, unread=unread, max_tries=params["max_retry"], dry_run=check_mode)
     if state == "stopped":
         return store.stop(name, vms, dry_run=check_mode)
     return store.remove(name, vms, dry_run=check_mode)
@@ -100,10 +131,10 @@ def _read_networks(given: Sequence[t.Any] | None) -> dict[str, dict[str, t.Any]]
         try:
             rules = _read_rules({**entry, "cidrs": entry.get("cidrs") or entry.get("cidr")})
         except EntryError as error:
-            raise EntryError(f"networks[{place}] ({entry['name']}): {error}") from None
+            raise EntryError(f"networks[{place}] ({plain(str(entry['name']))}): {error}") from None
         for name in (entry["name"], entry.get("bridge")):
             if name:
-                networks[str(name)] = {key: value for key, value in rules.items() if value is not None}
+                networks[plain(str(name), MAX_NAME)] = {key: value for key, value in rules.items() if value is not None}
     return networks
 
 
@@ -115,7 +146,7 @@ def _read_entries(
     errors = []
     seen: dict[str, int] = {}
     for place, entry in enumerate(params["vms"]):
-        label = entry.get("name") or entry.get("id") or f"vms[{place}]"
+        label = plain_name(str(entry.get("name") or ""), str(entry.get("id") or "")) or f"vms[{place}]"
         try:
             if params["state"] == "synced" and not entry.get("id") and entry.get("name"):
                 continue  # vm_ip_info says so of a name that is not on the hypervisor
@@ -125,14 +156,17 @@ def _read_entries(
                 raise EntryError(f"it is the same VM as vms[{first}]: give it once")
             vms.append(vm)
         except EntryError as error:
-            errors.append({"vm": str(label), "message": f"vms[{place}] ({label}): {error}"})
+            errors.append({"vm": label, "message": f"vms[{place}] ({label}): {error}", "place": place})
     return vms, errors
 
 
 def _read_vm(entry: Mapping[str, t.Any], params: Mapping[str, t.Any], networks: Mapping[str, dict[str, t.Any]] | None) -> VmFacts:
     queueing = params["state"] in ("pending", "synced")
-    name = _text(entry, "name", MAX_NAME, required=True)
     vm_id = _text(entry, "id", 64, required=queueing, hint=entry.get("message"))
+    # Tenants choose names: a bad one is kept in its plain form, and an id stands for a missing one.
+    name = plain_name(str(entry.get("name") or ""), vm_id or "")
+    if not name:
+        raise EntryError("name and id are missing: give one of them")
     power = entry.get("power_state")
     if power not in _RUNNING:
         raise EntryError(f"power_state is {power!r}: use running, stopped, paused or suspended")
@@ -141,15 +175,22 @@ def _read_vm(entry: Mapping[str, t.Any], params: Mapping[str, t.Any], networks: 
         given = entry.get("nics")
         if not isinstance(given, list):
             raise EntryError("nics is missing: give a list, such as vm_ip_info returns")
+        if networks is not None:
+            # First of all: what is wrong with NICs of other networks is nobody's concern here.
+            given = [nic for nic in given if not isinstance(nic, dict) or _network(nic) in networks]
         nics = tuple(_read_nic(nic) for nic in given)
         if networks is not None:
-            ours = [nic for nic in nics if nic.network in networks]
-            nics = tuple(dataclasses.replace(nic, network_rules=networks[t.cast(str, nic.network)]) for nic in ours)
+            nics = tuple(dataclasses.replace(nic, network_rules=networks[t.cast(str, nic.network)]) for nic in nics)
         macs = [nic.mac for nic in nics]
         double = next((mac for mac in macs if macs.count(mac) > 1), None)
         if double:
             raise EntryError(f"two of its NICs have the MAC {double}: nobody could tell their addresses apart")
-    return VmFacts(t.cast(str, name), vm_id.lower() if vm_id else None, nics, _RUNNING[power])
+    return VmFacts(name, vm_id.lower() if vm_id else None, nics, _RUNNING[power])
+
+
+def _network(entry: Mapping[str, t.Any]) -> str | None:
+    network = entry.get("network")
+    return plain(str(network), MAX_NAME) if network not in (None, "") else None
 
 
 def _read_nic(entry: t.Any) -> NicFacts:
@@ -169,7 +210,7 @@ def _read_nic(entry: t.Any) -> NicFacts:
         rules = _read_rules(entry)
     except EntryError as error:
         raise EntryError(f"NIC {device}: {error}") from None
-    return NicFacts(device=device, mac=mac, network=_text(entry, "network", MAX_NAME), **rules)
+    return NicFacts(device=device, mac=mac, network=_network(entry), **rules)
 
 
 def _read_rules(entry: Mapping[str, t.Any]) -> dict[str, t.Any]:

@@ -14,6 +14,7 @@ import typing as t
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.policy import normalize_mac, parse_address
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.nic_record import record_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.results import event_result, nic_result
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain_name
 
 MAX_NUMBER = 2**63 - 1  # what the databases count to
 
@@ -31,6 +32,7 @@ def run_module(module: AnsibleModule) -> None:
         value = params[option]
         if value is not None and not least <= value <= MAX_NUMBER:
             module.fail_json(msg=f"{option} is {value}: it must be from {least} to {MAX_NUMBER}")
+    vms = None if params["vms"] is None else [plain_name(name) for name in params["vms"]]
     result: dict[str, t.Any] = {"nics": []}
     with record_of(module) as store:
         recorded = store.database.exists()
@@ -39,7 +41,7 @@ def run_module(module: AnsibleModule) -> None:
         if recorded:
             rows = store.nics(
                 hypervisor_names=params["hypervisor_name"],
-                vms=params["vms"],
+                vms=vms,
                 networks=params["networks"],
                 states=params["states"],
                 macs=macs,
@@ -54,7 +56,7 @@ def run_module(module: AnsibleModule) -> None:
                     since=since,
                     types=params["event_types"],
                     hypervisor_names=params["hypervisor_name"],
-                    vms=params["vms"],
+                    vms=vms,
                     macs=macs,
                     limit=params["limit"],
                 )

@@ -38,6 +38,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.mo
     NicRecord,
     main_address,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain
 
 if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import NicAddress
@@ -298,9 +299,7 @@ def _later(moment: datetime.datetime, seconds: float) -> datetime.datetime:
 
 def _cut(message: str | None) -> str | None:
     """What a driver says may quote a guest: bounded, and nothing that a database or a terminal would choke on."""
-    if message is None:
-        return None
-    return "".join(char if char.isprintable() else " " for char in message[:MAX_MESSAGE])
+    return None if message is None else plain(message, MAX_MESSAGE)
 
 
 def _event(kind: str, nic: NicRecord, now: datetime.datetime, **more: t.Any) -> Event:

@@ -32,7 +32,7 @@ if HAS_SQLALCHEMY:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.schema import event_counter, events, nics
 
 if t.TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.database import Database
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import PollSettings, VmFacts
@@ -132,11 +132,18 @@ class RecordStore:
         return self._write(work, dry_run)
 
     def synchronize(
-        self, hypervisor_name: str, vms: Sequence[VmFacts], *, max_tries: int | None = None, dry_run: bool = False
+        self,
+        hypervisor_name: str,
+        vms: Sequence[VmFacts],
+        *,
+        unread: Collection[str] = (),
+        max_tries: int | None = None,
+        dry_run: bool = False,
     ) -> Changes:
         """`vms` are all VMs the hypervisor has: running ones enter, the others are stopped, missing ones leave.
 
         A missing one whose address was known leaves a LOST event, because nobody else told.
+        unread: ids or names of VMs that are there but could not be read; their rows stay as they are.
         """
 
         def work(connection: t.Any) -> Changes:
@@ -151,6 +158,9 @@ class RecordStore:
                         after[key] = queue.enter(nic, hypervisor_name, vm, facts, now, max_tries=max_tries)
                     elif nic is not None:
                         after[key] = nic if vm.running is None else queue.stop(nic, now)
+            for key, nic in known.items():
+                if nic.vm_id in unread or nic.vm_name in unread:
+                    after.setdefault(key, nic)
             lost = [event for key, nic in known.items() if key not in after for event in queue.vanish(nic, now)]
             return self._apply(connection, known, after, lost, dry_run)
 

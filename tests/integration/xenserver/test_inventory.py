@@ -69,6 +69,7 @@ def test_named_vms_come_in_the_order_asked_and_the_rest_is_explained(rig, connec
     assert "there is no VM ghost" in listed.problems["ghost"]
     assert "2 VMs" in listed.problems["twin"]
     assert "rename" in listed.problems["twin"]
+    assert listed.ambiguous == {"twin"}
 
 
 @pytest.mark.parametrize(

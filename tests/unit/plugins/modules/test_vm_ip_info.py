@@ -114,3 +114,29 @@ def test_a_thousand_vms_are_a_small_result(host: fake.Host, run_module: RunModul
     result = run_module("vm_ip_info", {"hypervisor": HYPERVISOR})
     assert sum(nic["ip4_address"] is not None for nic in nics(result).values()) == 1002
     assert len(json.dumps(result)) < 600_000
+
+
+def test_names_are_shown_in_plain_text_and_found_as_shown_or_by_id(host: fake.Host, run_module: RunModule):
+    host.domain("bad\x9b\u202e", state=fake.RUNNING, macs=[mac(4)])
+    host.domain("x" * 10_000, state=fake.RUNNING, macs=[mac(5)])
+    every = run_module("vm_ip_info", {"hypervisor": HYPERVISOR, "sources": []})["vms"]
+    assert [vm["name"] for vm in every[:4]] == [r"bad\x9b\u202e", "web1", "web2", "web3"]
+    assert len(every[4]["name"]) == 255
+    for asked in ("bad\x9b\u202e", r"bad\x9b\u202e", every[0]["id"].upper()):
+        assert run_module("vm_ip_info", {"hypervisor": HYPERVISOR, "vms": [asked], "sources": []})["vms"] == every[:1]
+    both = run_module("vm_ip_info", {"hypervisor": HYPERVISOR, "vms": [every[0]["id"], r"no\n", every[0]["name"]], "sources": []})
+    assert [(vm["id"], vm["reason"]) for vm in both["vms"]] == [(every[0]["id"], None), (None, "vm_not_found")]
+
+
+def test_names_that_are_shown_alike_are_told_apart_by_id(host: fake.Host, run_module: RunModule):
+    host.domain("twin\u200d", state=fake.RUNNING, macs=[mac(4)])
+    host.domain(r"twin\u200d", state=fake.RUNNING, macs=[mac(5)])
+    (first, *_rest) = [vm for vm in run_module("vm_ip_info", {"hypervisor": HYPERVISOR})["vms"] if vm["name"].startswith("twin")]
+    assert run_module("vm_ip_info", {"hypervisor": HYPERVISOR, "vms": [first["id"]]})["vms"][0]["nics"] == first["nics"]
+
+
+def test_a_vm_that_could_not_be_read_is_not_one_that_is_gone(host: fake.Host, run_module: RunModule):
+    host.domains["web2"].XMLDesc = lambda flags: (_ for _ in ()).throw(fake.LibvirtError("VIR_ERR_INTERNAL_ERROR", "no\x9b"))
+    entry = run_module("vm_ip_info", {"hypervisor": HYPERVISOR, "sources": []})["vms"][-1]
+    assert (entry["name"], entry["id"], entry["reason"]) == ("web2", None, "source_unavailable")
+    assert entry["message"] == r"web2 could not be read: no\x9b"

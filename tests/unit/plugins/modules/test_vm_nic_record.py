@@ -134,10 +134,10 @@ def test_a_bad_vm_does_not_stop_the_others(run_module: RunModule, record: str) -
         {**WEB1, "id": "x2", "name": "cidr", "nics": [{"device": 0, "mac": "52:54:00:00:00:01", "cidrs": ["10.99.0.0/33"]}]},
         {**WEB1, "id": "x3", "name": "twice", "nics": [WEB1["nics"][0], WEB1["nics"][0]]},
         {**WEB1, "name": "same"},
-        {"name": "bell\a", "id": "x4", "nics": []},
+        {"name": "bell\a", "id": "x4", "power_state": "ill", "nics": []},
     ]
     result = run_module("vm_nic_record", options(record, WEB1, *bad), fails=True)
-    assert [error["vm"] for error in result["errors"]] == ["noid", "mac", "cidr", "twice", "same", "bell\a"]
+    assert [error["vm"] for error in result["errors"]] == ["noid", "mac", "cidr", "twice", "same", r"bell\x07"]
     assert result["msg"] == "vms[1] (noid): id is missing (and 5 more, see errors)"
     messages = [error["message"] for error in result["errors"]]
     assert "mac is '52:54:00': give six bytes" in messages[1]
@@ -176,10 +176,65 @@ def test_synced_enters_stops_and_removes(run_module: RunModule, record: str) -> 
     assert not run_module("vm_nic_record", options(record, *existing, state="synced"))["changed"]
 
 
-def test_synced_with_a_bad_entry_changes_nothing(run_module: RunModule, record: str) -> None:
-    run_module("vm_nic_record", options(record, WEB1))
-    run_module("vm_nic_record", options(record, {"name": "x", "id": "y", "power_state": "running"}, state="synced"), fails=True)
-    assert len(listed(run_module, record)) == 2
+def test_synced_with_a_bad_entry_keeps_its_rows_and_does_the_others(run_module: RunModule, record: str) -> None:
+    others = [{**WEB1, "name": name, "id": name} for name in ("gone", "unread", "bad")]
+    run_module("vm_nic_record", options(record, *others))
+    existing = [
+        {"name": "bad", "id": "bad", "power_state": "running"},
+        {"name": "unread", "id": None, "power_state": None, "reason": "source_unavailable", "nics": []},
+        WEB1,
+    ]
+    result = run_module("vm_nic_record", options(record, *existing, state="synced"), fails=True)
+    assert result["msg"] == "vms[0] (bad): nics is missing: give a list, such as vm_ip_info returns"
+    assert result["changed"] and {nic["vm_name"] for nic in listed(run_module, record)} == {"bad", "unread", "web1"}
+
+
+HOSTILE = {
+    "line\nend\r": r"line\nend\r",
+    "\x9b2J\x1b[31m": r"\x9b2J\x1b[31m",
+    "\u202egnp.exe\u2066": r"\u202egnp.exe\u2066",
+    "wide\u3000blank\xa0soft\xad": r"wide\u3000blank\xa0soft\xad",
+    "\U0001f468\u200d\U0001f4bb": "\U0001f468\\u200d\U0001f4bb",
+    "": "id5",
+    "{{ lookup('pipe', 'id') }}": "{{ lookup('pipe', 'id') }}",
+}
+
+
+@pytest.mark.parametrize("state", ["pending", "synced"])
+def test_a_vm_of_any_name_is_kept_by_its_id_and_shown_in_plain_text(run_module: RunModule, record: str, state: str) -> None:
+    vms = [
+        {**WEB1, "name": name, "id": f"id{place}", "nics": [{"device": 0, "mac": f"52:54:00:00:00:{place:02x}"}]}
+        for place, name in enumerate([*HOSTILE, "x" * 10_000])
+    ]
+    result = run_module("vm_nic_record", options(record, *vms, state=state), diff=True)
+    rows = {nic["vm_id"]: nic["vm_name"] for nic in listed(run_module, record)}
+    assert [rows[f"id{place}"] for place in range(len(HOSTILE))] == list(HOSTILE.values())
+    assert len(rows[f"id{len(HOSTILE)}"]) == 255
+    assert all(text.isprintable() for text in result["diff"]["after"])
+    # A name finds its VM as the hypervisor has it and as it is shown.
+    for name, shown in HOSTILE.items():
+        if name:
+            assert len(listed(run_module, record, vms=[name])) == len(listed(run_module, record, vms=[shown])) == 1
+    assert not run_module("vm_nic_record", options(record, *vms, state=state))["changed"]
+
+
+def test_nics_of_other_networks_are_nobodys_concern(run_module: RunModule, record: str) -> None:
+    odd = {**WEB1, "nics": [{"device": 0, "mac": "none", "network": "else\n"}, {"device": -5, "network": None}, WEB1["nics"][1]]}
+    result = run_module("vm_nic_record", options(record, odd, networks=["lab"], state="synced"))
+    assert [nic["network"] for nic in result["nics"]] == ["lab"]
+
+
+@pytest.mark.parametrize("state", ["stopped", "absent"])
+def test_a_name_that_fits_several_is_an_error_and_the_id_decides(run_module: RunModule, record: str, state: str) -> None:
+    twins = [{**WEB1, "name": "twin", "id": f"id{place}", "nics": [WEB1["nics"][place]]} for place in (0, 1)]
+    run_module("vm_nic_record", options(record, *twins, {**WEB1, "name": "web2", "id": "id2", "nics": WEB1["nics"][:1]}))
+    before = listed(run_module, record)
+    result = run_module("vm_nic_record", options(record, {"name": "twin"}, {"name": "web2"}, state=state), fails=True)
+    assert result["msg"] == "twin: the record has 2 VMs of this name (id0, id1): give the id of the one meant"
+    after = listed(run_module, record)
+    assert after[:2] == before[:2] and after[2:] != before[2:]
+    assert run_module("vm_nic_record", options(record, {"name": "twin", "id": "id1"}, state=state))["changed"]
+    assert listed(run_module, record)[0] == before[0]
 
 
 def test_a_migrated_vm_takes_its_rows_along(run_module: RunModule, record: str) -> None:

@@ -91,7 +91,7 @@ def plan(records, device="cd", host=None):
         ("a\n", "vm-vm-id.iso"),
         ("ä", "vm-vm-id.iso"),
         (".x", "vm-vm-id.iso"),
-        ("", "vm-vm-id.iso"),
+        ("", "vm-id.iso"),
     ],
 )
 def test_file_names(name, expected):

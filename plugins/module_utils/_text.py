@@ -1,0 +1,49 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Other people's texts made safe to show. Tenants choose the names of VMs, and guests what their agents say.
+
+Every message, table, progress line, log line and event takes such texts from here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+MAX_NAME = 255  # characters; what the record's columns hold
+MAX_MESSAGE = 500
+_DIGEST = 8
+
+
+def plain(text: str, longest: int = MAX_MESSAGE) -> str:
+    r"""`text` as printable characters on one line, at most `longest` of them; a cut one ends in V(~).
+
+    What is not printable (line ends, terminal and bidi controls, zero-width characters, all blanks but the space, lone
+    surrogates) is written as in Python's literals, such as V(\x9b) or V(\u202e). A text that is plain already stays as it is.
+    """
+    if len(text) <= longest and text.isprintable():
+        return text
+    # Each character gives at least one: what is behind the limit can only be cut.
+    shown = "".join(char if char.isprintable() else _escape(char) for char in text[: longest + 1])
+    return shown if len(shown) <= longest else shown[: longest - 1] + "~"
+
+
+def plain_name(name: str, vm_id: str = "") -> str:
+    """The name a VM goes by here: its own made plain, or its id where it has none or a blank one.
+
+    Long names that differ behind the limit stay different. The result of plain_name() is its own plain name.
+    """
+    shown = plain(name, MAX_NAME)
+    if not shown.strip():
+        return vm_id or shown
+    if shown.endswith("~") and (len(name) > MAX_NAME or not name.isprintable()):
+        digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST]
+        shown = f"{shown[: MAX_NAME - 1 - _DIGEST]}~{digest}"
+    return shown
+
+
+def _escape(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
