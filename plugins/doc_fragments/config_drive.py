@@ -28,6 +28,9 @@ options:
           - What the drive tells the VM about itself, as text by key.
           - Usual keys are V(availability_zone), V(cloud_identifier), V(instance_id), V(local_hostname), V(service_offering)
             and V(vm_id); any other key is carried too.
+          - Keys that the drive writes itself or that readers take for something else are refused (V(hostname), V(uuid), V(name),
+            V(public_keys), V(keys), V(admin_pass), V(files), V(network_config), V(random_seed), V(launch_index), V(devices),
+            V(meta)), and so are two keys that differ by case or by hyphens and underscores alone.
           - V(instance_id) is V(vm_id) if not given, V(vm_id) is the VM's id on its hypervisor where the module knows it;
             without any of them the instance id is the name.
           - V(local_hostname) is made from the name if not given.
@@ -36,16 +39,23 @@ options:
         description:
           - User data as text, or as a mapping, which is written as lines C(key=value) in the order of the keys.
           - Ansible cannot carry bytes that are not text; for those use O(drives[].user_data_base64).
+          - Before version 2.19 ansible-core makes a mapping of JSON text that comes out of a template. JSON, such as a configuration
+            for Ignition, arrives unchanged in O(drives[].user_data_base64).
         type: raw
       user_data_base64:
-        description: User data of any kind, base64 encoded; decoded on the drive.
+        description:
+          - User data of any kind, base64 encoded; decoded on the drive.
+          - For text use the filter P(ansible.builtin.b64encode#filter).
         type: str
       password:
         description:
           - The password for the guest's administrator (C(root), C(Administrator)).
-          - One that the guest's reader could not set is refused, with the reason.
+          - One that the guest's reader could not set is refused, with the reason. One that is soon guessed, or that is a number in
+            YAML, is warned about.
+          - Without O(drives[].reader) it is where guest scripts look for it. Guests with cloud-init or cloudbase-init need their
+            reader to be said.
           - The lookup P(vmops.external_dhcp.vm_password#lookup) makes passwords that every reader can set.
-        type: str
+        type: raw
       password_hash:
         description:
           - Instead of O(drives[].password), its hash in the form of crypt(3), so that the drive does not hold the password.
@@ -65,8 +75,9 @@ options:
             wrongly is warned about.
           - V(ours) are the guest scripts of this collection, V(cloudstack) and V(cloudstack_combined) those of Apache
             CloudStack (the latter is the single script of 2021 and later).
-          - For V(cloud_init) the password is also written into the vendor data, because cloud-init takes no notice of the one in
-            C(meta_data.json).
+          - For V(cloud_init) the password is also written into the vendor data, where cloud-init looks for it.
+          - For V(cloudbase_init) the password is also C(admin_pass) in C(meta_data.json). No other guest gets it there, because
+            cloud-init copies C(meta_data.json) to where every account can read it.
         type: str
         choices: [ours, cloudstack, cloudstack_combined, cloud_init, cloudbase_init]
       services:

@@ -66,7 +66,8 @@ def drives() -> dict[str, t.Any]:
                 "metadata": {"type": "dict"},
                 "user_data": {"type": "raw", "no_log": True},
                 "user_data_base64": {"type": "str", "no_log": True},
-                "password": {"type": "str", "no_log": True},
+                # raw: as text, a number would no longer look like one that YAML may have changed
+                "password": {"type": "raw", "no_log": True},
                 "password_hash": {"type": "str", "no_log": True},
                 # raw: a text of type list would be split at the commas that a key's options may have
                 "ssh_keys": {"type": "raw", "no_log": True},

@@ -138,7 +138,7 @@ def change(
     if content.LAYOUT_OPENSTACK in layouts:
         if user_data is not None:
             _replace(files, (content.OPENSTACK_USER_DATA,), {content.OPENSTACK_USER_DATA: user_data} if user_data else {})
-        admin_pass = "" if password and (reader == content.READER_CLOUD_INIT or _tells_cloud_init(files)) else password
+        admin_pass = "" if password and not _needs_admin_pass(files, reader) else password
         _change_meta_data(files, admin_pass, ssh_keys, metadata or {})
         if password is not None:
             _change_vendor_data(files, password, password_hash, reader)
@@ -221,9 +221,7 @@ def _change_meta_data(
     before = _json_object(files, content.META_DATA_JSON)
     after = dict(before)
     for key, value in metadata.items():
-        name = content.meta_data_name(key)
-        if name:
-            _put(after, name, value)
+        _put(after, content.meta_data_name(key), value)
     if admin_pass is not None:
         _put(after, "admin_pass", admin_pass)
     if ssh_keys is not None:
@@ -231,6 +229,13 @@ def _change_meta_data(
             _put(after, member, value)
     if after != before:  # else the bytes stay, whoever wrote them
         files[content.META_DATA_JSON] = content.json_bytes(after)
+
+
+def _needs_admin_pass(files: Mapping[str, bytes], reader: str | None) -> bool:
+    """Whether a new password is to be in meta_data.json: if it must be for the reader, or was for one that nobody names."""
+    if reader is not None:
+        return reader == content.READER_CLOUDBASE_INIT
+    return "admin_pass" in _json_object(files, content.META_DATA_JSON) and not _tells_cloud_init(files)
 
 
 def _tells_cloud_init(files: Mapping[str, bytes]) -> bool:

@@ -29,6 +29,7 @@ LAYOUTS = (LAYOUT_CLOUDSTACK, LAYOUT_OPENSTACK)
 # Readers (description.READERS) that get something of their own.
 READER_OURS = "ours"
 READER_CLOUD_INIT = "cloud_init"
+READER_CLOUDBASE_INIT = "cloudbase_init"
 
 METADATA_DIR = "cloudstack/metadata/"
 PASSWORD_PATH = "cloudstack/password/vm_password.txt"
@@ -44,7 +45,7 @@ _CLOUD_CONFIG = "#cloud-config\n"
 # The keys of the metadata that have a name of their own in meta_data.json.
 _META_DATA_NAMES = {"local_hostname": "hostname", "instance_id": "uuid", "availability_zone": "availability_zone"}
 # Written by the drive itself; a metadata key of this name would change what the reader understands.
-_META_DATA_OWN = (
+META_DATA_OWN = (
     "uuid",
     "hostname",
     "name",
@@ -115,17 +116,16 @@ def metadata_files(key: str, value: str) -> dict[str, bytes]:
     return {path: value.encode("utf-8") for path in metadata_paths(key)} if value else {}
 
 
-def meta_data_name(key: str) -> str | None:
-    """The member of meta_data.json for a metadata key; None for one that the drive writes itself."""
-    name = _META_DATA_NAMES.get(key)
-    return name or (None if key in _META_DATA_OWN else key)
+def meta_data_name(key: str) -> str:
+    """The member of meta_data.json for a metadata key."""
+    return _META_DATA_NAMES.get(key, key)
 
 
 def cloud_init_password(text: str, hashed: bool = False) -> str:
     """The cloud-config that makes cloud-init set root's password; it takes no notice of admin_pass."""
     user = {"name": "root", "password": text, "type": "hash" if hashed else "text"}
-    # JSON is YAML: nothing in a password can break out of it.
-    return _CLOUD_CONFIG + json.dumps({"chpasswd": {"expire": False, "users": [user]}}, sort_keys=True)
+    # JSON is YAML: nothing in a password can break out of it. Its escapes for characters beyond U+FFFF (two surrogates) are not.
+    return _CLOUD_CONFIG + json.dumps({"chpasswd": {"expire": False, "users": [user]}}, ensure_ascii=False, sort_keys=True)
 
 
 def is_cloud_init_password(part: t.Any) -> bool:
@@ -187,13 +187,13 @@ def _openstack(description: DriveDescription) -> Iterable[tuple[str, bytes]]:
 def _meta_data(description: DriveDescription) -> dict[str, t.Any]:
     data: dict[str, t.Any] = {"name": description.name}
     for key, value in description.metadata.items():
-        name = meta_data_name(key)
-        if name and value:
-            data[name] = value
+        if value:
+            data[meta_data_name(key)] = value
     if description.ssh_keys:
         data.update(public_keys_members(description.ssh_keys))
-    # cloud-init sets no password from it but copies it to /run/cloud-init/instance-data.json, for every account to read.
-    if description.password and description.reader != READER_CLOUD_INIT:
+    # cloud-init sets no password from it but copies it to /run/cloud-init/instance-data.json, for every account to read: only
+    # a guest that is known to need it gets it.
+    if description.password and description.reader == READER_CLOUDBASE_INIT:
         data["admin_pass"] = description.password
     return data
 

@@ -15,6 +15,7 @@ import json
 import re
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.content import META_DATA_OWN
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import DriveInputError
 
 if t.TYPE_CHECKING:
@@ -28,8 +29,15 @@ READERS = ("ours", "cloudstack", "cloudstack_combined", "cloud_init", "cloudbase
 SERVICE_USER_DATA = "userdata"
 SERVICES = (SERVICE_USER_DATA,)
 
-# Files whose content these make are the drive's own; a metadata key must not replace them.
-_RESERVED_METADATA = ("public_keys",)
+# What to give instead of a metadata key that the drive writes itself (content.META_DATA_OWN).
+_INSTEAD_OF_METADATA = {
+    "public_keys": "use ssh_keys",
+    "keys": "use ssh_keys",
+    "admin_pass": "use password",
+    "hostname": "use local_hostname",
+    "uuid": "use instance_id",
+    "name": "it is the name of the entry",
+}
 _METADATA_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 # The name becomes a file name on the controller and on the hypervisor.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._ +@=,()-]{0,127}")
@@ -39,6 +47,11 @@ _HOSTNAME = re.compile(
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 _CRYPT_HASH = re.compile(r"\$[A-Za-z0-9-]{1,16}\$[A-Za-z0-9./$=,+-]{8,255}")
 _KEY_TYPE = re.compile(r"(?:ssh|ecdsa|sk-ssh|sk-ecdsa)-[A-Za-z0-9@.-]+")
+# The way out for text that a template of Ansible has turned into something else.
+_JSON_TEXT = (
+    '; give JSON as user_data_base64: "{{ text | b64encode }}", because ansible-core before 2.19 makes a mapping or list of JSON'
+    " text that comes out of a template"
+)
 # What the guest scripts of this collection take as one line.
 MAX_KEY_LENGTH = 8192
 
@@ -52,6 +65,7 @@ class DriveDescription:
     ssh_keys: public keys, one line each; None if nothing was said of keys, () if there are to be none. vendor_data: what vendor_data.json holds.
     reader: what in the guest reads the drive (READERS), None if that is not known.
     services: of the VM's network (SERVICES), None if it was not said; network: its name, for messages.
+    doubts: sentences about options that may not be what was meant; they name the option and hold no secret.
     """
 
     name: str
@@ -64,6 +78,7 @@ class DriveDescription:
     reader: str | None = None
     services: tuple[str, ...] | None = None
     network: str | None = None
+    doubts: tuple[str, ...] = ()
 
     @classmethod
     def from_option(cls, option: Mapping[str, t.Any], owner: str | None = None) -> DriveDescription:
@@ -75,6 +90,9 @@ class DriveDescription:
         name = _name(option.get("name"))
         user_data = _user_data(name, option)
         password = _text(name, "password", option.get("password"))
+        doubts = []
+        if password and not isinstance(option["password"], str):
+            doubts.append("password is a number: YAML may have changed it (0123 becomes 83); put it in quotes")
         password_hash = _text(name, "password_hash", option.get("password_hash"))
         if password and password_hash:
             raise _error(name, "password", "is given together with password_hash: leave one of them out")
@@ -96,6 +114,7 @@ class DriveDescription:
             reader=reader,
             services=_services(name, option.get("services")),
             network=_text(name, "network", option.get("network")) or None,
+            doubts=tuple(doubts),
         )
         check_services(description)
         return description
@@ -162,31 +181,20 @@ def _metadata(name: str, value: t.Any, owner: str | None) -> dict[str, str]:
     if not hasattr(value, "items"):
         raise _error(name, "metadata", f"is a {type(value).__name__}: it must be a mapping")
     metadata: dict[str, str] = {}
-    for key, item in value.items():
+    seen: dict[str, str] = {}
+    for given, item in value.items():
         if item is None:
             continue
-        if not isinstance(key, str) or not _METADATA_KEY.fullmatch(key):
+        key = _metadata_key(name, given)
+        twin = seen.setdefault(_spelling(key), given)
+        if twin != given:
             raise _error(
                 name,
-                "metadata",
-                f"has the key {key!r}: a key becomes a file name: use letters, digits, dots, hyphens and underscores, at most 100",
+                f"metadata.{given}",
+                f"is given twice, as {twin} and {given}: both spellings with hyphens and underscores are always written, and not"
+                " every guest tells upper case from lower; keep one",
             )
-        spelling = key.replace("-", "_")
-        if spelling in _RESERVED_METADATA:
-            raise _error(name, f"metadata.{key}", "is written by the drive itself: use ssh_keys")
-        key = spelling if spelling in METADATA_KEYS else key
-        if any(other.replace("-", "_") == spelling for other in metadata):
-            raise _error(
-                name,
-                f"metadata.{key}",
-                "is given twice, with a hyphen and with an underscore: both files are always written; keep one",
-            )
-        text = _scalar(item)
-        if text is None:
-            raise _error(name, f"metadata.{key}", f"is a {type(item).__name__}: it must be text, a number or a boolean")
-        if _CONTROL.search(text):
-            raise _error(name, f"metadata.{key}", "has a line break or another control character: metadata is one line per key")
-        metadata[key] = text
+        metadata[key] = _metadata_text(name, given, item)
     if owner and not metadata.get("vm_id"):
         metadata["vm_id"] = owner
     if not metadata.get("instance_id"):
@@ -200,6 +208,51 @@ def _metadata(name: str, value: t.Any, owner: str | None) -> dict[str, str]:
             f"is {metadata['local_hostname']!r}: a host name has labels of at most 63 letters, digits and hyphens, divided by dots",
         )
     return dict(sorted(metadata.items()))
+
+
+def _spelling(key: str) -> str:
+    """What is the same for all keys whose files a guest could take for one another."""
+    return key.replace("-", "_").lower()
+
+
+def _metadata_key(name: str, key: t.Any) -> str:
+    """The key as the drive has it. Raises DriveInputError for one that cannot be a file, or that the drive writes itself."""
+    if not isinstance(key, str) or not _METADATA_KEY.fullmatch(key):
+        raise _error(
+            name,
+            "metadata",
+            f"has the key {key!r}: a key becomes a file name: use letters, digits, dots, hyphens and underscores, at most 100",
+        )
+    spelling = _spelling(key)
+    if spelling in META_DATA_OWN:
+        instead = _INSTEAD_OF_METADATA.get(spelling, "choose another key")
+        raise _error(
+            name, f"metadata.{key}", f"is a name that the drive writes itself or that readers take for something else: {instead}"
+        )
+    if spelling not in METADATA_KEYS:
+        return key
+    if key.replace("-", "_") != spelling:
+        raise _error(name, f"metadata.{key}", f"differs from {spelling} in upper and lower case alone: write {spelling}")
+    return spelling
+
+
+def _metadata_text(name: str, key: str, value: t.Any) -> str:
+    text = _scalar(value)
+    if text is None:
+        raise _error(name, f"metadata.{key}", f"is a {type(value).__name__}: it must be text, a number or a boolean")
+    if _CONTROL.search(text):
+        raise _error(name, f"metadata.{key}", "has a line break or another control character: metadata is one line per key")
+    if not _is_unicode(text):
+        raise _error(name, f"metadata.{key}", "is not valid Unicode text")
+    return text
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _hostname_from(name: str) -> str:
@@ -229,12 +282,15 @@ def _user_data(name: str, option: Mapping[str, t.Any]) -> bytes | None:
         raise _error(
             name,
             "user_data",
-            f"is a {type(value).__name__}: give text, a mapping (written as key=value lines) or user_data_base64 for bytes",
+            f"is a {type(value).__name__}: give text, a mapping (written as key=value lines) or user_data_base64 for bytes{_JSON_TEXT}",
         )
-    try:
-        return text.encode("utf-8") or None
-    except UnicodeEncodeError:
-        raise _error(name, "user_data", "is not valid Unicode text: give bytes as user_data_base64") from None
+    return _user_data_bytes(name, text) or None
+
+
+def _user_data_bytes(name: str, text: str) -> bytes:
+    if not _is_unicode(text):
+        raise _error(name, "user_data", "is not valid Unicode text: give bytes as user_data_base64")
+    return text.encode("utf-8")
 
 
 def _key_value_lines(name: str, mapping: Mapping[t.Any, t.Any]) -> bytes:
@@ -253,14 +309,15 @@ def _key_value_lines(name: str, mapping: Mapping[t.Any, t.Any]) -> bytes:
             raise _error(
                 name,
                 f"user_data.{key}",
-                "is not text, a number or a boolean: give the whole user data as text to carry structured data",
+                f"is a {type(value).__name__}: a mapping is written as key=value lines, which hold text, numbers and booleans"
+                f" alone{_JSON_TEXT}",
             )
         if re.search("[\x00\r\n]", text):
             raise _error(
                 name, f"user_data.{key}", "has a line break: give the whole user data as text to carry more than one line per key"
             )
         lines[key] = f"{key}={text}"
-    return "\n".join(lines[key] for key in sorted(lines)).encode("utf-8")
+    return _user_data_bytes(name, "\n".join(lines[key] for key in sorted(lines)))
 
 
 def _ssh_keys(name: str, value: t.Any) -> tuple[str, ...] | None:
@@ -300,6 +357,8 @@ def _key_problem(line: str) -> str | None:
         return f"is longer than {MAX_KEY_LENGTH} characters"
     if _CONTROL.search(line.replace("\t", " ")):
         return "has a control character"
+    if not _is_unicode(line):
+        return "is not valid Unicode text"
     words = line.split()
     for word, blob in zip(words, words[1:]):
         if _KEY_TYPE.fullmatch(word):
@@ -318,12 +377,12 @@ def _vendor_data(name: str, value: t.Any) -> t.Any:
         return None
     if isinstance(value, (str, list)) or hasattr(value, "items"):
         try:
-            json.dumps(value, ensure_ascii=False, sort_keys=True).encode("utf-8")
+            json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False).encode("utf-8")
         except (TypeError, ValueError):
             raise _error(
                 name,
                 "vendor_data",
-                "cannot be written as JSON: use texts as keys, and texts, numbers, lists and mappings as values",
+                "cannot be written as JSON: use texts as keys, and texts, numbers (JSON has no nan and no inf), lists and mappings as values",
             ) from None
         return value
     raise _error(

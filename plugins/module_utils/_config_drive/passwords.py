@@ -30,7 +30,12 @@ _ALPHABET = _LOWER + _UPPER + _DIGITS + _PUNCTUATION
 # Words that the genuine scripts take as "there is no password".
 _SENTINELS = ("saved_password", "bad_request")
 # The readers that pass the password on without a shell in between.
-_TOLERANT = ("ours", "cloudstack_combined", "cloud_init", "cloudbase_init")
+_TOLERANT = ("ours", "cloud_init", "cloudbase_init")
+_LEADING_HYPHEN = "begins with -, which the guest script of the original platform reads as an option"
+# Fewer characters, different characters, or digits where there is nothing else, are soon found by trying.
+_SHORTEST_STRONG = 8
+_LEAST_DIFFERENT = 5
+_SHORTEST_DIGITS = 20
 
 
 def password_problem(password: str, reader: str | None = None) -> str | None:
@@ -52,13 +57,26 @@ def password_problem(password: str, reader: str | None = None) -> str | None:
         return "begins or ends with a blank, which readers cut off"
     if reader in _TOLERANT:
         return None
+    if reader == "cloudstack_combined":  # quoted, but the only argument of echo, which takes -n and the like as options
+        return _LEADING_HYPHEN if password.startswith("-") else None
     if any(character.isspace() for character in password):
         return "has a blank, which the guest script of the original platform collapses or splits at"
     for character in "*?[":
         if character in password:
             return f"has the character {character}, which the guest script of the original platform expands to names of files"
     if password.startswith("-"):
-        return "begins with -, which the guest script of the original platform reads as an option"
+        return _LEADING_HYPHEN
+    return None
+
+
+def password_weakness(password: str) -> str | None:
+    """Why this password would soon be guessed; None if nothing speaks for it. The password is not in the answer."""
+    if len(password) < _SHORTEST_STRONG:
+        return f"has fewer than {_SHORTEST_STRONG} characters"
+    if password.isdigit() and len(password) < _SHORTEST_DIGITS:
+        return f"has digits alone, and fewer than {_SHORTEST_DIGITS}"
+    if len(set(password)) < _LEAST_DIFFERENT:
+        return f"has fewer than {_LEAST_DIFFERENT} different characters"
     return None
 
 

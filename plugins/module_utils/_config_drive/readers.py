@@ -13,10 +13,14 @@ set_passwords, cloudbase-init's ConfigDriveService.
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.content import LAYOUT_CLOUDSTACK, LAYOUT_OPENSTACK
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.passwords import password_problem
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.passwords import (
+    password_problem,
+    password_weakness,
+)
 
 if t.TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,20 +85,36 @@ def check(description: DriveDescription, label: str, layouts: Sequence[str], pre
     previous_instance_id: of the drive that the guest knows, where there is one.
     """
     errors: list[str] = []
-    warnings: list[str] = []
-    if description.password:
-        problem = password_problem(description.password, description.reader)
-        if problem:
-            errors.append(
-                f"password {problem}; choose another one (the lookup vmops.external_dhcp.vm_password makes one that every reader can set)"
-            )
+    warnings: list[str] = list(description.doubts)
+    _check_password(description, errors, warnings)
     if description.reader is None:
-        warnings.extend(_label_without_reader(label, layouts))
-        if description.password_hash:
-            errors.append("password_hash is read by cloud-init only: say reader: cloud_init, or give password")
+        _check_without_reader(description, label, layouts, errors, warnings)
         return Verdict(tuple(errors), tuple(warnings), None)
+    reader = READERS[description.reader]
+    _check_with_reader(description, label, layouts, errors, warnings)
+    _CHECKS[description.reader](description, errors, warnings)
+    acts = True
+    if reader.once_per_instance:
+        acts = previous_instance_id is not None and previous_instance_id != description.metadata.get("instance_id")
+    return Verdict(tuple(errors), tuple(warnings), acts)
 
-    name = description.reader
+
+def _check_password(description: DriveDescription, errors: list[str], warnings: list[str]) -> None:
+    if not description.password:
+        return
+    maker = "the lookup vmops.external_dhcp.vm_password makes"
+    problem = password_problem(description.password, description.reader)
+    weakness = password_weakness(description.password)
+    if problem:
+        errors.append(f"password {problem}; choose another one ({maker} one that every reader can set)")
+    elif weakness:
+        warnings.append(f"password {weakness}: it is soon guessed; {maker} strong ones")
+
+
+def _check_with_reader(
+    description: DriveDescription, label: str, layouts: Sequence[str], errors: list[str], warnings: list[str]
+) -> None:
+    name = str(description.reader)
     reader = READERS[name]
     if reader.layout not in layouts:
         errors.append(f"layouts lacks {reader.layout}, the only one that the reader {name} reads")
@@ -105,12 +125,28 @@ def check(description: DriveDescription, label: str, layouts: Sequence[str], pre
         warnings.append("label is config: guest scripts of 2018 and later look for config-2")
     if description.password_hash and name != "cloud_init":
         errors.append(f"password_hash cannot be set by the reader {name}: give password")
-    _CHECKS[name](description, errors, warnings)
 
-    acts = True
-    if reader.once_per_instance:
-        acts = previous_instance_id is not None and previous_instance_id != description.metadata.get("instance_id")
-    return Verdict(tuple(errors), tuple(warnings), acts)
+
+def _check_without_reader(
+    description: DriveDescription, label: str, layouts: Sequence[str], errors: list[str], warnings: list[str]
+) -> None:
+    warnings.extend(_label_without_reader(label, layouts))
+    if description.password_hash:
+        errors.append("password_hash is read by cloud-init only: say reader: cloud_init, or give password")
+    if label.lower() != "config-2" and (description.user_data or b"").startswith(b"#cloud-config"):
+        warnings.append(
+            f"user_data is #cloud-config, which only cloud-init carries out; it looks for config-2, and label is {label}"
+        )
+    if description.password and LAYOUT_CLOUDSTACK not in layouts:
+        errors.append(
+            "password has no place in the layout openstack that is right for every reader: say reader: cloud_init or"
+            " reader: cloudbase_init"
+        )
+    elif description.password and LAYOUT_OPENSTACK in layouts and label.lower() == "config-2":
+        warnings.append(
+            "password is where guest scripts look for it and nowhere else, because reader is not given: guests with cloud-init or"
+            " cloudbase-init need reader: cloud_init or reader: cloudbase_init"
+        )
 
 
 def _label_without_reader(label: str, layouts: Sequence[str]) -> list[str]:
@@ -127,19 +163,36 @@ def _label_without_reader(label: str, layouts: Sequence[str]) -> list[str]:
     ]
 
 
+def _keys_with_options(description: DriveDescription) -> list[int]:
+    """The numbers, from 1, of the keys before which options stand."""
+    return [number for number, key in enumerate(description.ssh_keys or (), 1) if not key.startswith(("ssh-", "ecdsa-", "sk-"))]
+
+
 def _ours(description: DriveDescription, errors: list[str], warnings: list[str]) -> None:
-    for number, key in enumerate(description.ssh_keys or (), 1):
-        if not key.startswith(("ssh-", "ecdsa-", "sk-")):
-            errors.append(
-                f"ssh_keys entry {number} has options before the key: the guest scripts leave such keys out, as options can run commands"
-            )
+    for number in _keys_with_options(description):
+        errors.append(
+            f"ssh_keys entry {number} has options before the key: the guest scripts leave such keys out, as options can run commands"
+        )
+    if (description.user_data or b"").startswith(b"#cloud-config"):
+        warnings.append("user_data is #cloud-config, which only cloud-init carries out: the guest scripts save it and no more")
 
 
 def _cloudstack(description: DriveDescription, errors: list[str], warnings: list[str]) -> None:
-    if len(description.ssh_keys or ()) > 1:
+    keys = description.ssh_keys or ()
+    if len(keys) > 1:
         errors.append(
             "ssh_keys has more than one key: the guest script glues them into one line, so that only the first works; give one key"
         )
+    for number in _keys_with_options(description):
+        errors.append(f"ssh_keys entry {number} has options before the key: the guest script may alter them; leave them out")
+    for number, key in enumerate(keys, 1):
+        if re.search(r"[*?\[]", key):
+            errors.append(
+                f"ssh_keys entry {number} has one of the characters * ? [, which the guest script expands to names of files;"
+                " change the key's comment"
+            )
+    if description.password and not description.password.isascii():
+        warnings.append("password has characters beyond ASCII: the guest script for Windows sets another one in their place")
 
 
 def _cloudstack_combined(description: DriveDescription, errors: list[str], warnings: list[str]) -> None:
@@ -147,6 +200,15 @@ def _cloudstack_combined(description: DriveDescription, errors: list[str], warni
     if missing:
         errors.append(
             f"{' and '.join(missing)} must be given: without it the guest script asks the DHCP server and takes whatever that answers as root's password or key"
+        )
+    if len(description.ssh_keys or ()) > 1:
+        errors.append(
+            "ssh_keys has more than one key: the guest script installs none of them once the guest has one of them; give one key"
+        )
+    for number in _keys_with_options(description):
+        errors.append(
+            f"ssh_keys entry {number} has options before the key: the guest script leaves it out when the guest has any key of that"
+            " type; leave the options out"
         )
 
 

@@ -77,7 +77,6 @@ def test_drives_are_compared_with_their_descriptions(info, dest):
         "cloudstack/password/vm-password-md5checksum.txt",
         "cloudstack/password/vm_password.txt",
         "cloudstack/password/vm_password_md5checksum.txt",
-        "openstack/latest/meta_data.json",
     ]
     assert (missing["exists"], missing["matches"]) == (False, False)
     assert "CANARY" not in json.dumps(result)

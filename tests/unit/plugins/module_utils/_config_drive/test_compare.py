@@ -147,6 +147,24 @@ def test_the_password_for_cloud_init_is_changed_too(changes):
     assert compare.change(before, **changes) == expected
 
 
+@pytest.mark.parametrize(
+    "built_for, changed_for, told",
+    [
+        ("cloudbase_init", "cloudbase_init", True),
+        ("cloudbase_init", None, True),
+        ("cloudbase_init", "ours", False),
+        ("ours", None, False),
+        (None, None, False),
+        (None, "cloudbase_init", True),
+        ("cloud_init", None, False),
+        ("cloud_init", "cloud_init", False),
+    ],
+)
+def test_only_the_reader_that_needs_it_finds_a_new_password_in_the_metadata(built_for, changed_for, told):
+    changed = compare.change(drive(reader=built_for), password="other-Pw1", reader=changed_for)
+    assert json.loads(changed[content.META_DATA_JSON]).get("admin_pass") == ("other-Pw1" if told else None)
+
+
 def test_vendor_data_without_a_password_gets_none():
     assert compare.change(drive(), password="other-Pw1")[content.VENDOR_DATA_JSON] == files()[content.VENDOR_DATA_JSON]
 
@@ -177,7 +195,8 @@ def test_what_is_no_config_drive_cannot_be_changed():
 
 @pytest.mark.parametrize("layouts", [["cloudstack"], ["openstack"], ["cloudstack", "openstack"]])
 def test_what_a_drive_says_of_its_vm(layouts):
-    found = compare.description_of(drive(layouts=layouts), "web1", "ours")
+    reader = None if "cloudstack" in layouts else "cloudbase_init"
+    found = compare.description_of(drive(layouts=layouts, reader=reader), "web1", "ours")
     assert (found.password, found.ssh_keys, found.user_data, found.reader) == ("Ab2-Cd3-Ef4", (KEY,), b"role=web", "ours")
     assert found.metadata == {"instance_id": "id-1"}
     assert compare.layouts_of(files(layouts)) == tuple(layouts)

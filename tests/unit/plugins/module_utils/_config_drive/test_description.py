@@ -88,6 +88,16 @@ def test_metadata_scalars_become_text_and_none_is_left_out():
         ({"zone": "a\nb"}, "metadata.zone has a line break"),
         ({"zone": ["a"]}, "metadata.zone is a list"),
         ({"vm-id": "a", "vm_id": "b"}, "given twice"),
+        ({"Zone": "a", "zone": "b"}, "metadata.zone is given twice, as Zone and zone"),
+        ({"local-ipv4": "a", "Local_IPv4": "b"}, "given twice"),
+        ({"VM_ID": "a"}, "write vm_id"),
+        ({"Public-Keys": "a"}, "use ssh_keys"),
+        ({"hostname": "a"}, "use local_hostname"),
+        ({"uuid": "a"}, "use instance_id"),
+        ({"name": "a"}, "the name of the entry"),
+        ({"admin_pass": SECRET}, "use password"),
+        ({"files": "a"}, "choose another key"),
+        ({"zone": "\ud800"}, "not valid Unicode"),
         ({"public-keys": "a"}, "use ssh_keys"),
         ("text", "metadata is a str"),
     ],
@@ -143,8 +153,11 @@ def test_user_data_of_any_bytes_comes_as_base64():
         ({"a\nb": "x"}, "user_data has a key"),
         ({" a": "x"}, "user_data has a key"),
         ({"a": SECRET + "\nb"}, "user_data.a has a line break"),
-        ({"a": [SECRET]}, "user_data.a is not text"),
+        ({"a": [SECRET]}, "user_data.a is a list"),
+        ({"a": {"b": SECRET}}, "give JSON as user_data_base64"),
+        ({"a": "\ud800"}, "not valid Unicode"),
         ([SECRET], "user_data is a list"),
+        ([SECRET], "give JSON as user_data_base64"),
         ("\ud800", "not valid Unicode"),
     ],
 )
@@ -176,6 +189,7 @@ def test_an_ssh_key_may_have_options():
         (["-----BEGIN OPENSSH PRIVATE KEY-----\n" + SECRET], "private key"),
         ([KEY[:-8] + "\x07"], "control character"),
         ([KEY + "x" * 9000], "longer than 8192"),
+        ([KEY + "\ud800"], "not valid Unicode"),
         ([7], "is a int"),
         ({"a": KEY}, "ssh_keys is a dict"),
     ],
@@ -192,6 +206,7 @@ def test_password_and_hash_exclude_each_other():
     assert "leave one of them out" in refused(password=SECRET, password_hash=hashed)
     assert describe(password="").password is None
     assert describe(password=1234).password == "1234"
+    assert "password is a bool" in refused(password=True)
     for wrong in (SECRET, "$6$", "plain$6$x"):
         message = refused(password_hash=wrong)
         assert "password_hash is not a crypt(3) hash" in message and wrong not in message.replace("$6$salt$hash", "")
@@ -202,7 +217,7 @@ def test_vendor_data(value):
     assert describe(vendor_data=value).vendor_data == value
 
 
-@pytest.mark.parametrize("value", [7, {1: "a", "b": "c"}, {"a": {1, 2}}, "\ud800"])
+@pytest.mark.parametrize("value", [7, {1: "a", "b": "c"}, {"a": {1, 2}}, "\ud800", {"a": float("nan")}, [float("inf")]])
 def test_vendor_data_that_is_no_json(value):
     assert "vendor_data" in refused(vendor_data=value)
 

@@ -46,7 +46,7 @@ locale.setlocale(locale.LC_ALL, "")
 description = DriveDescription.from_option({
     "name": "web1",
     "metadata": {"vm_id": "1c1f6c56-8c7e-4b4b-9a59-0f6f7a3c2d10", "availability_zone": "Z\\u00fcrich"},
-    "user_data": {"role": "web", "tier": "front"}, "password": "Ab2-Cd3-Ef4-Gh5",
+    "user_data": {"role": "web", "tier": "front"}, "password": "Ab2-Cd3-Ef4-Gh5", "reader": "cloudbase_init",
 })
 data = image.build(files_of(description), "config", description.metadata["vm_id"])
 print(hashlib.sha256(data).hexdigest())

@@ -15,6 +15,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.passwords import (
     generate_password,
     password_problem,
+    password_weakness,
 )
 
 TOLERANT = [None, *READERS]
@@ -55,8 +56,25 @@ def test_what_no_reader_can_set(password, part, reader):
 def test_what_only_the_script_with_the_unquoted_echo_cannot_set(password, part):
     for reader in (None, "cloudstack"):
         assert part in password_problem(password, reader)
-    for reader in ("ours", "cloudstack_combined", "cloud_init", "cloudbase_init"):
+    for reader in ("ours", "cloud_init", "cloudbase_init"):
         assert password_problem(password, reader) is None
+
+
+@pytest.mark.parametrize("password", ["-n", "-e", "-nE", "-long"])
+def test_the_combined_script_takes_a_leading_hyphen_for_an_option(password):
+    assert "begins with -" in password_problem(password, "cloudstack_combined")
+    assert password_problem("a b*", "cloudstack_combined") is None
+
+
+@pytest.mark.parametrize("password", ["a", "Ab2-Cd3", "12345678", "0" * 30, "1234567890123456789", "abcabcabcabc"])
+def test_what_is_soon_guessed(password):
+    weakness = password_weakness(password)
+    assert weakness is not None and (len(password) == 1 or password not in weakness)
+
+
+@pytest.mark.parametrize("password", ["Ab2-Cd3-Ef4", "correct horse", "31415926535897932384"])
+def test_what_is_not_soon_guessed(password):
+    assert password_weakness(password) is None
 
 
 @pytest.mark.parametrize("password", ["x", "a\\b", "pässwörd", "a:b", "a-b", "!%&'\"`$(x)", "x" * 127])
@@ -77,7 +95,7 @@ def test_generated_passwords_follow_the_rules(length):
     for _count in range(50):
         password = generate_password(length)
         assert len(password) == length
-        assert password_problem(password) is None
+        assert password_problem(password) is None and password_weakness(password) is None
         assert password[0].isalpha()
         assert any(c.islower() for c in password) and any(c.isupper() for c in password) and any(c.isdigit() for c in password)
         assert not set(password) & set("lLIi1oO0*?[ \\'\"$`")

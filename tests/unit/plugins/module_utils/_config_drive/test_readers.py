@@ -89,6 +89,60 @@ def test_the_old_script_takes_one_key_only():
         assert check(reader=reader, password=PASSWORD, ssh_keys=[KEY, KEY2]).errors == ()
 
 
+def test_the_combined_script_would_not_install_a_second_key_later():
+    (error,) = check(reader="cloudstack_combined", password=PASSWORD, ssh_keys=[KEY, KEY2]).errors
+    assert error.startswith("ssh_keys has more than one key: the guest script installs none of them once")
+
+
+@pytest.mark.parametrize("reader", ["cloudstack", "cloudstack_combined"])
+def test_the_genuine_scripts_alter_or_skip_keys_with_options(reader):
+    (error,) = check(reader=reader, password=PASSWORD, ssh_keys=["no-pty " + KEY]).errors
+    assert error.startswith("ssh_keys entry 1 has options before the key")
+
+
+def test_the_old_script_expands_the_comment_of_a_key():
+    (error,) = check(reader="cloudstack", ssh_keys=[KEY + " at *.example.com"]).errors
+    assert error.startswith("ssh_keys entry 1 has one of the characters") and "example.com" not in error
+    assert check(reader="cloudstack_combined", password=PASSWORD, ssh_keys=[KEY + " *"]).errors == ()
+
+
+@pytest.mark.parametrize("reader, warned", [("cloudstack", True), ("ours", False), ("cloud_init", False)])
+def test_the_genuine_script_for_windows_knows_ascii_alone(reader, warned):
+    assert any("beyond ASCII" in text for text in check(reader=reader, password="Zürich-1291").warnings) is warned
+
+
+@pytest.mark.parametrize("reader", [None, *description.READERS])
+@pytest.mark.parametrize(
+    "password, part", [("a", "fewer than 8 characters"), ("12345678", "digits alone"), ("aaaa1111", "different")]
+)
+def test_a_weak_password_is_told(reader, password, part):
+    (warning,) = [
+        text for text in check(reader=reader, password=password, ssh_keys=[KEY]).warnings if text.startswith("password ")
+    ][:1]
+    assert part in warning
+
+
+def test_a_number_for_a_password_is_told():
+    assert any("password is a number" in text for text in check(password=12345678).warnings)
+    assert not any("password is a number" in text for text in check(password="12345678").warnings)
+
+
+@pytest.mark.parametrize(
+    "reader, label, warned",
+    [("ours", "config", True), (None, "config", True), (None, "config-2", False), ("cloud_init", "config-2", False)],
+)
+def test_cloud_config_that_nobody_carries_out_is_told(reader, label, warned):
+    verdict = check(label, reader=reader, user_data="#cloud-config\n{}")
+    assert any("user_data is #cloud-config" in text for text in verdict.warnings) is warned
+
+
+def test_a_password_without_a_reader_is_for_guest_scripts():
+    assert "reader is not given" in check("config-2", password=PASSWORD).warnings[0]
+    assert check("config", password=PASSWORD).warnings == ()
+    assert check("config-2", ["cloudstack"], password=PASSWORD).warnings == ()
+    assert "password has no place in the layout openstack" in check("config-2", ["openstack"], password=PASSWORD).errors[0]
+
+
 @pytest.mark.parametrize(
     "option, missing",
     [
