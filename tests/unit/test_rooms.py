@@ -20,6 +20,8 @@ PREFIX = "ansible_collections.vmops.external_dhcp.plugins."
 ALLOWED: dict[str, tuple[str, ...]] = {
     "module_utils/_config_drive": ("pycdlib",),
     "module_utils/_guest_address": (),
+    "module_utils/_guest_address/leases": ("module_utils._guest_address",),
+    "module_utils/_guest_address/disk": ("module_utils._guest_address", "dissect"),
     "module_utils/_hypervisor": (
         "module_utils._config_drive",
         "module_utils._guest_address",
@@ -41,7 +43,13 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "lookup": ("module_utils._config_drive", "ansible"),
 }
 # Nothing but the file named, in its room, imports these.
-GATES = {"libvirt": "libvirt_import.py", "pyVmomi": "pyvmomi_import.py", "XenAPI": "xenserver_session.py", "pycdlib": "image.py"}
+GATES = {
+    "libvirt": "libvirt_import.py",
+    "pyVmomi": "pyvmomi_import.py",
+    "XenAPI": "xenserver_session.py",
+    "pycdlib": "image.py",
+    "dissect": "dissect_import.py",
+}
 
 
 def _imports(source: str) -> t.Iterator[tuple[int, str]]:
