@@ -12,14 +12,21 @@ description:
     record's database.
   - A VM found in this job can be used in the same job after C(meta) C(refresh_inventory).
   - The inventory file's name must end in C(vm_nics.yml) or C(vm_nics.yaml).
-  - A host's name is the VM's name. Where several VMs have the same name, all of them are named C(<VM>.<hypervisor>), and
-    C(<VM>.<hypervisor>.<id>) where the hypervisor is the same too.
+  - A host's name is C(<VM>.<hypervisor>), with O(hostname_prefix) before and O(hostname_suffix) behind it, so that no VM is named
+    like a host or group of yours; see O(hostname_with_hypervisor) and O(hostnames) for other names. What is no letter, digit, dot,
+    hyphen or underscore becomes an underscore. The VM's own name is in C(external_dhcp_vm).
+  - Tenants choose the names of VMs. A name that several VMs would get, and one that a host or group of another source has, is
+    nobody's; all who want it get the hypervisor's name and then the VM's id appended. A VM for which no name is left is left out,
+    and a warning says so. The plugin knows the sources before it only, so list your own inventory first.
   - Hosts are in the groups C(hypervisor_<name>), C(network_<name>) for each of their NICs' networks, and C(state_<state>).
     The state is V(found) when all required NICs have an address, V(stopped) when the VM is off, V(gave_up) when a required NIC
     was given up, V(pending) otherwise.
   - Each host has the variables C(external_dhcp_nics) (a list, as RV(vmops.external_dhcp.vm_nic_record_info#module:nics) with
     O(vmops.external_dhcp.vm_nic_record_info#module:detail=true)), C(external_dhcp_vm), C(external_dhcp_vm_id),
     C(external_dhcp_hypervisor) and C(external_dhcp_state).
+  - Groups of O(keyed_groups) are made of values that may be a tenant's. One that another source has as a group, or that a host is
+    named like, gets no VM, and a warning says so; O(join_groups) lists those that VMs may join. Groups of O(groups) and a
+    C(parent_group) written out are your own words and are not limited, nor are C(hypervisor_…), C(network_…) and C(state_…).
   - A VM without an address has no C(ansible_host); leave such VMs out with O(states).
 author:
   - vmops maintainers (@vmops)
@@ -47,6 +54,33 @@ options:
     type: list
     elements: str
     choices: [pending, found, gave_up, stopped]
+  hostnames:
+    description:
+      - Jinja expressions over the host's variables; the first that gives a text which is not empty is the host's name.
+      - If none does, and by default, the name is V(external_dhcp_vm ~ '.' ~ external_dhcp_hypervisor).
+    type: list
+    elements: str
+    default: []
+  hostname_with_hypervisor:
+    description:
+      - Whether the default name ends in the hypervisor's name.
+      - With V(false) whoever may name a VM chooses the whole host name. A VM without an address has no C(ansible_host), and Ansible
+        would then connect to whatever has that name; use it with O(states=[found]).
+    type: bool
+    default: true
+  hostname_prefix:
+    description: What every host's name begins with.
+    type: str
+    default: ''
+  hostname_suffix:
+    description: What every host's name ends in, such as V(.vms.example.com).
+    type: str
+    default: ''
+  join_groups:
+    description: Names of groups of other sources that O(keyed_groups) may put VMs into; C(*) and C(?) as in file names.
+    type: list
+    elements: str
+    default: []
   address_networks:
     description:
       - The networks whose address becomes C(ansible_host), the best first.
@@ -73,23 +107,43 @@ compose:
   ansible_user: "'root'"
 groups:
   web: external_dhcp_vm.startswith('web')
+
+---
+# short.vm_nics.yml: VMs by their first label and a domain of their own
+plugin: vmops.external_dhcp.vm_nics
+states: [found]
+hostnames:
+  - external_dhcp_vm.split('.') | first
+hostname_suffix: .vms.example.com
 """
 
+import fnmatch
 import typing as t
+import weakref
 
 from ansible.errors import AnsibleError, AnsibleParserError
+from ansible.inventory.data import InventoryData
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.database import Database
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.errors import RecordError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.results import nic_result
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain
+from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._host_names import RESERVED, Wanted, clean, unique_names
 from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._unsafe import make_unsafe
 from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._vm_hosts import VmHost, vm_hosts
 
 if t.TYPE_CHECKING:
-    from ansible.inventory.data import InventoryData
+    from collections.abc import Mapping, Sequence
+
     from ansible.parsing.dataloader import DataLoader
+
+
+_TOLD = 5  # names in one warning
+_LONGEST_NAME = 150
+# By inventory, the groups that keyed_groups of this plugin's files made in it.
+_KEYED_GROUPS: weakref.WeakKeyDictionary[InventoryData, set[str]] = weakref.WeakKeyDictionary()
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
@@ -104,9 +158,52 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
         nics = self._nics(self.get_cache_key(path), cache)
-        for host in vm_hosts(nics, self.get_option("address_networks") or ()):
-            if self.get_option("states") is None or host.state in self.get_option("states"):
-                self._add(host)
+        hosts = vm_hosts(nics, self.get_option("address_networks") or ())
+        names = self._names(hosts)
+        # Keyed groups are made aside first: their names may be a tenant's.
+        aside = _Aside()
+        for host in hosts:
+            name = names.get(host.key)
+            if name is not None and (self.get_option("states") is None or host.state in self.get_option("states")):
+                self._add(name, host, aside)
+        self._take_groups(aside)
+
+    def _names(self, hosts: Sequence[VmHost]) -> Mapping[tuple[str, str], str]:
+        """Of all VMs, also of those that are not shown: what a VM is called must not depend on another's state."""
+        keys = {host.key for host in hosts}
+        own_groups = {self._sanitize_group_name(group) for host in hosts for group in host.groups()}
+        # Another file of this plugin may have made a host of the same VM: that one is joined.
+        others = {name for name, host in self.inventory.hosts.items() if _vm_of(host.vars) not in keys}
+        names = unique_names([self._wanted(host) for host in hosts], others | set(self.inventory.groups) | own_groups)
+        for what, found in (("are called otherwise", names.renamed), ("are left out", names.left_out)):
+            if found:
+                told = _told([f"{name} ({vm_id} on {hypervisor})" for (hypervisor, vm_id), name in found.items()])
+                self.display.warning(f"VMs whose name another host or group has {what}: {told}")
+        return names.names
+
+    def _wanted(self, host: VmHost) -> Wanted:
+        hypervisor, vm_id = clean(host.key[0]), clean(host.key[1])
+        name, more = self._name_by_option(host), (hypervisor, vm_id)
+        if not name:
+            name = clean(host.nics[0]["vm_name"]) or vm_id
+            if self.get_option("hostname_with_hypervisor"):
+                name, more = f"{name}.{hypervisor}", (vm_id,)
+        return Wanted(host.key, name, more, self.get_option("hostname_prefix"), self.get_option("hostname_suffix"))
+
+    def _name_by_option(self, host: VmHost) -> str:
+        """By the option hostnames; nothing where that gives nothing."""
+        expressions = self.get_option("hostnames")
+        variables = make_unsafe(host.variables()) if expressions else {}
+        for expression in expressions:
+            try:
+                name = self._compose(expression, variables)
+            except Exception as error:
+                if self.get_option("strict"):
+                    raise AnsibleParserError(f"hostnames: {expression}: {error}") from error
+                continue
+            if name is not None and str(name).strip():
+                return clean(str(name))
+        return ""
 
     def _nics(self, key: str, cache: bool) -> list[dict[str, t.Any]]:
         """From the cache if that is wanted and there is one; a refresh reads anew and fills it."""
@@ -146,18 +243,85 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 raise AnsibleError("the option record must be a text")
         return url
 
-    def _add(self, host: VmHost) -> None:
-        name = make_unsafe(host.name)
+    def _add(self, name: str, host: VmHost, aside: InventoryData) -> None:
         self.inventory.add_host(name)
         variables = make_unsafe(host.variables())
         for key, value in variables.items():
             self.inventory.set_variable(name, key, value)
-        for group in host.groups():
-            self.inventory.add_child(self.inventory.add_group(self._sanitize_group_name(group)), name)
+        for group in map(self._sanitize_group_name, host.groups()):
+            if group not in self.inventory.hosts:
+                self.inventory.add_child(self.inventory.add_group(group), name)
         strict = self.get_option("strict")
         if self.get_option("compose"):
             self._set_composite_vars(self.get_option("compose"), variables, name, strict=strict)
         if self.get_option("groups"):
             self._add_host_to_composed_groups(self.get_option("groups"), variables, name, strict=strict)
         if self.get_option("keyed_groups"):
-            self._add_host_to_keyed_groups(self.get_option("keyed_groups"), variables, name, strict=strict)
+            # What compose made can be used in keys.
+            variables = {**variables, **self.inventory.hosts[name].get_vars()}
+            real, self.inventory = self.inventory, aside
+            try:
+                self._add_host_to_keyed_groups(
+                    self.get_option("keyed_groups"), variables, name, strict=strict, fetch_hostvars=False
+                )
+            finally:
+                self.inventory = real
+
+    def _take_groups(self, aside: _Aside) -> None:
+        """The keyed groups, but none that another source has, that is one of ours, or that is a host's name."""
+        made = _KEYED_GROUPS.setdefault(self.inventory, set())  # by the files of this plugin that were read before
+        written = {entry.get("parent_group") for entry in self.get_option("keyed_groups") or ()}
+        never = {*self.inventory.hosts, *RESERVED}
+        closed = {name for name in self.inventory.groups if name not in made and not self._may_join(name)} | never
+        refused = [name for name in aside.members if name in closed]
+        for name, members in aside.members.items():
+            if name not in closed:
+                made.add(self.inventory.add_group(name))
+                for host in members:
+                    self.inventory.add_child(name, host)
+        for parent, child in aside.children:
+            if child in closed or (parent in closed and (parent in never or parent not in written)):
+                continue
+            self.inventory.add_group(parent)
+            try:
+                if parent != child:
+                    self.inventory.add_child(parent, child)
+            except AnsibleError:  # the parent is below the child already
+                refused.append(child)
+        if refused:
+            self.display.warning(
+                "keyed_groups: these names are hosts or groups already, and no VM is put into them (join_groups lists those that "
+                f"may be joined): {_told(refused)}"
+            )
+
+    def _may_join(self, name: str) -> bool:
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.get_option("join_groups"))
+
+
+class _Aside:
+    """Takes the groups that Ansible makes of keys, and checks nothing."""
+
+    def __init__(self) -> None:
+        self.members: dict[str, list[str]] = {}
+        self.children: dict[tuple[str, str], None] = {}
+
+    def add_group(self, group: str) -> str:
+        self.members.setdefault(group, [])
+        return group
+
+    def add_host(self, host: str, group: str) -> None:
+        self.members[group].append(host)
+
+    def add_child(self, parent: str, child: str) -> None:
+        self.children[parent, child] = None
+
+
+def _vm_of(variables: Mapping[str, t.Any]) -> tuple[t.Any, t.Any]:
+    return variables.get("external_dhcp_hypervisor"), variables.get("external_dhcp_vm_id")
+
+
+def _told(names: Sequence[str]) -> str:
+    """Some names for a warning; tenants chose them."""
+    names = list(dict.fromkeys(names))
+    more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
+    return plain(", ".join(plain(name, _LONGEST_NAME) for name in names[:_TOLD]) + more, 1000)

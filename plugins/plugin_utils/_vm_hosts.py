@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import typing as t
 
@@ -22,9 +21,13 @@ if t.TYPE_CHECKING:
 class VmHost:
     """One VM. nics: as the module vm_nic_record_info returns them in detail, by device."""
 
-    name: str
     nics: Sequence[NicResult]
     address: t.Optional[str]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Hypervisor and id: what the VM is, whatever it is called."""
+        return self.nics[0]["hypervisor_name"], self.nics[0]["vm_id"]
 
     @property
     def state(self) -> str:
@@ -59,21 +62,14 @@ class VmHost:
 
 
 def vm_hosts(nics: Iterable[NicResult], address_networks: Sequence[str] = ()) -> list[VmHost]:
-    """The VMs in the order of their first NIC, each under a name that no other has."""
+    """The VMs in the order of their first NIC."""
     by_vm: dict[tuple[str, str], list[NicResult]] = {}
     for nic in nics:
         by_vm.setdefault((nic["hypervisor_name"], nic["vm_id"]), []).append(nic)
-    short = collections.Counter(own[0]["vm_name"] for own in by_vm.values())
-    long = collections.Counter((own[0]["vm_name"], own[0]["hypervisor_name"]) for own in by_vm.values())
     hosts = []
-    for (hypervisor, vm_id), own in by_vm.items():
+    for own in by_vm.values():
         own.sort(key=lambda nic: nic["device"])
-        name = own[0]["vm_name"]
-        if short[name] > 1:
-            vm, name = name, f"{name}.{hypervisor}"
-            if long[vm, hypervisor] > 1:
-                name += f".{vm_id}"
-        hosts.append(VmHost(name, own, _address(own, address_networks)))
+        hosts.append(VmHost(own, _address(own, address_networks)))
     return hosts
 
 

@@ -153,10 +153,11 @@ def as_static(url: str) -> dict[str, t.Any]:
     nics = stores.RecordStore(database.Database(url)).nics()
     hosts = module("plugins.plugin_utils._vm_hosts").vm_hosts([results.nic_result(nic, detail=True) for nic in nics])
     children: dict[str, t.Any] = {}
+    names = {host.key: f"{host.nics[0]['vm_name']}.{host.key[0]}" for host in hosts}
     for host in hosts:
         for group in host.groups():
-            children.setdefault(group, {"hosts": {}})["hosts"][host.name] = None
-    return {"all": {"hosts": {host.name: host.variables() for host in hosts}, "children": children}}
+            children.setdefault(group, {"hosts": {}})["hosts"][names[host.key]] = None
+    return {"all": {"hosts": {names[host.key]: host.variables() for host in hosts}, "children": children}}
 
 
 def inventory(url: str, folder: pathlib.Path) -> list[Row]:

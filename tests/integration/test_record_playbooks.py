@@ -126,7 +126,7 @@ def test_a_vm_found_in_this_job_is_used_in_this_job(site: Site) -> None:
         play(role, tick, {"ansible.builtin.meta": "refresh_inventory"}),
         play(show("inventory_hostname ~ ' is at ' ~ ansible_host ~ ' on ' ~ external_dhcp_hypervisor"), hosts="state_found"),
     ]
-    assert "test is at 192.168.122.3 on kvm01" in site.run(plays, "-i", str(inventory))
+    assert "test.kvm01 is at 192.168.122.3 on kvm01" in site.run(plays, "-i", str(inventory))
 
 
 def test_roles_leave_no_connection_variables_behind(site: Site) -> None:

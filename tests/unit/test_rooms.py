@@ -39,7 +39,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "action": ("module_utils._text", "ansible"),
     "doc_fragments": (),
     "filter": ("module_utils._guest_address", "plugin_utils", "ansible.errors"),
-    "inventory": ("module_utils._nic_record", "plugin_utils", "ansible"),
+    "inventory": ("module_utils._nic_record", "module_utils._text", "plugin_utils", "ansible"),
     "lookup": ("module_utils._config_drive", "ansible"),
 }
 # Nothing but the file named, in its room, imports these.

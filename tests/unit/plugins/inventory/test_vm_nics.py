@@ -40,12 +40,14 @@ class Inventory:
         if polled:
             fetch(self.store, FakeHypervisor(guests).connect, Request(hypervisor))
 
-    def read(self, more: str = "", cache: bool = False, plugin: t.Any = None) -> InventoryData:
+    def read(
+        self, more: str = "", cache: bool = False, plugin: t.Any = None, inventory: InventoryData | None = None
+    ) -> InventoryData:
         path = self.folder / "test.vm_nics.yml"
         path.write_text(f"plugin: {NAME}\nrecord: sqlite:///{self.folder}/record.db\n{more}")
         plugin = plugin or inventory_loader.get(NAME)
         assert plugin.verify_file(str(path))
-        inventory = InventoryData()
+        inventory = inventory or InventoryData()
         plugin.parse(inventory, DataLoader(), str(path), cache)
         inventory.reconcile_inventory()
         return inventory
@@ -69,49 +71,159 @@ def test_hosts_addresses_groups_and_variables(inventory: Inventory) -> None:
     inventory.store.stop("kvm01", [guest(3).facts()])
     data = inventory.read()
     assert {name: host.vars.get("ansible_host") for name, host in data.hosts.items()} == {
-        "vm1": "10.0.0.1",
-        "vm2": "10.0.0.2",
-        "vm3": None,
+        "vm1.kvm01": "10.0.0.1",
+        "vm2.kvm01": "10.0.0.2",
+        "vm3.kvm01": None,
     }
-    assert groups(data, "vm1") == {"hypervisor_kvm01", "network_corp", "state_pending"}
-    assert groups(data, "vm2") == {"hypervisor_kvm01", "network_lab_net", "state_found"}
-    assert groups(data, "vm3") == {"hypervisor_kvm01", "network_corp", "state_stopped"}
-    variables = data.hosts["vm2"].vars
+    assert groups(data, "vm1.kvm01") == {"hypervisor_kvm01", "network_corp", "state_pending"}
+    assert groups(data, "vm2.kvm01") == {"hypervisor_kvm01", "network_lab_net", "state_found"}
+    assert groups(data, "vm3.kvm01") == {"hypervisor_kvm01", "network_corp", "state_stopped"}
+    variables = data.hosts["vm2.kvm01"].vars
     assert variables["external_dhcp_vm_id"] == guest(2).id
     assert (variables["external_dhcp_hypervisor"], variables["external_dhcp_state"]) == ("kvm01", "found")
     (nic,) = variables["external_dhcp_nics"]
     assert (nic["mac"], nic["ip6_addresses"], nic["last_seen_at"]) == (guest(2).macs[0], ["fd00::2"], "2026-11-22T08:00:00Z")
 
 
-def test_one_name_on_two_hypervisors(inventory: Inventory) -> None:
+def test_a_name_does_not_depend_on_who_else_has_it(inventory: Inventory) -> None:
     inventory.add(guest(1, answers={0: ["10.0.0.1"]}), guest(2))
     inventory.add(guest(1, answers={0: ["10.0.0.9"]}), hypervisor="kvm02")
     data = inventory.read()
     assert {name: host.vars.get("ansible_host") for name, host in data.hosts.items()} == {
         "vm1.kvm01": "10.0.0.1",
         "vm1.kvm02": "10.0.0.9",
-        "vm2": None,
+        "vm2.kvm01": None,
     }
     assert data.hosts["vm1.kvm02"].vars["external_dhcp_vm"] == "vm1"
-    other = guest(3, answers={0: ["10.0.0.3"]})
-    other.name = "vm2"
-    inventory.add(other)
-    assert set(inventory.read().hosts) == {"vm1.kvm01", "vm1.kvm02", f"vm2.kvm01.{guest(2).id}", f"vm2.kvm01.{other.id}"}
+    inventory.add(named(3, "vm2"))
+    ids = {f"vm2.kvm01.{guest(number).id}" for number in (2, 3)}
+    assert set(inventory.read().hosts) == {"vm1.kvm01", "vm1.kvm02", *ids}
+
+
+def named(number: int, name: str, **more: t.Any) -> t.Any:
+    one = guest(number, answers={0: [f"10.0.0.{number}"]}, **more)
+    one.name = name
+    return one
+
+
+def warnings_of(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    told: list[str] = []
+    monkeypatch.setattr("ansible.utils.display.Display.warning", lambda self, text, *more, **options: told.append(text))
+    return told
+
+
+SHORT = "hostname_with_hypervisor: false\n"
+
+
+def test_uniqueness_is_checked_after_every_renaming(inventory: Inventory) -> None:
+    # web1 is on two hypervisors, so both become web1.<hypervisor>; one of these is the name of a third VM.
+    inventory.add(named(1, "web1"), named(2, "web1.kvm01"), named(4, "solo"))
+    inventory.add(named(3, "web1"), hypervisor="kvm02")
+    hosts = inventory.read(SHORT).hosts
+    assert {name: host.vars["ansible_host"] for name, host in hosts.items()} == {
+        f"web1.kvm01.{guest(1).id}": "10.0.0.1",
+        "web1.kvm01.kvm01": "10.0.0.2",
+        "web1.kvm02": "10.0.0.3",
+        "solo": "10.0.0.4",
+    }
+
+
+@pytest.mark.parametrize("more", ["", SHORT, "hostnames: [external_dhcp_vm]\n", "hostnames: ['\"db1\"']\n"])
+def test_no_vm_takes_over_a_host_or_a_group(inventory: Inventory, monkeypatch: pytest.MonkeyPatch, more: str) -> None:
+    names = [
+        "all",
+        "ungrouped",
+        "localhost",
+        "127.0.0.1",
+        "DB1",
+        "db1",
+        "web",
+        "kvm01",
+        "state_found",
+        "hypervisor_kvm01",
+        "db1.kvm01",
+    ]
+    inventory.add(*(named(number, name) for number, name in enumerate(names, start=1)))
+    static = InventoryData()
+    for group in ("web", "db"):
+        static.add_group(group)
+    for host in ("localhost", "db1", "kvm01", "db1.kvm01"):
+        static.add_host(host, "db")
+        static.set_variable(host, "ansible_host", "192.0.2.1")
+    told = warnings_of(monkeypatch)
+    inventory.read(more, inventory=static)
+    for host in ("localhost", "db1", "kvm01", "db1.kvm01"):
+        assert static.hosts[host].vars == {"ansible_host": "192.0.2.1", **_place(static.hosts[host])}
+        assert {group.name for group in static.hosts[host].groups} == {"all", "db"}
+    ours = {host.vars["ansible_host"] for host in static.hosts.values() if "external_dhcp_vm" in host.vars}
+    assert ours == {f"10.0.0.{number}" for number in range(1, len(names) + 1)}  # and no VM is missing
+    assert not static.groups["web"].hosts and len(static.groups["db"].hosts) == 4
+    assert not static.groups["state_found"].child_groups and not set(static.groups) & set(static.hosts)
+    assert "called otherwise" in told[0] and len(told) == 1
+
+
+def _place(host: t.Any) -> dict[str, t.Any]:
+    return {name: value for name, value in host.vars.items() if name.startswith("inventory_")}
+
+
+def test_who_has_no_name_left_is_left_out_and_told(inventory: Inventory, monkeypatch: pytest.MonkeyPatch) -> None:
+    inventory.add(named(1, "web1"), named(2, "web2"))
+    static = InventoryData()
+    for name in ("web1.kvm01", f"web1.kvm01.{guest(1).id}"):
+        static.add_host(name)
+    told = warnings_of(monkeypatch)
+    assert set(inventory.read(inventory=static).hosts) - {"web2.kvm01"} == {"web1.kvm01", f"web1.kvm01.{guest(1).id}"}
+    assert all("external_dhcp_vm" not in static.hosts[name].vars for name in static.hosts if name.startswith("web1"))
+    assert told == [f"VMs whose name another host or group has are left out: web1.kvm01 ({guest(1).id} on kvm01)"]
+
+
+def test_hostnames_prefix_and_suffix(inventory: Inventory) -> None:
+    inventory.add(named(1, "web1.example"), named(2, "-x /../y,all:!z"), named(3, "\u202eabc"))
+    more = "hostnames: [\"external_dhcp_vm.split('.')[1]\", missing]\nhostname_prefix: vm-\nhostname_suffix: .corp\n"
+    assert set(inventory.read(more).hosts) == {"vm-example.corp", "vm-_x__.._y_all__z.kvm01.corp", "vm-_u202eabc.kvm01.corp"}
+    with pytest.raises(AnsibleError, match="hostnames: missing"):
+        inventory.read(more + "strict: true\n")
+
+
+def test_two_files_make_one_host_of_a_vm(inventory: Inventory) -> None:
+    inventory.add(named(1, "web1"))
+    more = "keyed_groups: [{key: \"'agent'\", prefix: source}]\n"
+    data = inventory.read(more, inventory=inventory.read(more))
+    assert set(data.hosts) == {"web1.kvm01"} and "source_agent" in groups(data, "web1.kvm01")
+
+
+def test_keyed_groups_take_no_group_that_is_there(inventory: Inventory, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["web", "all", "state_found", "shop", "top", "new", "db1"]
+    inventory.add(*(named(number, name) for number, name in enumerate(names, start=1)))
+    static = InventoryData()
+    for group in ("web", "shop", "top"):
+        static.add_group(group)
+    static.add_host("db1", "web")
+    told = warnings_of(monkeypatch)
+    key = "keyed_groups: [{key: external_dhcp_vm, prefix: '', separator: '', parent_group: top}]\n"
+    inventory.read(f"{key}join_groups: [sho*]\nstates: [found]\n", inventory=static)
+    assert [host.name for host in static.groups["web"].hosts] == ["db1"]
+    assert [host.name for host in static.groups["shop"].hosts] == ["shop.kvm01"]
+    assert len(static.groups["state_found"].hosts) == len(names)
+    assert groups(static, "new.kvm01") == {"hypervisor_kvm01", "network_corp", "state_found", "new", "top"}
+    assert groups(static, "db1") == {"web"}
+    (line,) = told
+    assert all(name in line for name in ("web", "all", "state_found", "db1", "top")) and "shop" not in line
 
 
 def test_filters_and_the_network_of_the_address(inventory: Inventory) -> None:
     inventory.add(guest(1, answers={0: ["10.0.0.1"]}), guest(2))
     inventory.add(guest(5, answers={0: ["10.0.0.5"]}, network="lab"), hypervisor="kvm02")
-    assert set(inventory.read("states: [found]\n").hosts) == {"vm1", "vm5"}
-    assert set(inventory.read("hypervisor_name: [kvm02]\n").hosts) == {"vm5"}
-    assert set(inventory.read("networks: [corp]\n").hosts) == {"vm1", "vm2"}
+    assert set(inventory.read("states: [found]\n").hosts) == {"vm1.kvm01", "vm5.kvm02"}
+    assert set(inventory.read("hypervisor_name: [kvm02]\n").hosts) == {"vm5.kvm02"}
+    assert set(inventory.read("networks: [corp]\n").hosts) == {"vm1.kvm01", "vm2.kvm01"}
 
 
 def test_address_networks_choose_the_nic(inventory: Inventory) -> None:
     from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._vm_hosts import vm_hosts
 
     inventory.add(guest(1, nics=2, answers={0: ["10.0.0.1"], 1: ["10.1.0.1"]}))
-    nics = inventory.read().hosts["vm1"].vars["external_dhcp_nics"]
+    nics = inventory.read().hosts["vm1.kvm01"].vars["external_dhcp_nics"]
     nics[1]["network"] = "management"
     assert vm_hosts(nics)[0].address == "10.0.0.1"
     assert vm_hosts(nics, ["backup", "management"])[0].address == "10.1.0.1"
@@ -125,12 +237,12 @@ def test_a_name_that_is_a_template_is_a_name(inventory: Inventory) -> None:
     inventory.add(bad)
     data = inventory.read()
     (host,) = data.hosts.values()
-    templar = Templar(loader=DataLoader(), variables={**host.vars, "name": host.name})
-    assert host.name == "{{ 1 + 1 }}"
-    for expression in ("name", "external_dhcp_vm", "external_dhcp_nics[0].vm_name"):
+    templar = Templar(loader=DataLoader(), variables=host.vars)
+    assert host.name == "___1___1___.kvm01"
+    for expression in ("external_dhcp_vm", "external_dhcp_nics[0].vm_name"):
         assert templar.template(trusted("{{ " + expression + " }}")) == "{{ 1 + 1 }}"
     assert templar.template(trusted("{{ external_dhcp_nics[0].network }}")) == "{{ 2 + 2 }}"
-    assert groups(data, "{{ 1 + 1 }}") == {"hypervisor_kvm01", "network____2___2___", "state_found"}
+    assert groups(data, host.name) == {"hypervisor_kvm01", "network____2___2___", "state_found"}
 
 
 def trusted(text: str) -> str:
@@ -148,9 +260,9 @@ def test_compose_groups_and_keyed_groups(inventory: Inventory) -> None:
         "groups: {first: \"external_dhcp_vm.endswith('1')\"}\n"
         "keyed_groups: [{key: \"external_dhcp_nics[0].source or 'none'\", prefix: source}]\n"
     )
-    assert int(data.hosts["vm1"].vars["port"]) == 22  # ansible-core 2.18 makes texts here
-    assert {"first", "source_agent"} <= groups(data, "vm1")
-    assert "source_none" in groups(data, "vm2")
+    assert int(data.hosts["vm1.kvm01"].vars["port"]) == 22  # ansible-core 2.18 makes texts here
+    assert {"first", "source_agent"} <= groups(data, "vm1.kvm01")
+    assert "source_none" in groups(data, "vm2.kvm01")
 
 
 def test_the_cache_is_used_until_a_refresh(inventory: Inventory) -> None:
@@ -160,8 +272,8 @@ def test_the_cache_is_used_until_a_refresh(inventory: Inventory) -> None:
     inventory.read(cache, cache=True, plugin=plugin)
     plugin.update_cache_if_changed()
     inventory.add(guest(2, answers={0: ["10.0.0.2"]}))
-    assert set(inventory.read(cache, cache=True).hosts) == {"vm1"}
-    assert set(inventory.read(cache, cache=False).hosts) == {"vm1", "vm2"}
+    assert set(inventory.read(cache, cache=True).hosts) == {"vm1.kvm01"}
+    assert set(inventory.read(cache, cache=False).hosts) == {"vm1.kvm01", "vm2.kvm01"}
 
 
 def test_no_record_yet_is_an_empty_inventory(tmp_path: pathlib.Path) -> None:

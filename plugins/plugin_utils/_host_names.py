@@ -1,0 +1,87 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Names of inventory hosts for VMs whose names strangers chose: none is another's, however a VM is called."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+if t.TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+RESERVED = frozenset(("all", "ungrouped", "localhost", "127.0.0.1", "::1", "implicit localhost"))
+_LONGEST = 200  # of the part a stranger chose
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What a host is to be called.
+
+    key: the VM, by hypervisor and id. name: the name wanted. more: what is added to it, step by step, as long as it is taken.
+    prefix, suffix: around all that.
+    """
+
+    key: tuple[str, str]
+    name: str
+    more: tuple[str, ...]
+    prefix: str = ""
+    suffix: str = ""
+
+    def at(self, step: int) -> str | None:
+        if step > len(self.more):
+            return None
+        return self.prefix + ".".join((self.name, *self.more[:step])) + self.suffix
+
+
+@dataclasses.dataclass(frozen=True)
+class Names:
+    """names: by VM; renamed and left_out: VMs whose name was taken, with the name wanted."""
+
+    names: dict[tuple[str, str], str]
+    renamed: dict[tuple[str, str], str]
+    left_out: dict[tuple[str, str], str]
+
+
+def clean(text: str) -> str:
+    """`text` with an underscore for all that is no letter, digit, dot, underscore or hyphen.
+
+    So what means something in a pattern, a path or a template is in no host name. No dot or hyphen comes first.
+    """
+    text = "".join(char if char.isalnum() or char in "._-" else "_" for char in text[:_LONGEST])
+    return "_" + text[1:] if text[:1] in (".", "-") else text
+
+
+def unique_names(hosts: Sequence[Wanted], taken: Collection[str]) -> Names:
+    """A name for each host that no other host has and that is not in `taken` or RESERVED (upper and lower case are one there).
+
+    All that want one name get the next addition, none keeps it: else the order of creation would decide whose variables a VM
+    gets. That is done again until nothing collides; a host for which nothing is left to add is left out.
+    """
+    closed = {name.lower() for name in taken} | RESERVED
+    steps = {host.key: 0 for host in hosts}
+    while True:
+        by_name: dict[str, list[Wanted]] = {}
+        for host in hosts:
+            name = host.at(steps[host.key])
+            if name is not None:
+                by_name.setdefault(name.lower(), []).append(host)
+        colliding = [host for name, own in by_name.items() if len(own) > 1 or name in closed for host in own]
+        if not colliding:
+            break
+        for host in colliding:
+            steps[host.key] += 1
+    result = Names({}, {}, {})
+    for host in hosts:
+        name = host.at(steps[host.key])
+        if name is None:
+            result.left_out[host.key] = host.name
+            continue
+        result.names[host.key] = name
+        if steps[host.key]:
+            result.renamed[host.key] = host.name
+    return result
