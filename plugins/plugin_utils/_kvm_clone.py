@@ -12,7 +12,7 @@ import posixpath
 import typing as t
 import xml.etree.ElementTree as ET
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import kvm_domain
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import domain as kvm_domain
 
 if t.TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

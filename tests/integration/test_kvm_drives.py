@@ -21,12 +21,12 @@ from xml.sax.saxutils import escape
 import pytest
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import kvm as driver
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
     DriveError,
     HypervisorError,
     HypervisorUnreachable,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import driver as driver
 from ansible_collections.vmops.external_dhcp.tests.integration.kvm_host import KvmHost, rig
 
 IMAGES = "/var/lib/libvirt/images"
@@ -84,7 +84,7 @@ def iso(vm: t.Any, text: str, size: int = 0) -> bytes:
 
 
 def one(host: t.Any, name: str) -> t.Any:
-    (vm,) = host.vms([name]).vms
+    (vm,) = host.inventory.vms([name]).vms
     return vm
 
 
@@ -327,11 +327,11 @@ def test_transient_domains(kvm: KvmHost, run_module: t.Any, tmp_path: pathlib.Pa
 
 def test_a_running_vm_sees_the_new_bytes(kvm: KvmHost, make: t.Any, host: t.Any):
     vm = one(host, make("it-d1", start=True))
-    host.put_config_drive(vm, iso(vm, "one"))
-    assert host.put_config_drive(vm, iso(vm, "one")).changed is False
-    host.put_config_drive(vm, iso(vm, "two"))
+    host.drives.put_one(vm, iso(vm, "one"))
+    assert host.drives.put_one(vm, iso(vm, "one")).changed is False
+    host.drives.put_one(vm, iso(vm, "two"))
     assert held_by_qemu(kvm, "it-d1") == iso(vm, "two")
-    host.remove_config_drive(vm)
+    host.drives.remove_one(vm)
     assert held_by_qemu(kvm, "it-d1") is None
 
 
@@ -368,8 +368,8 @@ def test_libvirtd_killed_in_the_middle_of_a_put(
 ):
     vm = one(host, make("it-d1", start=True))
     old, new = iso(vm, "old"), iso(vm, "new", 100_000)
-    host.put_config_drive(vm, old)
-    drives = host._drives
+    host.drives.put_one(vm, old)
+    drives = host.drives
     folder = drives.folder
 
     def kill_at(owner: t.Any, method: str, after: bool = False) -> None:
@@ -400,7 +400,7 @@ def test_libvirtd_killed_in_the_middle_of_a_put(
     else:
         kill_at(drives, f"_{when}")
     with pytest.raises(HypervisorError):
-        host.put_config_drive(vm, new)
+        host.drives.put_one(vm, new)
     rig("kvm", "up", "--name", kvm.name)
 
     # Never half a file in the drive: the old drive, or none.
@@ -409,8 +409,8 @@ def test_libvirtd_killed_in_the_middle_of_a_put(
     again = kvm_connect(kvm)
     vm = one(again, "it-d1")
     if when in ("copy", "half", "copied"):  # what was on its way is known, so a password reset keeps the rest
-        assert again.read_config_drive(vm) == new
-    again.put_config_drive(vm, new)
+        assert again.drives.read(vm) == new
+    again.drives.put_one(vm, new)
     assert (kvm.images / "it-d1.iso").read_bytes() == new == held_by_qemu(kvm, "it-d1")
     assert staged(kvm) == []
     again.close()
@@ -419,14 +419,14 @@ def test_libvirtd_killed_in_the_middle_of_a_put(
 def test_a_connection_that_is_cut_during_the_upload(kvm: KvmHost, make: t.Any, host: t.Any, tmp_path: pathlib.Path):
     vm = one(host, make("it-d1"))
     old, new = iso(vm, "old"), iso(vm, "new", 8 << 20)
-    host.put_config_drive(vm, old)
+    host.drives.put_one(vm, old)
     with cut_after(kvm.uri, 2 << 20, tmp_path / "sock") as uri:
         weak = kvm_connect(kvm, uri=uri)
         with pytest.raises(HypervisorUnreachable, match="broke"):
-            weak.put_config_drive(one(weak, "it-d1"), new)
+            weak.drives.put_one(one(weak, "it-d1"), new)
         weak.close()
     assert (kvm.images / "it-d1.iso").read_bytes() == old and inserted(kvm, "it-d1")["hdd"] == f"{IMAGES}/it-d1.iso"
-    host.put_config_drive(vm, new)
+    host.drives.put_one(vm, new)
     assert (kvm.images / "it-d1.iso").read_bytes() == new and staged(kvm) == []
 
 
@@ -485,13 +485,13 @@ def test_a_full_disk_leaves_the_old_drive_intact(kvm: KvmHost, make: t.Any, smal
     host = kvm_connect(kvm, image_dir="/var/lib/libvirt/small")
     vm = one(host, make("it-d1"))
     old = iso(vm, "old")
-    host.put_config_drive(vm, old)
+    host.drives.put_one(vm, old)
     with pytest.raises(DriveError, match="space|room"):
-        host.put_config_drive(vm, iso(vm, "new", size))
+        host.drives.put_one(vm, iso(vm, "new", size))
     assert (small_folder / "it-d1.iso").read_bytes() == old
     assert inserted(kvm, "it-d1")["hdd"] == "/var/lib/libvirt/small/it-d1.iso"
     assert os.listdir(small_folder) == ["it-d1.iso"]
-    host.remove_config_drive(vm)
+    host.drives.remove_one(vm)
     host.close()
 
 
@@ -504,7 +504,7 @@ def test_tasks_for_one_vm_at_the_same_time_end_with_one_whole_drive(kvm: KvmHost
     def task(text: str) -> None:
         mine = kvm_connect(kvm)
         try:
-            mine.put_config_drive(one(mine, name), drives[text])
+            mine.drives.put_one(one(mine, name), drives[text])
         except HypervisorError as error:
             errors.append(str(error))
         mine.close()
@@ -524,31 +524,31 @@ def test_a_vm_that_is_deleted_meanwhile(kvm: KvmHost, make: t.Any, host: t.Any):
     vm = one(host, make("it-d1"))
     kvm.virsh("undefine", "it-d1")
     with pytest.raises(DriveError, match="it-d1: .*gone"):
-        host.put_config_drive(vm, iso(vm, "x"))
-    assert "is gone" in str(host.config_drives([vm])[vm.id])
+        host.drives.put_one(vm, iso(vm, "x"))
+    assert "is gone" in str(host.drives.states([vm])[vm.id])
 
 
 def test_an_inactive_pool_of_the_folder_is_started(kvm: KvmHost, make: t.Any, host: t.Any):
     vm = one(host, make("it-d1"))
     kvm.virsh("pool-destroy", "default")
-    host.put_config_drive(vm, iso(vm, "x"))
+    host.drives.put_one(vm, iso(vm, "x"))
     assert "default" in kvm.virsh("pool-list", "--name")
 
 
 def test_a_drive_goes_ahead_of_its_vm_to_another_host(kvm: KvmHost, make: t.Any, host: t.Any, tmp_path: pathlib.Path):
     """The other host is the same libvirtd with another image folder: to libvirt's storage API that is as good."""
     vm = one(host, make("it-d1"))
-    host.put_config_drive(vm, iso(vm, "x"))
+    host.drives.put_one(vm, iso(vm, "x"))
     (kvm.images.parent / "other").mkdir(exist_ok=True)
     other = kvm_connect(kvm, image_dir="/var/lib/libvirt/other")
     try:
-        change = other._drives.receive(vm, iso(vm, "x"))
+        change = other.drives.receive(vm, iso(vm, "x"))
         assert (change.changed, change.location) == (True, "/var/lib/libvirt/other/it-d1.iso")
         assert (kvm.images.parent / "other" / "it-d1.iso").read_bytes() == iso(vm, "x")
-        assert not other._drives.receive(vm, iso(vm, "x")).changed
+        assert not other.drives.receive(vm, iso(vm, "x")).changed
         (kvm.images.parent / "other" / "it-d1.iso").write_bytes(b"theirs")
         with pytest.raises(DriveError, match="no config drive of this collection"):
-            other._drives.receive(vm, iso(vm, "x"))
+            other.drives.receive(vm, iso(vm, "x"))
     finally:
         other.close()
         (kvm.images.parent / "other" / "it-d1.iso").unlink()
@@ -556,7 +556,7 @@ def test_a_drive_goes_ahead_of_its_vm_to_another_host(kvm: KvmHost, make: t.Any,
             kvm.virsh("pool-destroy", pool)
         (kvm.images.parent / "other").rmdir()
     # The same host and folder: nothing to bring.
-    assert not host.move_config_drive(vm, kvm.uri).changed
+    assert not host.drives.move_one(vm, kvm.uri).changed
 
 
 # Addresses without guests ---------------------------------------------------------------------------------------------------

@@ -69,13 +69,13 @@ def iso_for(vm: t.Any, text: str = "one", size: int = 0) -> bytes:
 
 
 def find(driver: t.Any, name: str) -> t.Any:
-    found = driver.vms([name])
+    found = driver.inventory.vms([name])
     assert not found.problems
     return found.vms[0]
 
 
 def state(driver: t.Any, vm: t.Any) -> t.Any:
-    found = driver.config_drives([vm])[vm.id]
+    found = driver.drives.states([vm])[vm.id]
     assert not isinstance(found, Exception), found
     return found
 
@@ -96,7 +96,7 @@ def started_with_drive(rig: VCenterRig, admin: Admin, driver: t.Any, name: str, 
     """A running VM that has its drive."""
     vm = find(driver, name)
     iso = iso_for(vm, text)
-    driver.put_config_drive(vm, iso)
+    driver.drives.put_one(vm, iso)
     admin.power(name, on=True)
     return find(driver, name), iso
 
@@ -112,7 +112,7 @@ def test_second_drive_is_added_to_a_stopped_vm(rig: VCenterRig, admin: Admin, dr
     assert before.can_attach_now and before.problem is None
 
     iso = iso_for(vm)
-    change = driver.put_config_drive(vm, iso)
+    change = driver.drives.put_one(vm, iso)
     assert (change.changed, change.location, change.slot, change.restart_required) == (True, location, SECOND, False)
     check_attached(rig, name, location, iso, connected=False)
     admin.power(name, on=True)
@@ -120,7 +120,7 @@ def test_second_drive_is_added_to_a_stopped_vm(rig: VCenterRig, admin: Admin, dr
 
     after = state(driver, find(driver, name))
     assert after.file_exists and after.attached and after.owner == vm.id and after.size == len(iso)
-    assert driver.read_config_drive(vm) == iso
+    assert driver.drives.read(vm) == iso
     # The first drive's place comes first by controller and unit, whatever the order of the list.
     places = {d["Label"]: (d["Controller"], d["Bus"], d["Unit"]) for d in rig.vm(name)["drives"]}
     assert places[FIRST] < places[SECOND]
@@ -129,7 +129,7 @@ def test_second_drive_is_added_to_a_stopped_vm(rig: VCenterRig, admin: Admin, dr
 def test_same_bytes_again_change_nothing(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
     vm, iso = started_with_drive(rig, admin, driver, name)
     rig.calls(reset=True)
-    assert driver.put_config_drive(vm, iso).changed is False
+    assert driver.drives.put_one(vm, iso).changed is False
     made = rig.calls()
     assert not [call for call in made if call.endswith("_Task") or call.startswith("PUT")]
 
@@ -141,14 +141,14 @@ def test_running_vm_without_a_second_drive_on_ide_needs_a_power_cycle(
     vm = find(driver, name)
     iso = iso_for(vm)
     assert state(driver, vm).can_attach_now is False
-    change = driver.put_config_drive(vm, iso)
+    change = driver.drives.put_one(vm, iso)
     assert change.changed and change.restart_required and "shut it down" in change.message
     assert drives(rig, name) == {FIRST: ("", False)}
-    again = driver.put_config_drive(vm, iso)
+    again = driver.drives.put_one(vm, iso)
     assert again.restart_required and not again.changed
 
     admin.power(name, on=False)
-    change = driver.put_config_drive(find(driver, name), iso)
+    change = driver.drives.put_one(find(driver, name), iso)
     assert change.changed and not change.restart_required
     check_attached(rig, name, change.location, iso, connected=False)
 
@@ -159,7 +159,7 @@ def test_second_drive_is_hot_added_on_sata(rig: VCenterRig, admin: Admin, driver
     vm = find(driver, name)
     iso = iso_for(vm)
     assert state(driver, vm).can_attach_now
-    change = driver.put_config_drive(vm, iso)
+    change = driver.drives.put_one(vm, iso)
     assert change.changed and not change.restart_required
     check_attached(rig, name, change.location, iso)
     assert [d["Controller"] for d in rig.vm(name)["drives"] if d["Label"] == SECOND] == ["sata"]
@@ -169,7 +169,7 @@ def test_vm_without_any_drive_gets_two(rig: VCenterRig, admin: Admin, driver: t.
     admin.remove_cd(name, FIRST)
     vm = find(driver, name)
     iso = iso_for(vm)
-    driver.put_config_drive(vm, iso)
+    driver.drives.put_one(vm, iso)
     check_attached(rig, name, f"[LocalDS_0] {name}/{name}.iso", iso, connected=False)
 
 
@@ -177,7 +177,7 @@ def test_full_ide_controllers_get_a_sata_one(rig: VCenterRig, admin: Admin, driv
     admin.remove_cd(name, FIRST)
     admin.add_cd(name, None, controller=201, unit=1)
     vm = find(driver, name)
-    driver.put_config_drive(vm, iso_for(vm))
+    driver.drives.put_one(vm, iso_for(vm))
     found = {d["Label"]: d["Controller"] for d in rig.vm(name)["drives"]}
     assert found == {FIRST: "ide", SECOND: "sata"}
     assert drives(rig, name)[FIRST] == ("", False)
@@ -187,7 +187,7 @@ def test_place_follows_the_first_disks_datastore(rig: VCenterRig, admin: Admin, 
     admin.relocate(name, datastore="LocalDS_2")
     vm = find(driver, name)
     iso = iso_for(vm)
-    change = driver.put_config_drive(vm, iso)
+    change = driver.drives.put_one(vm, iso)
     assert change.location == f"[LocalDS_2] {name}/{name}.iso"
     check_attached(rig, name, change.location, iso, connected=False)
 
@@ -213,14 +213,14 @@ def test_odd_names(rig: VCenterRig, admin: Admin, driver: t.Any, odd: str) -> No
     try:
         vm = find(driver, plain)
         iso = iso_for(vm)
-        change = driver.put_config_drive(vm, iso)
+        change = driver.drives.put_one(vm, iso)
         assert change.location == f"[LocalDS_0] {odd}/{odd}.iso"
         check_attached(rig, odd, change.location, iso, connected=False)
         admin.power(odd, on=True)
         second = iso_for(vm, "two")
-        driver.put_config_drive(vm, second)
+        driver.drives.put_one(vm, second)
         check_attached(rig, odd, change.location, second)
-        driver.remove_config_drive(vm)
+        driver.drives.remove_one(vm)
         assert rig.isos() == []
     finally:
         admin.destroy(odd)
@@ -232,10 +232,10 @@ def test_datacenter_in_a_folder() -> None:
     with VCenterRig("itvmfolder", vms=1, folder=True) as rig, Admin(rig) as admin:
         opened = open_hypervisor(rig.description())
         try:
-            (vm,) = opened.vms().vms
+            (vm,) = opened.inventory.vms().vms
             admin.power(vm.name, on=False)
             iso = iso_for(vm)
-            change = opened.put_config_drive(vm, iso)
+            change = opened.drives.put_one(vm, iso)
             check_attached(rig, vm.name, change.location, iso, connected=False)
         finally:
             opened.close()
@@ -245,12 +245,12 @@ def test_stand_alone_esxi_host() -> None:
     with VCenterRig("itvmesxd", vms=1, esx=True) as rig, Admin(rig) as admin:
         opened = open_hypervisor(rig.description())
         try:
-            (vm,) = opened.vms().vms
+            (vm,) = opened.inventory.vms().vms
             admin.power(vm.name, on=False)
             iso = iso_for(vm)
-            change = opened.put_config_drive(vm, iso)
+            change = opened.drives.put_one(vm, iso)
             check_attached(rig, vm.name, change.location, iso, connected=False)
-            assert opened.remove_config_drive(vm).changed
+            assert opened.drives.remove_one(vm).changed
             assert rig.isos() == []
         finally:
             opened.close()
@@ -263,7 +263,7 @@ def test_refresh_while_running(rig: VCenterRig, admin: Admin, driver: t.Any, nam
     vm, _iso = started_with_drive(rig, admin, driver, name)
     second = iso_for(vm, "two")
     rig.calls(reset=True)
-    change = driver.put_config_drive(vm, second)
+    change = driver.drives.put_one(vm, second)
     assert change.changed and not change.restart_required
     check_attached(rig, name, f"[LocalDS_0] {name}/{name}.iso", second)
     steps = [c.split(" ")[0] for c in rig.journal() if c.endswith("_Task") or c.startswith("PUT")]
@@ -280,7 +280,7 @@ def test_refresh_while_stopped(rig: VCenterRig, admin: Admin, driver: t.Any, nam
     vm, _iso = started_with_drive(rig, admin, driver, name)
     admin.power(name, on=False)
     second = iso_for(vm, "two")
-    assert driver.put_config_drive(vm, second).changed
+    assert driver.drives.put_one(vm, second).changed
     check_attached(rig, name, f"[LocalDS_0] {name}/{name}.iso", second, connected=False)
     admin.power(name, on=True)
     check_attached(rig, name, f"[LocalDS_0] {name}/{name}.iso", second)
@@ -291,10 +291,10 @@ def test_question_about_the_locked_door_is_answered(rig: VCenterRig, admin: Admi
     rig.door(name, True)
     second = iso_for(vm, "two")
     rig.calls(reset=True)
-    driver.put_config_drive(vm, second)
+    driver.drives.put_one(vm, second)
     assert rig.calls()["AnswerVM"] == 1
     check_attached(rig, name, f"[LocalDS_0] {name}/{name}.iso", second)
-    driver.remove_config_drive(vm)
+    driver.drives.remove_one(vm)
     assert drives(rig, name) == {FIRST: ("", False), SECOND: ("", False)}
     assert rig.isos() == []
 
@@ -304,17 +304,17 @@ def test_drive_that_the_guest_ejected_is_put_in_again(rig: VCenterRig, admin: Ad
     location = f"[LocalDS_0] {name}/{name}.iso"
     admin.insert(name, SECOND, location, connected=False)
     assert state(driver, vm).attached is False
-    assert driver.put_config_drive(vm, iso).changed
+    assert driver.drives.put_one(vm, iso).changed
     check_attached(rig, name, location, iso)
 
 
 def test_remove_leaves_an_empty_drive_and_no_file(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
     vm, _iso = started_with_drive(rig, admin, driver, name)
-    assert driver.remove_config_drive(vm).changed
+    assert driver.drives.remove_one(vm).changed
     assert drives(rig, name) == {FIRST: ("", False), SECOND: ("", False)}
     assert rig.isos() == []
-    assert not driver.remove_config_drive(vm).changed
-    assert driver.read_config_drive(vm) is None
+    assert not driver.drives.remove_one(vm).changed
+    assert driver.drives.read(vm) is None
     admin.destroy(name)
     assert rig.isos() == []
 
@@ -338,10 +338,10 @@ def test_drive_follows_a_storage_migration(
     admin.relocate(name, datastore="LocalDS_1")
     assert rig.isos() == [old], "the product leaves it behind"
     assert state(driver, vm).location == new and state(driver, vm).attached is False
-    change = driver.put_config_drive(vm, iso) if by == "put" else driver.move_config_drive(vm, "LocalDS_1")
+    change = driver.drives.put_one(vm, iso) if by == "put" else driver.drives.move_one(vm, "LocalDS_1")
     assert change.changed and change.location == new
     check_attached(rig, name, new, iso, connected=running)
-    again = driver.move_config_drive(vm, "LocalDS_1")
+    again = driver.drives.move_one(vm, "LocalDS_1")
     assert not again.changed
 
 
@@ -352,10 +352,10 @@ def test_migration_that_was_cut_short_leaves_no_old_file(rig: VCenterRig, admin:
     # The old one is disconnected and deleted; then the new one is not attached.
     rig.fault("ReconfigVM_Task", "task", fault="InvalidState", skip=1)
     with pytest.raises(DriveError, match="InvalidState"):
-        driver.put_config_drive(vm, iso)
+        driver.drives.put_one(vm, iso)
     assert rig.isos() == [new]
     rig.clear_faults()
-    assert driver.put_config_drive(vm, iso).changed
+    assert driver.drives.put_one(vm, iso).changed
     check_attached(rig, name, new, iso)
 
 
@@ -365,7 +365,7 @@ def test_old_file_that_cannot_be_deleted_is_named(rig: VCenterRig, admin: Admin,
     admin.relocate(name, datastore="LocalDS_1")
     rig.fault("DeleteDatastoreFile_Task", "task", fault="CannotDeleteFile", count=-1)
     with pytest.raises(DriveError, match=rf"\[LocalDS_0\] {name}/{name}\.iso could not be deleted"):
-        driver.put_config_drive(vm, iso)
+        driver.drives.put_one(vm, iso)
     assert drives(rig, name)[SECOND] == (new, True), "the VM has its drive all the same"
     assert rig.isos() == sorted([old, new])
 
@@ -378,7 +378,7 @@ def test_file_that_appears_meanwhile_is_not_overwritten(rig: VCenterRig, admin: 
 
     def put() -> None:
         try:
-            driver.put_config_drive(vm, iso_for(vm))
+            driver.drives.put_one(vm, iso_for(vm))
         except DriveError as error:
             failed.append(error)
 
@@ -395,19 +395,19 @@ def test_file_that_appears_meanwhile_is_not_overwritten(rig: VCenterRig, admin: 
 
 def test_move_to_a_host_that_does_not_see_the_old_datastore(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
     vm, iso = started_with_drive(rig, admin, driver, name)
-    before = driver.move_config_drive(vm, "LocalDS_1")
+    before = driver.drives.move_one(vm, "LocalDS_1")
     assert before.changed and "LocalDS_1" in before.message
     # Disconnected, so that it does not hold the VM back; still there, should the migration fail.
     assert drives(rig, name)[SECOND] == (f"[LocalDS_0] {name}/{name}.iso", False)
     admin.relocate(name, datastore="LocalDS_1", host="DC0_C0_H1")
-    driver.move_config_drive(vm, "LocalDS_1")
+    driver.drives.move_one(vm, "LocalDS_1")
     check_attached(rig, name, f"[LocalDS_1] {name}/{name}.iso", iso)
 
 
 def test_move_that_did_not_happen_gives_the_drive_back(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
     vm, iso = started_with_drive(rig, admin, driver, name)
-    driver.move_config_drive(vm, "LocalDS_1")
-    assert driver.move_config_drive(vm, "").changed
+    driver.drives.move_one(vm, "LocalDS_1")
+    assert driver.drives.move_one(vm, "").changed
     check_attached(rig, name, f"[LocalDS_0] {name}/{name}.iso", iso)
 
 
@@ -416,7 +416,7 @@ def test_vm_without_a_drive_has_nothing_to_move(rig: VCenterRig, admin: Admin, d
     admin.add_cd(name, "[LocalDS_1] tools.iso")
     vm = find(driver, name)
     for destination in ("LocalDS_1", ""):
-        assert not driver.move_config_drive(vm, destination).changed
+        assert not driver.drives.move_one(vm, destination).changed
     assert drives(rig, name)[SECOND][0] == "[LocalDS_1] tools.iso"
 
 
@@ -426,7 +426,7 @@ def test_drive_gets_the_new_name_of_a_renamed_vm(rig: VCenterRig, admin: Admin, 
     admin.rename(name, renamed)
     try:
         vm = find(driver, renamed)
-        change = driver.put_config_drive(vm, iso)
+        change = driver.drives.put_one(vm, iso)
         assert change.location == f"[LocalDS_0] {name}/{renamed}.iso"
         check_attached(rig, renamed, change.location, iso)
     finally:
@@ -447,8 +447,8 @@ def test_foreign_file_at_its_place_is_not_touched(
     assert "not touched" in found.problem and location in found.problem
     rig.calls(reset=True)
     with pytest.raises(DriveError, match="not touched"):
-        driver.put_config_drive(vm, iso_for(vm))
-    change = driver.remove_config_drive(vm)
+        driver.drives.put_one(vm, iso_for(vm))
+    change = driver.drives.remove_one(vm)
     assert not change.changed and "not touched" in change.message
     assert rig.file(location).read_bytes() == content
     assert not [c for c in rig.calls() if c.startswith(("PUT", "Reconfig", "Delete", "Move"))]
@@ -460,15 +460,15 @@ def test_drive_of_another_vm_at_its_place_is_not_touched(rig: VCenterRig, admin:
     location = f"[LocalDS_0] {name}/{name}.iso"
     rig.file(location).write_bytes(other)
     with pytest.raises(DriveError, match="another VM .*11111111-2222-3333-4444-555555555555"):
-        driver.put_config_drive(vm, iso_for(vm))
-    driver.remove_config_drive(vm)
+        driver.drives.put_one(vm, iso_for(vm))
+    driver.drives.remove_one(vm)
     assert rig.file(location).read_bytes() == other
 
 
 def test_drive_marked_for_another_vm_is_refused(driver: t.Any, name: str) -> None:
     vm = find(driver, name)
     with pytest.raises(DriveError, match="not marked for this VM"):
-        driver.put_config_drive(vm, image.build({"a": b"b"}, "config", "11111111-2222-3333-4444-555555555555"))
+        driver.drives.put_one(vm, image.build({"a": b"b"}, "config", "11111111-2222-3333-4444-555555555555"))
 
 
 def test_medium_in_the_second_drive_is_not_taken_out(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
@@ -477,7 +477,7 @@ def test_medium_in_the_second_drive_is_not_taken_out(rig: VCenterRig, admin: Adm
     vm = find(driver, name)
     assert "holds [LocalDS_1] tools.iso" in state(driver, vm).problem
     with pytest.raises(DriveError, match=r"holds \[LocalDS_1\] tools\.iso: take it out"):
-        driver.put_config_drive(vm, iso_for(vm))
+        driver.drives.put_one(vm, iso_for(vm))
     assert drives(rig, name)[SECOND][0] == "[LocalDS_1] tools.iso"
     assert rig.isos() == ["[LocalDS_1] tools.iso"]
 
@@ -487,9 +487,9 @@ def test_medium_in_the_first_drive_stays(rig: VCenterRig, admin: Admin, driver: 
     admin.insert(name, FIRST, "[LocalDS_1] tools.iso")
     vm = find(driver, name)
     rig.calls(reset=True)
-    driver.put_config_drive(vm, iso_for(vm))
+    driver.drives.put_one(vm, iso_for(vm))
     assert "GET tools.iso" not in rig.calls()
-    driver.remove_config_drive(vm)
+    driver.drives.remove_one(vm)
     assert drives(rig, name) == {FIRST: ("[LocalDS_1] tools.iso", False), SECOND: ("", False)}
     assert rig.isos() == ["[LocalDS_1] tools.iso"]
 
@@ -500,7 +500,7 @@ def test_drive_in_the_first_slot_goes_to_the_second(rig: VCenterRig, admin: Admi
     admin.insert(name, SECOND, None)
     admin.insert(name, FIRST, location)
     assert state(driver, vm).attached is False
-    assert driver.put_config_drive(vm, iso).changed
+    assert driver.drives.put_one(vm, iso).changed
     check_attached(rig, name, location, iso)
 
 
@@ -509,7 +509,7 @@ def test_drive_in_both_slots_leaves_the_first(rig: VCenterRig, admin: Admin, dri
     location = f"[LocalDS_0] {name}/{name}.iso"
     admin.insert(name, FIRST, location)
     assert state(driver, vm).attached is False
-    assert driver.put_config_drive(vm, iso).changed
+    assert driver.drives.put_one(vm, iso).changed
     check_attached(rig, name, location, iso)
 
 
@@ -522,7 +522,7 @@ def test_clone_does_not_keep_the_drive_of_its_source(rig: VCenterRig, admin: Adm
         vm = find(driver, clone)
         assert vm.id != source.id
         iso = iso_for(vm)
-        driver.put_config_drive(vm, iso)
+        driver.drives.put_one(vm, iso)
         assert drives(rig, clone)[SECOND][0] == f"[LocalDS_0] {clone}/{clone}.iso"
         assert rig.file(f"[LocalDS_0] {clone}/{clone}.iso").read_bytes() == iso
         # The source has what it had.
@@ -535,9 +535,9 @@ def test_clone_does_not_keep_the_drive_of_its_source(rig: VCenterRig, admin: Adm
 def test_suspended_vm_is_told_apart(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
     vm, iso = started_with_drive(rig, admin, driver, name)
     admin.suspend(name)
-    assert driver.put_config_drive(vm, iso).changed is False
+    assert driver.drives.put_one(vm, iso).changed is False
     with pytest.raises(DriveError, match="suspended"):
-        driver.remove_config_drive(vm)
+        driver.drives.remove_one(vm)
     assert rig.isos()
     admin.power(name, on=True)
 
@@ -554,9 +554,9 @@ def test_leftovers_of_killed_runs_are_removed(rig: VCenterRig, admin: Admin, dri
     os.utime(old, (long_ago, long_ago))
     os.utime(other, (long_ago, long_ago))
     rig.fault("DeleteDatastoreFile_Task", "task", fault="CannotDeleteFile")
-    driver.put_config_drive(vm, iso_for(vm))
+    driver.drives.put_one(vm, iso_for(vm))
     assert old.exists(), "what cannot be deleted is not in the way"
-    driver.put_config_drive(vm, iso_for(vm, "two"))
+    driver.drives.put_one(vm, iso_for(vm, "two"))
     assert not old.exists()
     assert young.exists(), "another task may be writing it"
     assert other.exists(), "not a name of ours"
@@ -585,12 +585,12 @@ def test_upload_cut_anywhere(rig: VCenterRig, admin: Admin, driver: t.Any, name:
     for cut in cuts:
         rig.fault("PUT *", "upload_cut", bytes=cut, count=-1)
         with pytest.raises(DriveError, match="a new login was made and did not help"):
-            driver.put_config_drive(vm, second)
+            driver.drives.put_one(vm, second)
         check_attached(rig, name, location, first, connected=running)
         rig.clear_faults()
     # Once is met by a second try.
     rig.fault("PUT *", "upload_cut", bytes=1000)
-    assert driver.put_config_drive(vm, second).changed
+    assert driver.drives.put_one(vm, second).changed
     check_attached(rig, name, location, second, connected=running)
 
 
@@ -598,7 +598,7 @@ def test_upload_that_arrives_damaged(rig: VCenterRig, admin: Admin, driver: t.An
     vm, first = started_with_drive(rig, admin, driver, name)
     rig.fault("PUT *", "upload_status", bytes=5000, status=201, count=-1)
     with pytest.raises(DriveError, match=r"has 5000 of \d+ bytes"):
-        driver.put_config_drive(vm, iso_for(vm, "two"))
+        driver.drives.put_one(vm, iso_for(vm, "two"))
     check_attached(rig, name, f"[LocalDS_0] {name}/{name}.iso", first)
 
 
@@ -607,7 +607,7 @@ def test_full_datastore(rig: VCenterRig, admin: Admin, driver: t.Any, name: str,
     vm, first = started_with_drive(rig, admin, driver, name)
     rig.fault("PUT *", "upload_status", bytes=taken, status=507, count=-1)
     with pytest.raises(DriveError, match=r"datastore LocalDS_0 is full \(HTTP 507\)"):
-        driver.put_config_drive(vm, iso_for(vm, "two"))
+        driver.drives.put_one(vm, iso_for(vm, "two"))
     check_attached(rig, name, f"[LocalDS_0] {name}/{name}.iso", first)
 
 
@@ -620,20 +620,20 @@ def calls_of(rig: VCenterRig, action: t.Callable[[], object]) -> int:
 def test_session_killed_before_any_call(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
     vm, iso = started_with_drive(rig, admin, driver, name)
     location = f"[LocalDS_0] {name}/{name}.iso"
-    number = calls_of(rig, lambda: driver.put_config_drive(vm, iso_for(vm, "count")))
+    number = calls_of(rig, lambda: driver.drives.put_one(vm, iso_for(vm, "count")))
     assert number > 12
     for skip in range(number):
         iso = iso_for(vm, f"kill{skip}")
         rig.clear_faults()
         rig.fault("*", "revoke", skip=skip)
-        assert driver.put_config_drive(vm, iso).changed
+        assert driver.drives.put_one(vm, iso).changed
         check_attached(rig, name, location, iso)
-    number = calls_of(rig, lambda: driver.remove_config_drive(vm))
+    number = calls_of(rig, lambda: driver.drives.remove_one(vm))
     for skip in range(number):
         rig.clear_faults()
-        driver.put_config_drive(vm, iso)
+        driver.drives.put_one(vm, iso)
         rig.fault("*", "revoke", skip=skip)
-        driver.remove_config_drive(vm)
+        driver.drives.remove_one(vm)
         assert rig.isos() == []
         assert drives(rig, name)[SECOND] == ("", False)
 
@@ -642,12 +642,12 @@ def test_session_killed_before_any_call(rig: VCenterRig, admin: Admin, driver: t
 def test_connection_lost_at_any_call(rig: VCenterRig, admin: Admin, driver: t.Any, name: str, kind: dict[str, t.Any]) -> None:
     vm, old = started_with_drive(rig, admin, driver, name)
     location = f"[LocalDS_0] {name}/{name}.iso"
-    number = calls_of(rig, lambda: driver.put_config_drive(vm, iso_for(vm, "count")))
+    number = calls_of(rig, lambda: driver.drives.put_one(vm, iso_for(vm, "count")))
     for skip in range(number):
         iso = iso_for(vm, f"{kind['kind']}{skip}")
         rig.clear_faults()
         rig.fault("*", skip=skip, **kind)
-        driver.put_config_drive(vm, iso)
+        driver.drives.put_one(vm, iso)
         check_attached(rig, name, location, iso)
         old = iso
     # What stays broken from any call on is an error; nothing is half, and a second run converges.
@@ -656,10 +656,10 @@ def test_connection_lost_at_any_call(rig: VCenterRig, admin: Admin, driver: t.An
         rig.clear_faults()
         rig.fault("*", skip=skip, count=-1, **kind)
         with pytest.raises(HypervisorError):
-            driver.put_config_drive(vm, iso)
+            driver.drives.put_one(vm, iso)
         check_whole(rig, name, old, iso)
         rig.clear_faults()
-        driver.put_config_drive(vm, iso)
+        driver.drives.put_one(vm, iso)
         assert drives(rig, name)[SECOND] == (location, True)
         assert rig.file(location).read_bytes() == iso
         old = iso
@@ -673,7 +673,7 @@ def test_somebody_else_at_the_same_vm_is_waited_for(
     vm, _old = started_with_drive(rig, admin, driver, name)
     iso = iso_for(vm, "two")
     rig.fault(method, "task", fault=fault, count=2)
-    assert driver.put_config_drive(vm, iso).changed
+    assert driver.drives.put_one(vm, iso).changed
     assert rig.fault_hits() == 2
     check_attached(rig, name, f"[LocalDS_0] {name}/{name}.iso", iso)
 
@@ -687,10 +687,10 @@ def test_task_errors_are_said_and_leave_the_old_drive(
     iso = iso_for(vm, "two")
     rig.fault(method, "task", fault=fault)
     with pytest.raises(DriveError, match=name):
-        driver.put_config_drive(vm, iso)
+        driver.drives.put_one(vm, iso)
     check_attached(rig, name, f"[LocalDS_0] {name}/{name}.iso", old)
     rig.clear_faults()
-    driver.put_config_drive(vm, iso)
+    driver.drives.put_one(vm, iso)
     check_attached(rig, name, f"[LocalDS_0] {name}/{name}.iso", iso)
 
 
@@ -698,7 +698,7 @@ def test_slow_tasks_are_waited_for(rig: VCenterRig, admin: Admin, driver: t.Any,
     vm, _old = started_with_drive(rig, admin, driver, name)
     iso = iso_for(vm, "two")
     rig.fault("ReconfigVM_Task", "task", delay_ms=400, count=-1)
-    driver.put_config_drive(vm, iso)
+    driver.drives.put_one(vm, iso)
     check_attached(rig, name, f"[LocalDS_0] {name}/{name}.iso", iso)
 
 
@@ -708,7 +708,7 @@ def test_slow_upload_ends_at_the_time_limit(rig: VCenterRig, admin: Admin, name:
         vm, old = started_with_drive(rig, admin, opened, name)
         rig.fault("PUT *", "delay", delay_ms=3000, count=-1)
         with pytest.raises(HypervisorError, match=r"no answer within 0\.5 s"):
-            opened.put_config_drive(vm, iso_for(vm, "two"))
+            opened.drives.put_one(vm, iso_for(vm, "two"))
         rig.clear_faults()
         assert drives(rig, name)[SECOND] == (f"[LocalDS_0] {name}/{name}.iso", True)
         check_whole(rig, name, old)
@@ -724,7 +724,7 @@ def test_vm_destroyed_meanwhile(rig: VCenterRig, admin: Admin, driver: t.Any, na
 
     def put() -> None:
         try:
-            driver.put_config_drive(vm, iso_for(vm))
+            driver.drives.put_one(vm, iso_for(vm))
         except HypervisorError as error:
             failed.append(error)
 
@@ -739,8 +739,8 @@ def test_vm_destroyed_meanwhile(rig: VCenterRig, admin: Admin, driver: t.Any, na
     # Under the final name only a whole one can have stayed; the guest that it was for is gone.
     assert all(location == f"[LocalDS_0] {name}/{name}.iso" for location in rig.isos())
     with pytest.raises(DriveError, match="gone"):
-        driver.put_config_drive(vm, iso_for(vm))
-    assert "gone" in str(driver.config_drives([vm])[vm.id])
+        driver.drives.put_one(vm, iso_for(vm))
+    assert "gone" in str(driver.drives.states([vm])[vm.id])
 
 
 def test_two_tasks_on_one_vm_converge(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
@@ -754,7 +754,7 @@ def test_two_tasks_on_one_vm_converge(rig: VCenterRig, admin: Admin, driver: t.A
 
             def put(n: int, isos: list[bytes] = isos) -> None:
                 try:
-                    sessions[n].put_config_drive(vm, isos[n])
+                    sessions[n].drives.put_one(vm, isos[n])
                 except BaseException as error:
                     failures.append(error)
 
@@ -781,7 +781,7 @@ def test_two_tasks_that_both_add_the_drive(rig: VCenterRig, admin: Admin, name: 
 
         def put(n: int) -> None:
             try:
-                sessions[n].put_config_drive(vm, iso)
+                sessions[n].drives.put_one(vm, iso)
             except BaseException as error:
                 failures.append(error)
 
@@ -800,16 +800,16 @@ def test_two_tasks_that_both_add_the_drive(rig: VCenterRig, admin: Admin, name: 
 def test_one_bad_vm_hides_no_other(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
     vm, other = find(driver, name), find(driver, SOURCE)
     rig.fault(f"GET {name}/*", "status", status=500, count=-1)
-    found = driver.config_drives([vm, other])
+    found = driver.drives.states([vm, other])
     assert isinstance(found[vm.id], DriveError) and name in str(found[vm.id])
     assert found[other.id].problem is None
 
 
 def test_states_of_many_vms_cost_one_request_each_beside_a_fixed_number(rig: VCenterRig, driver: t.Any) -> None:
     vms = [find(driver, SOURCE), find(driver, "DC0_C0_RP0_VM1")]
-    driver.config_drives(vms[:1])  # datacenters and datastores are read once per session
+    driver.drives.states(vms[:1])  # datacenters and datastores are read once per session
     rig.calls(reset=True)
-    driver.config_drives(vms)
+    driver.drives.states(vms)
     made = rig.calls()
     assert made.pop("RetrievePropertiesEx") == 1
     assert sorted(made.values()) == [1, 1] and all(call.startswith("GET ") for call in made)

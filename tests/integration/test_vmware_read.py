@@ -74,8 +74,8 @@ def read(description: dict[str, t.Any]) -> tuple[VmList, list[Observation]]:
     """What a task does: connect, list, ask, close."""
     opened = open_hypervisor(description)
     try:
-        found = opened.vms()
-        return found, list(opened.addresses(found.vms, ("tools",), 4, 10))
+        found = opened.inventory.vms()
+        return found, list(opened.addresses.read(found.vms, ("tools",), 4, 10))
     finally:
         opened.close()
 
@@ -122,8 +122,8 @@ def test_connection_through_a_proxy(rig: VCenterRig) -> None:
     with ConnectProxy() as proxy:
         opened = open_hypervisor(rig.description(proxy_host="127.0.0.1", proxy_port=proxy.port))
         try:
-            vms = opened.vms().vms
-            opened.config_drives(vms[:1])
+            vms = opened.inventory.vms().vms
+            opened.drives.states(vms[:1])
         finally:
             opened.close()
     wanted = f"{rig.facts['host']}:{rig.facts['port']}"
@@ -142,7 +142,7 @@ def test_connection_from_the_environment_of_the_vmware_collections(rig: VCenterR
 def test_sessions_are_ended(rig: VCenterRig) -> None:
     opened = open_hypervisor(rig.description())
     before = rig.sessions()
-    opened.vms()
+    opened.inventory.vms()
     opened.close()
     opened.close()
     assert rig.sessions() == before - 1
@@ -152,7 +152,7 @@ def test_sessions_are_ended(rig: VCenterRig) -> None:
 
 
 def test_vms_with_their_nics(rig: VCenterRig, driver: t.Any) -> None:
-    found = driver.vms()
+    found = driver.inventory.vms()
     assert found.problems == {}
     assert [vm.name for vm in found.vms] == sorted(VM(n) for n in range(12))
     for vm in found.vms:
@@ -172,16 +172,16 @@ def test_named_vms_in_the_order_asked_and_what_is_wrong_with_the_others(rig: VCe
         admin.clone(VM(0), "a%2fb")
         admin.clone(VM(0), "golden").MarkAsTemplate()
         try:
-            found = driver.vms([VM(3), "golden", "twice", "missing", VM(1), "a/b"])
+            found = driver.inventory.vms([VM(3), "golden", "twice", "missing", VM(1), "a/b"])
             # A template is found by its name, for cloning it.
             assert [vm.name for vm in found.vms] == [VM(3), "golden", VM(1), "a/b"]
             assert found.vms[3].power_state == "stopped"
-            assert "is a template" in str(driver.config_drives([found.vms[1]])[found.vms[1].id])
+            assert "is a template" in str(driver.drives.states([found.vms[1]])[found.vms[1].id])
             assert set(found.problems) == {"twice", "missing"}
             assert "2 VMs" in found.problems["twice"] and "hypervisor.folder" in found.problems["twice"]
             assert "there is no VM missing" in found.problems["missing"]
 
-            every = driver.vms()
+            every = driver.inventory.vms()
             assert "golden" not in [vm.name for vm in every.vms] and "golden" not in every.problems
             # Among all VMs their ids tell them apart.
             assert [vm.name for vm in every.vms].count("twice") == 2 and found.ambiguous == {"twice"}
@@ -189,7 +189,7 @@ def test_named_vms_in_the_order_asked_and_what_is_wrong_with_the_others(rig: VCe
 
             within = open_hypervisor(rig.description(datacenter="DC0", folder="other"))
             try:
-                assert [vm.name for vm in within.vms().vms] == ["twice"]
+                assert [vm.name for vm in within.inventory.vms().vms] == ["twice"]
             finally:
                 within.close()
         finally:
@@ -201,7 +201,7 @@ def test_folder_that_does_not_exist(rig: VCenterRig) -> None:
     opened = open_hypervisor(rig.description(folder="/DC0/vm/nowhere"))
     try:
         with pytest.raises(HypervisorError, match=r"hypervisor\.folder: .* has no folder DC0/vm/nowhere"):
-            opened.vms()
+            opened.inventory.vms()
     finally:
         opened.close()
 
@@ -225,7 +225,7 @@ def test_round_trips_do_not_depend_on_the_number_of_vms() -> None:
 
 
 def test_every_nic_by_its_mac_with_both_families(rig: VCenterRig, driver: t.Any) -> None:
-    vm = driver.vms([VM(0)]).vms[0]
+    vm = driver.inventory.vms([VM(0)]).vms[0]
     first, second = vm.nics
     rig.guests(
         tools(
@@ -236,7 +236,7 @@ def test_every_nic_by_its_mac_with_both_families(rig: VCenterRig, driver: t.Any)
             (first.mac, 4000, ["fe80::2", "2001:db8::7", "10.99.0.7"]),
         )
     )
-    (seen,) = driver.addresses([vm], ("tools",), 4, 10)
+    (seen,) = driver.addresses.read([vm], ("tools",), 4, 10)
     assert seen.source == "tools" and seen.reason is None
     by_mac = {reading.mac: (reading.device, tuple(reading.addresses)) for reading in seen.readings}
     assert by_mac == {
@@ -247,12 +247,12 @@ def test_every_nic_by_its_mac_with_both_families(rig: VCenterRig, driver: t.Any)
 
 
 def test_dead_addresses_are_left_out(rig: VCenterRig, driver: t.Any) -> None:
-    vm = driver.vms([VM(0)]).vms[0]
+    vm = driver.inventory.vms([VM(0)]).vms[0]
     guest = tools(vm.name, (vm.nics[0].mac, 4000, ["10.99.0.7", "10.99.0.8"]))
     guest["nics"][0]["addresses"][0]["state"] = "duplicate"
     guest["nics"][0]["addresses"][1]["state"] = "preferred"
     rig.guests(guest)
-    (seen,) = driver.addresses([vm], ("tools",), 4, 10)
+    (seen,) = driver.addresses.read([vm], ("tools",), 4, 10)
     assert [tuple(reading.addresses) for reading in seen.readings] == [("10.99.0.8",)]
 
 
@@ -260,14 +260,14 @@ def test_states_of_the_tools_are_reasons(rig: VCenterRig, driver: t.Any) -> None
     with Admin(rig) as admin:
         admin.power(VM(4), on=False)
         gone = admin.clone(VM(0), "gone").name
-        found = driver.vms([VM(1), VM(2), VM(3), VM(4), gone])
+        found = driver.inventory.vms([VM(1), VM(2), VM(3), VM(4), gone])
         admin.destroy(gone)
         rig.guests(
             tools(VM(2), running="guestToolsNotRunning"),
             tools(VM(3), (found.vms[2].nics[0].mac, 4000, [])),
         )
         try:
-            seen = {o.vm.name: o for o in driver.addresses(found.vms, ("tools",), 4, 10)}
+            seen = {o.vm.name: o for o in driver.addresses.read(found.vms, ("tools",), 4, 10)}
         finally:
             admin.power(VM(4), on=True)
     assert {name: o.reason for name, o in seen.items()} == {
@@ -283,12 +283,12 @@ def test_states_of_the_tools_are_reasons(rig: VCenterRig, driver: t.Any) -> None
 
 def test_old_tools_with_one_address_only(rig: VCenterRig, driver: t.Any) -> None:
     rig.guests(dict(tools(VM(0)), ip="10.99.0.9"))
-    (seen,) = driver.addresses(driver.vms([VM(0)]).vms, ("tools",), 4, 10)
+    (seen,) = driver.addresses.read(driver.inventory.vms([VM(0)]).vms, ("tools",), 4, 10)
     assert [(r.mac, r.device, tuple(r.addresses)) for r in seen.readings] == [(None, None, ("10.99.0.9",))]
 
 
 def test_hostile_guest_data_stay_bounded_and_hide_no_other_vm(rig: VCenterRig, driver: t.Any, run_module: t.Any) -> None:
-    vms = driver.vms([VM(0), VM(1)]).vms
+    vms = driver.inventory.vms([VM(0), VM(1)]).vms
     mac = vms[0].nics[0].mac
     rig.guests(
         {
@@ -297,7 +297,7 @@ def test_hostile_guest_data_stay_bounded_and_hide_no_other_vm(rig: VCenterRig, d
         },
         tools(vms[1].name, (vms[1].nics[0].mac, 4000, ["10.99.0.300", "<script>", "x" * 5000, "\x01\x02", "10.99.0.8"])),
     )
-    seen = list(driver.addresses(vms, ("tools",), 4, 10))
+    seen = list(driver.addresses.read(vms, ("tools",), 4, 10))
     assert len(seen[0].readings[0].addresses) <= 64
     assert all(len(text) <= 64 for o in seen for r in o.readings for text in r.addresses)
     result = run_module(
@@ -315,8 +315,8 @@ def test_vm_ip_info_says_why_there_is_no_address(rig: VCenterRig, run_module: t.
 
 
 def test_changes_are_pushed(rig: VCenterRig, driver: t.Any) -> None:
-    vms = driver.vms([VM(0), VM(1)]).vms
-    watching = driver.watch(vms, 60)
+    vms = driver.inventory.vms([VM(0), VM(1)]).vms
+    watching = driver.addresses.watch(vms, 60)
     first = {next(watching).vm.name, next(watching).vm.name}
     assert first == {VM(0), VM(1)}
     rig.calls(reset=True)
@@ -329,8 +329,8 @@ def test_changes_are_pushed(rig: VCenterRig, driver: t.Any) -> None:
 
 
 def test_watching_survives_the_end_of_the_session(rig: VCenterRig, driver: t.Any) -> None:
-    vms = driver.vms([VM(0)]).vms
-    watching = driver.watch(vms, 60)
+    vms = driver.inventory.vms([VM(0)]).vms
+    watching = driver.addresses.watch(vms, 60)
     next(watching)
     rig.revoke_sessions()
     rig.guests(tools(VM(0), (vms[0].nics[0].mac, 4000, ["10.99.0.78"])))
@@ -398,13 +398,13 @@ def test_what_stays_broken_is_an_error_with_the_endpoint(rig: VCenterRig, kind: 
 
 
 def test_read_of_addresses_that_breaks_gives_a_reason_for_every_vm(rig: VCenterRig, driver: t.Any) -> None:
-    vms = driver.vms().vms
+    vms = driver.inventory.vms().vms
     rig.fault("RetrievePropertiesEx", "status", status=503, count=-1)
-    observations = list(driver.addresses(vms, ("tools",), 4, 10))
+    observations = list(driver.addresses.read(vms, ("tools",), 4, 10))
     assert [o.vm.name for o in observations] == [vm.name for vm in vms]
     assert {o.reason for o in observations} == {"hypervisor_unreachable"}
     rig.clear_faults()
-    assert {o.reason for o in driver.addresses(vms, ("tools",), 4, 10)} == {"no_guest_tools"}
+    assert {o.reason for o in driver.addresses.read(vms, ("tools",), 4, 10)} == {"no_guest_tools"}
 
 
 def test_slow_answer_ends_at_the_time_limit(rig: VCenterRig) -> None:
@@ -412,7 +412,7 @@ def test_slow_answer_ends_at_the_time_limit(rig: VCenterRig) -> None:
     try:
         rig.fault("RetrievePropertiesEx", "delay", delay_ms=2000, count=-1)
         with pytest.raises(HypervisorUnreachable, match=r"no answer within 0\.5 s"):
-            opened.vms()
+            opened.inventory.vms()
     finally:
         rig.clear_faults()
         opened.close()
@@ -421,7 +421,7 @@ def test_slow_answer_ends_at_the_time_limit(rig: VCenterRig) -> None:
 def test_missing_privilege_is_named(rig: VCenterRig, driver: t.Any) -> None:
     rig.fault("RetrievePropertiesEx", "fault", fault="NoPermission")
     with pytest.raises(HypervisorError, match="lacks the privilege VirtualMachine.Config.EditDevice"):
-        driver.vms()
+        driver.inventory.vms()
 
 
 def test_stand_alone_esxi_host() -> None:

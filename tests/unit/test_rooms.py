@@ -16,20 +16,24 @@ import pytest
 PLUGINS = pathlib.Path(__file__).resolve().parents[2] / "plugins"
 PREFIX = "ansible_collections.vmops.external_dhcp.plugins."
 
+# What each driver may import beside its own folder and its own library.
+DRIVER = (
+    "module_utils._config_drive",
+    "module_utils._guest_address",
+    "module_utils._hypervisor.api",
+    "module_utils._hypervisor.workers",
+    "module_utils._text",
+)
 # By room, the other rooms and libraries that it may import. A name stands for everything below it.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "module_utils/_config_drive": ("pycdlib",),
     "module_utils/_guest_address": (),
     "module_utils/_guest_address/leases": ("module_utils._guest_address",),
     "module_utils/_guest_address/disk": ("module_utils._guest_address", "dissect"),
-    "module_utils/_hypervisor": (
-        "module_utils._config_drive",
-        "module_utils._guest_address",
-        "module_utils._text",
-        "libvirt",
-        "XenAPI",
-        "pyVmomi",
-    ),
+    "module_utils/_hypervisor": ("module_utils._guest_address", "module_utils._text"),
+    "module_utils/_hypervisor/kvm": (*DRIVER, "module_utils._hypervisor.kvm", "libvirt"),
+    "module_utils/_hypervisor/vmware": (*DRIVER, "module_utils._hypervisor.vmware", "pyVmomi"),
+    "module_utils/_hypervisor/xenserver": (*DRIVER, "module_utils._hypervisor.xenserver", "XenAPI"),
     "module_utils/_nic_record": ("module_utils._guest_address", "module_utils._text", "sqlalchemy"),
     "module_utils/_module": ("module_utils", "ansible.module_utils"),
     "module_utils": ("ansible.module_utils",),
@@ -46,7 +50,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 GATES = {
     "libvirt": "libvirt_import.py",
     "pyVmomi": "pyvmomi_import.py",
-    "XenAPI": "xenserver_session.py",
+    "XenAPI": "session.py",
     "pycdlib": "image.py",
     "dissect": "dissect_import.py",
 }
@@ -96,7 +100,9 @@ def test_rooms_import_only_what_is_theirs() -> None:
         ("module_utils/_config_drive/x.py", f"def f():\n    import {PREFIX}module_utils._guest_address.model"),
         ("module_utils/_config_drive/folder.py", "import pycdlib"),
         ("module_utils/_hypervisor/x.py", f"from {PREFIX}module_utils._nic_record import store"),
-        ("module_utils/_hypervisor/kvm.py", "import libvirt"),
+        ("module_utils/_hypervisor/kvm/drives.py", "import libvirt"),
+        ("module_utils/_hypervisor/xenserver/session.py", "import libvirt"),
+        ("module_utils/_hypervisor/kvm/x.py", f"from {PREFIX}module_utils._hypervisor.vmware import drives"),
         ("module_utils/_nic_record/x.py", f"from {PREFIX}module_utils import _hypervisor"),
         ("modules/x.py", f"from {PREFIX}module_utils._hypervisor import connect"),
         ("filter/x.py", "import sqlalchemy"),

@@ -4,20 +4,23 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""The one interface behind which the hypervisors differ.
+"""The one interface behind which the hypervisors differ: a Hypervisor and its parts.
 
-`connect.open_hypervisor()` returns an object with these methods. Drivers know no database and no Ansible.
+`connect.open_hypervisor()` returns a Hypervisor. A driver is one folder beside this file, with a class for each part; drivers
+know no database and no Ansible.
 """
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import workers as bounded
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import MAX_NAME, plain, plain_name
 
 if t.TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import Reading
 
@@ -46,6 +49,10 @@ class DriveError(HypervisorError):
     """The config drive of one VM could not be read, put, moved or removed; other VMs are not affected."""
 
 
+class MachineError(HypervisorError):
+    """One VM could not be created, started, stopped, migrated or deleted; other VMs are not affected."""
+
+
 class MissingLibrary(HypervisorError):
     """A driver's Python library is not installed on the controller."""
 
@@ -71,10 +78,15 @@ class Nic:
 
 @dataclasses.dataclass(frozen=True)
 class Vm:
-    """One VM. id is the hypervisor's UUID in lower case; handle is the driver's own and nobody else's.
+    """One VM.
 
     name: made plain here, whatever the driver gives (see _text.plain_name): tenants choose it. A driver that needs the name as
     the hypervisor has it takes it from its handle.
+    id: the hypervisor's UUID in lower case.
+    handle: the driver's own and nobody else's.
+    boot_time: seconds since the epoch at which it was started, where reading it costs nothing more; else None.
+    ours: whether it carries the mark that machines.create() gives.
+    is_template: true only for a template, which is found when it is asked for by name.
     """
 
     name: str
@@ -82,6 +94,9 @@ class Vm:
     power_state: str
     nics: tuple[Nic, ...] = ()
     handle: t.Any = dataclasses.field(default=None, compare=False, repr=False)
+    boot_time: float | None = None
+    ours: bool = False
+    is_template: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", plain_name(self.name, self.id))
@@ -149,39 +164,184 @@ class DriveChange:
     message: str | None = None
 
 
-class Hypervisor(t.Protocol):
-    """One connection to one hypervisor (a KVM host, a XenServer pool, a vCenter or ESXi host)."""
+@dataclasses.dataclass(frozen=True)
+class NicWanted:
+    """A NIC of a VM to be created. network: bridge, network or port group as the hypervisor names it; mac: None for a new one."""
 
-    type: str  # kvm | xenserver | vmware
-    endpoint: str  # for messages; no secret in it
-    sources: tuple[str, ...]  # those this hypervisor has; the caller asks for no others
-    default_sources: tuple[str, ...]
-    moves_vms: bool  # move_config_drive() migrates the VM as well, with or without a drive
+    network: str
+    mac: str | None = None
 
+
+@dataclasses.dataclass(frozen=True)
+class VmWanted:
+    """A VM to be created from a template.
+
+    nics: all it shall have, in order; a surplus NIC of the template goes. None keeps the template's, with MACs of their own.
+    full_clone: copies the disks; otherwise the clone shares the template's (a linked clone), where the storage can do that.
+    memory: MiB; cpus: number; disk_size: bytes of the first disk. None keeps what the template has. A disk only grows.
+    placement: the driver's own keys (docs of the module vm): host, cluster, resource_pool, folder, datastore, storage_pool, ...
+    """
+
+    name: str
+    template: str
+    nics: tuple[NicWanted, ...] | None = None
+    full_clone: bool = False
+    memory: int | None = None
+    cpus: int | None = None
+    disk_size: int | None = None
+    placement: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of one VM in a bulk operation.
+
+    id: None if it was not created. changed: whether anything was done, also when error is set. warnings: sentences.
+    """
+
+    name: str
+    id: str | None = None
+    changed: bool = False
+    error: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class Inventory(abc.ABC):
+    """What VMs there are."""
+
+    @abc.abstractmethod
     def vms(self, names: Sequence[str] | None = None) -> VmList:
         """All VMs (no templates, no snapshots) or the named ones, in a fixed number of round trips where possible."""
 
-    def addresses(self, vms: Sequence[Vm], sources: Sequence[str], workers: int, timeout: float) -> Iterator[Observation]:
+
+class Addresses(abc.ABC):
+    """What the guests' addresses are.
+
+    sources: those this hypervisor has; the caller asks for no others. default_sources: asked in this order unless told otherwise.
+    """
+
+    sources: tuple[str, ...]
+    default_sources: tuple[str, ...]
+
+    @abc.abstractmethod
+    def read(self, vms: Sequence[Vm], sources: Sequence[str], workers: int, timeout: float) -> Iterator[Observation]:
         """One Observation per VM, as they arrive; never raises for one VM. timeout: seconds per VM and source."""
 
-    def config_drives(self, vms: Sequence[Vm]) -> dict[str, DriveState | DriveError]:
+
+class Drives(abc.ABC):
+    """The config drives. put, remove and move take many VMs and yield (vm, DriveChange or DriveError) as each is done."""
+
+    #: How many drives are worked on side by side.
+    side_by_side = 1
+    #: Whether move() migrates the VM as well, with or without a drive.
+    moves_vms = False
+
+    @abc.abstractmethod
+    def states(self, vms: Sequence[Vm]) -> dict[str, DriveState | DriveError]:
         """State of each VM's drive by VM id; reads only. An error of one VM is a value, not an exception."""
 
-    def read_config_drive(self, vm: Vm) -> bytes | None:
+    @abc.abstractmethod
+    def read(self, vm: Vm) -> bytes | None:
         """The bytes of this VM's ISO, or None if there is none. At most _config_drive.image.MAX_SIZE."""
 
-    def put_config_drive(self, vm: Vm, iso: bytes) -> DriveChange:
+    @abc.abstractmethod
+    def put_one(self, vm: Vm, iso: bytes) -> DriveChange:
         """Makes the VM have exactly these bytes as its drive. Idempotent; the guest never sees half a file.
 
-        The caller has looked at config_drives(); a foreign file or a missing slot raises DriveError before any change.
+        The caller has looked at states(); a foreign file or a missing slot raises DriveError before any change.
         """
 
-    def remove_config_drive(self, vm: Vm) -> DriveChange:
+    @abc.abstractmethod
+    def remove_one(self, vm: Vm) -> DriveChange:
         """Ejects and deletes the VM's ISO; a missing one is no error. Never touches a file with another owner."""
 
-    def move_config_drive(self, vm: Vm, destination: str) -> DriveChange:
+    @abc.abstractmethod
+    def move_one(self, vm: Vm, destination: str) -> DriveChange:
         """Brings the ISO along when the VM moves to another host or datastore; resumable."""
 
+    def put(self, jobs: Sequence[tuple[Vm, bytes]]) -> Iterator[tuple[Vm, DriveChange | DriveError]]:
+        """put_one() for many VMs. HypervisorUnreachable ends it."""
+        isos = {vm.id: iso for vm, iso in jobs}
+        return self._each([vm for vm, _iso in jobs], lambda vm: self.put_one(vm, isos[vm.id]))
+
+    def remove(self, vms: Sequence[Vm]) -> Iterator[tuple[Vm, DriveChange | DriveError]]:
+        """remove_one() for many VMs."""
+        return self._each(vms, self.remove_one)
+
+    def move(self, vms: Sequence[Vm], destination: str) -> Iterator[tuple[Vm, DriveChange | DriveError]]:
+        """move_one() for many VMs."""
+        return self._each(vms, lambda vm: self.move_one(vm, destination))
+
+    def _each(self, vms: Sequence[Vm], change: Callable[[Vm], DriveChange]) -> Iterator[tuple[Vm, DriveChange | DriveError]]:
+        for vm, done, error in bounded.each(change, vms, self.side_by_side, timeout=None):
+            if error is None:
+                yield vm, t.cast("DriveChange", done)
+            elif isinstance(error, DriveError):
+                yield vm, error
+            else:
+                raise error
+
+
+class Machines(abc.ABC):
+    """The life of the VMs, many at once: one Outcome per VM as each is done, an error of one VM being its own.
+
+    Every operation can be run again after a run that was cut short and goes on from what it finds.
+    """
+
+    #: Keys of VmWanted.placement and of a migration's destination that this hypervisor knows.
+    placement_keys: tuple[str, ...] = ()
+    destination_keys: tuple[str, ...] = ()
+
+    @abc.abstractmethod
+    def check(self, wanted: Sequence[VmWanted]) -> dict[str, str]:
+        """What stands against creating these VMs: a sentence by name. Reads only: templates, networks, names, placement."""
+
+    @abc.abstractmethod
+    def create(self, wanted: Sequence[VmWanted]) -> Iterator[Outcome]:
+        """Creates the VMs, powered off and marked as ours. The caller has looked at check() and that none of them exists.
+
+        What fails half-way is undone; where that fails too, the error names what was left.
+        """
+
+    @abc.abstractmethod
+    def set_nics(self, vm: Vm, nics: Sequence[NicWanted]) -> Outcome:
+        """Gives a VM that is powered off exactly these NICs; a NIC whose network and MAC fit stays as it is."""
+
+    @abc.abstractmethod
+    def start(self, vms: Sequence[Vm]) -> Iterator[Outcome]:
+        """Powers on; a VM that runs is left alone (changed is false)."""
+
+    @abc.abstractmethod
+    def stop(self, vms: Sequence[Vm], timeout: float) -> Iterator[Outcome]:
+        """Asks all guests to shut down, and powers off those still on after timeout seconds; 0 powers off at once."""
+
+    @abc.abstractmethod
+    def migrate(self, vms: Sequence[Vm], destination: Mapping[str, str]) -> Iterator[Outcome]:
+        """Moves VMs to destination (keys: destination_keys), running or not, with their drives; nothing stays at the source."""
+
+    @abc.abstractmethod
+    def delete_problems(self, vms: Sequence[Vm]) -> dict[str, str]:
+        """What stands against deleting: a sentence by VM id (a template others are clones of, a disk of somebody else's, ...)."""
+
+    @abc.abstractmethod
+    def delete(self, vms: Sequence[Vm]) -> Iterator[Outcome]:
+        """Deletes VMs that are powered off, by id: with their disks, NVRAM, snapshots and drive, never what others use."""
+
+
+class Hypervisor(abc.ABC):
+    """One connection to one hypervisor (a KVM host, a XenServer pool, a vCenter or ESXi host) and its parts.
+
+    type: kvm, xenserver or vmware. endpoint: for messages; no secret in it.
+    """
+
+    type: str
+    endpoint: str
+    inventory: Inventory
+    addresses: Addresses
+    drives: Drives
+    machines: Machines
+
+    @abc.abstractmethod
     def close(self) -> None:
         """Ends the session. Safe to call twice."""
 

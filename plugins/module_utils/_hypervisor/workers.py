@@ -56,14 +56,17 @@ class _Call:
 
 
 def each(
-    call: Callable[[T], R], items: Iterable[T], workers: int, timeout: float
+    call: Callable[[T], R], items: Iterable[T], workers: int, timeout: float | None
 ) -> Iterator[tuple[T, R | None, Exception | None]]:
     """Yields (item, result, error) as the calls end; exactly one of result and error counts.
 
-    workers: threads at once, those of calls that hang included. timeout: seconds for one call; then TimedOut is its error.
+    workers: threads at once, those of calls that hang included. timeout: seconds for one call; then TimedOut is its error; None:
+    no limit.
     When all workers hang, the items that are left wait as long for one of them, and then have TimedOut as their error too.
     The threads are daemons: a library call that never returns cannot keep the process from ending.
     """
+    if timeout is None:
+        timeout = threading.TIMEOUT_MAX
     todo = deque(items)
     running: dict[int, tuple[T, _Call]] = {}
     hanging: set[int] = set()

@@ -57,11 +57,11 @@ def hypervisor_of(module: AnsibleModule) -> Iterator[Hypervisor]:
 def check_sources(hypervisor: Hypervisor, wanted: Sequence[str] | None) -> Sequence[str]:
     """The sources to ask, in order: those of the option, or the driver's own. Raises HypervisorError for an unknown one."""
     if wanted is None:
-        return list(hypervisor.default_sources)
-    unknown = [source for source in wanted if source not in hypervisor.sources]
+        return list(hypervisor.addresses.default_sources)
+    unknown = [source for source in wanted if source not in hypervisor.addresses.sources]
     if unknown:
         raise HypervisorError(
-            f"sources has {unknown[0]!r}: for hypervisor.type {hypervisor.type} use {', '.join(hypervisor.sources)}"
+            f"sources has {unknown[0]!r}: for hypervisor.type {hypervisor.type} use {', '.join(hypervisor.addresses.sources)}"
         )
     return wanted
 
@@ -89,11 +89,11 @@ def find_vms(hypervisor: Hypervisor, wanted: Sequence[str] | None) -> FoundVms:
     A name that fits several VMs is a problem of that name; each of them can still be had by its id.
     """
     if wanted is None:
-        every = hypervisor.vms(None)
+        every = hypervisor.inventory.vms(None)
         unread = {plain_name(name): Problem(REASON_SOURCE_UNAVAILABLE, plain(why)) for name, why in every.problems.items()}
         return FoundVms(tuple(every.vms), {}, unread)
     wanted = list(dict.fromkeys(wanted))
-    listed = hypervisor.vms(wanted)
+    listed = hypervisor.inventory.vms(wanted)
     by_name = {vm.name: vm for vm in listed.vms}
     asked: dict[str, Vm] = {}
     problems: dict[str, Problem] = {}
@@ -107,7 +107,7 @@ def find_vms(hypervisor: Hypervisor, wanted: Sequence[str] | None) -> FoundVms:
             problems[name] = Problem(REASON_VM_NOT_FOUND, f"there is no VM {plain(name)!r} on {hypervisor.endpoint}")
     shown = [name for name, problem in problems.items() if problem.reason == REASON_VM_NOT_FOUND and _AS_SHOWN.fullmatch(name)]
     if shown:
-        every = hypervisor.vms(None)
+        every = hypervisor.inventory.vms(None)
         for name in shown:
             fits = [vm for vm in every.vms if vm.id == name.lower()] or [vm for vm in every.vms if vm.name == plain_name(name)]
             if len(fits) == 1:

@@ -129,10 +129,10 @@ class _Run:
         common.exit_with(self.module, ending, errors)
 
     def _targets(self) -> Sequence[_Target]:
-        found = self.hypervisor.vms(list(self.entries))
+        found = self.hypervisor.inventory.vms(list(self.entries))
         for name, problem in found.problems.items():
             self.results[name]["error"] = problem
-        states = self.hypervisor.config_drives(found.vms)
+        states = self.hypervisor.drives.states(found.vms)
         targets = []
         given = {plain_name(name): name for name in self.entries}
         for vm in found.vms:
@@ -162,11 +162,11 @@ class _Run:
         self._put(target, before, files, before.label)
 
     def _moved(self, target: _Target) -> None:
-        if not target.state.file_exists and not target.state.attached and not self.hypervisor.moves_vms:
+        if not target.state.file_exists and not target.state.attached and not self.hypervisor.drives.moves_vms:
             return  # it has none that could come along
         target.result["changed"] = True
         if not self.module.check_mode:
-            self._note(target, self.hypervisor.move_config_drive(target.vm, self.module.params["destination"]))
+            self._note(target, self.hypervisor.drives.move_one(target.vm, self.module.params["destination"]))
 
     def _absent(self, target: _Target) -> None:
         state = target.state
@@ -179,7 +179,7 @@ class _Run:
         self._diff(state.location, [] if before is None else compare.removal(before))
         target.result["changed"] = True
         if not self.module.check_mode:
-            self._note(target, self.hypervisor.remove_config_drive(target.vm))
+            self._note(target, self.hypervisor.drives.remove_one(target.vm))
 
     def _description(self, target: _Target) -> DriveDescription:
         descriptions, _errors = common.describe([target.entry], {target.vm.name: target.vm.id})
@@ -194,7 +194,7 @@ class _Run:
             return None
         if target.state.problem is not None and target.state.owner != target.vm.id:
             raise DriveError(target.state.problem)
-        data = self.hypervisor.read_config_drive(target.vm)
+        data = self.hypervisor.drives.read(target.vm)
         if data is None:
             return None
         try:
@@ -226,8 +226,8 @@ class _Run:
         self._diff(state.location, [] if same else compare.differences(before, files, label, vm.id), state)
         if not self.module.check_mode:
             if same:  # only attached anew
-                data = self.hypervisor.read_config_drive(vm) or data
-            self._note(target, self.hypervisor.put_config_drive(vm, data))
+                data = self.hypervisor.drives.read(vm) or data
+            self._note(target, self.hypervisor.drives.put_one(vm, data))
 
     def _note(self, target: _Target, change: DriveChange) -> None:
         self.restarts[target.vm.name] = change.message

@@ -174,7 +174,7 @@ class _Round:
         try:
             hypervisor = connect()
             vms = self._find(hypervisor)
-            answers = hypervisor.addresses(
+            answers = hypervisor.addresses.read(
                 vms, check_sources(hypervisor, self.request.sources), self.request.workers, self.request.timeout
             )
             with contextlib.closing(_as_they_arrive(answers)) as batches:
@@ -201,11 +201,11 @@ class _Round:
     def _find(self, hypervisor: Hypervisor) -> list[Vm]:
         """The claimed NICs' VMs, by id. NICs of VMs that are gone are answered at once."""
         names = sorted({nics[0].vm_name for nics in self.open.values()})
-        listed = hypervisor.vms(names)
+        listed = hypervisor.inventory.vms(names)
         by_id = {vm.id: vm for vm in listed.vms}
         if any(vm_id not in by_id for vm_id in self.open):
             # Renamed, or one of several of that name: the id still tells.
-            by_id.update((vm.id, vm) for vm in hypervisor.vms(None).vms)
+            by_id.update((vm.id, vm) for vm in hypervisor.inventory.vms(None).vms)
         by_name = {vm.name: vm for vm in by_id.values()}
         gone = []
         for vm_id in [vm_id for vm_id in self.open if vm_id not in by_id]:

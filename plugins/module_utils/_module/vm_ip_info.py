@@ -49,7 +49,7 @@ def run_module(module: AnsibleModule) -> None:
         found = find_vms(hypervisor, names)
         observations = {}
         if sources:
-            for seen in hypervisor.addresses(found.vms, sources, params["workers"], params["timeout"]):
+            for seen in hypervisor.addresses.read(found.vms, sources, params["workers"], params["timeout"]):
                 observations[seen.vm.id] = seen
     results = {vm.id: _vm_result(vm, observations.get(vm.id), rules) for vm in found.vms}
     if names is None:

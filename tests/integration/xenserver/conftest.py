@@ -17,11 +17,11 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "rigs" / "x
 from xapi_rig.rigging import Rig
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import xenserver
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver import driver as xenserver
 
 if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Vm
-    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver import XenPool
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.driver import XenPool
 
 
 @pytest.fixture

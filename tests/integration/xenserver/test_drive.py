@@ -15,14 +15,14 @@ from xapi_rig.facts import NULL
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveError, HypervisorUnreachable
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver_plan import DRIVE_KEY, OWNER_KEY
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.drive_plan import DRIVE_KEY, OWNER_KEY
 
 ISO_DIR = "/opt/xensource/packages/iso/configdrive_iso"
 IMPORT = "PUT /import_raw_vdi"
 
 
 def one(pool, name):
-    (vm,) = pool.vms([name]).vms
+    (vm,) = pool.inventory.vms([name]).vms
     return vm
 
 
@@ -65,15 +65,15 @@ def test_first_put_on_a_halted_vm(rig, connect, iso):
     rig_vm = rig.vm("web1")
     pool = connect()
     vm = one(pool, "web1")
-    before = pool.config_drives([vm])[vm.id]
+    before = pool.drives.states([vm])[vm.id]
     assert (before.file_exists, before.attached, before.slot, before.problem) == (False, False, "1", None)
     assert before.location == f"{ISO_DIR}/web1.iso"
     data = iso(vm)
-    change = pool.put_config_drive(vm, data)
+    change = pool.drives.put_one(vm, data)
     assert (change.changed, change.location, change.slot, change.restart_required) == (True, f"{ISO_DIR}/web1.iso", "1", False)
     assert content(rig, "web1.iso") == data
     assert cds(rig, rig_vm) == {1: "web1.iso", 3: None}
-    after = pool.config_drives([vm])[vm.id]
+    after = pool.drives.states([vm])[vm.id]
     assert after.attached
     assert (after.sha256, after.size, after.owner) == (hashlib.sha256(data).hexdigest(), len(data), vm.id)
     rig.power(rig_vm, "start")
@@ -84,9 +84,9 @@ def test_put_again_changes_nothing(rig, connect, iso):
     rig.vm("web1")
     pool = connect()
     vm = one(pool, "web1")
-    pool.put_config_drive(vm, iso(vm))
+    pool.drives.put_one(vm, iso(vm))
     rig.pool.calls.clear()
-    change = pool.put_config_drive(vm, iso(vm))
+    change = pool.drives.put_one(vm, iso(vm))
     assert not change.changed
     assert writes(rig) == []
     assert len(rig.pool.calls) == 1
@@ -96,12 +96,12 @@ def test_states_of_many_vms_cost_one_call_and_change_nothing(rig, connect, iso):
     for number in range(12):
         rig.vm(f"vm{number:02d}")
     pool = connect()
-    vms = pool.vms().vms
+    vms = pool.inventory.vms().vms
     for vm in vms[:3]:
-        pool.put_config_drive(vm, iso(vm))
+        pool.drives.put_one(vm, iso(vm))
     fresh = connect()
     rig.pool.calls.clear()
-    states = fresh.config_drives(vms)
+    states = fresh.drives.states(vms)
     assert [states[vm.id].attached for vm in vms] == [True] * 3 + [False] * 9
     assert rig.pool.calls == ["event.from"]
 
@@ -110,10 +110,10 @@ def test_new_content_is_ejected_destroyed_created_imported_and_inserted(rig, con
     rig_vm = rig.vm("web1")
     pool = connect()
     vm = one(pool, "web1")
-    pool.put_config_drive(vm, iso(vm, "one"))
+    pool.drives.put_one(vm, iso(vm, "one"))
     rig.power(rig_vm, "start")
     rig.pool.calls.clear()
-    change = pool.put_config_drive(vm, iso(vm, "two"))
+    change = pool.drives.put_one(vm, iso(vm, "two"))
     assert (change.changed, change.restart_required) == (True, False)
     assert content(rig, "web1.iso") == iso(vm, "two")
     assert cds(rig, rig_vm) == {1: "web1.iso", 3: None}
@@ -132,7 +132,7 @@ def test_the_guest_never_sees_half_a_file(rig, connect, iso):
     rig_vm = rig.vm("web1")
     pool = connect()
     vm = one(pool, "web1")
-    pool.put_config_drive(vm, iso(vm, "one"))
+    pool.drives.put_one(vm, iso(vm, "one"))
     rig.power(rig_vm, "start")
     seen = []
     receive = rig._servers[0].RequestHandlerClass._receive
@@ -143,7 +143,7 @@ def test_the_guest_never_sees_half_a_file(rig, connect, iso):
 
     rig._servers[0].RequestHandlerClass._receive = look
     try:
-        pool.put_config_drive(vm, iso(vm, "two"))
+        pool.drives.put_one(vm, iso(vm, "two"))
     finally:
         rig._servers[0].RequestHandlerClass._receive = receive
     assert seen == [[]]
@@ -154,21 +154,21 @@ def test_a_running_hvm_vm_without_a_drive_needs_a_power_cycle(rig, connect, iso)
     rig.power(rig_vm, "start")
     pool = connect()
     vm = one(pool, "web1")
-    assert pool.config_drives([vm])[vm.id].can_attach_now is False
-    change = pool.put_config_drive(vm, iso(vm, "one"))
+    assert pool.drives.states([vm])[vm.id].can_attach_now is False
+    change = pool.drives.put_one(vm, iso(vm, "one"))
     assert (change.changed, change.restart_required) == (True, True)
     assert "shut down and started" in change.message
-    again = pool.put_config_drive(vm, iso(vm, "one"))
+    again = pool.drives.put_one(vm, iso(vm, "one"))
     assert (again.changed, again.restart_required) == (False, True)
     # New content meanwhile: no medium can be changed in such a drive, but it can be made anew.
-    newer = pool.put_config_drive(vm, iso(vm, "two"))
+    newer = pool.drives.put_one(vm, iso(vm, "two"))
     assert (newer.changed, newer.restart_required) == (True, True)
     rig.power(rig_vm, "stop")
     rig.power(rig_vm, "start")
-    settled = pool.put_config_drive(vm, iso(vm, "two"))
+    settled = pool.drives.put_one(vm, iso(vm, "two"))
     assert (settled.changed, settled.restart_required) == (False, False)
     assert cds(rig, rig_vm) == {1: "web1.iso", 3: None}
-    assert pool.put_config_drive(vm, iso(vm, "three")).restart_required is False
+    assert pool.drives.put_one(vm, iso(vm, "three")).restart_required is False
 
 
 def test_an_empty_drive_made_after_boot_is_made_anew(rig, connect, iso):
@@ -177,7 +177,7 @@ def test_an_empty_drive_made_after_boot_is_made_anew(rig, connect, iso):
     add_cd(rig, rig_vm, 1, other_config={DRIVE_KEY: "config"})
     pool = connect()
     vm = one(pool, "web1")
-    assert pool.put_config_drive(vm, iso(vm)).restart_required is True
+    assert pool.drives.put_one(vm, iso(vm)).restart_required is True
     assert cds(rig, rig_vm) == {1: "web1.iso", 3: None}
 
 
@@ -187,11 +187,11 @@ def test_a_running_pv_vm_gets_its_drive_at_once(rig, connect, iso, domain):
     rig.power(rig_vm, "start")
     pool = connect()
     vm = one(pool, "web1")
-    assert pool.config_drives([vm])[vm.id].can_attach_now
-    assert pool.put_config_drive(vm, iso(vm)).restart_required is False
+    assert pool.drives.states([vm])[vm.id].can_attach_now
+    assert pool.drives.put_one(vm, iso(vm)).restart_required is False
     (vbd,) = [rig.pool.store.get("VBD", r) for r in rig_vm["VBDs"] if rig.pool.store.get("VBD", r)["type"] == "CD"]
     assert vbd["currently_attached"]
-    assert pool.put_config_drive(vm, iso(vm, "two")).restart_required is False
+    assert pool.drives.put_one(vm, iso(vm, "two")).restart_required is False
     assert vbd["currently_attached"]
 
 
@@ -200,7 +200,7 @@ def test_an_empty_cd_that_is_not_slot_3_is_used(rig, connect, iso):
     rig.power(rig_vm, "start")
     pool = connect()
     vm = one(pool, "web1")
-    change = pool.put_config_drive(vm, iso(vm))
+    change = pool.drives.put_one(vm, iso(vm))
     assert (change.slot, change.restart_required) == ("2", False)
     assert cds(rig, rig_vm) == {2: "web1.iso"}
 
@@ -214,7 +214,7 @@ def test_the_users_media_stay_where_they_are(rig, connect, iso):
             rig.pool.store.set(vbd, VDI=media.ref, empty=False)
     pool = connect()
     vm = one(pool, "web1")
-    assert pool.put_config_drive(vm, iso(vm)).slot == "1"
+    assert pool.drives.put_one(vm, iso(vm)).slot == "1"
     assert cds(rig, rig_vm) == {1: "web1.iso", 2: "debian.iso"}
 
 
@@ -222,10 +222,10 @@ def test_no_place_for_a_drive_is_said_before_anything_is_changed(rig, connect, i
     rig.vm("web1", disks=3, cd="3")
     pool = connect()
     vm = one(pool, "web1")
-    state = pool.config_drives([vm])[vm.id]
+    state = pool.drives.states([vm])[vm.id]
     assert "hypervisor.device" in state.problem
     with pytest.raises(DriveError, match="web1: it has no free place"):
-        pool.put_config_drive(vm, iso(vm))
+        pool.drives.put_one(vm, iso(vm))
     assert writes(rig) == []
 
 
@@ -235,7 +235,7 @@ def test_a_vm_that_is_neither_on_nor_off(rig, connect, iso, power):
     pool = connect()
     vm = one(pool, "web1")
     with pytest.raises(DriveError, match=f"{power.lower()}.*resume it or shut it down"):
-        pool.put_config_drive(vm, iso(vm))
+        pool.drives.put_one(vm, iso(vm))
     assert writes(rig) == []
 
 
@@ -243,8 +243,8 @@ def test_a_template_gets_no_drive(rig, connect, iso):
     rig.vm("debian-12", template=True)
     pool = connect()
     vm = one(pool, "debian-12")
-    assert "template" in pool.config_drives([vm])[vm.id].problem
-    for action in (lambda: pool.put_config_drive(vm, iso(vm)), lambda: pool.remove_config_drive(vm)):
+    assert "template" in pool.drives.states([vm])[vm.id].problem
+    for action in (lambda: pool.drives.put_one(vm, iso(vm)), lambda: pool.drives.remove_one(vm)):
         with pytest.raises(DriveError, match="debian-12: it is a template"):
             action()
     assert writes(rig) == []
@@ -258,7 +258,7 @@ def test_a_running_vms_drive_is_on_its_host(rig, connect, iso):
     rig.power(rig_vm, "start", "xen02")
     pool = connect()
     vm = one(pool, "web1")
-    pool.put_config_drive(vm, iso(vm))
+    pool.drives.put_one(vm, iso(vm))
     assert (files(rig, "xen01"), files(rig, "xen02")) == ([], ["web1.iso"])
 
 
@@ -268,7 +268,7 @@ def test_a_halted_vms_drive_is_where_it_would_start(rig, connect, iso):
     pool = connect()
     for name in ("web1", "web2"):
         vm = one(pool, name)
-        pool.put_config_drive(vm, iso(vm))
+        pool.drives.put_one(vm, iso(vm))
     assert (files(rig, "xen01"), files(rig, "xen02")) == (["web2.iso"], ["web1.iso"])
 
 
@@ -283,7 +283,7 @@ def test_local_disks_decide_before_affinity(rig, connect, iso):
             store.set(store.get("VDI", vbd["VDI"]), SR=local.ref)
     pool = connect()
     vm = one(pool, "web1")
-    pool.put_config_drive(vm, iso(vm))
+    pool.drives.put_one(vm, iso(vm))
     assert files(rig, "xen01") == ["web1.iso"]
 
 
@@ -292,7 +292,7 @@ def test_one_sr_for_each_host_is_made_once(rig, connect, iso):
     for name, host in (("a", "xen01"), ("b", "xen02"), ("c", "xen01"), ("d", "xen02")):
         rig.vm(name, affinity=host)
         vm = one(pool, name)
-        pool.put_config_drive(vm, iso(vm))
+        pool.drives.put_one(vm, iso(vm))
     srs = [s for s in rig.pool.store.all("SR") if s["type"] == "iso"]
     assert [(s["name_label"], s["shared"], s["content_type"]) for s in srs] == [("ConfigDriveISOs", False, "iso")] * 2
     assert rig.pool.calls.count("SR.create") == 2
@@ -303,7 +303,7 @@ def test_name_folder_and_sr_are_options(rig, connect, iso):
     rig.vm("web1")
     pool = connect(iso_sr_name="Mine", iso_dir="/srv/drives/")
     vm = one(pool, "web1")
-    assert pool.put_config_drive(vm, iso(vm)).location == "/srv/drives/web1.iso"
+    assert pool.drives.put_one(vm, iso(vm)).location == "/srv/drives/web1.iso"
     assert (rig.folder / "hosts" / "xen01" / "root" / "srv" / "drives" / "web1.iso").read_bytes() == iso(vm)
 
 
@@ -314,9 +314,9 @@ def test_an_sr_of_that_name_elsewhere_is_not_ours(rig, connect, iso):
     stranger = connect(iso_dir="/var/iso")
     rig.vm("web1")
     rig.vm("web2")
-    stranger.put_config_drive(one(stranger, "web2"), iso(one(stranger, "web2")))
+    stranger.drives.put_one(one(stranger, "web2"), iso(one(stranger, "web2")))
     vm = one(pool, "web1")
-    pool.put_config_drive(vm, iso(vm))
+    pool.drives.put_one(vm, iso(vm))
     assert files(rig) == ["web1.iso"]
     assert os.listdir(other) == ["web2.iso"]
 
@@ -338,16 +338,16 @@ def test_a_shared_sr_serves_all_hosts_and_migrations_need_no_copy(rig, connect, 
     rig.power(rig_vm, "start", "xen01")
     pool = connect()
     vm = one(pool, "web1")
-    change = pool.put_config_drive(vm, iso(vm))
+    change = pool.drives.put_one(vm, iso(vm))
     assert (change.changed, change.location) == (True, "/srv/share/web1.iso")
     assert os.listdir(folder) == ["web1.iso"]
     rig.pool.calls.clear()
-    assert pool.move_config_drive(vm, "xen02").changed
+    assert pool.drives.move_one(vm, "xen02").changed
     assert rig_vm["resident_on"] == rig.hosts["xen02"].ref
     assert writes(rig) == ["Async.VM.pool_migrate"]
     assert cds(rig, rig_vm) == {2: "web1.iso"}
-    assert not pool.put_config_drive(vm, iso(vm)).changed
-    assert pool.remove_config_drive(vm).changed
+    assert not pool.drives.put_one(vm, iso(vm)).changed
+    assert pool.drives.remove_one(vm).changed
     assert os.listdir(folder) == []
 
 
@@ -357,11 +357,11 @@ def test_the_missing_folder_is_named_with_its_remedy(rig, connect, iso):
     pool = connect()
     vm = one(pool, "web1")
     with pytest.raises(DriveError, match=rf"mkdir -p {ISO_DIR}") as caught:
-        pool.put_config_drive(vm, iso(vm))
+        pool.drives.put_one(vm, iso(vm))
     assert "xen01" in str(caught.value)
     assert [s for s in rig.pool.store.all("SR") if s["type"] == "iso"] == []
     rig.iso_dir().mkdir()
-    assert pool.put_config_drive(vm, iso(vm)).changed
+    assert pool.drives.put_one(vm, iso(vm)).changed
 
 
 def test_an_sr_left_unplugged_is_plugged(rig, connect, iso):
@@ -369,7 +369,7 @@ def test_an_sr_left_unplugged_is_plugged(rig, connect, iso):
     rig.vm("web1")
     pool = connect()
     vm = one(pool, "web1")
-    assert pool.put_config_drive(vm, iso(vm)).changed
+    assert pool.drives.put_one(vm, iso(vm)).changed
     assert "PBD.plug" in rig.pool.calls
 
 
@@ -380,11 +380,11 @@ def test_names_that_an_iso_sr_refuses_get_the_uuid(rig, connect, iso, name):
     rig.vm(name)
     pool = connect()
     vm = one(pool, name)
-    change = pool.put_config_drive(vm, iso(vm))
+    change = pool.drives.put_one(vm, iso(vm))
     expected = "-.iso" if name == "-" else f"vm-{vm.id}.iso"
     assert change.location == f"{ISO_DIR}/{expected}"
     assert files(rig) == [expected]
-    assert pool.remove_config_drive(vm).changed
+    assert pool.drives.remove_one(vm).changed
 
 
 # -- whose it is ---------------------------------------------------------------------------------------------------------
@@ -394,20 +394,20 @@ def test_another_vms_drive_is_never_touched(rig, connect, iso):
     rig.vm("web1")
     pool = connect()
     old = one(pool, "web1")
-    pool.put_config_drive(old, iso(old))
+    pool.drives.put_one(old, iso(old))
     rig.pool.store.set(rig.pool.store.by_uuid("VM", old.id), name_label="renamed")
     rig.vm("web1")
     vm = one(pool, "web1")
     before = content(rig, "web1.iso")
-    state = pool.config_drives([vm])[vm.id]
+    state = pool.drives.states([vm])[vm.id]
     assert old.id in state.problem
     assert state.owner == old.id
     rig.pool.calls.clear()
-    for action in (lambda: pool.put_config_drive(vm, iso(vm)), lambda: pool.remove_config_drive(vm)):
+    for action in (lambda: pool.drives.put_one(vm, iso(vm)), lambda: pool.drives.remove_one(vm)):
         with pytest.raises(DriveError, match=old.id):
             action()
     with pytest.raises(DriveError, match=old.id):
-        pool.read_config_drive(vm)
+        pool.drives.read(vm)
     assert writes(rig) == []
     assert content(rig, "web1.iso") == before
 
@@ -419,7 +419,7 @@ def test_a_file_from_outside_is_never_touched(rig, connect, iso, known, mark):
     rig.vm("web1")
     pool = connect()
     other = one(pool, "other")
-    pool.put_config_drive(other, iso(other))
+    pool.drives.put_one(other, iso(other))
     data = (
         b"somebody's file".ljust(4096)
         if mark == "none"
@@ -431,13 +431,13 @@ def test_a_file_from_outside_is_never_touched(rig, connect, iso, known, mark):
         rig.pool.iso_scan(sr)
     vm = one(pool, "web1")
     with pytest.raises(DriveError, match="web1.iso on xen01 is (no config drive|the config drive of the VM with id 1111)"):
-        pool.put_config_drive(vm, iso(vm))
+        pool.drives.put_one(vm, iso(vm))
     assert content(rig, "web1.iso") == data
     assert cds(rig, rig.pool.store.by_uuid("VM", vm.id)) == {3: None}
     if known:
-        assert pool.config_drives([vm])[vm.id].problem
+        assert pool.drives.states([vm])[vm.id].problem
         with pytest.raises(DriveError):
-            pool.remove_config_drive(vm)
+            pool.drives.remove_one(vm)
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["scanned", "not scanned"])
@@ -447,14 +447,14 @@ def test_our_own_file_is_recognised_by_its_mark(rig, connect, iso, known):
     rig.vm("web1")
     pool = connect()
     other = one(pool, "other")
-    pool.put_config_drive(other, iso(other))
+    pool.drives.put_one(other, iso(other))
     vm = one(pool, "web1")
     (rig.iso_dir() / "web1.iso").write_bytes(iso(vm, "old"))
     if known:
         (sr,) = [s for s in rig.pool.store.all("SR") if s["type"] == "iso"]
         rig.pool.iso_scan(sr)
-        assert pool.config_drives([vm])[vm.id].owner == vm.id
-    assert pool.put_config_drive(vm, iso(vm, "new")).changed
+        assert pool.drives.states([vm])[vm.id].owner == vm.id
+    assert pool.drives.put_one(vm, iso(vm, "new")).changed
     assert content(rig, "web1.iso") == iso(vm, "new")
 
 
@@ -462,14 +462,14 @@ def test_a_clone_does_not_keep_the_originals_drive(rig, connect, iso):
     original = rig.vm("web1")
     pool = connect()
     vm = one(pool, "web1")
-    pool.put_config_drive(vm, iso(vm))
+    pool.drives.put_one(vm, iso(vm))
     with rig.pool.store.changed:
         clone = rig.pool._copy_vm(original, "web2", NULL)
     assert cds(rig, clone) == {1: "web1.iso", 3: None}
     twin = one(pool, "web2")
-    state = pool.config_drives([twin])[twin.id]
+    state = pool.drives.states([twin])[twin.id]
     assert (state.attached, state.slot, state.problem) == (False, "1", None)
-    assert pool.put_config_drive(twin, iso(twin)).changed
+    assert pool.drives.put_one(twin, iso(twin)).changed
     assert cds(rig, clone) == {1: "web2.iso", 3: None}
     assert cds(rig, original) == {1: "web1.iso", 3: None}
     assert content(rig, "web1.iso") == iso(vm)
@@ -479,11 +479,11 @@ def test_removing_from_a_clone_takes_only_the_medium_out(rig, connect, iso):
     original = rig.vm("web1")
     pool = connect()
     vm = one(pool, "web1")
-    pool.put_config_drive(vm, iso(vm))
+    pool.drives.put_one(vm, iso(vm))
     with rig.pool.store.changed:
         clone = rig.pool._copy_vm(original, "web2", NULL)
     twin = one(pool, "web2")
-    assert pool.remove_config_drive(twin).changed
+    assert pool.drives.remove_one(twin).changed
     assert cds(rig, clone) == {1: None, 3: None}
     assert content(rig, "web1.iso") == iso(vm)
 
@@ -493,12 +493,12 @@ def test_a_refresh_takes_the_old_medium_out_of_clones(rig, connect, iso):
     original = rig.vm("web1")
     pool = connect()
     vm = one(pool, "web1")
-    pool.put_config_drive(vm, iso(vm, "one"))
+    pool.drives.put_one(vm, iso(vm, "one"))
     with rig.pool.store.changed:
         halted = rig.pool._copy_vm(original, "halted", NULL)
         running = rig.pool._copy_vm(original, "running", NULL)
     rig.power(running, "start")
-    assert pool.put_config_drive(vm, iso(vm, "two")).changed
+    assert pool.drives.put_one(vm, iso(vm, "two")).changed
     assert cds(rig, halted) == {1: None, 3: None}
     assert cds(rig, running) == {1: None, 3: None}
     assert cds(rig, original) == {1: "web1.iso", 3: None}
@@ -508,9 +508,9 @@ def test_a_renamed_vm_gets_a_new_file_and_leaves_none_behind(rig, connect, iso):
     rig_vm = rig.vm("before")
     pool = connect()
     vm = one(pool, "before")
-    pool.put_config_drive(vm, iso(vm))
+    pool.drives.put_one(vm, iso(vm))
     rig.pool.store.set(rig_vm, name_label="after")
-    assert pool.put_config_drive(one(pool, "after"), iso(vm)).changed
+    assert pool.drives.put_one(one(pool, "after"), iso(vm)).changed
     assert files(rig) == ["after.iso"]
     assert cds(rig, rig_vm) == {1: "after.iso", 3: None}
 
@@ -522,19 +522,19 @@ def test_read_gives_the_bytes_back(rig, connect, iso):
     rig.vm("web1")
     pool = connect()
     vm = one(pool, "web1")
-    assert pool.read_config_drive(vm) is None
-    pool.put_config_drive(vm, iso(vm))
-    assert pool.read_config_drive(vm) == iso(vm)
+    assert pool.drives.read(vm) is None
+    pool.drives.put_one(vm, iso(vm))
+    assert pool.drives.read(vm) == iso(vm)
 
 
 def test_a_cut_download_is_no_drive(rig, connect, iso):
     rig.vm("web1")
     pool = connect()
     vm = one(pool, "web1")
-    pool.put_config_drive(vm, iso(vm))
+    pool.drives.put_one(vm, iso(vm))
     rig.pool.fault("GET /export_raw_vdi", "cut_body")
     with pytest.raises(DriveError, match="of .* bytes could be read back"):
-        pool.read_config_drive(vm)
+        pool.drives.read(vm)
 
 
 @pytest.mark.parametrize("running", [True, False])
@@ -542,14 +542,14 @@ def test_remove_deletes_the_file_and_keeps_the_drive(rig, connect, iso, running)
     rig_vm = rig.vm("web1")
     pool = connect()
     vm = one(pool, "web1")
-    pool.put_config_drive(vm, iso(vm))
+    pool.drives.put_one(vm, iso(vm))
     if running:
         rig.power(rig_vm, "start")
-    assert pool.remove_config_drive(vm).changed
+    assert pool.drives.remove_one(vm).changed
     assert files(rig) == []
     assert cds(rig, rig_vm) == {1: None, 3: None}
-    assert not pool.remove_config_drive(vm).changed
-    assert pool.put_config_drive(vm, iso(vm)).restart_required is False
+    assert not pool.drives.remove_one(vm).changed
+    assert pool.drives.put_one(vm, iso(vm)).restart_required is False
 
 
 # -- move ----------------------------------------------------------------------------------------------------------------
@@ -560,9 +560,9 @@ def test_a_running_vm_is_migrated_with_its_drive(rig, connect, iso):
     rig.power(rig_vm, "start", "xen01")
     pool = connect()
     vm = one(pool, "web1")
-    pool.put_config_drive(vm, iso(vm))
+    pool.drives.put_one(vm, iso(vm))
     rig.pool.calls.clear()
-    change = pool.move_config_drive(vm, "xen02")
+    change = pool.drives.move_one(vm, "xen02")
     assert (change.changed, change.restart_required) == (True, False)
     assert rig_vm["resident_on"] == rig.hosts["xen02"].ref
     assert (files(rig, "xen01"), files(rig, "xen02")) == ([], ["web1.iso"])
@@ -570,16 +570,16 @@ def test_a_running_vm_is_migrated_with_its_drive(rig, connect, iso):
     assert cds(rig, rig_vm) == {2: "web1.iso"}
     order = [c for c in writes(rig) if c in ("VBD.eject", "Async.VM.pool_migrate", IMPORT, "VBD.insert", "VDI.destroy")]
     assert order == ["VBD.eject", "Async.VM.pool_migrate", IMPORT, "VBD.insert", "VDI.destroy"]
-    assert not pool.move_config_drive(vm, "127.0.0.2").changed
-    assert not pool.put_config_drive(vm, iso(vm)).changed
+    assert not pool.drives.move_one(vm, "127.0.0.2").changed
+    assert not pool.drives.put_one(vm, iso(vm)).changed
 
 
 def test_a_halted_vm_is_given_another_home(rig, connect, iso):
     rig_vm = rig.vm("web1")
     pool = connect()
     vm = one(pool, "web1")
-    pool.put_config_drive(vm, iso(vm))
-    assert pool.move_config_drive(vm, rig.hosts["xen02"]["uuid"]).changed
+    pool.drives.put_one(vm, iso(vm))
+    assert pool.drives.move_one(vm, rig.hosts["xen02"]["uuid"]).changed
     assert (files(rig, "xen01"), files(rig, "xen02")) == ([], ["web1.iso"])
     rig.power(rig_vm, "start")
     assert rig_vm["resident_on"] == rig.hosts["xen02"].ref
@@ -589,7 +589,7 @@ def test_an_unknown_destination_names_the_hosts(rig, connect, iso):
     rig.vm("web1")
     pool = connect()
     with pytest.raises(DriveError, match="xen01, xen02"):
-        pool.move_config_drive(one(pool, "web1"), "xen99")
+        pool.drives.move_one(one(pool, "web1"), "xen99")
     assert writes(rig) == []
 
 
@@ -597,7 +597,7 @@ def test_a_vm_without_a_drive_is_moved_all_the_same(rig, connect):
     rig_vm = rig.vm("web1")
     rig.power(rig_vm, "start", "xen01")
     pool = connect()
-    change = pool.move_config_drive(one(pool, "web1"), "xen02")
+    change = pool.drives.move_one(one(pool, "web1"), "xen02")
     assert change.changed
     assert "no config drive" in change.message
     assert rig_vm["resident_on"] == rig.hosts["xen02"].ref
@@ -608,10 +608,10 @@ def test_a_failed_migration_puts_the_drive_back(rig, connect, iso):
     rig.power(rig_vm, "start", "xen01")
     pool = connect()
     vm = one(pool, "web1")
-    pool.put_config_drive(vm, iso(vm))
+    pool.drives.put_one(vm, iso(vm))
     rig.pool.store.set(rig.hosts["xen02"], enabled=False)
     with pytest.raises(DriveError, match="in place again.*HOST_DISABLED"):
-        pool.move_config_drive(vm, "xen02")
+        pool.drives.move_one(vm, "xen02")
     assert cds(rig, rig_vm) == {2: "web1.iso"}
     assert rig_vm["resident_on"] == rig.hosts["xen01"].ref
 
@@ -625,11 +625,11 @@ def test_a_move_that_was_stopped_anywhere_is_finished_by_the_next(rig, connect, 
     rig.power(rig_vm, "start", "xen01")
     pool = connect()
     vm = one(pool, "web1")
-    pool.put_config_drive(vm, iso(vm))
+    pool.drives.put_one(vm, iso(vm))
     rig.pool.fault(step, "error", error=["INTERNAL_ERROR", "stopped here"])
     with pytest.raises(DriveError, match="stopped here"):
-        pool.move_config_drive(vm, "xen02")
-    assert connect().move_config_drive(vm, "xen02").changed
+        pool.drives.move_one(vm, "xen02")
+    assert connect().drives.move_one(vm, "xen02").changed
     assert (files(rig, "xen01"), files(rig, "xen02")) == ([], ["web1.iso"])
     assert content(rig, "web1.iso", "xen02") == iso(vm)
     assert cds(rig, rig_vm) == {2: "web1.iso"}
@@ -642,16 +642,16 @@ def test_a_drive_left_behind_by_xapis_own_migration_is_reconciled(rig, connect, 
     rig.power(rig_vm, "start", "xen01")
     pool = connect()
     vm = one(pool, "web1")
-    pool.put_config_drive(vm, iso(vm))
+    pool.drives.put_one(vm, iso(vm))
     store = rig.pool.store
     (vbd,) = [store.get("VBD", r) for r in rig_vm["VBDs"] if store.get("VBD", r)["type"] == "CD"]
     store.set(vbd, VDI=NULL, empty=True)
     store.set(rig_vm, resident_on=rig.hosts["xen02"].ref)
-    state = pool.config_drives([vm])[vm.id]
+    state = pool.drives.states([vm])[vm.id]
     assert (state.file_exists, state.attached, state.owner, state.problem) == (True, False, vm.id, None)
     assert state.sha256 == hashlib.sha256(iso(vm)).hexdigest()
-    assert pool.read_config_drive(vm) == iso(vm)
-    assert pool.put_config_drive(vm, iso(vm)).changed
+    assert pool.drives.read(vm) == iso(vm)
+    assert pool.drives.put_one(vm, iso(vm)).changed
     assert (files(rig, "xen01"), files(rig, "xen02")) == ([], ["web1.iso"])
     assert cds(rig, rig_vm) == {2: "web1.iso"}
 
@@ -669,13 +669,13 @@ def test_a_read_only_disk_instead_of_a_cd(rig, connect, iso):
     rig_vm = rig.vm("web1")
     pool = connect(device="disk")
     vm = one(pool, "web1")
-    change = pool.put_config_drive(vm, iso(vm, "one"))
+    change = pool.drives.put_one(vm, iso(vm, "one"))
     assert (change.changed, change.slot, change.restart_required) == (True, "1", False)
     assert disks(rig, rig_vm)[1] == ("RO", "web1.iso")
-    assert not pool.put_config_drive(vm, iso(vm, "one")).changed
-    assert pool.put_config_drive(vm, iso(vm, "two")).changed
+    assert not pool.drives.put_one(vm, iso(vm, "one")).changed
+    assert pool.drives.put_one(vm, iso(vm, "two")).changed
     assert disks(rig, rig_vm)[1] == ("RO", "web1.iso")
-    assert pool.remove_config_drive(vm).changed
+    assert pool.drives.remove_one(vm).changed
     assert list(disks(rig, rig_vm)) == [0]
 
 
@@ -684,12 +684,12 @@ def test_a_disk_is_plugged_into_a_running_vm_with_tools(rig, connect, iso):
     rig.power(rig_vm, "start")
     pool = connect(device="disk")
     vm = one(pool, "web1")
-    assert pool.put_config_drive(vm, iso(vm, "one")).restart_required is True
+    assert pool.drives.put_one(vm, iso(vm, "one")).restart_required is True
     rig.power(rig_vm, "stop")
     rig.power(rig_vm, "start")
     rig.pool.agent(rig_vm, {})
-    assert pool.put_config_drive(vm, iso(vm, "one")).restart_required is False
-    change = pool.put_config_drive(vm, iso(vm, "two"))
+    assert pool.drives.put_one(vm, iso(vm, "one")).restart_required is False
+    change = pool.drives.put_one(vm, iso(vm, "two"))
     assert (change.changed, change.restart_required) == (True, False)
     assert disks(rig, rig_vm)[1] == ("RO", "web1.iso")
 
@@ -703,12 +703,12 @@ def test_a_disk_waits_for_the_next_start_where_it_cannot_be_plugged(rig, connect
     rig.pool.store.set(rig.pool.agent(rig_vm, {}), **fields)
     pool = connect(device="disk")
     vm = one(pool, "web1")
-    change = pool.put_config_drive(vm, iso(vm))
+    change = pool.drives.put_one(vm, iso(vm))
     assert (change.changed, change.restart_required) == (True, True)
-    assert pool.config_drives([vm])[vm.id].can_attach_now is False
+    assert pool.drives.states([vm])[vm.id].can_attach_now is False
     rig.power(rig_vm, "stop")
     rig.power(rig_vm, "start")
-    assert pool.put_config_drive(vm, iso(vm)).restart_required is False
+    assert pool.drives.put_one(vm, iso(vm)).restart_required is False
 
 
 def test_auto_takes_a_disk_only_where_there_is_no_place_for_a_cd(rig, connect, iso):
@@ -716,7 +716,7 @@ def test_auto_takes_a_disk_only_where_there_is_no_place_for_a_cd(rig, connect, i
     pool = connect(device="auto")
     for name in ("roomy", "full"):
         vm = one(pool, name)
-        pool.put_config_drive(vm, iso(vm))
+        pool.drives.put_one(vm, iso(vm))
     assert cds(rig, roomy) == {1: "roomy.iso", 3: None}
     assert cds(rig, full) == {3: None}
     assert disks(rig, full)[4] == ("RO", "full.iso")
@@ -735,15 +735,15 @@ def test_a_cut_anywhere_is_mended_within_the_same_run(rig, connect, iso, method,
     pool = connect()
     vm = one(pool, "web1")
     if method in ("VBD.eject", "VDI.destroy"):
-        pool.put_config_drive(vm, iso(vm, "old"))
+        pool.drives.put_one(vm, iso(vm, "old"))
     rig.pool.fault(method, kind)
-    change = pool.put_config_drive(vm, iso(vm, "new"))
+    change = pool.drives.put_one(vm, iso(vm, "new"))
     assert change.changed
     assert rig.pool.faults == []
     assert content(rig, "web1.iso") == iso(vm, "new")
     assert cds(rig, rig_vm) == {1: "web1.iso", 3: None}
     assert len([s for s in rig.pool.store.all("SR") if s["type"] == "iso"]) == 1
-    assert not pool.put_config_drive(vm, iso(vm, "new")).changed
+    assert not pool.drives.put_one(vm, iso(vm, "new")).changed
 
 
 @pytest.mark.parametrize("kind", ["drop_before", "cut_body"])
@@ -753,7 +753,7 @@ def test_an_upload_that_was_cut_is_sent_again(rig, connect, iso, kind):
     pool = connect()
     vm = one(pool, "web1")
     data = iso(vm, "x" * 8_000_000)  # more than sockets take at once
-    assert pool.put_config_drive(vm, data).changed
+    assert pool.drives.put_one(vm, data).changed
     assert content(rig, "web1.iso") == data
 
 
@@ -764,10 +764,10 @@ def test_an_upload_that_is_cut_twice_is_this_vms_error(rig, connect, iso):
     pool = connect()
     vm = one(pool, "web1")
     with pytest.raises(DriveError, match="web1: its config drive could not be put: .*PUT /import_raw_vdi"):
-        pool.put_config_drive(vm, iso(vm, "x" * 8_000_000))
+        pool.drives.put_one(vm, iso(vm, "x" * 8_000_000))
     assert files(rig) == []
     other = one(pool, "web2")
-    assert pool.put_config_drive(other, iso(other)).changed
+    assert pool.drives.put_one(other, iso(other)).changed
 
 
 @pytest.mark.parametrize(("kind", "times"), [("fail_task", 2), ("body500", 1)])
@@ -778,15 +778,15 @@ def test_an_upload_that_the_task_calls_failed_has_failed(rig, connect, iso, kind
     vm = one(pool, "web1")
     rig.pool.fault(IMPORT, kind, count=times)
     with pytest.raises(DriveError, match="web1: its config drive could not be put: .*(VDI_IO_ERROR|INTERNAL_ERROR)"):
-        pool.put_config_drive(vm, iso(vm))
+        pool.drives.put_one(vm, iso(vm))
     assert files(rig) == []
     assert cds(rig, rig_vm) == {3: None}
-    assert pool.put_config_drive(vm, iso(vm)).changed
+    assert pool.drives.put_one(vm, iso(vm)).changed
     assert rig.pool.store.all("task") == []
 
 
 def test_an_upload_that_never_ends_is_cancelled(rig, connect, iso, monkeypatch):
-    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import xenserver_transfer
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver import transfer as xenserver_transfer
 
     monkeypatch.setattr(xenserver_transfer, "TASK_SECONDS", 0.3)
     rig.vm("web1")
@@ -794,7 +794,7 @@ def test_an_upload_that_never_ends_is_cancelled(rig, connect, iso, monkeypatch):
     pool = connect()
     vm = one(pool, "web1")
     with pytest.raises(DriveError, match="web1: .* did not end within 0.3 s and was cancelled"):
-        pool.put_config_drive(vm, iso(vm))
+        pool.drives.put_one(vm, iso(vm))
     assert "task.cancel" in rig.pool.calls
     assert files(rig) == []
 
@@ -803,13 +803,13 @@ def test_a_half_written_file_of_a_killed_run_is_replaced(rig, connect, iso):
     rig.vm("web1")
     pool = connect()
     vm = one(pool, "web1")
-    pool.put_config_drive(vm, iso(vm))
+    pool.drives.put_one(vm, iso(vm))
     (vdi,) = [v for v in rig.pool.store.all("VDI") if v["location"] == "web1.iso"]
     rig.pool.store.set(vdi, other_config={OWNER_KEY: vm.id})  # no digest: the upload never ended
     (rig.iso_dir() / "web1.iso").write_bytes(b"half")
-    state = pool.config_drives([vm])[vm.id]
+    state = pool.drives.states([vm])[vm.id]
     assert (state.sha256, state.owner) == (None, vm.id)
-    assert pool.put_config_drive(vm, iso(vm)).changed
+    assert pool.drives.put_one(vm, iso(vm)).changed
     assert content(rig, "web1.iso") == iso(vm)
 
 
@@ -818,17 +818,17 @@ def test_a_session_killed_before_the_upload(rig, connect, iso):
     pool = connect()
     vm = one(pool, "web1")
     rig.pool.fault("VDI.create", "session_invalid")
-    assert pool.put_config_drive(vm, iso(vm)).changed
+    assert pool.drives.put_one(vm, iso(vm)).changed
 
 
 def test_an_operation_under_way_is_waited_for(rig, connect, iso):
     rig_vm = rig.vm("web1", cd="2")
     pool = connect()
     vm = one(pool, "web1")
-    pool.put_config_drive(vm, iso(vm, "one"))
+    pool.drives.put_one(vm, iso(vm, "one"))
     busy = ["OTHER_OPERATION_IN_PROGRESS", "VBD", "OpaqueRef:x", "insert", "OpaqueRef:y"]
     rig.pool.fault("VBD.eject", "error", count=2, error=busy)
-    assert pool.put_config_drive(vm, iso(vm, "two")).changed
+    assert pool.drives.put_one(vm, iso(vm, "two")).changed
     assert cds(rig, rig_vm) == {2: "web1.iso"}
     assert rig.pool.calls.count("VBD.eject") == 3
 
@@ -845,10 +845,10 @@ def test_errors_come_with_the_way_out(rig, connect, iso, error, words):
     rig_vm = rig.vm("web1", cd="2")
     pool = connect()
     vm = one(pool, "web1")
-    pool.put_config_drive(vm, iso(vm, "one"))
+    pool.drives.put_one(vm, iso(vm, "one"))
     rig.pool.fault("VBD.eject", "error", error=error)
     with pytest.raises(DriveError, match=f"web1: its config drive could not be put: .*{words}"):
-        pool.put_config_drive(vm, iso(vm, "two"))
+        pool.drives.put_one(vm, iso(vm, "two"))
     assert cds(rig, rig_vm) == {2: "web1.iso"}
     assert content(rig, "web1.iso") == iso(vm, "one")
 
@@ -859,7 +859,7 @@ def test_an_operation_that_never_ends_costs_the_time_limit(rig, connect, iso):
     vm = one(pool, "web1")
     rig.pool.fault("VBD.insert", "error", count=1000, error=["OTHER_OPERATION_IN_PROGRESS", "VBD", "a", "plug", "b"])
     with pytest.raises(DriveError, match="OTHER_OPERATION_IN_PROGRESS"):
-        pool.put_config_drive(vm, iso(vm))
+        pool.drives.put_one(vm, iso(vm))
     rig.pool.faults.clear()
 
 
@@ -874,7 +874,7 @@ def test_two_tasks_on_one_vm_end_with_one_whole_drive(rig, connect, iso):
         start.wait(10)
         for _attempt in range(5):  # as an operator, or the task's `retries`, would
             try:
-                outcomes.append(pool.put_config_drive(vm, iso(vm, text)).changed)
+                outcomes.append(pool.drives.put_one(vm, iso(vm, text)).changed)
                 return
             except DriveError as error:
                 outcomes.append(str(error))
@@ -888,7 +888,7 @@ def test_two_tasks_on_one_vm_end_with_one_whole_drive(rig, connect, iso):
     # XAPI deletes the drive of a halted VM with the ISO that the other run has just put into it; it is made again.
     assert list(cds(rig, rig_vm).values()) == ["web1.iso"]
     assert len(files(rig)) == 1
-    state = pools[0].config_drives([vm])[vm.id]
+    state = pools[0].drives.states([vm])[vm.id]
     assert state.attached
     assert state.sha256 == hashlib.sha256(content(rig, "web1.iso")).hexdigest()
     assert any(outcome is True for outcome in outcomes)
@@ -900,18 +900,18 @@ def test_two_hosts_with_their_own_certificates_and_addresses(rig, connect, iso):
     rig.power(rig_vm, "start", "xen02")
     pool = connect()
     vm = one(pool, "web1")
-    assert pool.put_config_drive(vm, iso(vm)).changed
+    assert pool.drives.put_one(vm, iso(vm)).changed
     assert rig.pool.calls.count(IMPORT) == 1
 
 
 def test_a_redirection_is_followed_within_the_pool_only(rig, connect, iso):
-    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import xenserver_transfer
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver import transfer as xenserver_transfer
 
     rig_vm = rig.vm("web1", cd="2")
     rig.power(rig_vm, "start", "xen02")
     pool = connect()
     vm = one(pool, "web1")
-    pool.put_config_drive(vm, iso(vm))
+    pool.drives.put_one(vm, iso(vm))
     (vdi,) = [v for v in rig.pool.store.all("VDI") if v["location"] == "web1.iso"]
     hosts = {"127.0.0.1": "127.0.0.1", "127.0.0.2": "127.0.0.2"}
     data = xenserver_transfer.download(pool._session, hosts, "127.0.0.1", vdi["uuid"], 1 << 20)
@@ -926,7 +926,7 @@ def test_an_unreachable_pool_is_not_one_vms_problem(rig, connect, iso):
     vm = one(pool, "web1")
     rig.pool.fault("event.from", "drop_before", count=10)
     with pytest.raises(HypervisorUnreachable):
-        pool.config_drives([vm])
+        pool.drives.states([vm])
     rig.pool.faults.clear()
 
 
@@ -935,5 +935,5 @@ def test_sizes_that_are_no_drive(rig, connect, size):
     rig.vm("web1")
     pool = connect()
     with pytest.raises(DriveError, match="1 to"):
-        pool.put_config_drive(one(pool, "web1"), bytes(size))
+        pool.drives.put_one(one(pool, "web1"), bytes(size))
     assert writes(rig) == []

@@ -11,15 +11,15 @@ import typing as t
 
 import pytest
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import xenserver
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorError, HypervisorUnreachable
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver import driver as xenserver
 
 SOURCES = ["guest_metrics"]
 
 
 def look(pool, names=None):
     """Observations by VM name."""
-    return {o.vm.name: o for o in pool.addresses(pool.vms(names).vms, SOURCES, 10, 5.0)}
+    return {o.vm.name: o for o in pool.addresses.read(pool.inventory.vms(names).vms, SOURCES, 10, 5.0)}
 
 
 # -- inventory -----------------------------------------------------------------------------------------------------------
@@ -44,8 +44,8 @@ def test_templates_snapshots_and_control_domains_are_no_vms(rig, connect):
     with rig.pool.store.changed:
         rig.pool._copy_vm(vm, "web1", "OpaqueRef:NULL", is_a_snapshot=True, snapshot_of=vm.ref, is_a_template=True)
     pool = connect()
-    assert [v.id for v in pool.vms().vms] == [vm["uuid"]]
-    assert [v.id for v in pool.vms(["web1"]).vms] == [vm["uuid"]]
+    assert [v.id for v in pool.inventory.vms().vms] == [vm["uuid"]]
+    assert [v.id for v in pool.inventory.vms(["web1"]).vms] == [vm["uuid"]]
 
 
 def test_a_template_is_found_by_its_name_only(rig, connect):
@@ -53,8 +53,8 @@ def test_a_template_is_found_by_its_name_only(rig, connect):
     rig.vm("both", template=True)
     vm = rig.vm("both")
     pool = connect()
-    assert [v.name for v in pool.vms().vms] == ["both"]
-    listed = pool.vms(["debian-12", "both"])
+    assert [v.name for v in pool.inventory.vms().vms] == ["both"]
+    listed = pool.inventory.vms(["debian-12", "both"])
     assert listed.problems == {}
     assert [v.name for v in listed.vms] == ["debian-12", "both"]
     assert listed.vms[1].id == vm["uuid"]
@@ -99,11 +99,11 @@ def test_a_second_look_asks_for_changes_only(rig, connect):
     for number in range(20):
         rig.vm(f"vm{number:02d}")
     pool = connect()
-    vms = pool.vms().vms
-    list(pool.addresses(vms, SOURCES, 1, 1.0))
+    vms = pool.inventory.vms().vms
+    list(pool.addresses.read(vms, SOURCES, 1, 1.0))
     rig.pool.bytes_in.clear()
     rig.power(next(o for o in rig.pool.store.all("VM") if o["name_label"] == "vm03"), "start")
-    states = {o.vm.name: o.reason for o in pool.addresses(vms, SOURCES, 1, 1.0)}
+    states = {o.vm.name: o.reason for o in pool.addresses.read(vms, SOURCES, 1, 1.0)}
     assert states["vm03"] == "no_guest_tools"
     assert states["vm04"] == "vm_not_running"
     assert rig.pool.bytes_in["answers"] < 60_000
@@ -198,10 +198,10 @@ def test_dangling_references_are_no_error(rig, connect):
 def test_a_vm_destroyed_meanwhile_is_one_vms_problem(rig, connect):
     gone, stays = rig.vm("gone"), rig.vm("stays")
     pool = connect()
-    vms = pool.vms().vms
-    list(pool.addresses(vms, SOURCES, 1, 1.0))
+    vms = pool.inventory.vms().vms
+    list(pool.addresses.read(vms, SOURCES, 1, 1.0))
     rig.pool.store.remove(gone)
-    reasons = {o.vm.name: o.reason for o in pool.addresses(vms, SOURCES, 1, 1.0)}
+    reasons = {o.vm.name: o.reason for o in pool.addresses.read(vms, SOURCES, 1, 1.0)}
     assert reasons == {"gone": "vm_not_found", "stays": "vm_not_running"}
     assert stays["power_state"] == "Halted"
 
@@ -209,7 +209,7 @@ def test_a_vm_destroyed_meanwhile_is_one_vms_problem(rig, connect):
 def test_an_unknown_source_says_so_for_each_vm(rig, connect):
     rig.vm("web1")
     pool = connect()
-    (found,) = pool.addresses(pool.vms().vms, ["arp"], 1, 1.0)
+    (found,) = pool.addresses.read(pool.inventory.vms().vms, ["arp"], 1, 1.0)
     assert found.reason == "source_unavailable"
     assert "guest_metrics" in found.message
 
@@ -222,9 +222,9 @@ def test_watch_is_woken_by_the_guest_agent(rig, connect):
     other = rig.vm("other")
     rig.power(vm, "start")
     pool = connect()
-    (web1,) = pool.vms(["web1"]).vms
-    list(pool.addresses([web1], SOURCES, 1, 1.0))
-    watcher = pool.watch([web1], 20.0)
+    (web1,) = pool.inventory.vms(["web1"]).vms
+    list(pool.addresses.read([web1], SOURCES, 1, 1.0))
+    watcher = pool.addresses.watch([web1], 20.0)
     waiting = threading.Event()
 
     def act() -> None:
@@ -247,16 +247,16 @@ def test_watch_misses_nothing_between_the_last_look_and_its_start(rig, connect):
     vm = rig.vm("web1")
     rig.power(vm, "start")
     pool = connect()
-    (web1,) = pool.vms(["web1"]).vms
+    (web1,) = pool.inventory.vms(["web1"]).vms
     rig.pool.agent(vm, {"0/ip": "10.99.0.77"})
-    assert next(pool.watch([web1], 10.0)).readings[0].addresses == ("10.99.0.77",)
+    assert next(pool.addresses.watch([web1], 10.0)).readings[0].addresses == ("10.99.0.77",)
 
 
 def test_watch_ends_in_time(rig, connect):
     rig.vm("web1")
     pool = connect()
-    vms = pool.vms().vms
-    assert list(pool.watch(vms, 0.2)) == []
+    vms = pool.inventory.vms().vms
+    assert list(pool.addresses.watch(vms, 0.2)) == []
 
 
 # -- sessions ------------------------------------------------------------------------------------------------------------
@@ -265,17 +265,17 @@ def test_watch_ends_in_time(rig, connect):
 def test_a_pool_member_leads_to_the_master(rig, connect):
     rig.vm("web1")
     pool = connect(host="127.0.0.2")
-    assert [v.name for v in pool.vms().vms] == ["web1"]
+    assert [v.name for v in pool.inventory.vms().vms] == ["web1"]
     assert pool.endpoint == f"https://127.0.0.1:{rig.pool.port}"
 
 
 def test_a_new_master_is_followed_in_the_middle(rig, connect):
     rig.vm("web1")
     pool = connect()
-    pool.vms()
+    pool.inventory.vms()
     rig.pool.store.set(rig.pool.pool_obj(), master=rig.hosts["xen02"].ref)
     rig.vm("web2")
-    assert [v.name for v in pool.vms().vms] == ["web1", "web2"]
+    assert [v.name for v in pool.inventory.vms().vms] == ["web1", "web2"]
     assert "127.0.0.2" in pool.endpoint
 
 
@@ -362,12 +362,12 @@ def test_nobody_there(rig):
 def test_a_killed_session_is_renewed(rig, connect):
     rig.vm("web1")
     pool = connect()
-    vms = pool.vms().vms
-    list(pool.addresses(vms, SOURCES, 1, 1.0))
+    vms = pool.inventory.vms().vms
+    list(pool.addresses.read(vms, SOURCES, 1, 1.0))
     for ref in list(rig.pool.open_sessions):
         rig.pool.kill_session(ref)
     rig.power(rig.pool.store.by_uuid("VM", vms[0].id), "start")
-    assert [o.reason for o in pool.addresses(vms, SOURCES, 1, 1.0)] == ["no_guest_tools"]
+    assert [o.reason for o in pool.addresses.read(vms, SOURCES, 1, 1.0)] == ["no_guest_tools"]
 
 
 @pytest.mark.parametrize("kind", ["drop_before", "drop_after"])
@@ -375,19 +375,19 @@ def test_a_cut_connection_is_made_anew_once(rig, connect, kind):
     rig.vm("web1")
     rig.pool.fault("event.from", kind)
     pool = connect()
-    assert len(pool.vms().vms) == 1
+    assert len(pool.inventory.vms().vms) == 1
 
 
 def test_a_connection_cut_again_and_again_ends_in_one_sentence(rig, connect):
     rig.vm("web1")
     pool = connect()
-    vms = pool.vms().vms
-    list(pool.addresses(vms, SOURCES, 1, 1.0))
+    vms = pool.inventory.vms().vms
+    list(pool.addresses.read(vms, SOURCES, 1, 1.0))
     rig.pool.fault("event.from", "drop_before", count=9)
-    (found,) = pool.addresses(vms, SOURCES, 1, 1.0)
+    (found,) = pool.addresses.read(vms, SOURCES, 1, 1.0)
     assert found.reason == "hypervisor_unreachable"
     with pytest.raises(HypervisorUnreachable, match="event.from: the connection failed"):
-        pool.vms()
+        pool.inventory.vms()
     rig.pool.faults.clear()
 
 
@@ -398,7 +398,7 @@ def test_a_silent_server_costs_the_time_limit_once(rig, connect):
     rig.pool.gates["event.from"] = gate
     try:
         with pytest.raises(HypervisorUnreachable, match="within 0.5 s"):
-            pool.vms()
+            pool.inventory.vms()
         assert rig.pool.calls.count("event.from") == 1
     finally:
         gate.set()
@@ -413,10 +413,10 @@ def test_xapi_refusing_is_one_sentence(rig, connect):
 def test_events_lost_means_reading_everything_again(rig, connect):
     rig.vm("web1")
     pool = connect()
-    pool.vms()
+    pool.inventory.vms()
     rig.vm("web2")
     rig.pool.fault("event.from", "error", error=["EVENTS_LOST"])
-    assert [v.name for v in pool.vms().vms] == ["web1", "web2"]
+    assert [v.name for v in pool.inventory.vms().vms] == ["web1", "web2"]
 
 
 def test_closing_twice_and_after_a_cut(rig, connect):

@@ -24,7 +24,7 @@ from xapi_rig.facts import FACTS, Facts, Failure
 from xapi_rig.machine import device_number
 from xapi_rig.pool import Call
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import xenserver
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver import driver as xenserver
 
 FOLDER = "/opt/xensource/packages/iso/configdrive_iso"
 
@@ -620,10 +620,10 @@ def test_the_rig_as_a_command():
         connection = state / "hypervisor.yml"
         assert stat.S_IMODE(connection.stat().st_mode) == 0o600
         pool = xenserver.connect(yaml.safe_load(connection.read_text())["hypervisor"])
-        assert [vm.name for vm in pool.vms().vms] == ["vm001", "vm002"]
+        assert [vm.name for vm in pool.inventory.vms().vms] == ["vm001", "vm002"]
         run("ctl", '{"do": "power", "vm": "vm001", "state": "start"}')
         run("ctl", '{"do": "agent", "vm": "vm001", "networks": {"0/ip": "10.99.0.60"}}')
-        (seen,) = pool.addresses(pool.vms(["vm001"]).vms, ["guest_metrics"], 1, 1.0)
+        (seen,) = pool.addresses.read(pool.inventory.vms(["vm001"]).vms, ["guest_metrics"], 1, 1.0)
         assert seen.readings[0].addresses == ("10.99.0.60",)
         pool.close()
         assert json.loads(run("ctl", '{"do": "violations"}'))["result"] == []

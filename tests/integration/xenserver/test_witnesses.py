@@ -117,8 +117,8 @@ def test_community_general_inserts_a_drive_that_ours_made(rig, connect, iso, tmp
     rig.vm("web1")
     reader = rig.vm("reader", cd="1")
     pool = connect()
-    (vm,) = pool.vms(["web1"]).vms
-    pool.put_config_drive(vm, iso(vm))
+    (vm,) = pool.inventory.vms(["web1"]).vms
+    pool.drives.put_one(vm, iso(vm))
     results = play(
         rig,
         tmp_path,

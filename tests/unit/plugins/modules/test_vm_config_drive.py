@@ -14,8 +14,9 @@ import pytest
 pytest.importorskip("pycdlib")
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import kvm, kvm_drive, kvm_iso_folder
-from ansible_collections.vmops.external_dhcp.tests.unit.plugins.module_utils._hypervisor import fake_libvirt as fake
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import drives as kvm_drive
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import session
+from ansible_collections.vmops.external_dhcp.tests.unit.plugins.module_utils._hypervisor.kvm import fake_libvirt as fake
 
 if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.tests.unit.conftest import RunModule
@@ -27,9 +28,7 @@ SECRET = "Canary-4711-pw"
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> fake.Host:
     found = fake.Host()
-    for module in (kvm, kvm_drive, kvm_iso_folder):
-        monkeypatch.setattr(module, "libvirt", found.module())
-    monkeypatch.setattr(kvm, "_serve_events", lambda: None)
+    fake.install(monkeypatch, found)
     monkeypatch.setattr(kvm_drive, "_PAUSE", (0, 0))
     for name in ("web1", "web2", "web3"):
         found.domain(name)
@@ -120,8 +119,8 @@ def test_a_restart_that_is_needed_is_warned_of(host: fake.Host, run_module: RunM
 def test_a_moved_drive_is_brought_along(host: fake.Host, run_module: RunModule, monkeypatch: pytest.MonkeyPatch):
     run_module("vm_config_drive", options("web1"))
     other = fake.Host()
-    here, there = kvm.libvirt.open, "qemu://other/system"
-    monkeypatch.setattr(kvm.libvirt, "open", lambda uri: fake.Connection(other) if uri == there else here(uri))
+    here, there = session.libvirt.open, "qemu://other/system"
+    monkeypatch.setattr(session.libvirt, "open", lambda uri: fake.Connection(other) if uri == there else here(uri))
     moved = {"hypervisor": HYPERVISOR, "drives": [{"name": "web1"}], "state": "moved", "destination": there}
     assert run_module("vm_config_drive", moved)["changed"]
     assert other.files == host.files

@@ -11,8 +11,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import kvm, kvm_drive, kvm_iso_folder
-from ansible_collections.vmops.external_dhcp.tests.unit.plugins.module_utils._hypervisor import fake_libvirt as fake
+from ansible_collections.vmops.external_dhcp.tests.unit.plugins.module_utils._hypervisor.kvm import fake_libvirt as fake
 
 if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.tests.unit.conftest import RunModule
@@ -31,9 +30,7 @@ def answer(number: int, *addresses: str) -> dict[str, t.Any]:
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> fake.Host:
     found = fake.Host()
-    for module in (kvm, kvm_drive, kvm_iso_folder):
-        monkeypatch.setattr(module, "libvirt", found.module())
-    monkeypatch.setattr(kvm, "_serve_events", lambda: None)
+    fake.install(monkeypatch, found)
     found.domain("web1", state=fake.RUNNING, macs=[mac(1)], answers=answer(1, "10.99.0.51", "fe80::1", "2001:db8::1"))
     found.domain("web2", state=fake.RUNNING, macs=[mac(2)], answers=answer(2, "192.168.7.7"))
     found.domain("web3", macs=[mac(3)])

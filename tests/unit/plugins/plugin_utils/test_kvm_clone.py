@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import kvm_domain
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import domain as kvm_domain
 from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._kvm_clone import CloneError, clone, disks
 
 TEMPLATE = """

@@ -32,6 +32,7 @@ class Driver:
     default_sources = ("agent",)
 
     def __init__(self) -> None:
+        self.addresses = self
         self.closed = 0
 
     def close(self) -> None:

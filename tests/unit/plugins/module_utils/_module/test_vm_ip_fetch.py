@@ -87,8 +87,8 @@ def test_one_bad_vm_does_not_stop_the_others(site: Site, monkeypatch: pytest.Mon
 
 
 def test_a_vm_that_the_driver_forgets_takes_a_try(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = site.hypervisor.addresses
-    monkeypatch.setattr(site.hypervisor, "addresses", lambda vms, *more: real(vms[:-1], *more))
+    real = site.hypervisor.read
+    monkeypatch.setattr(site.hypervisor, "read", lambda vms, *more: real(vms[:-1], *more))
     assert site.poll().looked_at == 4
     assert site.states()["vm4"] == ("pending", "source_unavailable", 9)
 
@@ -102,7 +102,7 @@ def test_renamed_vms_are_known_by_their_ids(site: Site) -> None:
 def test_what_a_guest_put_into_names_and_messages_stops_nobody(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     import dataclasses
 
-    real = site.hypervisor.addresses
+    real = site.hypervisor.read
 
     def addresses(vms: t.Any, *more: t.Any) -> t.Any:
         for seen in real(vms, *more):
@@ -111,7 +111,7 @@ def test_what_a_guest_put_into_names_and_messages_stops_nobody(site: Site, monke
                 seen = dataclasses.replace(seen, vm=vm, readings=(), source=None, reason="timeout", message="m\0\ud800" * 900)
             yield seen
 
-    monkeypatch.setattr(site.hypervisor, "addresses", addresses)
+    monkeypatch.setattr(site.hypervisor, "read", addresses)
     site.poll()
     states = site.states()
     (shown,) = set(states) - {"vm1", "vm3", "vm4"}

@@ -64,6 +64,7 @@ class FakeHypervisor:
     default_sources = ("agent",)
 
     def __init__(self, guests: t.Iterable[Guest]) -> None:
+        self.inventory = self.addresses = self  # it has two parts only, and is both
         self.guests = list(guests)
         self.looks: dict[str, int] = {}
         self.connections = 0
@@ -96,7 +97,7 @@ class FakeHypervisor:
                 )
         return VmList(tuple(found), problems)
 
-    def addresses(self, vms: t.Sequence[Vm], sources: t.Sequence[str], workers: int, timeout: float) -> t.Iterator[Observation]:
+    def read(self, vms: t.Sequence[Vm], sources: t.Sequence[str], workers: int, timeout: float) -> t.Iterator[Observation]:
         assert workers > 0 and timeout > 0
         assert sources and set(sources) <= set(self.sources)
         by_id = {one.id: one for one in self.guests}

@@ -1,0 +1,45 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""KVM through libvirt: one connection and its parts."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
+    Hypervisor,
+)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.addresses import KvmAddresses
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.drives import KvmDrives
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.inventory import KvmInventory
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.session import close_connection, open_connection
+
+if t.TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def connect(description: Mapping[str, t.Any]) -> KvmHost:
+    """A connection to the libvirtd that description['uri'] names, within description['connect_timeout'] seconds."""
+    connection = open_connection(description)
+    return KvmHost(connection, description["uri"], str(description.get("image_dir") or "/var/lib/libvirt/images"))
+
+
+class KvmHost(Hypervisor):
+    """See api.Hypervisor."""
+
+    type = "kvm"
+
+    def __init__(self, connection: t.Any, uri: str, image_dir: str) -> None:
+        self.endpoint = uri
+        self._connection = connection
+        self.inventory = KvmInventory(connection, uri)
+        self.addresses = KvmAddresses(connection, uri)
+        self.drives = KvmDrives(connection, uri, image_dir)
+
+    def close(self) -> None:
+        """See api.Hypervisor."""
+        close_connection(self._connection)

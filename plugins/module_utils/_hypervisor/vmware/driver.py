@@ -1,0 +1,53 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""VMware vSphere through pyVmomi: one session at a vCenter or a stand-alone ESXi host, and its parts."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
+    Hypervisor,
+    MissingLibrary,
+)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.addresses import VMwareAddresses
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.drives import VMwareDrives
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.inventory import VMwareInventory
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.pyvmomi_import import IMPORT_TRACEBACK, vim
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.session import Session, endpoint_of
+
+if t.TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def connect(description: Mapping[str, t.Any]) -> VMware:
+    """Logs in to the server that description['host'] names.
+
+    What is not set comes from the environment variables that the VMware collections use (VMWARE_HOST, VMWARE_USER, ...).
+    """
+    if vim is None:
+        raise MissingLibrary("pyVmomi", "https://github.com/vmware/pyvmomi", IMPORT_TRACEBACK)
+    return VMware(Session(endpoint_of(description)), description.get("datacenter"), description.get("folder"))
+
+
+class VMware(Hypervisor):
+    """See api.Hypervisor."""
+
+    type = "vmware"
+
+    def __init__(self, session: Session, datacenter: str | None = None, folder: str | None = None) -> None:
+        """datacenter, folder: only the VMs below are looked at; folder is a path such as V(/DC0/vm/web)."""
+        self.endpoint = str(session.endpoint)
+        self._session = session
+        self.inventory = VMwareInventory(session, datacenter, folder)
+        self.addresses = VMwareAddresses(session)
+        self.drives = VMwareDrives(session)
+
+    def close(self) -> None:
+        """See api.Hypervisor."""
+        self.drives.close()
+        self._session.close()

@@ -1,0 +1,212 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Files of a datastore by HTTPS, with time limits for every step and for the whole."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import http.client
+import threading
+import time
+import typing as t
+from urllib.parse import quote
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import HEAD_SIZE, MAX_SIZE
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.session import (
+    ConnectionLost,
+    broken_connections,
+    open_connection,
+)
+
+if t.TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.session import Session
+
+# A transfer slower than this (bytes per second) counts as hanging.
+SLOWEST = 64 * 1024
+_CHUNK = 256 * 1024
+_KEPT_CONNECTIONS = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Location:
+    """A file of a datastore: datacenter is the inventory path, as in dcPath."""
+
+    datacenter: str
+    datastore: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"[{self.datastore}] {self.path}"
+
+    @property
+    def folder(self) -> str:
+        """Path of the folder; empty for the datastore's top."""
+        return self.path.rpartition("/")[0]
+
+    def beside(self, name: str) -> Location:
+        """Another file in the same folder."""
+        folder = self.folder
+        return dataclasses.replace(self, path=f"{folder}/{name}" if folder else name)
+
+    def url(self) -> str:
+        """Path and query of the file's URL."""
+        return (
+            f"/folder/{quote(self.path, safe='/')}?dcPath={quote(self.datacenter, safe='')}"
+            f"&dsName={quote(self.datastore, safe='')}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class FileContent:
+    """What was read of a file. head: its first bytes; size and sha256: of all of it, None if only the head was read."""
+
+    head: bytes
+    size: int | None = None
+    sha256: str | None = None
+    data: bytes | None = None
+
+
+class FolderMissing(Exception):
+    """The folder of a file to be written does not exist."""
+
+
+class DatastoreFiles:
+    """Reads and writes files in the name of a session. Usable from several threads."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._idle: list[http.client.HTTPSConnection] = []
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Closes what is open."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[http.client.HTTPSConnection]:
+        """A connection that was open already or a new one; what breaks on it concerns one file."""
+        with self._lock:
+            connection = self._idle.pop() if self._idle else None
+        connection = connection or open_connection(self._session.endpoint, self._session.context)
+        try:
+            with broken_connections(self._session.endpoint, DriveError):
+                yield connection
+        except BaseException:
+            connection.close()
+            raise
+        with self._lock:
+            if connection.sock is not None and len(self._idle) < _KEPT_CONNECTIONS:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def read(self, location: Location, keep: bool = False, head_only: bool = False) -> FileContent | None:
+        """Length, digest and first bytes of a file, with keep its bytes too; None if there is none.
+
+        Raises DriveError for a file too large to be a config drive, unless only its head is wanted.
+        """
+        with self._connection() as connection:
+            connection.request("GET", location.url(), headers={"Cookie": self._session.cookie})
+            answer = connection.getresponse()
+            if answer.status == 404:
+                answer.read()
+                return None
+            if answer.status != 200:
+                raise self._refused("read", location, answer)
+            length = answer.length
+            if head_only:
+                head = answer.read(HEAD_SIZE)
+                connection.close()  # the rest is not wanted
+                return FileContent(head)
+            if length is not None and length > MAX_SIZE:
+                raise DriveError(f"{location} has {length} bytes, more than any config drive (64 MiB)")
+            deadline = self._deadline(length or MAX_SIZE)
+            digest, size, head, kept = hashlib.sha256(), 0, b"", bytearray()
+            while True:
+                part = answer.read(_CHUNK)
+                if not part:
+                    break
+                size += len(part)
+                if size > MAX_SIZE:
+                    raise DriveError(f"{location} is larger than any config drive (64 MiB)")
+                digest.update(part)
+                if len(head) < HEAD_SIZE:
+                    head += part[: HEAD_SIZE - len(head)]
+                if keep:
+                    kept += part
+                if time.monotonic() > deadline:
+                    raise ConnectionLost(f"reading {location} takes too long", DriveError)
+            if length is not None and size != length:
+                raise ConnectionLost(f"reading {location} ended after {size} of {length} bytes", DriveError)
+            return FileContent(head, size, digest.hexdigest(), bytes(kept) if keep else None)
+
+    def write(self, location: Location, data: bytes) -> None:
+        """Writes a file. Whoever calls verifies it: a broken upload leaves a shorter file under this name.
+
+        Raises FolderMissing, and DriveError when the datastore is full or refuses the file.
+        """
+        with self._connection() as connection:
+            connection.putrequest("PUT", location.url())
+            connection.putheader("Cookie", self._session.cookie)
+            connection.putheader("Content-Type", "application/octet-stream")
+            connection.putheader("Content-Length", str(len(data)))
+            # No "Expect: 100-continue": some hosts never answer it.
+            try:
+                connection.endheaders()
+                deadline = self._deadline(len(data))
+                for start in range(0, len(data), _CHUNK):
+                    connection.send(data[start : start + _CHUNK])
+                    if time.monotonic() > deadline:
+                        raise ConnectionLost(f"writing {location} takes too long", DriveError)
+            except (BrokenPipeError, ConnectionResetError):
+                # A server that refuses says why before it hangs up.
+                self._early_answer(connection, location)
+                raise
+            answer = connection.getresponse()
+            if answer.status == 404:
+                answer.read()
+                raise FolderMissing(str(location))
+            if answer.status not in (200, 201):
+                raise self._refused("write", location, answer)
+            answer.read()
+
+    def _early_answer(self, connection: http.client.HTTPSConnection, location: Location) -> None:
+        try:
+            answer = connection.getresponse()
+        except (OSError, http.client.HTTPException):
+            return
+        if answer.status not in (200, 201):
+            raise self._refused("write", location, answer)
+
+    def _deadline(self, size: int) -> float:
+        return time.monotonic() + self._session.endpoint.timeout + size / SLOWEST
+
+    @staticmethod
+    def _refused(action: str, location: Location, answer: http.client.HTTPResponse) -> Exception:
+        status = answer.status
+        if status == 401:
+            return ConnectionLost("the session has ended")
+        if status == 403:
+            return DriveError(
+                f"{location}: the account may not {action} it (HTTP 403): it needs the privileges Datastore.Browse and "
+                "Datastore.FileManagement on the datastore"
+            )
+        if status == 507:
+            return DriveError(
+                f"{location} cannot be written: the datastore {location.datastore} is full (HTTP 507): make room on it"
+            )
+        if status in (500, 502, 503, 504):
+            return ConnectionLost(f"the server would not {action} {location}: HTTP {status} {answer.reason}", DriveError)
+        return DriveError(f"{location}: the server would not {action} it: HTTP {status} {answer.reason}")

@@ -1,0 +1,432 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""One session with a vCenter or ESXi host: login, calls with time limits, one new login, tasks.
+
+Every call ends within the time limit or with an error. A session that ended, a connection that broke and an answer
+that cannot be read are met by one new login; what comes after that is HypervisorUnreachable.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import os
+import random
+import ssl
+import threading
+import time
+import typing as t
+import xml.etree.ElementTree
+import xml.parsers.expat
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
+    DriveError,
+    HypervisorError,
+    HypervisorUnreachable,
+    VmNotFound,
+)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware import objects as vmware_objects
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.pyvmomi_import import SoapAdapter, vim, vmodl
+
+if t.TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from xml.etree.ElementTree import Element
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.objects import ObjectData, ObjectSpec
+
+    R = t.TypeVar("R")
+
+# vSphere API 6.5: every property and method used here is in it, and all later servers speak it. Naming it spares the
+# question which versions the server knows, which pyVmomi asks without a time limit.
+API_VERSION = "vim.version.version11"
+
+# Longest time for a task (a reconfiguration, a move of a small file), in seconds.
+TASK_SECONDS = 300.0
+# Seconds between looks at a task: at first short, for most are done at once.
+TASK_FIRST_LOOK = 0.02
+TASK_LAST_LOOK = 2.0
+
+# The question of a host whose guest holds the CD door: VMware's message id, and the word for CD in its text.
+_DOOR_MESSAGES = ("msg.cdromdisconnect.locked",)
+
+
+class Endpoint(t.NamedTuple):
+    """Where and as whom; timeout: seconds for making a connection and for one call."""
+
+    host: str
+    port: int
+    username: str
+    password: str
+    verify: bool
+    ca_path: str | None
+    proxy_host: str | None
+    proxy_port: int
+    timeout: float
+
+    def __repr__(self) -> str:
+        return f"{self.host}:{self.port}"  # never the password, not in a traceback either
+
+    __str__ = __repr__
+
+    def context(self) -> ssl.SSLContext:
+        """TLS that verifies certificate and host name, unless the user turned it off."""
+        if not self.verify:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            return context
+        try:
+            return ssl.create_default_context(cafile=self.ca_path)
+        except (OSError, ssl.SSLError) as error:
+            raise HypervisorError(f"hypervisor.ca_path {self.ca_path}: no certificates can be read from it: {error}") from None
+
+
+class ConnectionLost(Exception):
+    """The session ended or the connection broke: a new login may help. Never leaves Session.run().
+
+    final: what it becomes if the same thing happens after a new login; DriveError where only one file is concerned, for
+    the login has shown that the server answers.
+    """
+
+    def __init__(self, message: str, final: type[HypervisorError] = HypervisorUnreachable) -> None:
+        super().__init__(message)
+        self.final = final
+
+
+def explain(fault: BaseException) -> str:
+    """Name and text of a fault in one line."""
+    name = type(fault).__name__.rsplit(".", 1)[-1]
+    text = " ".join(str(getattr(fault, "msg", None) or "").split())
+    reason = getattr(fault, "reason", None)
+    if isinstance(reason, str) and reason and reason not in text:
+        text = f"{text} ({reason})" if text else reason
+    return f"{name}: {text[:300]}" if text and text != name else name
+
+
+@contextlib.contextmanager
+def broken_connections(endpoint: Endpoint, final: type[HypervisorError] = HypervisorUnreachable) -> Iterator[None]:
+    """Turns the errors of sockets, TLS and HTTP into ConnectionLost (see there for final)."""
+    silence = f"no answer within {endpoint.timeout:g} s (hypervisor.connect_timeout)"
+    try:
+        yield
+    except ssl.SSLCertVerificationError as error:
+        raise HypervisorUnreachable(
+            f"{endpoint}: the certificate is not trusted: {error.verify_message}; set hypervisor.ca_path to the CA that "
+            "signed it, and use the name the certificate is for"
+        ) from None
+    except ssl.SSLError as error:
+        raise ConnectionLost(f"TLS failed: {error}", final) from None
+    except TimeoutError:
+        raise ConnectionLost(silence, final) from None
+    except OSError as error:
+        text = str(error) or type(error).__name__
+        # Before Python 3.10 a time-out of a socket is no TimeoutError.
+        raise ConnectionLost(silence if "timed out" in text else f"no connection: {text}", final) from None
+    except http.client.HTTPException as error:
+        raise ConnectionLost(f"the server answered: {error or type(error).__name__}", final) from None
+
+
+def open_connection(endpoint: Endpoint, context: ssl.SSLContext) -> http.client.HTTPSConnection:
+    """A connection to the server, through the proxy if there is one; it is made with the first request."""
+    if not endpoint.proxy_host:
+        return http.client.HTTPSConnection(endpoint.host, endpoint.port, timeout=endpoint.timeout, context=context)
+    connection = http.client.HTTPSConnection(endpoint.proxy_host, endpoint.proxy_port, timeout=endpoint.timeout, context=context)
+    connection.set_tunnel(endpoint.host, endpoint.port)
+    return connection
+
+
+class _Stub(SoapAdapter.SoapStubAdapter if SoapAdapter is not None else object):  # type: ignore[misc]
+    """pyVmomi's way to make calls, over connections of our own: its releases differ in how they treat a proxy."""
+
+    def __init__(self, endpoint: Endpoint, context: ssl.SSLContext) -> None:
+        super().__init__(host=endpoint.host, port=endpoint.port, path="/sdk", version=API_VERSION, connectionPoolTimeout=60)
+        self._open = lambda: open_connection(endpoint, context)
+
+    def GetConnection(self) -> http.client.HTTPSConnection:  # pylint: disable=invalid-name
+        """A connection from the pool, or a new one."""
+        with self.lock:
+            self._CloseIdleConnections()
+            if self.pool:
+                return self.pool.pop(0)[0]
+        return self._open()
+
+
+class Session:
+    """A login that is renewed once when it is lost. Usable from several threads."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.context = endpoint.context()
+        self.content: t.Any = None
+        self._stub: t.Any = None
+        self._collector: t.Any = None
+        self._views: dict[tuple[str, ...], t.Any] = {}
+        self._lock = threading.RLock()
+        self._generation = 0
+        self._closed = False
+        self._login_or_say_why()
+
+    # --- login ---
+
+    def _login_or_say_why(self) -> None:
+        try:
+            self._translate(self._login)
+        except ConnectionLost as lost:
+            raise HypervisorUnreachable(
+                f"{self.endpoint}: {lost}; check hypervisor.host and hypervisor.port, and that vCenter or the host is up"
+            ) from None
+        except vmodl.MethodFault as fault:
+            raise HypervisorUnreachable(f"{self.endpoint}: the login failed: {explain(fault)}") from None
+
+    def _login(self) -> None:
+        e = self.endpoint
+        stub = _Stub(e, self.context)
+        content = vim.ServiceInstance("ServiceInstance", stub).RetrieveContent()
+        content.sessionManager.Login(e.username, e.password)
+        self._stub, self.content = stub, content
+        self._collector, self._views = None, {}
+
+    def _renew(self, generation: int) -> None:
+        """A new login, unless another thread has made one since this generation."""
+        with self._lock:
+            if self._closed or generation != self._generation:
+                return
+            self._generation += 1
+            self._logout()
+            self._login_or_say_why()
+
+    def _logout(self) -> None:
+        """Best effort: whatever is wrong with the old session must not hide what is wrong with the call."""
+        stub, self._stub = self._stub, None
+        if stub is None:
+            return
+        with contextlib.suppress(Exception):
+            self.content.sessionManager.Logout()
+        with contextlib.suppress(Exception):
+            stub.DropConnections()
+
+    def close(self) -> None:
+        """Ends the session. Safe to call twice."""
+        with self._lock:
+            self._closed = True
+            self._logout()
+
+    @property
+    def cookie(self) -> str:
+        """The header that proves the login, for file transfers."""
+        stub = self._stub
+        if stub is None:
+            raise ConnectionLost("the session is closed")
+        return str(stub.cookie).split(";", 1)[0]
+
+    # --- errors ---
+
+    def run(self, operation: Callable[[], R]) -> R:
+        """The operation's result; it is started anew once, after a new login, when the session or connection is lost.
+
+        So an operation reads what is there before it changes anything. Raises HypervisorError and its kin only.
+        """
+        generation = self._generation
+        try:
+            return self._final(operation)
+        except ConnectionLost:
+            self._renew(generation)
+        try:
+            return self._final(operation)
+        except ConnectionLost as again:
+            raise again.final(f"{self.endpoint}: {again}; a new login was made and did not help") from None
+
+    def _final(self, operation: Callable[[], R]) -> R:
+        try:
+            return self._translate(operation)
+        except vmodl.fault.ManagedObjectNotFound as fault:
+            raise VmNotFound(f"{self.endpoint}: an object is gone meanwhile ({explain(fault)})") from None
+        except vmodl.MethodFault as fault:
+            raise HypervisorError(f"{self.endpoint}: {explain(fault)}") from None
+
+    def _translate(self, operation: Callable[[], R]) -> R:
+        """Turns what a library raises into ConnectionLost or an error for the user; other faults pass."""
+        try:
+            with broken_connections(self.endpoint):
+                return operation()
+        except vim.fault.InvalidLogin:
+            raise HypervisorUnreachable(
+                f"{self.endpoint}: the login of {self.endpoint.username} was refused: check hypervisor.username and "
+                "hypervisor.password, and that the account is not locked"
+            ) from None
+        except vim.fault.NotAuthenticated:
+            raise ConnectionLost("the session has ended") from None
+        except vim.fault.NoPermission as fault:
+            raise HypervisorError(
+                f"{self.endpoint}: the account {self.endpoint.username} lacks the privilege {fault.privilegeId} on "
+                f"{getattr(fault.object, '_moId', 'an object')}: give it a role that has it"
+            ) from None
+        except (xml.parsers.expat.ExpatError, xml.etree.ElementTree.ParseError):
+            raise ConnectionLost("the server's answer is not complete or is no SOAP") from None
+        except vim.fault.HostConnectFault:
+            raise ConnectionLost("the server's answer was cut off") from None
+
+    # --- reading in bulk ---
+
+    def view(self, kinds: Sequence[str], root: t.Any = None) -> t.Any:
+        """A container view over all objects of these kinds; made once per session."""
+        key = (*kinds, root._moId if root is not None else "")
+        with self._lock:
+            if key not in self._views:
+                types = [getattr(vim, kind, None) or getattr(vim.dvs, kind) for kind in kinds]
+                self._views[key] = self.content.viewManager.CreateContainerView(root or self.content.rootFolder, types, True)
+            return self._views[key]
+
+    def retrieve(self, specs: Sequence[ObjectSpec]) -> list[ObjectData]:
+        """All objects of these specs, page after page."""
+        with self._lock:
+            if self._stub is None:
+                raise ConnectionLost("there is no session")
+            if self._collector is None:
+                self._collector = self.content.propertyCollector.CreatePropertyCollector()
+            collector, stub = self._collector, self._stub
+        name = collector._moId
+        found: list[ObjectData] = []
+        page, token = vmware_objects.parse_page(self._post(stub, vmware_objects.retrieve_request(name, specs)))
+        found.extend(page)
+        while token is not None:
+            page, token = vmware_objects.parse_page(self._post(stub, vmware_objects.continue_request(name, token)))
+            found.extend(page)
+        return found
+
+    def _post(self, stub: t.Any, request: bytes) -> bytes:
+        """One SOAP call whose answer is wanted as it is: pyVmomi's reader takes eight times as long for a big one."""
+        connection = stub.GetConnection()
+        try:
+            headers = {"Cookie": stub.cookie, "SOAPAction": stub.versionId, "Content-Type": "text/xml; charset=utf-8"}
+            connection.request("POST", stub.path, request, headers)
+            answer = connection.getresponse()
+            body = answer.read()
+        except Exception:
+            connection.close()
+            stub.DropConnections()
+            raise
+        if answer.status == 200:
+            stub.ReturnConnection(connection)
+            return body
+        connection.close()
+        if answer.status == 500:
+            fault = self._fault(stub, body)
+            if fault is not None:
+                raise fault
+        raise http.client.HTTPException(f"{answer.status} {answer.reason}")
+
+    @staticmethod
+    def _fault(stub: t.Any, body: bytes) -> BaseException | None:
+        """The SOAP fault in an answer; None if there is none that pyVmomi knows."""
+        try:
+            fault = SoapAdapter.SoapResponseDeserializer(stub).Deserialize(io.BytesIO(body), None)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return None
+        return fault if isinstance(fault, BaseException) else None
+
+    # --- tasks ---
+
+    def wait(self, task: t.Any, vm: t.Any = None, what: str = "the task") -> Element | None:
+        """The task's result; raises its fault. With a VM, the question about a locked CD door is answered with yes."""
+        specs = [vmware_objects.ObjectSpec("Task", ("info.state", "info.result"), (task._moId,))]
+        if vm is not None:
+            specs.append(vmware_objects.ObjectSpec("VirtualMachine", ("runtime.question",), (vm._moId,)))
+        end = time.monotonic() + TASK_SECONDS
+        pause = TASK_FIRST_LOOK
+        answered: set[str] = set()
+        while True:
+            state, result, question = "", None, None
+            for found in self.retrieve(specs):
+                if found.kind == "Task":
+                    state, result = found.text("info.state"), found.get("info.result")
+                else:
+                    question = found.get("runtime.question")
+            if state == "success":
+                return result
+            if state == "error":
+                raise self._task_error(task)
+            if question is not None:
+                self._answer(vm, question, answered)
+            if time.monotonic() >= end:
+                raise DriveError(f"{what} is not done after {TASK_SECONDS:g} s: look at the recent tasks of {self.endpoint}")
+            time.sleep(pause * (0.8 + 0.4 * random.random()))
+            pause = min(pause * 1.5, TASK_LAST_LOOK)
+
+    def _task_error(self, task: t.Any) -> BaseException:
+        collector = vmodl.query.PropertyCollector
+        spec = collector.FilterSpec(
+            objectSet=[collector.ObjectSpec(obj=task)], propSet=[collector.PropertySpec(type=vim.Task, pathSet=["info.error"])]
+        )
+        for found in self.content.propertyCollector.RetrieveProperties([spec]):
+            for one in found.propSet:
+                if isinstance(one.val, BaseException):
+                    return one.val
+        return vmodl.MethodFault(msg="the task failed and does not say why")
+
+    def _answer(self, vm: t.Any, question: t.Any, answered: set[str]) -> None:
+        number = vmware_objects.child_text(question, "id")
+        if number in answered:
+            return
+        if not vmware_objects.is_door_question(question, _DOOR_MESSAGES):
+            text = " ".join(vmware_objects.child_text(question, "text").split())
+            raise DriveError(
+                f"the VM waits for an answer to a question of the host: {text[:300]!r}; answer it in the vSphere client"
+            )
+        answered.add(number)
+        # Somebody else may have been quicker.
+        with contextlib.suppress(vmodl.fault.InvalidArgument, vim.fault.InvalidState, vim.fault.ConcurrentAccess):
+            vm.AnswerVM(number, vmware_objects.yes_choice(question))
+
+    @property
+    def stub(self) -> t.Any:
+        """The stub of the present login, for references that object() does not know."""
+        return self._stub
+
+    def object(self, kind: str, name: str) -> t.Any:
+        """The managed object of this reference, for calls."""
+        return getattr(vim, kind)(name, self._stub)
+
+
+def endpoint_of(description: Mapping[str, t.Any]) -> Endpoint:
+    def value(option: str, *variables: str) -> t.Any:
+        given = description.get(option)
+        return given if given is not None else next((os.environ[v] for v in variables if os.environ.get(v)), None)
+
+    def number(option: str, default: int, *variables: str) -> int:
+        text = value(option, *variables)
+        try:
+            found = int(text) if text is not None else default
+        except ValueError:
+            found = 0
+        if not 0 < found < 65536:
+            raise HypervisorError(f"hypervisor.{option} is {text!r}: it must be a TCP port, 1 to 65535")
+        return found
+
+    host = value("host", "VMWARE_HOST")
+    username = value("username", "VMWARE_USER")
+    password = value("password", "VMWARE_PASSWORD")
+    for option, found in (("host", host), ("username", username), ("password", password)):
+        if not found:
+            raise HypervisorError(f"hypervisor.{option} is not set: for hypervisor.type vmware it is needed")
+    if "/" in host:
+        raise HypervisorError(f"hypervisor.host is {host!r}: give the name or address alone, such as vcenter.example.com")
+    timeout = float(description.get("connect_timeout") or 30)
+    ca_path = description.get("ca_path")
+    verify = description.get("validate_certs")
+    return Endpoint(
+        host=host,
+        port=number("port", 443, "VMWARE_PORT"),
+        username=username,
+        password=password,
+        verify=True if verify is None else bool(verify),
+        ca_path=os.path.expanduser(ca_path) if ca_path else None,
+        proxy_host=value("proxy_host", "VMWARE_PROXY_HOST"),
+        proxy_port=number("proxy_port", 8080, "VMWARE_PROXY_PORT"),
+        timeout=timeout,
+    )

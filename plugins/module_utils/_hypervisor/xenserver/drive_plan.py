@@ -1,0 +1,361 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Where a VM's config drive is and belongs: host, SR, VDI and drive, worked out from the pool's records alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing as t
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import NULL
+
+if t.TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Vm
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import Picture, Record
+
+# Marks in other_config: who a VDI was made for, the digest of what was written (only after all of it was), and which
+# drive of a VM is the config drive's.
+OWNER_KEY = "vmops.external_dhcp.owner"
+DIGEST_KEY = "vmops.external_dhcp.sha256"
+DRIVE_KEY = "vmops.external_dhcp.drive"
+
+DEVICE_CD = "cd"
+DEVICE_DISK = "disk"
+DEVICE_AUTO = "auto"
+
+# XenServer's clients keep slot 3 (xvdd) for the CD that the user inserts.
+USER_SLOT = 3
+# QEMU gives an HVM guest four IDE places; slot 0 is the disk it boots from, wherever there is one.
+_CD_SLOTS_HVM = (1, 2, 0)
+_SLOTS = range(1, 16)
+
+# The ISO driver tests only how a name begins, so the whole of it is tested here; and it takes these for tools ISOs.
+_FILE_NAME = re.compile(r"[A-Za-z0-9.-]+\.(?:iso|img)", re.I)
+_TOOLS = ("xs-tools", "guest-tools")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """sr_name: label of the ISO SR of every host; iso_dir: its folder on the host; device: cd, disk or auto."""
+
+    sr_name: str
+    iso_dir: str
+    device: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Slot:
+    """The drive for the config drive: an existing VBD, or a place for a new one.
+
+    visible: whether the guest can see a medium put into it now.
+    """
+
+    number: int
+    kind: str  # CD or Disk
+    vbd: str | None
+    visible: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """One VM's config drive: what there is and what is to be.
+
+    vdi: the VDI at our path in the target host's SR; owner: whose it is (None without a VDI, or without a mark).
+    eject: VBDs of this VM that hold another VM's config drive, or one of ours that is not the right one.
+    stale: this VM's VDIs at other places (an old name, the host it was on before).
+    """
+
+    file: str
+    host: str
+    sr: str | None
+    vdi: str | None
+    owner: str | None
+    slot: Slot | None
+    running: bool
+    eject: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
+    problem: str | None = None
+
+
+def file_name(vm: Vm) -> str:
+    """<vm>.iso; for a VM name that an ISO SR refuses (blank, underscore, ...) vm-<uuid>.iso."""
+    name = f"{vm.name}.iso"
+    if _FILE_NAME.fullmatch(name) and not name.lower().startswith(_TOOLS) and not name.startswith("."):
+        return name
+    return f"vm-{vm.id}.iso"
+
+
+def is_hvm(record: Record) -> bool:
+    """Whether the VM has emulated drives; domain_type came with XenServer 7.5."""
+    kind = record.get("domain_type", "unspecified")
+    return kind == "hvm" or (kind == "unspecified" and bool(record.get("HVM_boot_policy")))
+
+
+class Planner:
+    """Plans over one picture; `owner_of` may have to read a VDI that carries no mark in its record."""
+
+    def __init__(self, picture: Picture, settings: Settings, owner_of: Callable[[str], str | None]) -> None:
+        self._picture = picture
+        self._settings = settings
+        self._owner_of = owner_of
+        self._indexed_at = -1
+        self._by_file: dict[tuple[str, str], str] = {}
+        self._by_owner: dict[str, list[str]] = {}
+
+    def plan(self, vm: Vm, host: str | None = None) -> Plan:
+        """host: the reference of the host to put the drive on; None: where the VM runs or would run."""
+        record = self._picture.get("vm", vm.handle)
+        if record is None:
+            raise DriveError(f"{vm.name} is gone from the pool")
+        running = record["power_state"] == "Running"
+        file = file_name(vm)
+        vbds = self._vbds(record)
+        possible = host or self._host(record, vm, file)
+        target = possible or self._master()
+        sr = self.find_sr(target)
+        vdi = None if sr is None else self.find_vdi(sr, file)
+        owner = None if vdi is None else self._owner_of(vdi)
+        ours = [ref for ref in self.owned_by(vm) if ref != vdi]
+        foreign = [ref for ref, vbd in vbds.items() if self._holds_foreign(vbd, vm)]
+        slot = self._slot(record, vbds, vdi if owner == vm.id else None, ours, foreign)
+        eject = [
+            ref
+            for ref, vbd in vbds.items()
+            if ref in foreign
+            or vbd["VDI"] in ours
+            or (vdi and vbd["VDI"] == vdi and (owner != vm.id or not slot or ref != slot.vbd))
+        ]
+        problem = self._problem(vm, record, target, file, vdi, owner, slot)
+        if possible is None:
+            problem = problem or "no enabled host of the pool sees all of its disks; plug the storage it needs first"
+        return Plan(file, target, sr, vdi, owner, slot, running, tuple(eject), tuple(ours), problem)
+
+    def find_sr(self, host: str) -> str | None:
+        """The SR of that label that this host sees at the configured folder, or a shared one of that label."""
+        found = []
+        for ref, sr in self._config_srs().items():
+            for pbd_ref in sr["PBDs"]:
+                pbd = self._picture.get("pbd", pbd_ref)
+                if pbd is None or pbd["host"] != host:
+                    continue
+                if sr["shared"] or _same_folder(pbd["device_config"].get("location", ""), self._settings.iso_dir):
+                    found.append((not pbd["currently_attached"], sr["uuid"], ref))
+        # Two runs at the same moment may each have made one: all of us must choose the same.
+        return min(found)[2] if found else None
+
+    def find_vdi(self, sr: str, file: str) -> str | None:
+        """The VDI of that file; its label can be edited, its location cannot."""
+        self._index()
+        return self._by_file.get((sr, file))
+
+    def owned_by(self, vm: Vm) -> list[str]:
+        """VDIs in config drive SRs that are marked as this VM's, in the order of their UUIDs."""
+        self._index()
+        return self._by_owner.get(vm.id, [])
+
+    def _index(self) -> None:
+        """Goes through the VDIs once for each look at the pool, not once for each VM."""
+        if self._indexed_at == self._picture.looks:
+            return
+        self._indexed_at = self._picture.looks
+        self._by_file, self._by_owner = {}, {}
+        found = []
+        for sr, record in self._config_srs().items():
+            for ref in record["VDIs"]:
+                vdi = self._picture.get("vdi", ref)
+                if vdi is not None:
+                    found.append((vdi["uuid"], ref, vdi))
+                    self._by_file[(sr, vdi["location"])] = ref
+        for _uuid, ref, vdi in sorted(found, key=lambda entry: entry[0]):
+            self._by_owner.setdefault(vdi["other_config"].get(OWNER_KEY, ""), []).append(ref)
+
+    def location(self, sr: str | None, host: str, file: str) -> str:
+        """Where the file is or would be: in the folder of the SR as this host has it, else in the configured one."""
+        folder = self._settings.iso_dir
+        for ref in (self._picture.get("sr", sr) or {"PBDs": ()})["PBDs"]:
+            pbd = self._picture.get("pbd", ref)
+            if pbd is not None and pbd["host"] == host:
+                folder = pbd["device_config"].get("location", folder)
+        return f"{folder.rstrip('/')}/{file}"
+
+    def is_shared(self, sr: str | None) -> bool:
+        """Whether all hosts see this SR."""
+        record = self._picture.get("sr", sr)
+        return bool(record and record["shared"])
+
+    def sr_hosts(self, sr: str) -> list[str]:
+        """Hosts with a plugged PBD of this SR."""
+        record = self._picture.get("sr", sr)
+        pbds = [self._picture.get("pbd", ref) for ref in (record["PBDs"] if record else ())]
+        return [pbd["host"] for pbd in pbds if pbd is not None and pbd["currently_attached"]]
+
+    def host_label(self, host: str) -> str:
+        """A host's name for messages."""
+        record = self._picture.get("host", host)
+        return record["name_label"] if record else host
+
+    def find_host(self, text: str) -> str:
+        """The host of that name, host name, address or UUID. Raises DriveError."""
+        found = [
+            ref
+            for ref, host in self._picture.records["host"].items()
+            if text in (host["name_label"], host["hostname"], host["address"], host["uuid"])
+        ]
+        if len(found) != 1:
+            known = ", ".join(sorted(h["name_label"] for h in self._picture.records["host"].values()))
+            what = "is no host" if not found else "is the name of several hosts"
+            raise DriveError(f"destination {text!r} {what} of this pool; its hosts are {known}")
+        return found[0]
+
+    # -- choices ---------------------------------------------------------------------------------------------------
+
+    def _vbds(self, record: Record) -> dict[str, Record]:
+        pairs = [(ref, self._picture.get("vbd", ref)) for ref in record["VBDs"]]
+        known = [(ref, vbd) for ref, vbd in pairs if vbd is not None]
+        return dict(sorted(known, key=lambda pair: _number(pair[1])))
+
+    def _config_srs(self) -> dict[str, Record]:
+        return {
+            ref: sr
+            for ref, sr in self._picture.records["sr"].items()
+            if sr["type"] == "iso" and sr["name_label"] == self._settings.sr_name
+        }
+
+    def _host(self, record: Record, vm: Vm, file: str) -> str | None:
+        """Where the VM is, or would be started: its affinity, where its drive is now, the master; the disks permitting."""
+        if record["power_state"] == "Running" and record["resident_on"] != NULL:
+            return record["resident_on"]
+        ours = set(self.owned_by(vm))
+        possible = []
+        for ref, host in self._picture.records["host"].items():
+            if host["enabled"] and self._sees_disks(ref, record, ours):
+                sr = self.find_sr(ref)
+                has_drive = sr is not None and self.find_vdi(sr, file) in ours
+                possible.append((ref != record["affinity"], not has_drive, ref != self._master(), host["uuid"], ref))
+        return min(possible)[4] if possible else None
+
+    def _master(self) -> str:
+        for pool in self._picture.records["pool"].values():
+            return pool["master"]
+        return NULL
+
+    def _sees_disks(self, host: str, record: Record, ours: set[str]) -> bool:
+        for vbd in self._vbds(record).values():
+            vdi = self._picture.get("vdi", vbd["VDI"])
+            if vdi is None or vbd["empty"] or vbd["VDI"] in ours or vbd["type"] == "CD":
+                continue
+            if host not in self.sr_hosts(vdi["SR"]):
+                return False
+        return True
+
+    def _holds_foreign(self, vbd: Record, vm: Vm) -> bool:
+        """A config drive of another VM, as a clone's drive holds the original's."""
+        vdi = self._picture.get("vdi", vbd["VDI"])
+        if vdi is None or vdi["SR"] not in self._config_srs():
+            return False
+        owner = self._owner_of(vbd["VDI"])
+        return owner is not None and owner != vm.id
+
+    def _slot(
+        self, record: Record, vbds: Mapping[str, Record], vdi: str | None, stale: list[str], foreign: list[str]
+    ) -> Slot | None:
+        if self._settings.device == DEVICE_DISK:
+            return self._disk_slot(record, vbds, vdi, stale)
+        slot = self._cd_slot(record, vbds, vdi, stale, foreign)
+        if slot is None and self._settings.device == DEVICE_AUTO:
+            return self._disk_slot(record, vbds, vdi, stale)
+        return slot
+
+    def _cd_slot(
+        self, record: Record, vbds: Mapping[str, Record], vdi: str | None, stale: list[str], foreign: list[str]
+    ) -> Slot | None:
+        running, hvm = record["power_state"] == "Running", is_hvm(record)
+        candidates = []
+        for ref, vbd in vbds.items():
+            if vbd["type"] != "CD":
+                continue
+            tagged = DRIVE_KEY in vbd["other_config"]
+            replaceable = vbd["empty"] or vbd["VDI"] in stale or ref in foreign
+            visible = not running or not hvm or vbd["currently_attached"]
+            if vdi is not None and vbd["VDI"] == vdi:
+                rank = 0
+            elif replaceable and tagged:
+                rank = 1
+            elif replaceable and not vbd["empty"]:
+                rank = 2
+            elif replaceable and _number(vbd) != USER_SLOT:
+                rank = 3
+            else:
+                continue
+            # A drive that the guest cannot see is only taken where there is no better one; it is the one made for later.
+            candidates.append((not visible and rank != 0, rank, _number(vbd), ref, visible))
+        if candidates:
+            _late, _rank, number, ref, visible = min(candidates)
+            return Slot(number, "CD", ref, visible)
+        used = _used(vbds)
+        for number in _CD_SLOTS_HVM if hvm else _SLOTS:
+            if number not in used and number != USER_SLOT:
+                return Slot(number, "CD", None, not (running and hvm))
+        return None
+
+    def _disk_slot(self, record: Record, vbds: Mapping[str, Record], vdi: str | None, stale: list[str]) -> Slot | None:
+        running = record["power_state"] == "Running"
+        # Hot plugging into an HVM guest needs its PV drivers, of which a reporting guest agent is the sign.
+        pluggable = not running or not is_hvm(record) or record["guest_metrics"] != NULL
+        for ref, vbd in vbds.items():
+            if vbd["type"] == "Disk" and vbd["VDI"] != NULL and (vbd["VDI"] == vdi or vbd["VDI"] in stale):
+                return Slot(_number(vbd), "Disk", ref, not running or vbd["currently_attached"])
+        used = _used(vbds)
+        for number in _SLOTS:
+            if number not in used and number != USER_SLOT:
+                return Slot(number, "Disk", None, pluggable)
+        return None
+
+    def _problem(
+        self, vm: Vm, record: Record, host: str, file: str, vdi: str | None, owner: str | None, slot: Slot | None
+    ) -> str | None:
+        if record["is_a_template"]:
+            return "it is a template, whose clones would all share the drive; give each of them its own"
+        path = self.location(self.find_sr(host), host, file)
+        if vdi is not None and owner != vm.id:
+            belongs = "no config drive of this collection" if owner is None else f"the config drive of the VM with id {owner}"
+            return (
+                f"{path} on {self.host_label(host)} is {belongs}; make sure that no VM uses it and delete it, or rename the VM, or "
+                "use another hypervisor.iso_dir"
+            )
+        if record["power_state"] not in ("Running", "Halted"):
+            return f"the VM is {record['power_state'].lower()}, and XAPI changes no drive of it then; resume it or shut it down first"
+        if slot is None:
+            return (
+                "it has no free place for another CD/DVD drive (slot 3 is kept for the user's own); free one, or set "
+                "hypervisor.device to disk"
+            )
+        return None
+
+
+def _number(vbd: Record) -> int:
+    text = vbd["userdevice"]
+    return int(text) if str(text).isdecimal() else 255
+
+
+def _used(vbds: Mapping[str, Record]) -> set[int]:
+    """Slots in use; `device` may say another one than `userdevice`."""
+    used = set()
+    for vbd in vbds.values():
+        used.add(_number(vbd))
+        match = re.fullmatch(r"(?:xvd|hd|sd)([a-p])", vbd["device"])
+        if match:
+            used.add(ord(match.group(1)) - ord("a"))
+    return used
+
+
+def _same_folder(one: str, other: str) -> bool:
+    return one.rstrip("/") == other.rstrip("/")

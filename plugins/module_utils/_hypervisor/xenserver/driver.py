@@ -1,0 +1,58 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""XenServer and XCP-ng through XAPI: one session at a pool's master, and its parts."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
+    Hypervisor,
+)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.addresses import XenAddresses
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.drives import XenDrives
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.inventory import XenInventory
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import INVENTORY, Picture
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import Session
+
+if t.TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+# The variables that XenServer's own clients and community.general read; only for what ours leave open.
+_ENVIRONMENT = {"host": "XENSERVER_HOST", "username": "XENSERVER_USER", "password": "XENSERVER_PASSWORD"}
+
+
+def connect(description: Mapping[str, t.Any]) -> XenPool:
+    """A session at the pool's master, which description['host'] or any member of the pool leads to."""
+    fallback = {option: os.environ.get(name) for option, name in _ENVIRONMENT.items() if not description.get(option)}
+    description = {**description, **fallback}
+    return XenPool(Session(description), description)
+
+
+class XenPool(Hypervisor):
+    """See api.Hypervisor."""
+
+    type = "xenserver"
+
+    def __init__(self, session: Session, description: Mapping[str, t.Any]) -> None:
+        self._session = session
+        # One look serves inventory.vms() and the addresses.read() that follows it: three calls in all, for any number of VMs.
+        picture = Picture(session, INVENTORY)
+        self.inventory = XenInventory(session, picture)
+        self.addresses = XenAddresses(picture)
+        self.drives = XenDrives(session, description)
+
+    @property
+    def endpoint(self) -> str:  # type: ignore[override]
+        """https URL of the pool's master, which is another after a failover."""
+        return self._session.endpoint
+
+    def close(self) -> None:
+        """See api.Hypervisor."""
+        self._session.close()

@@ -1,0 +1,98 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""The VMs of a XenServer pool."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
+    POWER_PAUSED,
+    POWER_RUNNING,
+    POWER_STOPPED,
+    POWER_SUSPENDED,
+    Inventory,
+    Nic,
+    Vm,
+    VmList,
+)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import Picture
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import Session
+
+if t.TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import Record
+
+_POWER = {
+    "Running": POWER_RUNNING,
+    "Halted": POWER_STOPPED,
+    "Paused": POWER_PAUSED,
+    "Suspended": POWER_SUSPENDED,
+}
+
+
+class XenInventory(Inventory):
+    """See api.Inventory. A handle is the VM's OpaqueRef."""
+
+    def __init__(self, session: Session, picture: Picture) -> None:
+        self._session = session
+        self._picture = picture
+
+    @property
+    def endpoint(self) -> str:
+        """https URL of the pool's master."""
+        return self._session.endpoint
+
+    def vms(self, names: Sequence[str] | None = None) -> VmList:
+        """See api.Inventory. XAPI allows several VMs of one name; asked for by name, that is a problem.
+
+        A template is found if it is asked for by name and no VM has that name: whoever clones must know that it is there.
+        """
+        self._picture.refresh()
+        self._picture.just_looked = True
+        by_name: dict[str, list[Vm]] = {}
+        templates: dict[str, list[Vm]] = {}
+        for ref, record in self._picture.records["vm"].items():
+            if _is_vm(record):
+                by_name.setdefault(record["name_label"], []).append(vm_of(self._picture, ref, record))
+            elif names is not None and record["is_a_template"] and not record["is_a_snapshot"]:
+                templates.setdefault(record["name_label"], []).append(vm_of(self._picture, ref, record))
+        if names is None:
+            return VmList(tuple(vm for name in sorted(by_name) for vm in sorted(by_name[name], key=lambda v: v.id)))
+        found = []
+        problems = {}
+        ambiguous = set()
+        for name in names:
+            candidates = by_name.get(name) or templates.get(name, [])
+            if len(candidates) == 1:
+                found.append(candidates[0])
+            elif candidates:
+                ids = ", ".join(sorted(vm.id for vm in candidates))
+                problems[name] = (
+                    f"{len(candidates)} VMs on {self.endpoint} are named {name} ({ids}): give the id of the one meant, or rename them"
+                )
+                ambiguous.add(name)
+            else:
+                problems[name] = f"there is no VM {name} on {self.endpoint}: check the name, and that it is in this pool"
+        return VmList(tuple(found), problems, frozenset(ambiguous))
+
+
+def vm_of(picture: Picture, ref: str, record: Record) -> Vm:
+    nics = []
+    for vif_ref in record["VIFs"]:
+        vif = picture.get("vif", vif_ref)
+        if vif is None or not str(vif["device"]).isdecimal():
+            continue
+        network = picture.get("network", vif["network"])
+        nics.append(Nic(int(vif["device"]), vif["MAC"].lower(), network["name_label"] if network else None))
+    power = _POWER.get(record["power_state"], POWER_STOPPED)
+    return Vm(record["name_label"], record["uuid"].lower(), power, tuple(sorted(nics, key=lambda n: n.device)), ref)
+
+
+def _is_vm(record: Record) -> bool:
+    return not (record["is_a_template"] or record["is_a_snapshot"] or record["is_control_domain"])

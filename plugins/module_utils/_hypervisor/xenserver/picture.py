@@ -1,0 +1,108 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""What the pool looks like: records of a few classes, read in one call and brought up to date by events."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import XapiError
+
+if t.TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import Session
+
+NULL = "OpaqueRef:NULL"
+Record = t.Dict[str, t.Any]
+
+_VM = "uuid name_label power_state is_a_template is_a_snapshot is_control_domain guest_metrics metrics VIFs"
+INVENTORY: Mapping[str, frozenset[str]] = {
+    "vm": frozenset(_VM.split()),
+    "vm_metrics": frozenset(("start_time",)),
+    "vm_guest_metrics": frozenset(("networks", "live", "last_updated")),
+    "vif": frozenset("VM device MAC network".split()),
+    "network": frozenset(("name_label",)),
+}
+_DRIVE_VM = "uuid name_label power_state is_a_template VBDs resident_on affinity domain_type HVM_boot_policy guest_metrics"
+DRIVES: Mapping[str, frozenset[str]] = {
+    "pool": frozenset(("master",)),
+    "host": frozenset("uuid name_label hostname address enabled".split()),
+    "vm": frozenset(_DRIVE_VM.split()),
+    "vbd": frozenset("uuid VM VDI type userdevice device empty currently_attached other_config".split()),
+    "vdi": frozenset("uuid name_label SR VBDs location virtual_size read_only other_config".split()),
+    "sr": frozenset("uuid name_label type shared content_type PBDs VDIs".split()),
+    "pbd": frozenset("host SR device_config currently_attached".split()),
+}
+
+
+class Picture:
+    """Records by class and reference. The first look reads everything, later ones only what has changed since.
+
+    References may dangle: XAPI chooses what to send and writes the records at different moments.
+    """
+
+    def __init__(self, session: Session, fields: Mapping[str, frozenset[str]]) -> None:
+        self._session = session
+        self._fields = fields
+        self._token = ""
+        self._generation = 0
+        # Goes up at each look, for those who keep what they worked out from the records.
+        self.looks = 0
+        # Set by the caller that lists the VMs: the read of their addresses that follows needs no look of its own.
+        self.just_looked = False
+        self.records: dict[str, dict[str, Record]] = {name: {} for name in fields}
+
+    @property
+    def known(self) -> bool:
+        """Whether the pool has been looked at."""
+        return bool(self._token)
+
+    def refresh(self, wait: float = 0.0) -> set[tuple[str, str]]:
+        """Brings the records up to date; returns (class, reference) of what is new or changed.
+
+        wait: seconds to wait for the first change.
+        """
+        if self._generation != self._session.generation:
+            self._token = ""
+        try:
+            batch = self._events(wait)
+        except XapiError as error:
+            if error.code not in ("EVENT_FROM_TOKEN_PARSE_FAILURE", "EVENTS_LOST") or not self._token:
+                raise
+            self._token = ""
+            batch = self._events(0.0)
+        if self._generation != self._session.generation and self._token:
+            # Logged in anew while asking, perhaps at another master, which counts its events anew.
+            self._token = ""
+            batch = self._events(0.0)
+        if not self._token:
+            for records in self.records.values():
+                records.clear()
+        changed = set()
+        for event in batch["events"]:
+            records = self.records.get(event["class"].lower())
+            if records is None:
+                continue
+            changed.add((event["class"].lower(), event["ref"]))
+            if event["operation"] == "del":
+                records.pop(event["ref"], None)
+            elif "snapshot" in event:
+                records[event["ref"]] = event["snapshot"]
+        self._token = batch["token"]
+        self._generation = self._session.generation
+        self.looks += 1
+        return changed
+
+    def get(self, cls: str, ref: str | None) -> Record | None:
+        """The record, or None for NULL and dangling references."""
+        return self.records[cls].get(ref or NULL)
+
+    def _events(self, wait: float) -> dict[str, t.Any]:
+        limit = wait if self._token else 0.0
+        batch = self._session.read("event.from", sorted(self._fields), self._token, float(limit), wait=limit, keep=self._fields)
+        return {"events": batch.get("events", []), "token": batch["token"]}

@@ -1,0 +1,333 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""One XAPI session: TLS, login at the pool's master, calls with time limits, errors in plain words, always a logout."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import socket
+import ssl
+import time
+import traceback
+import typing as t
+import xmlrpc.client
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
+    HypervisorError,
+    HypervisorUnreachable,
+    MissingLibrary,
+)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.wire import AnswerReader
+
+IMPORT_TRACEBACK: str | None = None
+try:
+    import XenAPI
+except ImportError:
+    XenAPI = None
+    IMPORT_TRACEBACK = traceback.format_exc()
+
+if t.TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.wire import Fields
+
+# XAPI keeps 500 sessions for each originator and drops the oldest: a fixed one bounds what killed runs leave behind.
+ORIGINATOR = "vmops.external_dhcp"
+DEFAULT_PORT = 443
+# How often HOST_IS_SLAVE is followed: once to the master, once more if the master is just changing.
+_MAX_MOVES = 3
+# Seconds between two looks at an object that another operation is busy with.
+_PATIENCE_STEP = (0.1, 2.0)
+# event.from blocks on the server; the socket must outlast it.
+_EVENT_MARGIN = 30.0
+_CONNECTION_ERRORS = (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError, xmlrpc.client.ResponseError)
+
+
+class XapiError(HypervisorError):
+    """XAPI refused a call; code and params are XAPI's own."""
+
+    def __init__(self, message: str, code: str, params: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.code = code
+        self.params = params
+
+
+class ConnectionCut(HypervisorUnreachable):
+    """The connection broke during a call that changes something: whether it was carried out is not known."""
+
+
+class _TimedOut(HypervisorUnreachable):
+    """XAPI was silent for too long; asking again would only double the wait."""
+
+
+class _Transport(xmlrpc.client.SafeTransport):
+    """HTTPS with our TLS context and time limit; repeats nothing by itself."""
+
+    def __init__(self, context: ssl.SSLContext, timeout: float) -> None:
+        super().__init__(context=context)
+        self.limit = timeout
+        self.keep: Fields = None
+
+    def make_connection(self, host: t.Any) -> http.client.HTTPSConnection:
+        connection = super().make_connection(host)
+        connection.timeout = self.limit
+        if connection.sock is not None:
+            connection.sock.settimeout(self.limit)
+        return connection
+
+    def request(self, host: t.Any, handler: str, request_body: t.Any, verbose: bool = False) -> t.Any:
+        # The base class sends a request again when the connection broke, which could make a disk or an SR twice.
+        return self.single_request(host, handler, request_body, verbose)
+
+    def getparser(self) -> t.Any:
+        reader = AnswerReader(self.keep)
+        return reader, reader
+
+
+class Session:
+    """A logged-in session; see call() and read(). Never holds up longer than the time limit of the call."""
+
+    def __init__(self, description: Mapping[str, t.Any]) -> None:
+        if XenAPI is None:
+            raise MissingLibrary("XenAPI", "https://xapi-project.github.io/", IMPORT_TRACEBACK)
+        self.host, self.port = _parse_host(description)
+        self.timeout = float(description.get("connect_timeout") or 30)
+        self.context = _tls_context(description)
+        self._username = _required(description, "username")
+        self._password = _required(description, "password")
+        # Goes up at each login: what a token of an earlier session says may not hold for this one.
+        self.generation = 0
+        self._xenapi: t.Any = None
+        self._transport: t.Any = None
+        self._login()
+
+    @property
+    def endpoint(self) -> str:
+        """https URL of the host in use, for messages."""
+        return url(self.host, self.port)
+
+    @property
+    def reference(self) -> str:
+        """The session's reference, for the HTTP handlers; a secret."""
+        return self._xenapi.handle
+
+    def call(self, method: str, *args: t.Any) -> t.Any:
+        """One call that may change something. Raises XapiError, ConnectionCut (nobody knows whether it was done)."""
+        try:
+            return self._send(method, args)
+        except HypervisorUnreachable as error:
+            raise ConnectionCut(str(error)) from None
+
+    def patiently(self, method: str, *args: t.Any) -> t.Any:
+        """call(), again and again while another operation is under way on the object, until the time limit."""
+        deadline = time.monotonic() + self.timeout
+        pause, longest = _PATIENCE_STEP
+        while True:
+            try:
+                return self.call(method, *args)
+            except XapiError as error:
+                if error.code != "OTHER_OPERATION_IN_PROGRESS" or time.monotonic() + pause > deadline:
+                    raise
+            time.sleep(pause)
+            pause = min(pause * 2, longest)
+
+    def read(self, method: str, *args: t.Any, wait: float = 0.0, keep: Fields = None) -> t.Any:
+        """One call that changes nothing; a broken connection is made anew once. wait: seconds the server may block."""
+        try:
+            return self._send(method, args, wait, keep)
+        except _TimedOut:
+            raise
+        except HypervisorUnreachable:
+            # The session outlives its connection; the next request opens another one.
+            return self._send(method, args, wait, keep)
+
+    def wait_task(self, task: str, timeout: float) -> str:
+        """The result of a task, which is then destroyed. Raises XapiError of the task; cancels it after timeout seconds."""
+        deadline = time.monotonic() + timeout
+        token = ""
+        record: dict[str, t.Any] = {"status": "pending"}
+        try:
+            while record["status"] in ("pending", "cancelling"):
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    self._quietly("task.cancel", task)
+                    raise HypervisorError(f"{self.endpoint}: a task did not end within {timeout:g} s and was cancelled")
+                slice_ = min(left, 30.0)
+                batch = self.read("event.from", [f"task/{task}"], token, slice_, wait=slice_)
+                token = batch["token"]
+                for event in batch["events"]:
+                    if event["ref"] == task:
+                        record = event.get("snapshot") or {"status": "failure", "error_info": ["HANDLE_INVALID", "task", task]}
+        finally:
+            self.forget_task(task)
+        if record["status"] != "success":
+            raise self._xapi_error("task", list(record.get("error_info") or ["TASK_CANCELLED", task]))
+        return str(record.get("result") or "")
+
+    def forget_task(self, task: str) -> None:
+        """Destroys a task whose result nobody needs."""
+        self._quietly("task.destroy", task)
+
+    def close(self) -> None:
+        """Logs out. Safe to call twice, and on a broken connection."""
+        session, self._xenapi = self._xenapi, None
+        if session is None:
+            return
+        try:
+            session.xenapi_request("session.logout", ())
+        except (XenAPI.Failure, xmlrpc.client.Fault, *_CONNECTION_ERRORS):
+            pass  # the session is gone already, or XAPI will drop it
+        finally:
+            self._transport.close()
+
+    def _quietly(self, method: str, *args: t.Any) -> None:
+        try:
+            self.call(method, *args)
+        except HypervisorError:
+            pass  # tidying up; what went wrong before it is what counts
+
+    def _login(self) -> None:
+        old = self._xenapi.handle if self._xenapi is not None else None
+        if self._transport is not None:
+            self._transport.close()
+        for _attempt in range(_MAX_MOVES):
+            self._transport = _Transport(self.context, self.timeout)
+            session = XenAPI.Session(f"{self.endpoint}/", transport=self._transport)
+            try:
+                self._guard("login", lambda s=session: s.login_with_password(self._username, self._password, "1.0", ORIGINATOR))
+            except XapiError as error:
+                self._transport.close()
+                if error.code == "HOST_IS_SLAVE" and error.params:
+                    self.host = error.params[0]
+                    continue
+                if error.code == "SESSION_AUTHENTICATION_FAILED":
+                    raise HypervisorUnreachable(
+                        f"{self.endpoint}: login as {self._username} was refused; check hypervisor.username and hypervisor.password"
+                    ) from None
+                raise
+            except HypervisorError:
+                self._transport.close()
+                raise
+            self._xenapi = session
+            self.generation += 1
+            if old is not None:
+                # Sessions are the pool's: the new master can end the one that the old one began.
+                try:
+                    self._guard("logout", lambda s=session: s.session.logout(old))
+                except HypervisorError:
+                    pass
+            return
+        raise HypervisorUnreachable(f"{self.endpoint}: the pool's master is changing; try again later")
+
+    def _send(self, method: str, args: tuple[t.Any, ...], wait: float = 0.0, keep: Fields = None) -> t.Any:
+        for _attempt in range(_MAX_MOVES):
+            if self._xenapi is None:
+                self._login()
+            session = self._xenapi
+            before = session.handle
+            self._transport.limit = self.timeout + (wait + _EVENT_MARGIN if wait else 0.0)
+            self._transport.keep = keep
+            try:
+                result = self._guard(method, lambda s=session: s.xenapi_request(method, args))
+                if session.handle != before:
+                    self.generation += 1  # the package logged in again because XAPI had forgotten the session
+                return result
+            except XapiError as error:
+                if error.code != "HOST_IS_SLAVE" or not error.params:
+                    raise
+                self.host = error.params[0]
+                self._login()
+            finally:
+                self._transport.keep = None
+                self._transport.limit = self.timeout
+        raise HypervisorUnreachable(f"{self.endpoint}: the pool's master is changing; try again later")
+
+    def _guard(self, method: str, action: t.Callable[[], t.Any]) -> t.Any:
+        """Runs one request and turns its errors into ours. The session object itself never reaches a message."""
+        try:
+            return action()
+        except XenAPI.Failure as error:
+            raise self._xapi_error(method, [str(d) for d in error.details]) from None
+        except xmlrpc.client.Fault as error:
+            raise HypervisorUnreachable(f"{self.endpoint}: {method}: {str(error.faultString)[:200]}") from None
+        except ssl.SSLCertVerificationError as error:
+            raise HypervisorUnreachable(_certificate_message(self.endpoint, error)) from None
+        except (socket.timeout, TimeoutError):
+            self._transport.close()
+            raise _TimedOut(
+                f"{self.endpoint}: no answer to {method} within {self.timeout:g} s (hypervisor.connect_timeout)"
+            ) from None
+        except xmlrpc.client.ProtocolError as error:
+            self._transport.close()
+            raise HypervisorUnreachable(
+                f"{self.endpoint}: {method}: HTTP {error.errcode} {error.errmsg}; is this a XenServer or XCP-ng host?"
+            ) from None
+        except (*_CONNECTION_ERRORS, TypeError, KeyError, IndexError) as error:
+            # The last three: an answer without Status, or cut off in the middle.
+            self._transport.close()
+            raise HypervisorUnreachable(f"{self.endpoint}: {method}: the connection failed: {_short(error)}") from None
+
+    def _xapi_error(self, method: str, details: list[str]) -> XapiError:
+        code, params = details[0], tuple(details[1:])
+        shown = ", ".join(p for p in params if p)[:300]
+        return XapiError(f"{self.endpoint}: {method} was refused: {code}{f' ({shown})' if shown else ''}", code, params)
+
+
+def url(host: str, port: int) -> str:
+    """https://host or https://host:port, with the brackets that an IPv6 address needs."""
+    shown = f"[{host}]" if ":" in host else host
+    return f"https://{shown}" if port == DEFAULT_PORT else f"https://{shown}:{port}"
+
+
+def _parse_host(description: Mapping[str, t.Any]) -> tuple[str, int]:
+    """hypervisor.host as a name, an address, name:port or an https URL."""
+    text = _required(description, "host").strip()
+    match = re.fullmatch(
+        r"(?:(?P<scheme>[a-z]+)://)?(?P<host>\[[0-9a-fA-F:.%]+\]|[^/:\[\]\s]+|[0-9a-fA-F:]{2,})(?::(?P<port>\d+))?/?", text
+    )
+    if match is None or match.group("scheme") not in (None, "https"):
+        raise HypervisorError(
+            f"hypervisor.host is {text!r}: give the name or address of the pool's master; the connection is always https"
+        )
+    port = description.get("port") or match.group("port") or DEFAULT_PORT
+    return match.group("host").strip("[]"), int(port)
+
+
+def _required(description: Mapping[str, t.Any], option: str) -> str:
+    value = description.get(option)
+    if not value:
+        raise HypervisorError(f"hypervisor.{option} is not set: hypervisor.type xenserver needs host, username and password")
+    return str(value)
+
+
+def _tls_context(description: Mapping[str, t.Any]) -> ssl.SSLContext:
+    path = description.get("ca_path")
+    try:
+        context = ssl.create_default_context(cafile=path or None)
+    except (OSError, ssl.SSLError) as error:
+        raise HypervisorError(
+            f"hypervisor.ca_path {path}: no PEM file with certificates could be read: {_short(error)}"
+        ) from None
+    if description.get("check_hostname") is False or description.get("validate_certs") is False:
+        context.check_hostname = False
+    if description.get("validate_certs") is False:
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _certificate_message(endpoint: str, error: ssl.SSLCertVerificationError) -> str:
+    reason = error.verify_message or str(error)
+    if "mismatch" in reason.lower() or "doesn't match" in reason.lower():
+        way_out = "use the name in the certificate as hypervisor.host, or set hypervisor.check_hostname to false"
+    else:
+        way_out = "put the CA's (or the host's own) certificate into a file and name it in hypervisor.ca_path"
+    return f"{endpoint}: the certificate is not trusted: {reason}; {way_out}"
+
+
+def _short(error: BaseException) -> str:
+    return (str(error) or type(error).__name__)[:200]

@@ -1,0 +1,146 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Bytes of a VDI to and from a host, over XAPI's own HTTP handlers."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import typing as t
+import urllib.parse
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
+    DriveError,
+    HypervisorError,
+    HypervisorUnreachable,
+)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import ConnectionCut, XapiError
+
+if t.TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import Session
+
+# An ISO has at most 64 MiB; a host that takes longer than this for one is not working.
+TASK_SECONDS = 300.0
+_AFTER_CUT_SECONDS = 3.0
+_BLOCK = 65536
+
+
+class UploadCut(ConnectionCut):
+    """The bytes did not all arrive, or nobody knows whether they did."""
+
+
+def upload(session: Session, hosts: Mapping[str, str], host: str, vdi: str, data: bytes) -> None:
+    """Writes data, which must have the VDI's exact size. Raises XapiError if XAPI says that it failed, UploadCut if it was cut.
+
+    vdi: its reference or UUID. hosts: address → name to connect to, of all hosts of the pool; a redirection is followed to these only.
+    host: the address of the host that sees the VDI.
+    """
+    task = session.call("task.create", "vmops.external_dhcp", "config drive")
+    # The status of the answer says nothing: it is sent before the first byte is read. Only the task knows.
+    cut: str | None = None
+    try:
+        answer, complete = _request(session, hosts, host, "PUT", "/import_raw_vdi", {"vdi": vdi, "format": "raw"}, task, data)
+        with answer:
+            answer.read(_BLOCK)
+        if answer.status != 200:
+            cut = f"HTTP {answer.status} {answer.reason}"
+        elif not complete:
+            cut = "the host closed the connection"
+    except (OSError, http.client.HTTPException) as error:
+        cut = str(error) or type(error).__name__
+    except HypervisorError:
+        session.forget_task(task)
+        raise
+    try:
+        # After a broken upload XAPI may never have seen the task: it gets a moment to say so, not five minutes.
+        session.wait_task(task, TASK_SECONDS if cut is None else _AFTER_CUT_SECONDS)
+    except HypervisorError as error:
+        # VDI_IO_ERROR is also XAPI's word for a body that ended early.
+        if cut is None and not (isinstance(error, XapiError) and error.code == "VDI_IO_ERROR"):
+            raise
+        detail = f" ({error})" if isinstance(error, XapiError) else ""
+        raise UploadCut(f"https://{host}: PUT /import_raw_vdi: {cut or 'not all of it arrived'}{detail}") from None
+
+
+def download(session: Session, hosts: Mapping[str, str], host: str, vdi: str, limit: int) -> bytes:
+    """The first `limit` bytes of the VDI, or all of it if it has fewer."""
+    try:
+        answer, _all = _request(session, hosts, host, "GET", "/export_raw_vdi", {"vdi": vdi, "format": "raw"}, None, None)
+        with answer:
+            if answer.status != 200:
+                raise DriveError(f"https://{host}: GET /export_raw_vdi: HTTP {answer.status} {answer.reason}")
+            return answer.read(limit)
+    except http.client.IncompleteRead as error:
+        return error.partial
+    except (OSError, http.client.HTTPException) as error:
+        raise HypervisorUnreachable(f"https://{host}: GET /export_raw_vdi: {str(error) or type(error).__name__}") from None
+
+
+def _request(
+    session: Session,
+    hosts: Mapping[str, str],
+    host: str,
+    verb: str,
+    path: str,
+    query: Mapping[str, str],
+    task: str | None,
+    data: bytes | None,
+) -> tuple[http.client.HTTPResponse, bool]:
+    """One request, sent again to where a redirection points to, if that is a host of this pool.
+
+    Returns the answer, and whether the host took all of the body.
+    """
+    # In the cookie, not in the URL, which proxies and XAPI's own log would keep.
+    cookie = f"session_id={session.reference}" + (f"; task_id={task}" if task else "")
+    headers = {"Cookie": cookie}
+    if data is not None:
+        headers["Content-Length"] = str(len(data))
+    target = f"{path}?{urllib.parse.urlencode(query)}"
+    address = host
+    for _attempt in range(2):
+        connection = http.client.HTTPSConnection(
+            hosts.get(address, address), session.port, timeout=session.timeout, context=session.context
+        )
+        try:
+            connection.putrequest(verb, target, skip_accept_encoding=True)
+            for name, value in headers.items():
+                connection.putheader(name, value)
+            connection.endheaders()
+            complete = data is None or _send(connection, data)
+            # The answer keeps the socket; XAPI closes it after a transfer.
+            answer = connection.getresponse()
+        except ssl.SSLCertVerificationError as error:
+            connection.close()
+            raise HypervisorError(
+                f"https://{address}: the certificate of this host of the pool is not trusted: {error.verify_message}; add its "
+                "CA to hypervisor.ca_path, or set hypervisor.check_hostname to false if only the name does not match"
+            ) from None
+        except BaseException:
+            connection.close()
+            raise
+        if answer.status not in (301, 302, 307):
+            return answer, complete
+        location = urllib.parse.urlsplit(answer.headers.get("Location", ""))
+        answer.close()
+        connection.close()
+        # The cookie is the session: it goes to hosts of the pool only, over https only.
+        if location.scheme != "https" or location.hostname not in hosts:
+            raise HypervisorError(f"https://{address}: redirected to {location.hostname!r}, which is no host of this pool")
+        address = location.hostname
+        target = f"{location.path}?{location.query}"
+    raise HypervisorError(f"https://{address}: redirected in a circle")
+
+
+def _send(connection: http.client.HTTPSConnection, data: bytes) -> bool:
+    """The body; False if the host closed its side early. Its answer is still worth reading."""
+    try:
+        connection.send(data)
+        return True
+    except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
+        return False
