@@ -29,7 +29,7 @@ def test_vms_have_identity_power_and_nics(rig, connect):
     vm = rig.vm("web1", nics=2)
     rig.power(vm, "start")
     rig.vm("db1", nics=0)
-    listed = connect().vms()
+    listed = connect().inventory.vms()
     assert [v.name for v in listed.vms] == ["db1", "web1"]
     assert listed.problems == {}
     web1 = listed.vms[1]
@@ -63,7 +63,7 @@ def test_a_template_is_found_by_its_name_only(rig, connect):
 def test_named_vms_come_in_the_order_asked_and_the_rest_is_explained(rig, connect):
     for name in ("a", "b", "twin", "twin"):
         rig.vm(name)
-    listed = connect().vms(["b", "ghost", "a", "twin"])
+    listed = connect().inventory.vms(["b", "ghost", "a", "twin"])
     assert [v.name for v in listed.vms] == ["b", "a"]
     assert set(listed.problems) == {"ghost", "twin"}
     assert "there is no VM ghost" in listed.problems["ghost"]
@@ -78,7 +78,7 @@ def test_named_vms_come_in_the_order_asked_and_the_rest_is_explained(rig, connec
 )
 def test_power_states(rig, connect, state, expected):
     rig.pool.store.set(rig.vm("web1"), power_state=state)
-    assert connect().vms().vms[0].power_state == expected
+    assert connect().inventory.vms().vms[0].power_state == expected
 
 
 def test_three_calls_for_any_number_of_vms(rig, connect):
@@ -287,7 +287,7 @@ def test_the_originator_is_fixed(rig, connect):
 @pytest.mark.parametrize("host", ["https://127.0.0.1", "127.0.0.1", "https://127.0.0.1/"])
 def test_the_host_may_be_an_https_url(rig, connect, host):
     rig.vm("web1")
-    assert len(connect(host=host).vms().vms) == 1
+    assert len(connect(host=host).inventory.vms().vms) == 1
 
 
 @pytest.mark.parametrize("host", ["http://127.0.0.1", "ftp://x", "a b", "x/y"])
@@ -314,7 +314,7 @@ def test_the_environment_fills_what_is_left_open(rig, connect, monkeypatch):
     monkeypatch.setenv("XENSERVER_HOST", "127.0.0.1")
     monkeypatch.setenv("XENSERVER_USER", "root")
     monkeypatch.setenv("XENSERVER_PASSWORD", rig.pool.password)
-    assert connect(host=None, username=None, password=None).vms().vms == ()
+    assert connect(host=None, username=None, password=None).inventory.vms().vms == ()
 
 
 def test_an_untrusted_certificate_is_refused_with_the_way_out(rig):
@@ -324,8 +324,8 @@ def test_an_untrusted_certificate_is_refused_with_the_way_out(rig):
 
 
 def test_validate_certs_off_and_check_hostname_off(rig, connect):
-    connect(ca_path=None, validate_certs=False).vms()
-    connect(check_hostname=False).vms()
+    connect(ca_path=None, validate_certs=False).inventory.vms()
+    connect(check_hostname=False).inventory.vms()
 
 
 def test_a_certificate_for_another_name_is_explained(rig, connect, tmp_path):
@@ -337,7 +337,7 @@ def test_a_certificate_for_another_name_is_explained(rig, connect, tmp_path):
     try:
         with pytest.raises(HypervisorUnreachable, match="check_hostname"):
             xenserver.connect(rig.description(host="127.0.0.3"))
-        assert connect(host="127.0.0.3", check_hostname=False).vms().vms == ()
+        assert connect(host="127.0.0.3", check_hostname=False).inventory.vms().vms == ()
     finally:
         server.shutdown()
         server.server_close()
@@ -407,7 +407,7 @@ def test_a_silent_server_costs_the_time_limit_once(rig, connect):
 def test_xapi_refusing_is_one_sentence(rig, connect):
     rig.pool.fault("event.from", "error", error=["PERMISSION_DENIED", "no"])
     with pytest.raises(HypervisorError, match=r"event.from was refused: PERMISSION_DENIED \(no\)"):
-        connect().vms()
+        connect().inventory.vms()
 
 
 def test_events_lost_means_reading_everything_again(rig, connect):
