@@ -15,8 +15,10 @@ description:
     seconds until its address is found or O(max_retry) tries have failed. Tries are kept in the record, whoever polls.
   - Call it in a loop with C(until), C(retries) and C(delay), or once from a schedule every few minutes. A call when nothing
     is due neither connects to the hypervisor nor takes the lock. In a loop each try prints who is still waited for, and why.
-  - Only one poller works at a time. Another one ends well at once with RV(skipped) and says who polls since when. The lock
-    is the database's, and gone with the process that holds it.
+  - Only one poller works at a time on a hypervisor. Another one ends well at once with RV(skipped) and says who polls since
+    when. The lock is the database's, and gone with the process that holds it, or within a minute of its machine's death.
+  - A poller that has held the lock for very long, or gives no sign of life, is warned of, and makes the skipped task fail after
+    some intervals, so that a schedule does not stay green while nobody polls.
   - A hypervisor that cannot be reached makes the task fail, but takes no tries, because nobody looked at the guests. The
     record stays as it is and says so in the reason; the NICs are due again after O(interval).
 author:
@@ -76,12 +78,18 @@ options:
     default: 10
   lock_scope:
     description:
-      - V(global) has one poller for the whole record.
-      - V(hypervisor) has one for each hypervisor, so that AWX job slices poll different hypervisors side by side. Pollers of
-        both kinds exclude each other.
+      - V(hypervisor) has one poller for each hypervisor, so that the hosts of a play, AWX job slices and controllers poll
+        different hypervisors side by side, and one that does not answer delays no other.
+      - V(global) has one poller for the whole record. Hypervisors are then polled one after the other, and each poller waits
+        for those before it. Pollers of both kinds exclude each other.
     type: str
     choices: [global, hypervisor]
-    default: global
+    default: hypervisor
+  lock_wait:
+    description:
+      - Seconds to wait for the lock while another poller has it, before the poll is skipped.
+      - If not set, as long as O(interval) with O(lock_scope=global), and not at all with O(lock_scope=hypervisor).
+    type: int
   recheck_interval:
     description:
       - Seconds after which a found address is read again, to follow changes of the lease; V(0) never looks again.
@@ -121,11 +129,10 @@ EXAMPLES = r"""
   retries: 10
   delay: 180
 
-- name: Poll once, from a schedule; several hypervisors at the same time
+- name: Poll once, from a schedule
   vmops.external_dhcp.vm_ip_fetch:
     hypervisor: "{{ hypervisor }}"
     hypervisor_name: "{{ inventory_hostname }}"
-    lock_scope: hypervisor
     recheck_interval: 3600
   register: fetch
 
@@ -253,7 +260,7 @@ lock_holder:
     lock:
       description: Name of the lock.
       type: str
-      sample: vmIpFetch
+      sample: vmIpFetch:kvm01
     host:
       description: The controller's host name.
       type: str
@@ -266,6 +273,14 @@ lock_holder:
       description: When the lock was taken, in UTC.
       type: str
       sample: "2026-11-22T08:49:00Z"
+    alive_at:
+      description: Its last sign of life, in UTC.
+      type: str
+      sample: "2026-11-22T08:51:10Z"
+    job:
+      description: Number of the AWX job it runs in, or V(none).
+      type: str
+      sample: "417"
 next_try:
   description: When the next NIC is due, in UTC; V(none) if nothing is waited for.
   returned: as RV(pending)
@@ -296,7 +311,8 @@ def main() -> None:
             "max_retry": {"type": "int", "default": 10},
             "workers": {"type": "int", "default": 10},
             "timeout": {"type": "float", "default": 10},
-            "lock_scope": {"type": "str", "choices": ["global", "hypervisor"], "default": "global"},
+            "lock_scope": {"type": "str", "choices": ["global", "hypervisor"], "default": "hypervisor"},
+            "lock_wait": {"type": "int"},
             "recheck_interval": {"type": "int", "default": 0},
             "settle": {"type": "int", "default": 0},
             "suspect_readings": {"type": "int", "default": 3},

@@ -429,7 +429,8 @@ def test_a_poller_that_lost_its_lock_stops_and_its_late_answers_count_for_nothin
         if place.kind == "postgresql":
             place.server.admin("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
         else:
-            session = place.server.admin("SELECT IS_USED_LOCK('records.vmIpFetch#0')")
+            name = locks._mysql_name("records", locks.LOCK_NAME)
+            session = place.server.admin(f"SELECT IS_USED_LOCK('{name}')")
             place.server.admin(f"KILL {session}")
         free_within(place, 5)
         # Another controller polls everything before the first one's answers are in.
@@ -585,20 +586,92 @@ def test_tables_made_by_eight_at_once(place: Place) -> None:
     store.database.close()
 
 
-def test_an_older_version_is_upgraded_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    enter(place, some_guests(2))
-    schema = importlib.import_module(f"{COLLECTION}.plugins.module_utils._nic_record.schema")
-
-    def upgrade(connection: t.Any) -> None:
-        connection.exec_driver_sql("ALTER TABLE nics ADD COLUMN hostname VARCHAR(255)")
-
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 2)
-    monkeypatch.setitem(schema.MIGRATIONS, 1, upgrade)
+def test_the_tables_of_the_first_release_are_upgraded_once(place: Place) -> None:
+    """As its version 1 made and filled them; four processes meet them at once."""
+    one = database.Database(place.url)
+    if place.kind == "sqlite":
+        one._prepare_file(one.path)
+    first = importlib.import_module(f"{COLLECTION}.tests.unit.plugins.module_utils._nic_record.schema_version_1")
+    one.run(first.create, write=True)
     assert wait_for([in_child(place.store().database.prepare) for _unused in range(4)]) == [0] * 4
+    schema = importlib.import_module(f"{COLLECTION}.plugins.module_utils._nic_record.schema")
+    assert one.run(schema.stored_version) == schema.SCHEMA_VERSION
+    there = one.run(
+        lambda c: {table: {col["name"] for col in sa.inspect(c).get_columns(table)} for table in schema.metadata.tables}
+    )
+    assert there == {name: {col.name for col in table.columns} for name, table in schema.metadata.tables.items()}
+    indexes = one.run(lambda c: {index["name"] for index in sa.inspect(c).get_indexes("nics")})
+    assert {index.name for index in schema.nics.indexes} <= indexes
     store = place.store()
-    rows = store.database.run(lambda c: c.exec_driver_sql("SELECT hostname FROM nics").all())
-    assert rows == [(None,), (None,)]
-    assert len(store.nics()) == 2
+    assert [(nic.vm_name, nic.ip4_address, nic.fetch_state) for nic in store.nics()] == [("web1", "10.0.0.1", "found")]
+    assert [(event.id, event.type) for event in store.events()] == [(1, "EXTERNAL.DHCP.VM.IP.FETCHED")]
+    assert len(store.record_id()) == 32
+    store.database.close()
+    guests = [fakes.guest(2, answers={0: ["10.0.0.2"]})]
+    store.enter("kvm01", [one_.facts() for one_ in guests])
+    assert poll(place, guests, place.folder / "looks").problem is None
+    assert [event.id for event in store.events()] == [1, 2]
+    store.database.close()
+    one.close()
+
+
+# -- names and many -----------------------------------------------------------------------------------------------------
+
+
+def test_names_that_differ_by_a_blank_or_by_case_are_different(place: Place) -> None:
+    store = place.store()
+    store.database.prepare()
+    names = ["web1", "web1 ", "Web1", "wéb1"]
+    guests = [dataclasses.replace(fakes.guest(number), name=name) for number, name in enumerate(names, 1)]
+    store.enter("kvm01", [one.facts() for one in guests])
+    store.stop("kvm01", [model.VmFacts("web1")])
+    assert {nic.vm_name: nic.fetch_state for nic in store.nics()} == {
+        "web1": "stopped", "web1 ": "pending", "Web1": "pending", "wéb1": "pending"
+    }  # fmt: skip
+    assert [nic.vm_name for nic in store.nics(vms=["web1 "])] == ["web1 "]
+    held = [locks.PollLock(store.database, name, "hypervisor") for name in ("kvm01", "KVM01", "kvm01 ")]
+    assert all(lock.acquire() for lock in held)
+    for lock in held:
+        lock.release()
+    store.database.close()
+
+
+def test_forty_hypervisors_are_polled_side_by_side(place: Place) -> None:
+    store = place.store()
+    store.database.prepare()
+    held = [locks.PollLock(store.database, f"kvm{number:02}", "hypervisor") for number in range(40)]
+    assert all(lock.acquire() for lock in held)
+    whole = locks.PollLock(store.database, "any", "global")
+    assert not whole.acquire()
+    for lock in held:
+        lock.release()
+    assert whole.acquire()
+    assert not held[0].acquire()
+    whole.release()
+    store.database.close()
+
+
+def test_a_global_poller_waits_for_its_turn(place: Place) -> None:
+    store = place.store()
+    store.database.prepare()
+    ready, ready_child = os.pipe()
+
+    def work() -> None:
+        lock = locks.PollLock(place.store().database, "kvm01", "hypervisor")
+        assert lock.acquire()
+        os.write(ready_child, b"x")
+        time.sleep(2)
+        lock.release()
+
+    child = in_child(work)
+    assert os.read(ready, 1)
+    whole = locks.PollLock(store.database, "kvm02", "global")
+    began = time.monotonic()
+    assert not whole.acquire(wait=0.3)
+    assert whole.acquire(wait=20)
+    assert time.monotonic() - began > 1
+    whole.release()
+    assert wait_for([child]) == [0]
     store.database.close()
 
 

@@ -36,7 +36,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.co
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import LONGEST_ERROR, check_sources
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.nic_record import record_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import eventlog, queue
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.lock import PollLock
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.lock import BEAT_SECONDS, SCOPE_GLOBAL, PollLock
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import (
     EVENT_CHANGED,
     EVENT_FETCHED,
@@ -64,6 +64,7 @@ if t.TYPE_CHECKING:
 
 # Answers stored in one transaction at most. Only answers that are already there are taken together: none waits for another.
 BATCH = 500
+OLD_SECONDS = 1800  # a holder of the lock that is at work for so long is in trouble
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +76,8 @@ class Request:
     sources: t.Optional[t.Sequence[str]] = None
     workers: int = 10
     timeout: float = 10
-    lock_scope: str = "global"
+    lock_scope: str = "hypervisor"
+    lock_wait: float = 0
     vms: t.Optional[t.Sequence[str]] = None
 
 
@@ -91,6 +93,7 @@ class Poll:
     holder: t.Optional[LockHolder] = None
     problem: t.Optional[str] = None
     library: t.Optional[MissingLibrary] = None
+    warnings: list[str] = dataclasses.field(default_factory=list)
 
 
 def run_module(module: AnsibleModule) -> None:
@@ -111,6 +114,8 @@ def run_module(module: AnsibleModule) -> None:
         if not module.check_mode or store.database.exists():
             waiting = store.waiting(request.hypervisor_name, request.vms)
     result = _result(poll, waiting)
+    for warning in poll.warnings:
+        module.warn(warning)
     if poll.library is not None:
         text = missing_required_lib(poll.library.library, url=poll.library.url)
         module.fail_json(**dict(result, msg=text), exception=poll.library.traceback)
@@ -137,8 +142,8 @@ def fetch(
     if store.counts(request.hypervisor_name, request.settings, started, request.vms).due == 0:
         return Poll()
     lock = PollLock(store.database, request.hypervisor_name, request.lock_scope, store.clock)
-    if not lock.acquire():
-        return Poll(skipped=True, holder=lock.holder())
+    if not lock.acquire(request.lock_wait):
+        return _skipped(lock.holder(), request, store.clock())
     with lock:
         # Again, now that nobody else can claim: the time another poller took must not make NICs due twice.
         started = store.clock()
@@ -146,6 +151,27 @@ def fetch(
         if not claims:
             return Poll()
         return _Round(store, lock, request, started, log).run(claims, connect)
+
+
+def _skipped(holder: LockHolder | None, request: Request, now: datetime.datetime) -> Poll:
+    """Another poller is at work: well, unless it has been for far too long, or gives no sign of life."""
+    poll = Poll(skipped=True, holder=holder)
+    if holder is None:
+        return poll
+    silent = (now - (holder.beat_at or holder.since)).total_seconds()
+    busy = (now - holder.since).total_seconds()
+    interval = request.settings.interval
+    what = f"the poller that holds the lock {holder.name}, process {holder.pid} on {holder.host},"
+    way_out = "nobody else can poll meanwhile. If it hangs or is stopped, end that process: the lock goes with it"
+    if silent > max(6 * BEAT_SECONDS, 3 * interval):
+        poll.problem = f"{what} has given no sign of life since {iso(holder.beat_at or holder.since)}: {way_out}"
+    elif silent > 6 * BEAT_SECONDS:
+        poll.warnings.append(f"{what} has given no sign of life since {iso(holder.beat_at or holder.since)}: {way_out}")
+    elif busy > max(OLD_SECONDS, 10 * interval):
+        poll.problem = f"{what} has been at work since {iso(holder.since)}: {way_out}"
+    elif busy > max(OLD_SECONDS / 3, 3 * interval):
+        poll.warnings.append(f"{what} has been at work since {iso(holder.since)}: {way_out}")
+    return poll
 
 
 class _Round:
@@ -234,7 +260,10 @@ class _Round:
             answer = by_row[nic.id]
             return queue.after_reading(nic, answer.verdict, self.request.settings, self.started, vm_off=answer.vm_off)
 
-        self._keep(*self.store.settle_claims([answer.nic for answer in answers], decide))
+        settled = self.store.settle_claims([answer.nic for answer in answers], decide)
+        self._keep(settled.nics, settled.events)
+        for nic in settled.doubted:
+            self.poll.warnings.append(f"{nic.vm_name} NIC {nic.device} on {nic.hypervisor_name} is suspect: {nic.last_message}")
 
     def _nobody_looked(self, message: str) -> None:
         def decide(nic: NicRecord) -> tuple[NicRecord, list[Event]]:
@@ -367,9 +396,10 @@ def _request(module: AnsibleModule) -> Request:
         ("recheck_interval", 0),
         ("settle", 0),
         ("suspect_readings", 1),
+        ("lock_wait", 0),
     )
     for option, least in limits:
-        if params[option] < least:
+        if params[option] is not None and params[option] < least:
             module.fail_json(msg=f"{option} is {params[option]}: it must be at least {least}")
     if params["timeout"] <= 0:
         module.fail_json(msg=f"timeout is {params['timeout']}: it must be above 0")
@@ -386,8 +416,16 @@ def _request(module: AnsibleModule) -> Request:
         workers=params["workers"],
         timeout=params["timeout"],
         lock_scope=params["lock_scope"],
+        lock_wait=_lock_wait(params),
         vms=None if params["vms"] is None else [plain_name(name) for name in params["vms"]],
     )
+
+
+def _lock_wait(params: t.Mapping[str, t.Any]) -> float:
+    """Who polls all alone waits for its turn; a poller of one hypervisor has nothing to add to one that is at it already."""
+    if params["lock_wait"] is not None:
+        return float(params["lock_wait"])
+    return float(params["interval"]) if params["lock_scope"] == SCOPE_GLOBAL else 0.0
 
 
 def _result(poll: Poll, waiting: Sequence[NicRecord]) -> dict[str, t.Any]:

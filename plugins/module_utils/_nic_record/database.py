@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
 import random
 import time
@@ -16,7 +17,7 @@ import traceback
 import typing as t
 import urllib.parse
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import schema
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import migrations, schema, session
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.errors import (
     MissingLibrary,
     RecordBusy,
@@ -35,10 +36,8 @@ if schema.HAS_SQLALCHEMY:
     from sqlalchemy.pool import NullPool
 
 if t.TYPE_CHECKING:
-    import datetime
     from collections.abc import Callable, Iterator
 
-CONNECT_TIMEOUT = 10  # seconds
 BUSY_TIMEOUT = 30  # seconds a writer waits for another one
 SCHEMA_LOCK = "vmops.external_dhcp.schema"
 SCHEMA_LOCK_NUMBER = 0x766D6F70730001  # PostgreSQL's advisory locks are numbers
@@ -70,6 +69,7 @@ class Database:
             port = f":{self.url.port}" if self.url.port else ""
             self.where = f"the record {self.url.database} on {self.url.host or 'the local socket'}{port} ({self.kind})"
         self._engine: t.Any = None
+        self._ahead: datetime.timedelta | None = None
 
     def hide(self, text: str) -> str:
         """`text` without the URL's secrets."""
@@ -91,11 +91,8 @@ class Database:
         if self.kind == "sqlite":
             arguments = {"timeout": BUSY_TIMEOUT, "check_same_thread": False}
             options["creator"] = lambda: _open_sqlite(t.cast(str, self.path), arguments)
-        elif self.kind == "postgresql":
-            arguments = {"connect_timeout": CONNECT_TIMEOUT, "application_name": "vmops.external_dhcp"}
-            options["isolation_level"] = "READ COMMITTED"
         else:
-            arguments = {"connect_timeout": CONNECT_TIMEOUT, "charset": "utf8mb4"}
+            arguments = session.postgresql_arguments() if self.kind == "postgresql" else session.mysql_arguments()
             options["isolation_level"] = "READ COMMITTED"
         arguments = {name: value for name, value in arguments.items() if name not in self.url.query}
         try:
@@ -104,6 +101,10 @@ class Database:
             library = "psycopg" if self.kind == "postgresql" else "PyMySQL"
             raise MissingLibrary(library, f"for a record on {self.kind}", traceback.format_exc()) from None
         sa.event.listen(engine, "do_connect", self._do_connect)
+        if self.kind == "postgresql":
+            sa.event.listen(engine, "connect", session.limit_postgresql)
+        elif self.kind != "sqlite":
+            sa.event.listen(engine, "connect", session.limit_mysql)
         if self.kind == "sqlite":
             sa.event.listen(engine, "connect", _sqlite_connect)
             sa.event.listen(engine, "begin", _sqlite_begin)
@@ -124,6 +125,21 @@ class Database:
         if self._engine is not None:
             self._engine.dispose()
             self._engine = None
+
+    # -- time --------------------------------------------------------------------------------------------------------
+
+    def now(self) -> datetime.datetime:
+        """The time of the database's server, so that controllers whose clocks differ agree on what is due."""
+        if self.kind == "sqlite":
+            return utc_now()
+        if self._ahead is None:
+            before = utc_now()
+            there = self.run(session.server_time)
+            # The answer was given half-way; a difference within the way's length is none.
+            way = utc_now() - before
+            ahead = there - (before + way / 2)
+            self._ahead = ahead if abs(ahead) > way else datetime.timedelta()
+        return utc_now() + self._ahead
 
     # -- transactions ------------------------------------------------------------------------------------------------
 
@@ -172,11 +188,19 @@ class Database:
             return
         with self._schema_lock():
             self.run(lambda connection: self._make_current(connection, now or utc_now()), write=True)
+        self.close()  # connections that were made patient for this
 
     def _make_current(self, connection: t.Any, now: datetime.datetime) -> None:
+        # An upgrade of many rows, or of another controller that is waited for, may take its time.
         if self.kind == "postgresql":
+            connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
+            connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(SCHEMA_LOCK_NUMBER)))
-        schema.make_current(connection, now)
+        elif self.kind in ("mysql", "mariadb"):
+            connection.execute(sa.text("SET SESSION lock_wait_timeout = 3600, SESSION innodb_lock_wait_timeout = 3600"))
+            if connection.dialect.is_mariadb:
+                connection.execute(sa.text("SET SESSION max_statement_time = 0"))
+        migrations.make_current(connection, now)
 
     @contextlib.contextmanager
     def _schema_lock(self) -> Iterator[None]:
@@ -243,7 +267,7 @@ class Database:
                 family, advice = RecordUnreachable, "cannot be reached or broke the connection"
         else:
             number = original.args[0] if original is not None and original.args else None
-            if number in (1020, 1205, 1213, 1412):
+            if number in (1020, 1213, 1412):
                 return _Again(text)
             family, advice = _explain_mysql(number)
             if family is None and getattr(error, "connection_invalidated", False):
@@ -317,13 +341,21 @@ def _explain_postgresql(code: str) -> tuple[type[RecordError] | None, str]:
     if code == "3D000":
         return RecordUnreachable, "does not exist: create the database first"
     if code == "55P03":
-        return RecordBusy, "is held by another writer"
+        return RecordBusy, f"was held by another writer for more than {session.LOCK_SECONDS} s"
+    if code == "57014":
+        return RecordBusy, f"did not finish within {session.STATEMENT_SECONDS} s"
+    if code in ("25P03", "57P05"):
+        return RecordUnreachable, "ended this session, which was silent for too long"
     if code.startswith(("08", "57P")) or code == "53300":
         return RecordUnreachable, "cannot be reached or broke the connection"
     return None, ""
 
 
 def _explain_mysql(number: t.Any) -> tuple[type[RecordError] | None, str]:
+    if number == 1205:
+        return RecordBusy, f"was held by another writer for more than {session.LOCK_SECONDS} s"
+    if number in (1969, 3024):
+        return RecordBusy, f"did not finish within {session.STATEMENT_SECONDS} s"
     if number in (1290, 1792, 1836):
         return RecordReadOnly, "can only be read"
     if number in (1044, 1142, 1143):

@@ -9,6 +9,11 @@
 A poller of all hypervisors (scope `global`) takes `vmIpFetch` alone. A poller of one hypervisor (scope `hypervisor`)
 takes `vmIpFetch` together with others of its kind, and `vmIpFetch:<hypervisor>` alone. So two of them work side by side
 on different hypervisors, never on the same one, and never beside a global one.
+
+The holder gives a sign of life every few seconds, on the connection that holds the lock and in the record. A server that
+hears nothing ends the session, and with it the lock: of a process that was killed at once, of one that was stopped, whose
+machine died or whose link was cut within SILENT_SECONDS. On SQLite all pollers are on one machine; one that is stopped keeps
+the kernel's lock, and its old sign of life tells.
 """
 
 from __future__ import annotations
@@ -17,12 +22,15 @@ import contextlib
 import hashlib
 import os
 import socket
+import threading
+import time
 import typing as t
 import uuid
 import weakref
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import session
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.errors import RecordReadOnly
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import LockHolder, utc_now
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import LockHolder
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.schema import HAS_SQLALCHEMY
 
 try:
@@ -46,8 +54,9 @@ LOCK_NAME = "vmIpFetch"
 SCOPE_GLOBAL = "global"
 SCOPE_HYPERVISOR = "hypervisor"
 
-# MariaDB and MySQL have no shared named locks: sharing means to hold one of these, alone means to hold all of them.
-SHARES = 32
+BEAT_SECONDS = 10  # between two signs of life
+SILENT_SECONDS = 45  # after which a server ends the session of a holder that gives none
+TRY_AGAIN_SECONDS = 0.5  # while somebody else's lock is waited for
 MAX_MYSQL_NAME = 64
 
 _held: weakref.WeakSet[PollLock] = weakref.WeakSet()
@@ -61,38 +70,57 @@ class PollLock:
         database: Database,
         hypervisor_name: str,
         scope: str = SCOPE_GLOBAL,
-        clock: Callable[[], datetime.datetime] = utc_now,
+        clock: Callable[[], datetime.datetime] | None = None,
     ) -> None:
         self._database = database
         self.name = LOCK_NAME if scope == SCOPE_GLOBAL else f"{LOCK_NAME}:{hypervisor_name}"
         self._scope = scope
-        self._clock = clock
+        self._clock = clock or database.now
         self._token = uuid.uuid4().hex
         self._files: list[int] = []
         self._engine: t.Any = None
         self._connection: t.Any = None
+        self._talk = threading.Lock()  # the connection is the poller's and the heart's
+        self._heart: threading.Thread | None = None
+        self._released = threading.Event()
+        self._lost = False
 
-    def acquire(self) -> bool:
-        """Takes the lock, or returns False at once when another poller has it. Raises RecordError."""
+    def acquire(self, wait: float = 0) -> bool:
+        """Takes the lock; False when another poller has it and does not give it back within `wait` seconds. Raises RecordError."""
+        limit = time.monotonic() + wait
+        take = self._acquire_file if self._database.kind == "sqlite" else self._acquire_session
         try:
-            held = self._acquire_file() if self._database.kind == "sqlite" else self._acquire_session()
-            if held:
-                _held.add(self)
-                self._database.run(self._sign, write=True)
-            return held
+            while not take(limit):
+                self._let_go()
+                left = limit - time.monotonic()
+                if left <= 0:
+                    return False
+                time.sleep(min(TRY_AGAIN_SECONDS, left))
         except BaseException:
             self._let_go()
             raise
+        _held.add(self)
+        try:
+            if self._database.kind == "sqlite":
+                self._database.run(self._sign, write=True)
+        except BaseException:
+            self._let_go()
+            raise
+        self._heart = threading.Thread(target=self._beat, name="poll lock", daemon=True)
+        self._heart.start()
+        return True
 
     def holder(self) -> LockHolder | None:
         """Who has the lock that acquire() did not get; None where that one has not signed yet."""
 
         def work(connection: t.Any) -> LockHolder | None:
-            query = sa.select(poll_locks.c.name, poll_locks.c.host, poll_locks.c.pid, poll_locks.c.since)
+            columns = [poll_locks.c[name] for name in ("name", "host", "pid", "since", "beat_at", "job")]
+            query = sa.select(*columns)
             if self._scope == SCOPE_HYPERVISOR:
                 query = query.where(poll_locks.c.name.in_([LOCK_NAME, self.name]))
-            row = connection.execute(query.order_by(poll_locks.c.since.desc()).limit(1)).mappings().first()
-            return LockHolder(**row) if row else None
+            rows = [LockHolder(**row) for row in connection.execute(query).mappings()]
+            # Rows of pollers that were killed stay; the one that has the lock now gave the last sign of life.
+            return max(rows, key=lambda row: row.beat_at or row.since, default=None)
 
         return self._database.run(work)
 
@@ -100,18 +128,22 @@ class PollLock:
         """False when the database broke the connection that holds the lock: another poller may be at work."""
         if self._files:
             return True
-        if self._connection is None:
+        if self._connection is None or self._lost:
             return False
-        try:
-            self._connection.execute(sa.select(1))
-        except sa.exc.SQLAlchemyError:
-            return False
-        return True
+        with self._talk:
+            try:
+                self._connection.execute(sa.select(1))
+            except sa.exc.SQLAlchemyError:
+                self._lost = True
+        return not self._lost
 
     def release(self) -> None:
         """Gives the lock back. Never raises: if the database is gone, so is the lock."""
         if self not in _held:
             return
+        self._released.set()
+        if self._heart is not None:
+            self._heart.join(timeout=2)
         with contextlib.suppress(Exception):
             self._database.run(
                 lambda connection: connection.execute(poll_locks.delete().where(poll_locks.c.token == self._token)), write=True
@@ -125,15 +157,42 @@ class PollLock:
         self.release()
 
     def _sign(self, connection: t.Any) -> None:
+        now = self._clock()
         connection.execute(poll_locks.delete().where(poll_locks.c.name == self.name))
         connection.execute(
             poll_locks.insert().values(
-                name=self.name, token=self._token, host=socket.gethostname()[:255], pid=os.getpid(), since=self._clock()
+                name=self.name,
+                token=self._token,
+                host=socket.gethostname()[:255],
+                pid=os.getpid(),
+                since=now,
+                beat_at=now,
+                job=awx_job(),
             )
         )
 
+    def _beat(self) -> None:
+        """The signs of life, in a thread of their own, for as long as the lock is held."""
+
+        def sign(connection: t.Any) -> None:
+            renew = poll_locks.update().where(poll_locks.c.token == self._token).values(beat_at=self._clock())
+            connection.execute(renew)
+
+        while not self._released.wait(BEAT_SECONDS) and not self._lost:
+            if self._connection is None:
+                # A record that is busy or full costs a sign of life, not the lock.
+                with contextlib.suppress(Exception):
+                    self._database.run(sign, write=True)
+                continue
+            with self._talk:
+                try:
+                    sign(self._connection)
+                except Exception:
+                    self._lost = True
+
     def _let_go(self) -> None:
         _held.discard(self)
+        self._released.set()
         for file in self._files:
             os.close(file)
         self._files = []
@@ -144,17 +203,15 @@ class PollLock:
         if self._engine is not None:
             self._engine.dispose()
             self._engine = None
+        self._released.clear()
 
     # -- SQLite: locks on files beside the database --------------------------------------------------------------------
 
-    def _acquire_file(self) -> bool:
+    def _acquire_file(self, _limit: float) -> bool:
         shared = self._scope == SCOPE_HYPERVISOR
         if not self._lock_file(LOCK_NAME, fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
             return False
-        if shared and not self._lock_file(self.name, fcntl.LOCK_EX):
-            self._let_go()
-            return False
-        return True
+        return not shared or self._lock_file(self.name, fcntl.LOCK_EX)
 
     def _lock_file(self, name: str, mode: int) -> bool:
         # Names are the inventory's, so they may hold a slash; the files are never deleted, or two processes could each
@@ -172,25 +229,25 @@ class PollLock:
 
     # -- PostgreSQL, MariaDB, MySQL: locks of a session of its own -----------------------------------------------------
 
-    def _acquire_session(self) -> bool:
+    def _acquire_session(self, limit: float) -> bool:
         try:
             # Never a pooled connection: these locks survive the return to a pool.
             self._engine = self._database.new_engine(poolclass=NullPool)
             self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            driver = self._connection.connection.driver_connection
+            self._lost = False
             if self._database.kind == "postgresql":
-                held = self._acquire_postgresql()
-            else:
-                held = self._acquire_mysql()
+                session.hold_postgresql(driver, SILENT_SECONDS)
+                if not self._acquire_postgresql():
+                    return False
+                self._sign(self._connection)
+                return True
+            session.hold_mysql(driver, SILENT_SECONDS)
+            return self._acquire_mysql(limit)
         except sa.exc.SQLAlchemyError as error:
             raise self._database.explain(error) from None
-        if not held:
-            self._let_go()
-        return held
 
     def _acquire_postgresql(self) -> bool:
-        # A long poll leaves this session idle; servers from version 14 on may be set to end such sessions.
-        if self._connection.dialect.server_version_info >= (14,):
-            self._connection.execute(sa.text("SET idle_session_timeout = 0"))
         number = _number(LOCK_NAME)
         if self._scope == SCOPE_GLOBAL:
             return bool(self._connection.scalar(sa.select(sa.func.pg_try_advisory_lock(number))))
@@ -199,20 +256,28 @@ class PollLock:
             and self._connection.scalar(sa.select(sa.func.pg_try_advisory_lock(_number(self.name))))
         )
 
-    def _acquire_mysql(self) -> bool:
-        self._connection.execute(sa.text("SET SESSION wait_timeout = 86400"))
-        # The names are the server's, not the database's: two records on one server must not block each other.
-        record = str(self._database.url.database)
-        shares = [_mysql_name(record, f"{LOCK_NAME}#{share}") for share in range(SHARES)]
-        if self._scope == SCOPE_GLOBAL:
-            return all(self._get_lock(name) for name in shares)
-        first = _number(self.name) % SHARES
-        return any(self._get_lock(name) for name in shares[first:] + shares[:first]) and self._get_lock(
-            _mysql_name(record, self.name)
-        )
+    def _acquire_mysql(self, limit: float) -> bool:
+        """MariaDB and MySQL have no shared named locks. Each side takes its own, signs, and only then looks at the other's.
 
-    def _get_lock(self, name: str) -> bool:
-        return bool(self._connection.scalar(sa.select(sa.func.get_lock(name, 0))))
+        So of two that come at the same moment at least one sees the other. A global poller that waits keeps its lock, and
+        those of single hypervisors, which see it, let it have its turn.
+        """
+        record = str(self._database.url.database)
+        if not self._connection.scalar(sa.select(sa.func.get_lock(_mysql_name(record, self.name), 0))):
+            return False
+        self._sign(self._connection)
+        if self._scope == SCOPE_HYPERVISOR:
+            return not self._mysql_used(_mysql_name(record, LOCK_NAME))
+        while True:
+            names = self._connection.execute(sa.select(poll_locks.c.name).where(poll_locks.c.name != LOCK_NAME)).scalars().all()
+            if not any(self._mysql_used(_mysql_name(record, name)) for name in names):
+                return True
+            if time.monotonic() >= limit:
+                return False
+            time.sleep(TRY_AGAIN_SECONDS)
+
+    def _mysql_used(self, name: str) -> bool:
+        return self._connection.scalar(sa.select(sa.func.is_used_lock(name))) is not None
 
     def _in_forked_child(self) -> None:
         """The lock is this process's alone: a child that lives on after it must not keep it."""
@@ -225,6 +290,12 @@ class PollLock:
             # Nothing the child's copy of the driver says at its end may reach the server.
             os.dup2(quiet, handle)
         os.close(quiet)
+
+
+def awx_job() -> str | None:
+    """The AWX job this process runs in, or None. AWX sets JOB_ID in each job's environment, and its folder."""
+    job = os.environ.get("JOB_ID", "")
+    return job if job.isdecimal() and len(job) < 20 and "AWX_PRIVATE_DATA_DIR" in os.environ else None
 
 
 def _open_lock_file(path: str, record: str) -> int:
@@ -263,10 +334,10 @@ def _number(name: str) -> int:
 
 
 def _mysql_name(record: str, name: str) -> str:
-    full = f"{record}.{name}"
-    if len(full) <= MAX_MYSQL_NAME and full.isascii():
-        return full
-    return f"{LOCK_NAME}." + hashlib.sha256(full.encode()).hexdigest()[: MAX_MYSQL_NAME - len(LOCK_NAME) - 1]
+    """The names are the server's and know no case, and records and hypervisors may differ by it alone: so a checksum tells."""
+    digest = hashlib.sha256(f"{record}\0{name}".encode()).hexdigest()[:32]
+    shown = "".join(char for char in name if char.isascii() and char.isprintable())
+    return shown[: MAX_MYSQL_NAME - len(digest) - 1] + "." + digest
 
 
 def _forget_in_child() -> None:

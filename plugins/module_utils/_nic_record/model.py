@@ -27,6 +27,7 @@ EVENT_TYPES = (EVENT_FETCHED, EVENT_CHANGED, EVENT_LOST, EVENT_GAVE_UP)
 # Why a NIC waits although no reading failed; they stand beside the reasons of _guest_address/model.py.
 REASON_NOT_POLLED_YET = "not_polled_yet"
 REASON_SETTLING = "settling"
+REASON_ADDRESS_TAKEN = "address_taken"  # found, but another NIC was seen with the same address since
 
 DEFAULT_INTERVAL = 180  # seconds, externaldhcp.vmip.retrieval.interval
 DEFAULT_MAX_RETRY = 10  # externaldhcp.vmip.max.retry
@@ -123,6 +124,7 @@ class NicRecord:
     first_seen_at: t.Optional[datetime.datetime] = None
     last_seen_at: t.Optional[datetime.datetime] = None
     claim_token: t.Optional[str] = None
+    booted_at: t.Optional[datetime.datetime] = None
 
     @property
     def address(self) -> str | None:
@@ -152,12 +154,14 @@ class Event:
 
 @dataclasses.dataclass(frozen=True)
 class LockHolder:
-    """Who polls: since is the time the lock was taken."""
+    """Who polls: since is the time the lock was taken, beat_at the last sign of life, job the AWX job."""
 
     name: str
     host: str
     pid: int
     since: datetime.datetime
+    beat_at: t.Optional[datetime.datetime] = None
+    job: t.Optional[str] = None
 
 
 def main_address(ip4: str | None, ip6: t.Sequence[str], family_order: t.Sequence[int]) -> str | None:

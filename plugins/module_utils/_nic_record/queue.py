@@ -29,6 +29,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.mo
     EVENT_GAVE_UP,
     EVENT_LOST,
     MAX_MESSAGE,
+    REASON_ADDRESS_TAKEN,
     REASON_SETTLING,
     STATE_FOUND,
     STATE_GAVE_UP,
@@ -159,6 +160,22 @@ def unreachable(known: NicRecord, settings: PollSettings, now: datetime.datetime
         last_reason=REASON_HYPERVISOR_UNREACHABLE,
         last_message=_cut(message),
         next_try_at=_later(now, settings.interval),
+        claim_token=None,
+        updated_at=now,
+    )
+
+
+def doubt(known: NicRecord, taker: NicRecord, now: datetime.datetime) -> NicRecord:
+    """Another NIC of the same network was seen with this one's address just now: suspect, and due at once."""
+    return dataclasses.replace(
+        known,
+        suspect_readings=max(1, known.suspect_readings),
+        last_reason=REASON_ADDRESS_TAKEN,
+        last_message=_cut(
+            f"{known.ip4_address} was given to {taker.vm_name} NIC {taker.device} ({taker.mac}) on {taker.hypervisor_name} too:"
+            " one of the two has it no longer, or the DHCP server gave it twice"
+        ),
+        next_try_at=now,
         claim_token=None,
         updated_at=now,
     )

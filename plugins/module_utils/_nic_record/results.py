@@ -106,7 +106,14 @@ def event_result(event: Event) -> dict[str, t.Any]:
 def holder_result(holder: LockHolder | None) -> dict[str, t.Any] | None:
     if holder is None:
         return None
-    return {"lock": holder.name, "host": holder.host, "pid": holder.pid, "since": iso(holder.since)}
+    return {
+        "lock": holder.name,
+        "host": holder.host,
+        "pid": holder.pid,
+        "since": iso(holder.since),
+        "alive_at": iso(holder.beat_at),
+        "job": holder.job,
+    }
 
 
 def _reason(nic: NicRecord) -> str | None:

@@ -25,12 +25,8 @@ else:
     HAS_SQLALCHEMY = True
     SQLALCHEMY_IMPORT_ERROR = None
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MINIMUM_SQLALCHEMY = (2, 0)
-
-# From version N to N+1: MIGRATIONS[N](connection) runs inside the upgrade's transaction, with the tables locked
-# against a second upgrade. MariaDB commits each DDL statement by itself, so each step must be repeatable.
-MIGRATIONS: dict[int, t.Callable[[t.Any], None]] = {}
 
 
 class BadValue(Exception):
@@ -116,9 +112,12 @@ if HAS_SQLALCHEMY:
         sa.Column("entered_at", _UtcTime, nullable=False),
         sa.Column("updated_at", _UtcTime, nullable=False),
         sa.Column("claim_token", sa.String(32)),
+        # When the VM was started, as its hypervisor says: a later time than this one is a restart.
+        sa.Column("booted_at", _UtcTime),
         sa.UniqueConstraint("hypervisor_name", "vm_id", "mac", name="uq_nics_vm_mac"),
         sa.Index("ix_nics_queue", "hypervisor_name", "fetch_state", "next_try_at"),
         sa.Index("ix_nics_vm_name", "vm_name"),
+        sa.Index("ix_nics_ip4_address", "ip4_address"),
         **_MYSQL,
         **_MARIADB,
     )
@@ -153,6 +152,8 @@ if HAS_SQLALCHEMY:
         metadata,
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("last_event_id", _BIG, nullable=False),
+        # Chosen when the tables were made: tells a reader that goes on after an event whether it is still the same record.
+        sa.Column("record_id", sa.String(32)),
         **_MYSQL,
         **_MARIADB,
     )
@@ -166,6 +167,26 @@ if HAS_SQLALCHEMY:
         sa.Column("host", sa.String(255), nullable=False),
         sa.Column("pid", sa.Integer, nullable=False),
         sa.Column("since", _UtcTime, nullable=False),
+        sa.Column("beat_at", _UtcTime),  # renewed while the poller lives
+        sa.Column("job", sa.String(100)),  # the AWX job it runs in
+        **_MYSQL,
+        **_MARIADB,
+    )
+
+    # The last look at each hypervisor: who, when, how it went.
+    hypervisors = sa.Table(
+        "hypervisors",
+        metadata,
+        sa.Column("name", sa.String(255), primary_key=True),
+        sa.Column("looked_at", _UtcTime, nullable=False),
+        sa.Column("good_at", _UtcTime),  # the last look without a problem
+        sa.Column("host", sa.String(255), nullable=False),
+        sa.Column("pid", sa.Integer, nullable=False),
+        sa.Column("job", sa.String(100)),
+        sa.Column("seconds", sa.Float, nullable=False),
+        sa.Column("interval_seconds", sa.Float, nullable=False),
+        sa.Column("vms", sa.Integer),
+        sa.Column("problem", sa.Text),
         **_MYSQL,
         **_MARIADB,
     )
@@ -203,18 +224,3 @@ def check_version(found: int | None, where: str) -> None:
             f"{where} has tables of version {found}, and this version of vmops.external_dhcp knows them up to {SCHEMA_VERSION}:"
             " upgrade the collection on this controller, or use another record"
         )
-
-
-def make_current(connection: t.Any, now: datetime.datetime) -> None:
-    """Creates the tables or upgrades them; the caller holds the schema's lock. Repeatable after a crash half-way."""
-    found = stored_version(connection)
-    if found is None:
-        metadata.create_all(connection, checkfirst=True)
-        if connection.execute(sa.select(event_counter.c.id)).first() is None:
-            connection.execute(event_counter.insert().values(id=1, last_event_id=0))
-        # Last, so that a creation that broke off is done again.
-        connection.execute(schema_version.insert().values(version=SCHEMA_VERSION, applied_at=now))
-        return
-    for version in range(found, SCHEMA_VERSION):
-        MIGRATIONS[version](connection)
-        connection.execute(schema_version.insert().values(version=version + 1, applied_at=now))

@@ -22,7 +22,6 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.mo
     STATE_PENDING,
     Event,
     NicRecord,
-    utc_now,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.schema import HAS_SQLALCHEMY
 
@@ -69,12 +68,21 @@ class Counts:
     due: int
 
 
-class RecordStore:
-    """The record in one database. `clock` returns aware UTC times; tests give their own."""
+@dataclasses.dataclass(frozen=True)
+class Settled:
+    """What became of claimed NICs: nics as they are stored now, the events, and doubted, whose address others have now."""
 
-    def __init__(self, database: Database, clock: Callable[[], datetime.datetime] = utc_now) -> None:
+    nics: list[NicRecord]
+    events: list[Event]
+    doubted: list[NicRecord]
+
+
+class RecordStore:
+    """The record in one database. `clock` returns aware UTC times, by default the database server's; tests give their own."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime.datetime] | None = None) -> None:
         self.database = database
-        self.clock = clock
+        self.clock = clock or database.now
 
     # -- entering and leaving ----------------------------------------------------------------------------------------
 
@@ -265,17 +273,17 @@ class RecordStore:
         self,
         claims: Sequence[NicRecord],
         decide: Callable[[NicRecord], tuple[NicRecord, list[Event]]],
-    ) -> tuple[list[NicRecord], list[Event]]:
+    ) -> Settled:
         """Stores what `decide` makes of each claimed NIC, all in one transaction; returns what was stored.
 
         A NIC whose claim is no longer ours (VM stopped, started again, destroyed, taken by another poller) is left alone.
         """
         if not claims:
-            return [], []
+            return Settled([], [], [])
 
         tokens = {claim.id: claim.claim_token for claim in claims}
 
-        def work(connection: t.Any) -> tuple[list[NicRecord], list[Event]]:
+        def work(connection: t.Any) -> Settled:
             ours: set[int] = set()
             for chunk in _chunks(sorted(tokens)):  # type: ignore[type-var]
                 query = sa.select(nics.c.id, nics.c.claim_token).where(nics.c.id.in_(chunk)).order_by(nics.c.id)
@@ -283,10 +291,28 @@ class RecordStore:
             # Whoever changes a row takes our claim away, so the rows that still have it are as they were claimed.
             steps = [decide(claim) for claim in claims if claim.id in ours]
             _update(connection, [nic for nic, _new in steps], _POLLED_FIELDS)
+            doubted = self._doubt_others(connection, [nic for nic, new in steps if any(event.address for event in new)])
             new_events = self._store_events(connection, [event for _nic, new in steps for event in new])
-            return [nic for nic, _new in steps], list(new_events)
+            return Settled([nic for nic, _new in steps], list(new_events), doubted)
 
         return self.database.run(work, write=True)
+
+    def _doubt_others(self, connection: t.Any, found: Sequence[NicRecord]) -> list[NicRecord]:
+        """A lease that was given to a new NIC is no longer the older one's: that one is suspect, and looked at at once.
+
+        Only in networks of one name: the same address in two networks is two addresses.
+        """
+        newest = {(nic.network, nic.ip4_address): nic for nic in found if nic.ip4_address}
+        ours = {nic.id for nic in found}
+        doubted = []
+        for chunk in _chunks(sorted({address for _network, address in newest if address})):
+            query = _all_columns().where(nics.c.ip4_address.in_(chunk), nics.c.fetch_state == STATE_FOUND).order_by(nics.c.id)
+            for nic in _nics(connection.execute(query.with_for_update())):
+                new = newest.get((nic.network, nic.ip4_address))
+                if new is not None and nic.id not in ours:
+                    doubted.append(queue.doubt(nic, new, t.cast(datetime.datetime, new.last_seen_at)))
+        _update(connection, doubted)
+        return doubted
 
     def _store_events(self, connection: t.Any, new_events: Sequence[Event]) -> Sequence[Event]:
         if not new_events:
@@ -366,6 +392,15 @@ class RecordStore:
 
         return self.database.run(work)
 
+    def last_event_until(self, moment: datetime.datetime) -> int:
+        """The number of the last event that is not younger than that; 0 if there is none."""
+        query = sa.select(sa.func.max(events.c.id)).where(events.c.at <= moment)
+        return self.database.run(lambda connection: connection.execute(query).scalar_one()) or 0
+
+    def record_id(self) -> str | None:
+        """Chosen when the record was made: another one means another record under the same URL."""
+        return self.database.run(lambda connection: connection.execute(sa.select(event_counter.c.record_id)).scalar_one())
+
     def last_event_id(self) -> int:
         return self.database.run(lambda connection: connection.execute(sa.select(event_counter.c.last_event_id)).scalar_one())
 
@@ -373,12 +408,19 @@ class RecordStore:
 def _due(settings: PollSettings, now: datetime.datetime) -> t.Any:
     """In the queue, or found and to be checked again; and its time has come, give or take the slack."""
     limit = now + datetime.timedelta(seconds=settings.slack)
-    due = sa.and_(nics.c.fetch_state == STATE_PENDING, nics.c.next_try_at <= limit)
-    if settings.recheck_interval <= 0:
-        return due
-    # Found before anybody asked for re-checks: next_try_at was never set.
-    old = limit - datetime.timedelta(seconds=settings.recheck_interval)
-    again = sa.or_(nics.c.next_try_at <= limit, sa.and_(nics.c.next_try_at.is_(None), nics.c.last_try_at <= old))
+
+    def come(longest: float) -> t.Any:
+        # Nobody sets a time further ahead than that: it was set before the clock was put back, and would stop everything.
+        ahead = limit + datetime.timedelta(seconds=longest)
+        return sa.or_(nics.c.next_try_at <= limit, nics.c.next_try_at > ahead)
+
+    due = sa.and_(nics.c.fetch_state == STATE_PENDING, come(max(settings.interval, settings.settle)))
+    again = nics.c.next_try_at <= limit  # somebody wants it to be looked at
+    if settings.recheck_interval > 0:
+        # Found before anybody asked for re-checks: next_try_at was never set.
+        old = limit - datetime.timedelta(seconds=settings.recheck_interval)
+        never = sa.and_(nics.c.next_try_at.is_(None), sa.or_(nics.c.last_try_at <= old, nics.c.last_try_at > limit))
+        again = sa.or_(come(max(settings.recheck_interval, settings.interval, settings.settle)), never)
     return sa.or_(due, sa.and_(nics.c.fetch_state == STATE_FOUND, again))
 
 

@@ -46,15 +46,20 @@ class Server:
     user = ""
     scheme = ""
 
-    def __init__(self, folder: Path, port: int = 0) -> None:
+    def __init__(self, folder: Path, port: int = 0, addresses: t.Sequence[str] = ()) -> None:
+        """addresses: where else than on 127.0.0.1 it listens; they must be there when it starts."""
         self.folder = folder
+        self.addresses = ["127.0.0.1", *addresses]
         self.port = port or free_port()
         self.data = folder / "data"
         self.log = folder / "server.log"
 
     @property
     def url(self) -> str:
-        return f"{self.scheme}://records:{PASSWORD}@127.0.0.1:{self.port}/records"
+        return self.url_at("127.0.0.1")
+
+    def url_at(self, address: str) -> str:
+        return f"{self.scheme}://records:{PASSWORD}@{address}:{self.port}/records"
 
     def create(self) -> None:
         """The empty server, its account and database; started at the end."""
@@ -186,7 +191,7 @@ class PostgresServer(Server):
 
     def command(self) -> list[str]:
         settings = {
-            "listen_addresses": "127.0.0.1",
+            "listen_addresses": ",".join(self.addresses),
             "unix_socket_directories": str(self.folder),
             "fsync": "on",
             "shared_buffers": "32MB",
@@ -212,7 +217,10 @@ class PostgresServer(Server):
         self.admin(f"CREATE ROLE records LOGIN PASSWORD '{PASSWORD}'")
         self.admin("ALTER DATABASE records OWNER TO records")
         # From here on over TCP only with the password.
-        (self.data / "pg_hba.conf").write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
+        (self.data / "pg_hba.conf").write_text(
+            "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+            + ("host all all samenet scram-sha-256\n" if len(self.addresses) > 1 else "")
+        )
         self.admin("SELECT pg_reload_conf()")
 
 
@@ -239,7 +247,7 @@ class MariaServer(Server):
     def command(self) -> list[str]:
         return [
             self.program("mariadbd", "mysqld"), "--no-defaults", f"--datadir={self.data}", f"--socket={self.socket}",
-            f"--pid-file={self.folder}/server.pid", f"--port={self.port}", "--bind-address=127.0.0.1",
+            f"--pid-file={self.folder}/server.pid", f"--port={self.port}", f"--bind-address={'127.0.0.1' if len(self.addresses) == 1 else '0.0.0.0'}",
             "--skip-name-resolve", "--innodb-buffer-pool-size=32M", "--innodb-log-file-size=16M", "--skip-log-bin",
         ]  # fmt: skip
 
@@ -255,8 +263,9 @@ class MariaServer(Server):
 
     def create(self) -> None:
         super().create()
-        self.admin(f"CREATE USER records@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'")
-        self.admin("GRANT ALL ON records.* TO records@'127.0.0.1'")
+        host = "127.0.0.1" if len(self.addresses) == 1 else "%"
+        self.admin(f"CREATE USER records@'{host}' IDENTIFIED BY '{PASSWORD}'")
+        self.admin(f"GRANT ALL ON records.* TO records@'{host}'")
 
 
 SERVERS: dict[str, type[Server]] = {"POSTGRESQL": PostgresServer, "MARIADB": MariaServer}

@@ -12,6 +12,8 @@ description:
     they come.
   - With O(cursor_file) it goes on after a restart where it stopped, so that no event is missed. An event may then be delivered
     a second time; its C(id) tells.
+  - A record that was made anew under the same URL, or was restored from an older copy, is noticed and logged. All events of a new
+    one are delivered, and of a restored one those that are younger than the last one delivered.
   - While the record cannot be reached it tries again, with growing pauses.
   - Each event is a dictionary with C(id), C(type), C(time), C(hypervisor_name), C(vm_name), C(vm_id), C(device), C(mac),
     C(network), C(address), C(previous_address), C(source), C(reason) and C(message).
@@ -36,7 +38,10 @@ options:
     type: list
     elements: str
   cursor_file:
-    description: A file that keeps the number of the last event delivered. If not set, nothing is kept.
+    description:
+      - A file that keeps the number of the last event delivered, and which record it was in. It is written when the source
+        starts, so that events which come while it is down are delivered later.
+      - If not set, nothing is kept.
     type: str
   start:
     description: Where to begin without a cursor, V(now) with the next event, or V(beginning) with the oldest in the record.
@@ -52,6 +57,7 @@ EXAMPLES = r"""
 """
 
 import asyncio
+import datetime
 import logging
 import os
 import sys
@@ -96,41 +102,91 @@ class EventFeed:
             raise ArgumentError(f"start is {self.start!r}: use now or beginning")
         self.cursor_file = Path(args["cursor_file"]) if args.get("cursor_file") else None
         self.store = RecordStore(Database(args.get("record") or os.environ.get("EXTERNAL_DHCP_RECORD")))
-        self.cursor: int | None = self._load_cursor()
+        self.cursor: int | None = None
+        self.record_id: str | None = None  # of the record that the cursor counts in
+        self.at: datetime.datetime | None = None  # time of the last event delivered
+        self._times: dict[int, datetime.datetime] = {}
+        self._checked = False
+        self._load_cursor()
 
     def next_events(self) -> list[dict[str, t.Any]]:
         """At most BATCH events, the oldest first. Raises RecordError."""
         if not self.store.database.exists():
-            # Whatever it holds once it is there is new.
-            self.cursor = self.cursor or 0
+            if self.cursor is None:
+                self._keep(0)  # whatever it holds once it is there is new
             return []
+        self._same_record()
         if self.cursor is None:
-            self.cursor = self.store.last_event_id() if self.start == "now" else 0
+            # Kept at once: what comes while the source is down must not be taken for what was there before it.
+            self._keep(self.store.last_event_id() if self.start == "now" else 0)
         found = self.store.events(after=self.cursor, types=self.types, hypervisor_names=self.hypervisors, limit=BATCH)
+        self._times = {t.cast(int, event.id): event.at for event in found}
         return [{key: _harmless(value) for key, value in event_result(event).items()} for event in found]
 
     def delivered(self, event_id: int) -> None:
         """Remembers the event, so that it does not come again."""
+        self.at = self._times.get(event_id, self.at)
+        self._keep(event_id)
+
+    def _same_record(self) -> None:
+        """Events below the cursor would never come: of a record that was made anew, or was restored from a copy."""
+        record_id = self.store.record_id()
+        if self.cursor is None:
+            self.record_id = record_id
+            return
+        if self.record_id is not None and record_id != self.record_id:
+            logger.warning("%s was made anew: all its events are delivered", self.store.database.where)
+            self.record_id, self.at = record_id, None
+            self._keep(0)
+        elif self._went_back():
+            self.record_id = record_id
+            logger.warning(
+                "%s was restored from a copy older than event %d: events written since %s are delivered",
+                self.store.database.where, self.cursor, self.at or "now",
+            )  # fmt: skip
+            last = self.store.last_event_id()
+            self._keep(last if self.at is None else self.store.last_event_until(self.at))
+        elif self.record_id is None:
+            self.record_id = record_id
+        self._checked = True
+
+    def _went_back(self) -> bool:
+        if self.store.last_event_id() < t.cast(int, self.cursor):
+            return True
+        if self._checked or self.at is None:
+            return False
+        # Events may have come since, so that their number tells nothing: is the last one delivered still the same?
+        same = self.store.events(after=t.cast(int, self.cursor) - 1, limit=1)
+        return bool(same) and same[0].id == self.cursor and same[0].at != self.at
+
+    def _keep(self, event_id: int) -> None:
         self.cursor = event_id
         if self.cursor_file is None:
             return
+        words = [str(event_id), self.record_id or "-", self.at.isoformat() if self.at else "-"]
         handle, name = tempfile.mkstemp(dir=self.cursor_file.parent, prefix=self.cursor_file.name)
         with os.fdopen(handle, "w") as file:
-            file.write(f"{event_id}\n")
+            file.write(" ".join(words) + "\n")
         os.replace(name, self.cursor_file)
 
     def close(self) -> None:
         self.store.database.close()
 
-    def _load_cursor(self) -> int | None:
+    def _load_cursor(self) -> None:
+        """Number of the last event delivered, the record's own id and the event's time; the number alone is enough."""
         if self.cursor_file is None:
-            return None
+            return
         if not self.cursor_file.parent.is_dir():
             raise ArgumentError(f"cursor_file is {self.cursor_file}: its folder does not exist")
         try:
-            return int(self.cursor_file.read_text())
+            words = self.cursor_file.read_text().split()
         except FileNotFoundError:
-            return None
+            return
+        words += ["-"] * (3 - len(words))
+        try:
+            self.cursor = int(words[0])
+            self.record_id = None if words[1] == "-" else words[1]
+            self.at = None if words[2] == "-" else datetime.datetime.fromisoformat(words[2])
         except ValueError:
             raise ArgumentError(f"cursor_file {self.cursor_file} does not hold the number of an event: remove it") from None
 

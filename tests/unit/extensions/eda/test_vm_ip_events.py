@@ -42,7 +42,8 @@ source = load()
 class Record:
     def __init__(self, folder: pathlib.Path) -> None:
         self.url = f"sqlite:///{folder}/record.db"
-        self.store = RecordStore(Database(self.url), lambda: NOW)
+        self.now = NOW
+        self.store = RecordStore(Database(self.url), lambda: self.now)
         self.store.database.prepare()
 
     def find(self, number: int, **more: t.Any) -> None:
@@ -100,9 +101,79 @@ def test_it_goes_on_where_it_stopped(record: Record, tmp_path: pathlib.Path) -> 
     events = feed.next_events()
     feed.delivered(events[0]["id"])
     feed.close()
-    assert cursor.read_text() == "1\n"
+    assert cursor.read_text() == f"1 {record.store.record_id()} 2026-11-22T08:00:00+00:00\n"
     assert [event["vm_name"] for event in listen(args, 2)] == ["vm2", "vm3"]
     assert [path.name for path in tmp_path.glob("cursor*")] == ["cursor"]
+
+
+def test_what_comes_while_it_is_down_before_the_first_event_is_delivered(record: Record, tmp_path: pathlib.Path) -> None:
+    record.find(1)
+    args = {"record": record.url, "cursor_file": str(tmp_path / "cursor")}
+    feed = source.EventFeed(args)
+    assert feed.next_events() == []
+    feed.close()
+    for number in range(2, 8):
+        record.find(number)
+    assert [event["vm_name"] for event in listen(args, 6)] == [f"vm{number}" for number in range(2, 8)]
+
+
+def test_a_cursor_of_the_first_release_is_a_number(record: Record, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "cursor").write_text("1\n")
+    for number in (1, 2):
+        record.find(number)
+    args = {"record": record.url, "cursor_file": str(tmp_path / "cursor")}
+    assert [event["vm_name"] for event in source.EventFeed(args).next_events()] == ["vm2"]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_record_made_anew_is_noticed(record: Record, tmp_path: pathlib.Path, caplog: t.Any, restart: bool) -> None:
+    args = {"record": record.url, "cursor_file": str(tmp_path / "cursor"), "start": "beginning"}
+    for number in (1, 2, 3):
+        record.find(number)
+    feed = source.EventFeed(args)
+    for event in feed.next_events():
+        feed.delivered(event["id"])
+    assert feed.next_events() == []
+    record.store.database.close()
+    feed.store.database.close()
+    for path in tmp_path.glob("record.db*"):
+        path.unlink()
+    other = Record(tmp_path)
+    other.find(4)
+    feed = source.EventFeed(args) if restart else feed
+    assert [event["vm_name"] for event in feed.next_events()] == ["vm4"]
+    assert "was made anew" in caplog.text
+
+
+@pytest.mark.parametrize("since", [1, 4])
+def test_a_restored_record_is_noticed(record: Record, tmp_path: pathlib.Path, caplog: t.Any, since: int) -> None:
+    """Fewer events than were delivered, or more again by the time the source looks."""
+    args = {"record": record.url, "cursor_file": str(tmp_path / "cursor"), "start": "beginning"}
+    record.find(1)
+    record.store.database.close()  # and with it the side files
+    copy = (tmp_path / "record.db").read_bytes()
+    for number in (2, 3):
+        record.now += datetime.timedelta(minutes=1)
+        record.find(number)
+    feed = source.EventFeed(args)
+    for event in feed.next_events():
+        feed.delivered(event["id"])
+    feed.close()
+    record.store.database.close()
+    for path in tmp_path.glob("record.db-*"):
+        path.unlink()
+    (tmp_path / "record.db").write_bytes(copy)
+    for number in range(5, 5 + since):
+        record.now += datetime.timedelta(minutes=1)
+        record.find(number)
+    feed = source.EventFeed(args)
+    found = feed.next_events()
+    assert [event["vm_name"] for event in found] == [f"vm{number}" for number in range(5, 5 + since)]
+    assert "was restored from a copy" in caplog.text
+    for event in found:
+        feed.delivered(event["id"])
+    assert feed.next_events() == []
+    assert caplog.text.count("was restored") == 1
 
 
 def test_filters(record: Record) -> None:

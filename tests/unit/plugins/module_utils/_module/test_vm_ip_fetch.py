@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import pathlib
 import threading
 import typing as t
@@ -17,6 +18,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import vm_ip_fetch
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_ip_fetch import Request, fetch
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.database import Database
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.lock import PollLock
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import NicFacts, PollSettings, VmFacts
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
 from ansible_collections.vmops.external_dhcp.tests.unit.plugins.module_utils._nic_record.fake_hypervisor import (
@@ -226,3 +228,89 @@ def test_rechecks_begin_for_what_was_found_before_they_were_asked_for(site: Site
     site.seconds = 600
     poll = site.poll(settings=PollSettings(recheck_interval=600))
     assert poll.looked_at == 4 and [nic.ip4_address for nic in poll.found] == ["10.0.0.99"]
+
+
+def test_a_clock_that_was_put_back_does_not_stop_polling(site: Site) -> None:
+    for one in site.guests:
+        one.answers = {0: []}
+    site.seconds = 7200
+    site.poll()
+    site.seconds = 0  # two hours back
+    assert site.poll().looked_at == 4
+    assert site.poll().looked_at == 0, "and once per interval from then on"
+    site.guests[0].answers = {0: ["10.0.0.1"]}
+    rechecks = PollSettings(recheck_interval=600)
+    site.seconds = 9000
+    site.poll(settings=rechecks)
+    site.seconds = 600
+    assert site.poll(settings=rechecks).looked_at == 4
+    site.seconds = 610
+    assert site.poll(settings=rechecks).looked_at == 0
+
+
+def test_a_lease_that_was_given_to_another_vm_makes_the_older_one_suspect(site: Site) -> None:
+    site.guests[1].answers = {0: []}
+    site.poll()
+    site.seconds = 180
+    site.guests[1].answers = {0: ["10.0.0.1"]}
+    poll = site.poll()
+    assert [nic.vm_name for nic in poll.found] == ["vm2"]
+    (warning,) = poll.warnings
+    assert "vm1 NIC 0 on kvm01 is suspect: 10.0.0.1 was given to vm2 NIC 0" in warning
+    (older,) = site.store.nics(vms=["vm1"])
+    assert (older.fetch_state, older.ip4_address, older.suspect_readings) == ("found", "10.0.0.1", 1)
+    assert older.last_reason == "address_taken"
+    site.guests[0].answers = {0: ["10.0.0.77"]}
+    site.seconds = 181
+    poll = site.poll()
+    assert [(nic.vm_name, nic.ip4_address) for nic in poll.found] == [("vm1", "10.0.0.77")], "looked at at once"
+    assert poll.warnings == []
+    assert site.poll().looked_at == 0
+
+
+def test_an_address_that_two_guests_claim_is_told_once(site: Site) -> None:
+    site.guests[1].answers = {0: ["10.0.0.1"]}
+    site.store.remove("kvm01", [VmFacts("vm2")])
+    site.poll()
+    site.store.enter("kvm01", [site.guests[1].facts()])
+    assert len(site.poll().warnings) == 1
+    poll = site.poll()
+    assert poll.looked_at == 1 and poll.warnings == [] and poll.found == []
+    assert site.poll().looked_at == 0
+
+
+def test_the_same_address_in_another_network_is_another_address(site: Site) -> None:
+    site.guests[1].answers = {0: ["10.0.0.1"]}
+    site.guests[1].network = "elsewhere"
+    site.store.remove("kvm01", [VmFacts("vm2")])
+    site.poll()
+    site.store.enter("kvm01", [site.guests[1].facts()])
+    poll = site.poll()
+    assert [nic.vm_name for nic in poll.found] == ["vm2"] and poll.warnings == []
+
+
+@pytest.mark.parametrize(
+    ("silent", "busy", "warned", "failed"),
+    [
+        (5, 30, None, None),
+        (200, 200, "has given no sign of life since", None),
+        (600, 600, None, "has given no sign of life since"),
+        (5, 700, "has been at work since", None),
+        (5, 2000, None, "has been at work since"),
+    ],
+)
+def test_a_holder_of_the_lock_that_is_in_trouble_is_told(
+    site: Site, silent: int, busy: int, warned: str | None, failed: str | None
+) -> None:
+    with PollLock(site.store.database, "kvm01", "hypervisor", site.now) as lock:
+        assert lock.acquire()
+        (taken,) = site.store.database.run(lambda c: c.exec_driver_sql("SELECT since FROM poll_locks").all())
+        site.seconds = busy
+        alive = str(site.now() - datetime.timedelta(seconds=silent))[:19]
+        site.store.database.run(lambda c: c.exec_driver_sql("UPDATE poll_locks SET beat_at = ?", (alive,)), write=True)
+        poll = site.poll()
+    assert poll.skipped and taken
+    told = f"process {os.getpid()} on"
+    assert [warned in one and told in one for one in poll.warnings if warned] == ([True] if warned else [])
+    assert (poll.problem is None) == (failed is None)
+    assert failed is None or (failed in str(poll.problem) and told in str(poll.problem))

@@ -31,8 +31,12 @@ MAX_RETRY = 3
 INTERVAL = 180
 SUSPECT = 2
 which = st.integers(0, COUNT - 1)
-# What the guest agent says: nobody answers, no address, or one.
-MOODS = st.sampled_from([None, (), (), ("10.0.0.1",), ("10.0.0.2",)])
+# What the guest agent says: nobody answers, no address, or one. No two guests have the same.
+MOODS = st.sampled_from([None, (), (), ("10.{}.0.1",), ("10.{}.0.2",)])
+
+
+def said(number: int, mood: tuple[str, ...] | None) -> dict[int, tuple[str, ...]] | None:
+    return None if mood is None else {0: tuple(address.format(number) for address in mood)}
 
 
 @dataclasses.dataclass
@@ -45,6 +49,7 @@ class Expected:
     address: str | None = None
     suspect: int = 0
     seen_off: bool = False
+    again: bool = False  # found, and its next look is set, whether or not the next poll asks for re-checks
 
 
 class RecordMachine(RuleBasedStateMachine):
@@ -121,7 +126,7 @@ class RecordMachine(RuleBasedStateMachine):
 
     @rule(number=which, mood=MOODS)
     def changes(self, number: int, mood: tuple[str, ...] | None) -> None:
-        self.guests[number].answers = None if mood is None else {0: mood}
+        self.guests[number].answers = said(number, mood)
 
     @rule(
         moods=st.lists(MOODS, min_size=COUNT, max_size=COUNT),
@@ -129,8 +134,8 @@ class RecordMachine(RuleBasedStateMachine):
     )
     def some_time_later(self, moods: list[t.Any], often: bool) -> None:
         """Several things at once, which chance alone would seldom put in a row."""
-        for one, mood in zip(self.guests, moods):
-            one.answers = None if mood is None else {0: mood}
+        for number, mood in enumerate(moods):
+            self.guests[number].answers = said(number, mood)
         self.seconds += 1000
         self.poll(600 if often else 0, True)
 
@@ -138,12 +143,17 @@ class RecordMachine(RuleBasedStateMachine):
         return self.hypervisor.looks.get(self.guests[number].id, 0)
 
     def is_due(self, nic: Expected, recheck: int) -> bool:
-        return nic.due is not None and nic.due <= self.seconds + INTERVAL / 10 and (nic.state == "pending" or recheck > 0)
+        return (
+            nic.due is not None
+            and nic.due <= self.seconds + INTERVAL / 10
+            and (nic.state == "pending" or recheck > 0 or nic.again)
+        )
 
     def expect_nothing(self, number: int) -> None:
         self.expected[number].due = self.seconds + INTERVAL
         # A VM leaves the queue when two looks in a row find it off; the reason of a poll without a look stands in between.
         self.expected[number].seen_off = False
+        self.expected[number].again = True
 
     def expect_look(self, number: int, recheck: int) -> None:
         nic, one = self.expected[number], self.guests[number]
@@ -157,8 +167,10 @@ class RecordMachine(RuleBasedStateMachine):
             nic.state, nic.tries, nic.address, nic.suspect = "found", MAX_RETRY, address, 0
             # Without a re-check the row remembers when it was seen, for whoever wants one later.
             nic.due = self.seconds + (recheck or 600)
+            nic.again = recheck > 0
             return
         nic.due = self.seconds + INTERVAL
+        nic.again = True
         heard = not off and one.answers is not None
         if heard and nic.address:
             nic.suspect += 1
