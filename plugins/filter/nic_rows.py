@@ -38,8 +38,9 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - Rows with V(vm), V(power_state), V(device), V(mac), V(network), V(ip4_address), V(reason), V(source), V(last_seen),
-      V(fetch_state) and V(tries_left).
+    - Rows with V(vm), V(power_state), V(device), V(mac), V(network), V(address) (the one that counts, by the NIC's order of
+      address families), V(ip4_address), V(ip6_addresses), V(reason), V(source), V(last_seen), V(fetch_state), V(tries_left) and
+      V(attention) (whether somebody should look at it).
   type: list
   elements: dict
 """

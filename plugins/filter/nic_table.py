@@ -9,6 +9,7 @@ name: nic_table
 short_description: Show NICs as a table
 description:
   - Turns rows of P(vmops.external_dhcp.nic_rows#filter) into lines with aligned columns.
+  - A row that needs attention begins with an exclamation mark.
 author:
   - vmops maintainers (@vmops)
 options:
@@ -17,6 +18,10 @@ options:
     type: list
     elements: dict
     required: true
+  width:
+    description: Longest line. Names are cut and columns left out until it fits; V(0) takes as much as is needed.
+    type: int
+    default: 0
 seealso:
   - plugin: vmops.external_dhcp.nic_rows
     plugin_type: filter

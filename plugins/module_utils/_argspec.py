@@ -94,3 +94,13 @@ def record() -> dict[str, t.Any]:
     """Doc fragment: record."""
     # The URL may hold a password.
     return {"record": {"type": "str", "no_log": True, "fallback": (env_fallback, ["EXTERNAL_DHCP_RECORD"])}}
+
+
+def vm_table() -> dict[str, t.Any]:
+    """The module vm_table, for its action plugin as well."""
+    return {
+        "vms": {"type": "list", "elements": "dict", "required": True},
+        "nics": {"type": "list", "elements": "dict", "required": True},
+        "format": {"type": "str", "choices": ["table", "csv", "json", "yaml"], "default": "table"},
+        "width": {"type": "int"},
+    }

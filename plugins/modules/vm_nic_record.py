@@ -180,6 +180,10 @@ nics:
       description: The network's name, or V(none).
       type: str
       sample: corp-vlan120
+    address:
+      description: The address that counts, of the first family of the NIC's order; V(none) while it is not known.
+      type: str
+      sample: null
     ip4_address:
       description: The IPv4 address, or V(none) while it is not known.
       type: str

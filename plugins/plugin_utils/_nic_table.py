@@ -4,17 +4,34 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""NICs as a table for people."""
+"""NICs as rows, and rows as a table for people or as CSV, JSON or YAML for programs."""
 
 from __future__ import annotations
 
+import csv
+import datetime
+import io
+import json
 import typing as t
+
+import yaml
+from ansible.utils.display import get_text_width
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain
 
 if t.TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-HEADER = ("VM", "POWER", "NIC", "MAC", "NETWORK", "ADDRESS", "SOURCE", "LAST SEEN")
+HEADER = ("", "VM", "POWER", "NIC", "MAC", "NETWORK", "ADDRESS", "SOURCE", "SEEN")
+ATTENTION = "!"
 _MAX_CELL = 60
+_LEAST_NAME = 12
+# What a narrow terminal goes without, the first one first.
+_DISPENSABLE = ("SOURCE", "NETWORK", "MAC", "POWER", "SEEN")
+_AGES = ((86400 * 2, 86400, "d"), (3600 * 2, 3600, "h"), (120, 60, "min"), (0, 1, "s"))
+# What needs a person, where there is no address.
+_BAD_REASONS = ("vm_not_found", "ambiguous_name", "source_unavailable", "hypervisor_unreachable")
+_FORMULA = ("=", "+", "-", "@")
 
 
 def nic_rows(vms: Sequence[Mapping[str, t.Any]], record: Sequence[Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
@@ -23,14 +40,18 @@ def nic_rows(vms: Sequence[Mapping[str, t.Any]], record: Sequence[Mapping[str, t
     vms: of vm_ip_info; record: nics of vm_nic_record_info. NICs of the record whose VM is gone come last.
     """
     recorded = {(nic.get("vm_id"), nic.get("mac")): nic for nic in record}
+    unread = {vm.get("name") for vm in vms if not vm.get("id") and vm.get("reason") != "vm_not_found"}
     rows = []
     for vm in vms:
         for nic in vm.get("nics") or ():
             known = recorded.pop((vm.get("id"), nic.get("mac")), {})
             rows.append(_row(vm.get("name"), vm.get("power_state"), nic, known, _reason(vm, known)))
-        if vm.get("reason") == "vm_not_found":
-            rows.append(_row(vm.get("name"), None, {}, {}, "vm_not_found"))
-    rows.extend(_row(nic.get("vm_name"), None, nic, nic, "vm_not_found") for nic in recorded.values())
+        if not vm.get("id"):
+            rows.append(_row(vm.get("name"), None, {}, {}, vm.get("reason")))
+    for nic in recorded.values():
+        # Nobody knows whether a VM is gone that could not be read, or whose name fits several.
+        reason = _reason({}, nic) if nic.get("vm_name") in unread else "vm_not_found"
+        rows.append(_row(nic.get("vm_name"), None, nic, nic, reason))
     return rows
 
 
@@ -38,43 +59,170 @@ def _row(
     vm: str | None, power_state: str | None, nic: Mapping[str, t.Any], known: Mapping[str, t.Any], reason: str | None
 ) -> dict[str, t.Any]:
     """Every row has every key: templates fail at one that is not there."""
-    return {
+    row = {
         "vm": vm,
         "power_state": power_state,
         "device": nic.get("device"),
         "mac": nic.get("mac"),
         "network": nic.get("network"),
+        "address": _address(known),
         "ip4_address": known.get("ip4_address"),
+        "ip6_addresses": list(known.get("ip6_addresses") or ()),
         "reason": reason,
         "source": known.get("source"),
         "last_seen": known.get("last_seen_at"),
         "fetch_state": known.get("fetch_state"),
         "tries_left": known.get("tries_left"),
     }
+    row["attention"] = _needs_attention(row)
+    return row
 
 
-def table(rows: Sequence[Mapping[str, t.Any]]) -> list[str]:
-    """The rows as lines with aligned columns; a dash and the reason where there is no address."""
-    cells = [HEADER]
+def _address(known: Mapping[str, t.Any]) -> str | None:
+    """The address that counts: by the NIC's family order where the record tells, and of a NIC that is done the one it has."""
+    ip4, ip6 = known.get("ip4_address"), next(iter(known.get("ip6_addresses") or ()), None)
+    if "address" in known:
+        return known["address"]
+    return ip4 or (ip6 if known.get("fetch_state") == "found" else None)
+
+
+def _needs_attention(row: Mapping[str, t.Any]) -> bool:
+    return row["fetch_state"] == "gave_up" or row["reason"] in _BAD_REASONS
+
+
+def table(rows: Sequence[Mapping[str, t.Any]], width: int = 0, now: datetime.datetime | None = None) -> list[str]:
+    """The rows as lines with aligned columns; what is waited for, or a dash and the reason, where there is no address.
+
+    width: of the terminal; names are cut and columns left out until the lines fit. 0 takes as much as is needed.
+    """
+    now = now or datetime.datetime.now(datetime.UTC)
+    cells = [list(HEADER)]
     for row in rows:
-        address = row.get("ip4_address") or f"- ({row.get('reason') or 'not recorded'})"
         values = (
             row.get("vm"),
             row.get("power_state"),
             row.get("device"),
             row.get("mac"),
             row.get("network"),
-            address,
+            _address_cell(row),
             row.get("source"),
-            row.get("last_seen"),
+            _age(row.get("last_seen"), now),
         )
-        cells.append(tuple(_cell(value) for value in values))
-    widths = [max(len(line[column]) for line in cells) for column in range(len(HEADER))]
-    return ["  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip() for line in cells]
+        cells.append([ATTENTION if row.get("attention") else "", *(_cell(value) for value in values)])
+    if width:
+        cells = _fitting(cells, width)
+    widths = _widths(cells)
+    return ["  ".join(_padded(text, wide) for text, wide in zip(line, widths)).rstrip() for line in cells]
+
+
+def summary(rows: Sequence[Mapping[str, t.Any]]) -> str:
+    """One line of numbers about the rows."""
+    waiting = sum(row.get("fetch_state") == "pending" and not row.get("address") for row in rows)
+    attention = sum(bool(row.get("attention")) for row in rows)
+    parts = [f"{len({row.get('vm') for row in rows})} VMs", f"{sum(bool(row.get('address')) for row in rows)} addresses"]
+    parts += [f"{waiting} waited for"] if waiting else []
+    parts += [f"{attention} marked {ATTENTION} need attention"] if attention else []
+    return ", ".join(parts)
+
+
+def document(rows: Sequence[Mapping[str, t.Any]], form: str) -> str:
+    """The rows as `csv`, `json` or `yaml`, complete and for programs; the texts are plain, whoever chose them."""
+    rows = [{key: _plain(value) for key, value in row.items()} for row in rows]
+    if form == "json":
+        return json.dumps(rows, indent=2, ensure_ascii=False)
+    if form == "yaml":
+        return yaml.safe_dump(rows, sort_keys=False, allow_unicode=True, width=10_000).rstrip("\n")
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(rows[0] if rows else _row(None, None, {}, {}, None))
+    for row in rows:
+        writer.writerow([_csv_cell(value) for value in row.values()])
+    return file.getvalue().rstrip("\n")
+
+
+def _plain(value: t.Any) -> t.Any:
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    # str() takes away what Ansible adds to texts, which a YAML dumper does not know.
+    return str(plain(value)) if isinstance(value, str) else value
+
+
+def _csv_cell(value: t.Any) -> t.Any:
+    if isinstance(value, list):
+        return " ".join(value)
+    # A spreadsheet would take a name that begins so for a formula.
+    return "'" + value if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def _fitting(cells: list[list[str]], width: int) -> list[list[str]]:
+    """Names cut and columns left out, until a line is at most `width` wide; an address is never cut."""
+    for dropped in ("", *_DISPENSABLE):
+        if dropped:
+            place = cells[0].index(dropped)
+            cells = [line[:place] + line[place + 1 :] for line in cells]
+        over = _line_width(cells) - width
+        for name in ("VM", "NETWORK"):
+            if over > 0 and name in cells[0]:
+                place = cells[0].index(name)
+                wide = _widths(cells)[place]
+                most = max(_LEAST_NAME, wide - over)
+                cells = [[*line[:place], _cut(line[place], most), *line[place + 1 :]] for line in cells] if most < wide else cells
+                over = _line_width(cells) - width
+        if over <= 0:
+            break
+    return cells
+
+
+def _line_width(cells: Sequence[Sequence[str]]) -> int:
+    return sum(_widths(cells)) + 2 * (len(cells[0]) - 1)
+
+
+def _widths(cells: Sequence[Sequence[str]]) -> list[int]:
+    return [max(_width(line[column]) for line in cells) for column in range(len(cells[0]))]
+
+
+def _width(text: str) -> int:
+    """In columns of a terminal: some characters take two."""
+    return len(text) if text.isascii() else get_text_width(text)
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - _width(text))
+
+
+def _cut(text: str, width: int) -> str:
+    if _width(text) <= width:
+        return text
+    while _width(text) > width - 1:
+        text = text[:-1]
+    return text + "~"
+
+
+def _address_cell(row: Mapping[str, t.Any]) -> str:
+    address = row.get("address") or row.get("ip4_address")
+    if address:
+        return address
+    reason = row.get("reason") or "not recorded"
+    if row.get("fetch_state") == "pending" and reason != "vm_not_running":
+        return f"waiting ({reason}, tries left: {row.get('tries_left')})"
+    return f"- ({reason})"
+
+
+def _age(moment: str | None, now: datetime.datetime) -> str | None:
+    """How long ago that was, in one unit."""
+    if not moment:
+        return None
+    try:
+        then = datetime.datetime.fromisoformat(moment[:-1] + "+00:00" if moment.endswith("Z") else moment)
+        seconds = max(0, int((now - then).total_seconds()))
+    except (TypeError, ValueError):
+        return moment
+    least, unit, name = next(age for age in _AGES if seconds >= age[0])
+    return f"{seconds // unit} {name}"
 
 
 def _reason(vm: Mapping[str, t.Any], known: Mapping[str, t.Any]) -> str | None:
-    if known.get("ip4_address"):
+    if _address(known):
         return None
     if vm.get("power_state") not in (None, "running"):
         return "vm_not_running"
@@ -85,5 +233,4 @@ def _cell(value: t.Any) -> str:
     if value is None or value == "":
         return "-"
     # Names come from other people's systems: no control characters on the terminal, no endless columns.
-    text = "".join(char if char.isprintable() else "?" for char in str(value))
-    return text if len(text) <= _MAX_CELL else text[: _MAX_CELL - 1] + "~"
+    return _cut(plain(str(value)), _MAX_CELL)

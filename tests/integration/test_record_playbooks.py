@@ -9,6 +9,8 @@ The test driver is a hypervisor inside the client library, with one running VM n
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import pathlib
@@ -100,6 +102,32 @@ def test_every_round_tells_who_is_waited_for_and_the_end_who_was_given_up(site: 
     assert "No address was found, and all tries are used up" in output and "test NIC 0: filtered_out" in output
     # What was given up before does not fail the next poll.
     assert changed(site.run("vmops.external_dhcp.poll_vm_ips", *numbers)) == 0
+
+
+def test_the_table_is_printed_as_it_is_also_for_those_who_want_no_results(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.run("vmops.external_dhcp.sync_vms")
+    monkeypatch.setenv("ANSIBLE_DISPLAY_OK_HOSTS", "no")
+    # What was found is shown at the end.
+    polled = site.run("vmops.external_dhcp.poll_vm_ips").splitlines()
+    assert "[kvm01] 1 VMs, 1 addresses" in polled and any(line.startswith("  test  running  0") for line in polled)
+    monkeypatch.setenv("COLUMNS", "60")
+    narrow = site.run("vmops.external_dhcp.list_vms").splitlines()
+    (header,) = [line for line in narrow if line.startswith("  VM")]
+    assert "SOURCE" not in header and len(header) <= 60
+    assert any("192.168.122.3" in line and len(line) <= 60 for line in narrow)
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "yaml"])
+def test_the_list_for_programs(site: Site, form: str) -> None:
+    site.run("vmops.external_dhcp.sync_vms")
+    site.run("vmops.external_dhcp.tick_vm_ips")
+    output = site.run("vmops.external_dhcp.list_vms", "-e", f"format={form}")
+    text = output[output.index("Show the VMs]") :].partition("\n")[2].partition("\nok: ")[0]
+    if form == "csv":
+        (row,) = csv.DictReader(io.StringIO(text))
+    else:
+        (row,) = {"json": json.loads, "yaml": yaml.safe_load}[form](text)
+    assert (row["vm"], row["address"], row["fetch_state"]) == ("test", "192.168.122.3", "found")
 
 
 def test_an_unreachable_hypervisor_fails_and_costs_no_try(site: Site) -> None:

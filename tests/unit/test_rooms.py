@@ -39,8 +39,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "module_utils": ("ansible.module_utils",),
     # Thin: the body and the specification of a module stand in module_utils. Of the record only its words, for choices.
     "modules": ("module_utils._argspec", "module_utils._module", "module_utils._nic_record.model", "ansible.module_utils"),
-    "plugin_utils": ("module_utils", "plugin_utils", "ansible"),
-    "action": ("module_utils._text", "ansible"),
+    "plugin_utils": ("module_utils", "plugin_utils", "ansible", "yaml"),
+    "action": ("module_utils._argspec", "module_utils._text", "plugin_utils", "ansible"),
     "doc_fragments": (),
     "filter": ("module_utils._guest_address", "plugin_utils", "ansible.errors"),
     "inventory": ("module_utils._nic_record", "module_utils._text", "plugin_utils", "ansible"),
