@@ -31,8 +31,13 @@ options:
   sources:
     description:
       - Whom to ask for the addresses, in this order; the first one that answers for a VM counts.
-      - For V(kvm) there are V(agent) (the QEMU guest agent) and V(arp) (the KVM host's neighbour table, which knows a guest
-        only if the host has an address in the VM's network); the default is V(agent).
+      - For V(kvm) there are V(agent) (the QEMU guest agent), V(lease_file) (the lease files on a Linux guest's disk), V(registry)
+        (the registry on a Windows guest's disk), V(arp) (the KVM host's neighbour table, which knows a guest only if the host
+        has an address in the VM's network) and V(libguestfs) (lease file or registry through C(guestfish) and C(virt-win-reg)
+        on the controller, which takes seconds to minutes for each VM).
+      - The default for V(kvm) is all of them but V(libguestfs). A guest whose agent answers is never read from its disk.
+      - V(lease_file) and V(registry) need the libraries of C(requirements-disks.txt); nothing is installed on the KVM host, and
+        nothing is written to a disk.
       - For V(vmware) there is V(tools), for V(xenserver) there is V(guest_metrics).
       - With an empty list no guest is asked, and only names, power states and NICs are returned.
     type: list
@@ -149,7 +154,7 @@ vms:
           description:
             - Why there is no IPv4 address; V(none) if there is one.
             - One of V(vm_not_running), V(no_guest_tools), V(guest_tools_blocked), V(no_lease), V(filtered_out),
-              V(source_unavailable), V(timeout), V(hypervisor_unreachable), V(vm_not_found) and V(ambiguous_name).
+              V(source_unavailable), V(disk_encrypted), V(timeout), V(hypervisor_unreachable), V(vm_not_found) and V(ambiguous_name).
           type: str
           sample: no_lease
         message:

@@ -191,6 +191,7 @@ def test_the_console_refuses_a_wrong_password_and_the_other_vms(site: Site, depl
 
 def test_guest_agent_blocked_stopped_and_hanging(site: Site, deployed: t.Any, run_module: t.Any):
     name = VMS[1]
+    agent = {"sources": ["agent"]}  # the guest's disk would tell the address
     good = address(site, run_module, name)
     assert good["ip4_address"] == site.kvm.leases()[good["mac"]]
     start = "qemu-ga -d -m virtio-serial -p /dev/virtio-ports/org.qemu.guest_agent.0"
@@ -198,13 +199,13 @@ def test_guest_agent_blocked_stopped_and_hanging(site: Site, deployed: t.Any, ru
         assert console.login("root", site.passwords[name])
         stop = "pkill -KILL -x qemu-ga; while pgrep -x qemu-ga; do sleep 0.1; done; rm -f /run/qemu-ga.pid /var/run/qemu-ga.pid"
         console.run(f"{stop}; {start} --block-rpcs=guest-network-get-interfaces")
-        blocked = wait_for("the agent refuses", lambda: _unless(address(site, run_module, name), "no_guest_tools"), 60)
+        blocked = wait_for("the agent refuses", lambda: _unless(address(site, run_module, name, **agent), "no_guest_tools"), 60)
         console.run("pkill -STOP -x qemu-ga")
-        hangs = address(site, run_module, name, timeout=3)
+        hangs = address(site, run_module, name, timeout=3, **agent)
         # The guest's silence keeps neither the other VM from being found nor the module's process from ending.
-        both = site.kvm.module("vm_ip_info", {"hypervisor": site.kvm.hypervisor, "vms": list(VMS), "timeout": 3})["vms"]
+        both = site.kvm.module("vm_ip_info", {"hypervisor": site.kvm.hypervisor, "vms": list(VMS), "timeout": 3, **agent})["vms"]
         console.run(stop)
-        stopped = wait_for("the agent is gone", lambda: _unless(address(site, run_module, name), "timeout"), 60)
+        stopped = wait_for("the agent is gone", lambda: _unless(address(site, run_module, name, **agent), "timeout"), 60)
         console.run(start)
         console.leave()
     assert (blocked["reason"], blocked["ip4_address"]) == ("guest_tools_blocked", None)

@@ -21,6 +21,9 @@ if t.TYPE_CHECKING:
 SOURCE_TOOLS = "tools"  # VMware Tools, through vCenter or ESXi
 SOURCE_GUEST_METRICS = "guest_metrics"  # XenServer guest agent, through XAPI
 SOURCE_AGENT = "agent"  # QEMU guest agent, through libvirt
+SOURCE_LEASE_FILE = "lease_file"  # a Linux guest's lease files, on its disk
+SOURCE_REGISTRY = "registry"  # a Windows guest's registry, on its disk
+SOURCE_LIBGUESTFS = "libguestfs"  # both, through libguestfs's own tools
 SOURCE_ARP = "arp"  # the hypervisor's own neighbour table
 
 # Why there is no address. A closed list: playbooks and rules branch on these words.
@@ -31,6 +34,7 @@ REASON_NO_LEASE = "no_lease"
 REASON_FILTERED_OUT = "filtered_out"
 REASON_SOURCE_UNAVAILABLE = "source_unavailable"
 REASON_TIMEOUT = "timeout"
+REASON_DISK_ENCRYPTED = "disk_encrypted"
 REASON_HYPERVISOR_UNREACHABLE = "hypervisor_unreachable"
 REASON_VM_NOT_FOUND = "vm_not_found"
 REASON_AMBIGUOUS_NAME = "ambiguous_name"  # the name fits several VMs: their ids tell them apart

@@ -61,6 +61,7 @@ def _one_guest(descriptor: int, order: Mapping[str, t.Any]) -> t.NoReturn:
             answer = {"failed": "memory"}
         except chain.ChainError as error:
             answer = {"failed": str(error)}
+        answer["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
         wire.send(channel, wire.ANSWER, json.dumps(answer).encode())
     except BaseException:  # pylint: disable=broad-except  # whoever asked sees that the channel ended
         pass

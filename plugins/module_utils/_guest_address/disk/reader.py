@@ -74,13 +74,14 @@ class Limits:
 
 @dataclasses.dataclass(frozen=True)
 class Examined:
-    """What the disks of one guest tell; see examine. fetched: bytes that were read from them."""
+    """What the disks of one guest tell; see examine. fetched: bytes that were read from them. peak: bytes of memory it took."""
 
     leases: tuple[Lease, ...]
     started: t.Optional[float]
     system: t.Optional[str]
     notes: tuple[str, ...]
     fetched: int = 0
+    peak: int = 0
 
 
 class DiskReader:
@@ -221,6 +222,7 @@ def _examined(content: bytes, fetched: int) -> Examined:
             answer["system"] if answer["system"] in ("linux", "windows") else None,
             tuple(str(note)[:32] for note in answer["notes"][:32]),
             fetched,
+            int(answer["peak"]),
         )
     except (ValueError, TypeError, KeyError, AttributeError):
         raise Unreadable("the process that reads disks gave an answer that makes no sense") from None

@@ -4,22 +4,20 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""The addresses of a KVM host's guests: what the QEMU guest agent says, and the host's ARP table."""
+"""The addresses of a KVM host's guests: which sources there are, and how they are asked one after the other."""
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import (
-    REASON_GUEST_TOOLS_BLOCKED,
-    REASON_NO_GUEST_TOOLS,
+    REASON_DISK_ENCRYPTED,
     REASON_SOURCE_UNAVAILABLE,
     REASON_TIMEOUT,
     REASON_VM_NOT_FOUND,
     REASON_VM_NOT_RUNNING,
-    SOURCE_AGENT,
-    SOURCE_ARP,
-    Reading,
+    SOURCE_LIBGUESTFS,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import workers as bounded
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
@@ -29,32 +27,46 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     Observation,
     Vm,
 )
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import domain as kvm_domain
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.disk_source import (
+    LeaseFileSource,
+    RegistrySource,
+)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.interface_sources import AgentSource, ArpSource
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.libguestfs_source import LibguestfsSource
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.libvirt_import import (
     libvirt,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.session import is_alive
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.source import AddressSource, Host
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-
-# A guest with more interfaces than this is lying or not ours to list.
-_MAX_INTERFACES = 256
+# In the order in which they are asked: how fresh and complete their answer is, and what it costs.
+SOURCES: tuple[type[AddressSource], ...] = (AgentSource, LeaseFileSource, RegistrySource, ArpSource, LibguestfsSource)
 
 
 class KvmAddresses(Addresses):
     """See api.Addresses."""
 
-    default_sources: tuple[str, ...] = (SOURCE_AGENT,)
-    sources: tuple[str, ...] = (SOURCE_AGENT, SOURCE_ARP)
+    sources: tuple[str, ...] = tuple(source.name for source in SOURCES)
+    # libguestfs boots a machine of its own for each VM: only for who asks for it.
+    default_sources: tuple[str, ...] = tuple(source.name for source in SOURCES if source.name != SOURCE_LIBGUESTFS)
 
-    def __init__(self, connection: t.Any, endpoint: str) -> None:
+    def __init__(self, connection: t.Any, endpoint: str, image_dir: str) -> None:
         self.endpoint = endpoint
         self._connection = connection
+        self._host = Host(connection, endpoint, image_dir)
+        self._opened: dict[str, AddressSource] = {}
+
+    def close(self) -> None:
+        """Ends what the sources started."""
+        for source in self._opened.values():
+            source.close()
+        self._opened.clear()
 
     def read(self, vms: Sequence[Vm], sources: Sequence[str], workers: int, timeout: float) -> Iterator[Observation]:
-        """See api.Addresses. The guest agent is asked guest by guest, `workers` of them at once."""
+        """See api.Addresses. Guest by guest, `workers` of them at once; who has answered is not asked by the next source."""
         running = []
         for vm in vms:
             if vm.power_state == POWER_RUNNING:
@@ -63,81 +75,74 @@ class KvmAddresses(Addresses):
                 yield Observation(vm, reason=REASON_VM_NOT_RUNNING, message=f"{vm.name} is {vm.power_state}: start it")
         # Each source has its own time limit, so that a guest whose agent hangs can still be found another way.
         open_ends: dict[str, Observation] = {}
-        for position, source in enumerate(sources):
+        for position, source in enumerate(self._open(sources)):
             last = position == len(sources) - 1
             left = []
-            for vm, readings, error in bounded.each(lambda vm, s=source: _ask(vm, s), running, workers, timeout):
-                if error is None and readings:
-                    yield Observation(vm, readings, source)
+            for vm, answer, error in bounded.each(lambda vm, s=source: s.ask(vm, timeout), running, workers, timeout):
+                if answer is not None and answer.readings:
+                    yield Observation(vm, answer.readings, source.name)
                     continue
                 if isinstance(error, libvirt.libvirtError) and not is_alive(self._connection):
                     raise HypervisorUnreachable(f"{self.endpoint}: the connection broke; run the task again")
-                # The first source's reason says most about what to mend.
-                observation = open_ends.setdefault(vm.id, _no_answer(vm, source, error, timeout))
+                if answer is None or answer.message is None:
+                    seen = _no_answer(vm, source, error, timeout)
+                    # Said for nothing but want of an answer: whoever was asked before has more to say.
+                    told = source.told and error is not None
+                else:
+                    seen = Observation(vm, reason=answer.reason, message=f"{vm.name}: {answer.message}")
+                    told = source.told
+                observation = _joined(open_ends.get(vm.id), seen, told)
+                open_ends[vm.id] = observation
                 if last or observation.reason == REASON_VM_NOT_RUNNING:
                     yield observation
                 else:
                     left.append(vm)
             running = left
 
-
-def _ask(vm: Vm, source: str) -> tuple[Reading, ...]:
-    number = libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT
-    if source == SOURCE_ARP:
-        number = libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_ARP
-    answer = vm.handle.interfaceAddresses(number, 0) or {}
-    ours = {nic.mac for nic in vm.nics}
-    readings = []
-    # The VM's own NICs first: a guest's many other interfaces must not crowd them out.
-    for name, interface in sorted(answer.items(), key=lambda item: str(item[1].get("hwaddr")).lower() not in ours)[
-        :_MAX_INTERFACES
-    ]:
-        addresses = tuple(str(address.get("addr") or "") for address in interface.get("addrs") or ())
-        # libvirt's name of an ARP reading is the host's tap device, not the guest's interface.
-        readings.append(Reading(addresses, mac=interface.get("hwaddr"), interface=name if source == SOURCE_AGENT else None))
-    return tuple(readings)
+    def _open(self, names: Sequence[str]) -> list[AddressSource]:
+        for kind in SOURCES:
+            if kind.name in names and kind.name not in self._opened:
+                self._opened[kind.name] = kind(self._host)
+        for source in self._opened.values():
+            source.forget()
+        return [self._opened[name] for name in names]
 
 
-def _no_answer(vm: Vm, source: str, error: Exception | None, timeout: float) -> Observation:
+def _joined(before: Observation | None, now: Observation, told: bool) -> Observation:
+    """The first source's reason says most about what to mend; what later ones found out is added to its message."""
+    if before is None:
+        return now
+    if not told or not now.message or not before.message:
+        return before
+    reason = now.reason if now.reason == REASON_DISK_ENCRYPTED else before.reason
+    return dataclasses.replace(
+        before, reason=reason, message=f"{before.message}; {now.message.partition(': ')[2] or now.message}"
+    )
+
+
+def _no_answer(vm: Vm, source: AddressSource, error: Exception | None, timeout: float) -> Observation:
     """Turns what went wrong into a reason and what to do about it."""
     reason, text = _why(vm, source, error, timeout)
     return Observation(vm, reason=reason, message=f"{vm.name}{text}")
 
 
-def _why(vm: Vm, source: str, error: Exception | None, timeout: float) -> tuple[str, str]:
+def _why(vm: Vm, source: AddressSource, error: Exception | None, timeout: float) -> tuple[str, str]:
     if isinstance(error, bounded.TimedOut):
-        return REASON_TIMEOUT, f": the guest did not answer within {timeout:g} s; it may be starting or overloaded"
+        return (
+            REASON_TIMEOUT,
+            f": no answer of source {source.name} within {timeout:g} s; the guest may be starting or overloaded",
+        )
     if error is None:
-        return REASON_SOURCE_UNAVAILABLE, f": source {source} knows no address"
+        return REASON_SOURCE_UNAVAILABLE, f": source {source.name} knows no address"
     if not isinstance(error, libvirt.libvirtError):
-        return REASON_SOURCE_UNAVAILABLE, f": the answer of source {source} could not be read: {error!r}"[:300]
+        return REASON_SOURCE_UNAVAILABLE, f": the answer of source {source.name} could not be read: {error!r}"[:300]
     code = error.get_error_code()
     detail = (error.get_error_message() or str(error))[:200]
     if code == libvirt.VIR_ERR_NO_DOMAIN:
         return REASON_VM_NOT_FOUND, " is gone from the hypervisor"
     if code == libvirt.VIR_ERR_OPERATION_INVALID and "running" in detail:
         return REASON_VM_NOT_RUNNING, " was stopped meanwhile: start it"
-    if source == SOURCE_AGENT:
-        known = _agent_error(vm, code, detail)
-        if known is not None:
-            return known
-    return REASON_SOURCE_UNAVAILABLE, f": source {source} gave no answer: {detail}"
-
-
-def _agent_error(vm: Vm, code: int, detail: str) -> tuple[str, str] | None:
-    """What an error of the QEMU guest agent means; None for any other error."""
-    if code == getattr(libvirt, "VIR_ERR_AGENT_COMMAND_TIMEOUT", None) or "timed out" in detail:
-        return REASON_TIMEOUT, ": the QEMU guest agent did not answer in time; the guest may be starting, overloaded or frozen"
-    if code == libvirt.VIR_ERR_AGENT_UNRESPONSIVE:
-        text = ": the QEMU guest agent does not answer; check that qemu-guest-agent is installed and runs in the guest"
-        return REASON_NO_GUEST_TOOLS, text
-    if code == libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED:
-        text = f" has no channel {kvm_domain.AGENT_CHANNEL}: add it to the VM's definition, shut the VM down and start it"
-        return REASON_NO_GUEST_TOOLS, text
-    if "disabled" in detail or "not been found" in detail or "has not been enabled" in detail:
-        text = (
-            ": the QEMU guest agent refuses guest-network-get-interfaces; allow it in the agent's configuration "
-            "(block-rpcs, allow-rpcs)"
-        )
-        return REASON_GUEST_TOOLS_BLOCKED, text
-    return None
+    known = source.meaning(vm, error)
+    if known is not None:
+        return known
+    return REASON_SOURCE_UNAVAILABLE, f": source {source.name} gave no answer: {detail}"

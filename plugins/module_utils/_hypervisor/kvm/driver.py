@@ -37,9 +37,10 @@ class KvmHost(Hypervisor):
         self.endpoint = uri
         self._connection = connection
         self.inventory = KvmInventory(connection, uri)
-        self.addresses = KvmAddresses(connection, uri)
+        self.addresses = KvmAddresses(connection, uri, image_dir)
         self.drives = KvmDrives(connection, uri, image_dir)
 
     def close(self) -> None:
         """See api.Hypervisor."""
+        self.addresses.close()
         close_connection(self._connection)

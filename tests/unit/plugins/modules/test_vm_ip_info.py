@@ -74,7 +74,7 @@ def test_without_sources_no_guest_is_asked(host: fake.Host, run_module: RunModul
 
 def test_wrong_options_are_named(host: fake.Host, run_module: RunModule):
     for more, words in (
-        ({"sources": ["tools"]}, "sources has 'tools': for hypervisor.type kvm use agent, arp"),
+        ({"sources": ["tools"]}, "sources has 'tools': for hypervisor.type kvm use agent, lease_file, registry, arp, libguestfs"),
         ({"cidrs": {"br0": "10.99.0.0/99"}}, "cidrs.br0: "),
         ({"cidrs": {"br0": 7}}, "cidrs.br0: "),
         ({"workers": 0}, "workers is 0"),

@@ -1,0 +1,155 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""A running VM's disks through a backup job of libvirt in pull mode: QEMU itself serves them, as they are at one moment.
+
+It sees what the guest wrote and QEMU has not put in the file yet, gives the whole chain as one raw disk, and takes nothing
+from the guest: a block that the guest overwrites meanwhile is first copied to a scratch file, which ends with the job.
+A VM has one such job at a time, and none beside a migration. So a job of somebody else's is left alone, ours lasts
+for moments, and one whose maker is dead is ended by whoever looks next.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import posixpath
+import re
+import socket
+import time
+import typing as t
+import xml.etree.ElementTree as ET
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.libvirt_import import libvirt
+
+if t.TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# libvirt's folder of a running domain: its QEMU may make files there, whatever confines it, and it ends with the domain.
+_STATE = "/var/lib/libvirt/qemu"
+_SHORT_NAME = 20
+_MAX_SOCKET = 107
+# ext-dhcp-DEADLINE-MACHINE-PID-PROCESS'S START.nbd, all numbers in hex
+_OURS = re.compile(r"ext-dhcp-([0-9a-f]{8})-([0-9a-f]{6})-([0-9a-f]+)-([0-9a-f]+)\.nbd")
+# Seconds after its time limit until a job is held for one whose maker is dead, whatever its machine's clock says.
+_GRACE = 120
+_END_PATIENCE = 10
+
+
+class Busy(Exception):
+    """Somebody else has a job under way on the VM; the message says what kind."""
+
+
+class NoBackup(Exception):
+    """libvirt or QEMU cannot do it for this VM; the message says why."""
+
+
+def machine() -> str:
+    """A short name of this machine and its boot, the same for all processes on it."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
+            boot = stream.read()
+    except OSError:
+        boot = socket.gethostname()
+    return hashlib.sha256(boot.encode()).hexdigest()[:6]
+
+
+def process_start(pid: int) -> int | None:
+    """When the process began, in the kernel's ticks; None if there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
+            return int(stream.read().rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def socket_name(deadline: float) -> str:
+    """The name of a job's socket: it tells whose it is, and when it is over."""
+    pid = os.getpid()
+    return f"ext-dhcp-{int(deadline):08x}-{machine()}-{pid:x}-{process_start(pid) or 0:x}.nbd"
+
+
+def is_ours(path: str) -> bool:
+    """Whether the socket is one that this collection made."""
+    return _OURS.fullmatch(posixpath.basename(path)) is not None
+
+
+def is_over(path: str, now: float) -> bool:
+    """Whether the maker of our job is dead, or has forgotten it."""
+    match = _OURS.fullmatch(posixpath.basename(path))
+    if match is None:
+        return False
+    if match.group(2) == machine() and os.path.isdir("/proc/self"):
+        start = process_start(int(match.group(3), 16))
+        if start is None or start != int(match.group(4), 16):
+            return True
+    return now > int(match.group(1), 16) + _GRACE
+
+
+def socket_of(domain: t.Any) -> str | None:
+    """Where the domain's backup job listens; an empty text for a job without a unix socket, None for no job."""
+    try:
+        element = ET.fromstring(domain.backupGetXMLDesc(0))
+    except libvirt.libvirtError as error:
+        if error.get_error_code() in (libvirt.VIR_ERR_NO_DOMAIN_BACKUP, libvirt.VIR_ERR_OPERATION_INVALID):
+            return None
+        raise
+    server = element.find("server")
+    return "" if server is None else server.get("socket") or ""
+
+
+def end(domain: t.Any, path: str) -> bool:
+    """Ends the domain's job if it is the one that listens there, its scratch files too; False if it is not (any more)."""
+    if socket_of(domain) != path:
+        return False
+    domain.abortJob()
+    # libvirt says so before it is done.
+    patience = time.monotonic() + _END_PATIENCE
+    while socket_of(domain) == path and time.monotonic() < patience:
+        time.sleep(0.01)
+    return True
+
+
+def socket_path(domain: t.Any, deadline: float) -> str:
+    """Where, on the KVM host, a job of ours on this running domain would listen. deadline: Unix seconds, when it is over."""
+    name = socket_name(deadline)
+    path = posixpath.join(_STATE, f"domain-{domain.ID()}-{domain.name()[:_SHORT_NAME]}", name)
+    return path if len(path.encode()) <= _MAX_SOCKET else posixpath.join(_STATE, name)
+
+
+def begin(domain: t.Any, path: str, targets: Sequence[str], others: Sequence[str], image_dir: str) -> None:
+    """Starts a job that listens at `path` and exports `targets` and not `others`; ends one that is left over.
+
+    Raises Busy, NoBackup, and libvirtError.
+    """
+    left = socket_of(domain)
+    if left is not None:
+        if not is_ours(left):
+            raise Busy("a backup of somebody else's is under way")
+        if not is_over(left, time.time()):
+            raise Busy("its disk is just being read by another task")
+        end(domain, left)
+    if domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE:
+        raise Busy("a migration, a snapshot or another job is under way")
+    if any(domain.blockJobInfo(target, 0) for target in targets):
+        raise Busy("a job of its disks is under way")
+    scratches = {target: posixpath.join(image_dir, f"ext-dhcp-{domain.UUIDString()}-{target}.scratch") for target in targets}
+    try:
+        domain.backupBegin(_description(path, scratches, others), None, 0)
+    except libvirt.libvirtError as error:
+        raise NoBackup(error.get_error_message() or str(error)) from None
+
+
+def _description(path: str, scratches: dict[str, str], others: Sequence[str]) -> str:
+    backup = ET.Element("domainbackup", {"mode": "pull"})
+    ET.SubElement(backup, "server", {"transport": "unix", "socket": path})
+    disks = ET.SubElement(backup, "disks")
+    for target, scratch in scratches.items():
+        disk = ET.SubElement(disks, "disk", {"name": target, "backup": "yes", "type": "file"})
+        ET.SubElement(disk, "scratch", {"file": scratch})
+    for target in others:
+        ET.SubElement(disks, "disk", {"name": target, "backup": "no"})
+    return ET.tostring(backup, encoding="unicode")
