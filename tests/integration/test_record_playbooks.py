@@ -130,6 +130,20 @@ def test_the_list_for_programs(site: Site, form: str) -> None:
     assert (row["vm"], row["address"], row["fetch_state"]) == ("test", "192.168.122.3", "found")
 
 
+def test_hosts_that_are_no_hypervisors_are_left_out_in_one_line(site: Site) -> None:
+    hosts = yaml.safe_load(site.hosts.read_text())
+    hosts["all"]["hosts"].update({f"web{number}": None for number in range(1, 9)})
+    site.hosts.write_text(yaml.safe_dump(hosts))
+    output = site.run("vmops.external_dhcp.sync_vms")
+    assert output.count("have no variable hypervisor") == 1 and "web1, web2, web3, web4, web5 and 3 more" in output
+    assert changed(output) == 1 and "failed=1" not in output
+    nobody = site.run("vmops.external_dhcp.sync_vms", "--limit", "web1,web2", code=2)
+    assert "No host of this play (web1, web2) has the variable hypervisor" in nobody
+    role = {"ansible.builtin.include_role": {"name": "vmops.external_dhcp.vm_ip_poll", "tasks_from": "tick"}}
+    alone = site.run([play(role, hosts="web1")], code=2)
+    assert "this host has no variable hypervisor: set it, such as" in alone
+
+
 def test_an_unreachable_hypervisor_fails_and_costs_no_try(site: Site) -> None:
     site.run("vmops.external_dhcp.sync_vms")
     site.write(uri="test:////nonexistent/driver.xml")
