@@ -21,6 +21,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address
     parse_range,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drives import input_errors, summary
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError, names_of
 
 # Keys of an entry of vms, of its networks, and of shared_networks.
 VM_KEYS = (
@@ -52,7 +53,7 @@ class PlanError(ValueError):
 def vm_plan(
     vms: Sequence[Mapping[str, t.Any]],
     shared_networks: Sequence[Mapping[str, t.Any]] = (),
-    names: Sequence[str] | None = None,
+    names: str | Sequence[str] | None = None,
     label: str | None = None,
     layouts: Sequence[str] = LAYOUTS,
 ) -> list[dict[str, t.Any]]:
@@ -66,6 +67,10 @@ def vm_plan(
     for position, vm in enumerate(_entries("vms", vms)):
         plan.append(_vm(f"vms[{position}]", vm, networks))
     _no_duplicates("vms", [entry["name"] for entry in plan])
+    try:
+        names = names_of(names, "vm_names")
+    except NamesError as error:
+        raise PlanError(str(error)) from None
     if names is not None:
         known = {entry["name"] for entry in plan}
         for name in names:

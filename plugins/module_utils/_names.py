@@ -1,0 +1,48 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""The one place that turns what a user gave as names of VMs into a list, or refuses it."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+
+class NamesError(ValueError):
+    """These are no names of VMs; the message names the option, the value and the way out."""
+
+
+def names_of(value: t.Any, option: str) -> list[str] | None:
+    """The names in the order given, each once; None where none were given, which means all.
+
+    A list is taken as it is. A text, as C(-e) gives it, is one name or several with commas between them, blanks around each
+    left out, or a list in JSON. option: its name, for messages. Raises NamesError.
+    """
+    if value is None:
+        return None
+    words = _split(value, option) if isinstance(value, str) else value
+    if not isinstance(words, (list, tuple)):
+        raise NamesError(f"{option} is {words!r}, which is no list of names: {_way_out(option)}")
+    for word in words:
+        if not isinstance(word, str):
+            raise NamesError(f"{option} has {word!r}, which is no text: put names in quotes; {_way_out(option)}")
+        if not word.strip():
+            raise NamesError(f"{option} has an empty name: {_way_out(option)}")
+    return list(dict.fromkeys(str(word) for word in words))
+
+
+def _split(text: str, option: str) -> t.Any:
+    if text.strip()[:1] in ("[", "{"):
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise NamesError(f"{option} is {text!r}, which is no list in JSON: {_way_out(option)}") from None
+    return [word.strip() for word in text.split(",")]
+
+
+def _way_out(option: str) -> str:
+    return f"""use -e {option}=web1,web2 or -e '{{"{option}": ["web1", "web2"]}}'"""
