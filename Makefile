@@ -65,6 +65,10 @@ integration: venv ## playbooks and modules against the rigs (ARGS= for pytest)
 bench: venv ## measurements, a table each
 	@dev/bench.sh $(ARGS)
 
+.PHONY: fresh
+fresh: ## make demo and make test in new, bare Debian systems (ARGS="bookworm/user", SKIP=)
+	@dev/fresh.sh $(ARGS)
+
 .PHONY: clean
 clean: ## removes what these targets made inside the checkout
 	@dev/clean.sh

@@ -9,7 +9,7 @@
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 rigs_since=0
 take_down_test_rigs
-remove=(.build dist tests/output .pytest_cache .ruff_cache .mypy_cache .hypothesis .ansible)
+remove=(.build dist tests/output .pytest_cache .ruff_cache .mypy_cache .hypothesis .ansible .nox)
 if [ -L .venv ]; then rm .venv; else remove+=(.venv); fi
 # Rigs run as root and may leave files of root's in .build.
 rm -rf "${remove[@]}" 2>/dev/null || as_root rm -rf "${remove[@]}"
