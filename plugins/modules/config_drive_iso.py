@@ -150,14 +150,13 @@ drives:
       sample: "drive web1: password is empty"
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.vmops.external_dhcp.plugins.module_utils import _argspec
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.config_drive_iso import run_module
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drives import DriveModule
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = DriveModule(
         argument_spec={
             **_argspec.drives(),
             "dest": {"type": "path", "required": True},

@@ -174,16 +174,15 @@ drives:
       sample: "/var/lib/config-drives/web1.iso: the image is no ISO 9660 file system: it has no primary volume descriptor"
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.vmops.external_dhcp.plugins.module_utils import _argspec
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.config_drive_iso import run_info
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drives import DriveModule
 
 
 def main() -> None:
     spec = _argspec.drives()
     spec["drives"]["required"] = False
-    module = AnsibleModule(
+    module = DriveModule(
         argument_spec={
             **spec,
             "paths": {"type": "list", "elements": "path"},

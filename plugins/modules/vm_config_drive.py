@@ -154,14 +154,13 @@ drives:
       sample: "there is no VM web9 on qemu:///system: check the name, and that it is on this hypervisor"
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.vmops.external_dhcp.plugins.module_utils import _argspec
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drives import DriveModule
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_config_drive import run_module
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = DriveModule(
         argument_spec={
             **_argspec.hypervisor(),
             **_argspec.drives(),

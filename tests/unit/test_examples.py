@@ -15,6 +15,7 @@ from unittest import mock
 
 import pytest
 import yaml
+from ansible.module_utils import basic
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -32,11 +33,11 @@ class _Spec(Exception):
 def _spec(module: str) -> dict[str, t.Any]:
     code = importlib.import_module(f"ansible_collections.vmops.external_dhcp.plugins.modules.{module}")
 
-    def taken(**given: t.Any) -> t.NoReturn:
+    def taken(self: t.Any, **given: t.Any) -> t.NoReturn:
         given.pop("supports_check_mode", None)
         raise _Spec(given)
 
-    with mock.patch.object(code, "AnsibleModule", taken), pytest.raises(_Spec) as caught:
+    with mock.patch.object(basic.AnsibleModule, "__init__", taken), pytest.raises(_Spec) as caught:
         code.main()
     return t.cast("dict[str, t.Any]", caught.value.args[0])
 

@@ -12,6 +12,8 @@ import collections
 import json
 import typing as t
 
+from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import compare, content, readers
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.description import DriveDescription
@@ -20,13 +22,32 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.
 if t.TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from ansible.module_utils.basic import AnsibleModule
-
 
 _SECRET_TEXTS = ("password", "password_hash", "user_data_base64")
 # A shorter text is found in too many innocent places to be masked everywhere.
 _SHORTEST_MASKED = 4
 _NAMED_IN_MESSAGES = 5
+
+
+class DriveModule(AnsibleModule):
+    """A module with the option O(drives).
+
+    Ansible ends a module with a wrong argument before its body runs, and masks every text of O(drives) in the sentence then: with
+    a VM called C(a), each letter a of it. What is no secret is taken out of the masked texts there, too.
+    """
+
+    def __init__(self, **given: t.Any) -> None:
+        self._arguments_are_good = False
+        super().__init__(**given)
+        self._arguments_are_good = True
+
+    def fail_json(self, *args: t.Any, **kwargs: t.Any) -> t.NoReturn:
+        if not self._arguments_are_good:
+            entries = self.params.get("drives")
+            if isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries):
+                take_drives(self)
+        super().fail_json(*args, **kwargs)
+        raise AssertionError("not reached")
 
 
 def take_drives(module: AnsibleModule) -> list[dict[str, t.Any]]:
@@ -52,7 +73,8 @@ def _other_secrets(spec: Mapping[str, t.Any], params: Mapping[str, t.Any]) -> se
         if option.get("no_log"):
             found.add(str(value))
         for inner in (value if isinstance(value, list) else [value]) if option.get("options") else ():
-            found |= _other_secrets(option["options"], inner)
+            if isinstance(inner, dict):  # else it is wrong, and Ansible says so
+                found |= _other_secrets(option["options"], inner)
     return found - {""}
 
 

@@ -146,3 +146,24 @@ def test_input_that_cannot_be_is_refused_before_anything_is_done(
     result = run_module("vm_config_drive", {"hypervisor": HYPERVISOR, "drives": [*entries, {"name": "web2"}], **more}, fails=True)
     assert "nothing was changed" in result["msg"] and words in result["msg"]
     assert host.log == [] and result["drives"] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "more"),
+    [("vm_config_drive", {"hypervisor": {"type": "kvm", "password": "conn-pw"}}), ("config_drive_iso", {"dest": "/tmp/x"})],
+)
+def test_an_error_of_the_arguments_is_readable_whatever_the_vms_are_called(
+    run_module: RunModule, module: str, more: dict[str, t.Any]
+):
+    drives = [
+        {"name": "a", "metadata": {"e": "r"}, "password": "S3cret-of-a", "reader": "S3cret-of-a"},
+        {"name": "o", "ssh_keys": ["ssh-ed25519 AAAA o"]},
+        {"name": "web1", "reader": "our"},
+    ]
+    result = run_module(module, {**more, "drives": drives}, fails=True)
+    assert "value of reader must be one of: ours, cloudstack" in result["msg"] and "found in drives" in result["msg"]
+    assert "S3cret-of-a" not in str(result) and "conn-pw" not in str(result)
+    drives = [{"name": "a", "password": "S3cret-of-a", "colour": "S3cret-of-a"}, {"name": "p"}]
+    result = run_module(module, {**more, "drives": drives}, fails=True)
+    assert "Unsupported parameters for" in result["msg"] and "drives.colour" in result["msg"]
+    assert "S3cret-of-a" not in str(result)
