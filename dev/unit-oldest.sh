@@ -11,7 +11,7 @@
 . dev/python.sh
 
 old=$build/venv-oldest
-key=$(cat requirements.txt dev/requirements-oldest.txt | sha256sum | cut -c1-16)
+key=$(cat requirements*.txt dev/requirements-oldest.txt | sha256sum | cut -c1-16)
 if [ "$(cat "$old/.external-dhcp-requirements" 2>/dev/null)" != "$key" ] || ! "$old/bin/python" -c '' 2>/dev/null; then
     python=$(find_python 3.11 3.12 3.13) || die "no complete CPython 3.11 to 3.13 found for ansible-core 2.18"
     dev/packages.sh build

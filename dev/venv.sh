@@ -13,7 +13,7 @@
 . dev/python.sh
 
 link_collection
-key=$(cat requirements.txt requirements-disks.txt requirements-dev.txt | sha256sum | cut -c1-16)
+key=$(cat requirements*.txt | sha256sum | cut -c1-16)
 stamp=$venv/.external-dhcp-requirements
 
 satisfied() { [ -x "$venv/bin/ansible-playbook" ] && "$venv/bin/python" dev/check_requirements.py requirements-dev.txt; }
