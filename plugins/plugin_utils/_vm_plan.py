@@ -39,8 +39,9 @@ VM_KEYS = (
     "reader",
     "extra",
 )
-VM_NETWORK_KEYS = ("name", "mac", "required", "ignore_interfaces", "cidr")
-NETWORK_KEYS = ("name", "vlan", "cidr", "ip_range", "services", "bridge", "description", "extra")
+VM_NETWORK_KEYS = ("name", "mac", "required", "ignore_interfaces", "cidr", "family_order")
+NETWORK_KEYS = ("name", "vlan", "cidr", "ip_range", "services", "bridge", "description", "extra", "family_order")
+FAMILY_ORDERS = ([4, 6], [6, 4], [4], [6])
 # What goes from an entry of vms to vm_config_drive as it is.
 _DRIVE_KEYS = ("password", "password_hash", "ssh_keys", "user_data", "user_data_base64", "vendor_data", "metadata", "reader")
 SERVICES = ("userdata",)
@@ -101,7 +102,7 @@ def record_entries(found: Sequence[Mapping[str, t.Any]], plan: Sequence[Mapping[
                     "network": nic["network"],
                     **{
                         key: rule[key]
-                        for key in ("required", "cidrs", "ip_range", "ignore_interfaces")
+                        for key in ("required", "cidrs", "ip_range", "ignore_interfaces", "family_order")
                         if rule.get(key) is not None
                     },
                 }
@@ -147,6 +148,7 @@ def _nic(where: str, device: int, nic: t.Any, networks: Mapping[str, Mapping[str
     if mac is not None and normalize_mac(mac) is None:
         raise PlanError(f"{where} mac is {mac!r}, which is no MAC address such as 52:54:00:12:34:56")
     ignore = nic.get("ignore_interfaces") or []
+    families = _family_order(where, nic.get("family_order")) or network["family_order"]
     return {
         "device": device,
         "shared_network": network["name"],
@@ -157,6 +159,7 @@ def _nic(where: str, device: int, nic: t.Any, networks: Mapping[str, Mapping[str
         "ip_range": network["ip_range"],
         "ignore_interfaces": [ignore] if isinstance(ignore, str) else list(ignore),
         "services": network["services"],
+        **({"family_order": families} if families else {}),
     }
 
 
@@ -178,12 +181,20 @@ def _networks(shared_networks: Sequence[Mapping[str, t.Any]]) -> dict[str, dict[
                 "name": name,
                 "bridge": network.get("bridge") or name,
                 "cidrs": cidrs,
+                "family_order": _family_order(where, network.get("family_order")),
                 "ip_range": _ip_range(where, network.get("ip_range"), cidrs),
                 "services": list(services),
             }
         )
     _no_duplicates("shared_networks", [network["name"] for network in found])
     return {network["name"]: network for network in found}
+
+
+def _family_order(where: str, value: t.Any) -> list[int] | None:
+    """Which address family the NIC waits for first; None leaves it to the record."""
+    if value is None or value in FAMILY_ORDERS:
+        return value
+    raise PlanError(f"{where} family_order is {value!r}: use {', '.join(map(str, FAMILY_ORDERS))}")
 
 
 def _cidrs(where: str, value: t.Any) -> list[str]:

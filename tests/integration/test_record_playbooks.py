@@ -144,6 +144,20 @@ def test_hosts_that_are_no_hypervisors_are_left_out_in_one_line(site: Site) -> N
     assert "this host has no variable hypervisor: set it, such as" in alone
 
 
+def test_check_mode_does_not_wait(site: Site) -> None:
+    networks = json.dumps({"shared_networks": [{"name": "default", "cidr": "10.99.0.0/24", "vlan": 120}]})
+    site.run("vmops.external_dhcp.sync_vms", "-e", networks)
+    output = site.run("vmops.external_dhcp.poll_vm_ips", "--check")
+    assert "RETRYING" not in output and changed(output) == 0
+
+
+def test_a_poll_of_named_vms_waits_for_no_other(site: Site) -> None:
+    networks = json.dumps({"shared_networks": [{"name": "default", "cidr": "10.99.0.0/24", "vlan": 120}]})
+    site.run("vmops.external_dhcp.sync_vms", "-e", networks)
+    output = site.run("vmops.external_dhcp.poll_vm_ips", "-e", '{"vm_names": ["another"]}')
+    assert "RETRYING" not in output and changed(output) == 0
+
+
 def test_an_unreachable_hypervisor_fails_and_costs_no_try(site: Site) -> None:
     site.run("vmops.external_dhcp.sync_vms")
     site.write(uri="test:////nonexistent/driver.xml")

@@ -36,6 +36,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.database import Database
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import PollSettings, VmFacts
 
+MANY = 1000  # new rows
 CHUNK = 500  # values in one IN list; SQLite's and the drivers' limits are far above
 
 _NIC_FIELDS = tuple(field.name for field in dataclasses.fields(NicRecord))
@@ -217,6 +218,9 @@ class RecordStore:
             _update(connection, other)
             if new:
                 connection.execute(nics.insert(), [_values(nic) for nic in new])
+                if len(new) >= MANY and connection.dialect.name == "postgresql":
+                    # Before its own time for that PostgreSQL takes the table for empty, and reads all of it for each chunk of ids.
+                    connection.exec_driver_sql("ANALYZE nics")
             new_events = self._store_events(connection, new_events)
         order = _shown_first
         return Changes(tuple(sorted(known.values(), key=order)), tuple(sorted(after.values(), key=order)), tuple(new_events))

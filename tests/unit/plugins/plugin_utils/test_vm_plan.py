@@ -142,3 +142,14 @@ def test_record_entries_add_the_rules_to_the_nics_found():
         },
         {"name": "other", "id": "u2", "nics": [{"device": 0, "mac": "m2", "network": "br0"}]},
     ]
+
+
+def test_family_order_of_a_network_and_of_a_nic() -> None:
+    networks = [{"name": "six", "family_order": [6, 4]}, {"name": "four"}]
+    vms = [{"name": "a", "networks": ["six", "four", {"name": "six", "family_order": [4]}]}]
+    plan = vm_plan(vms, networks)
+    assert [nic.get("family_order") for nic in plan[0]["nics"]] == [[6, 4], None, [4]]
+    found = [{"name": "a", "id": "i", "nics": [{"device": d, "mac": f"m{d}", "network": "x"} for d in range(3)]}]
+    assert [nic.get("family_order") for nic in record_entries(found, plan)[0]["nics"]] == [[6, 4], None, [4]]
+    with pytest.raises(PlanError, match="shared_networks, six: family_order is 6: use"):
+        vm_plan([], [{"name": "six", "family_order": 6}])
