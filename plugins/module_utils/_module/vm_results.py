@@ -1,0 +1,143 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""What the modules vm, vm_power and vm_migrate share: one result for each VM, and what became of many at once."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorUnreachable
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import LONGEST_ERROR
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError, names_of
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain
+
+if t.TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from ansible.module_utils.basic import AnsibleModule
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Outcome, Vm
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import FoundVms
+
+_NAMED_IN_MESSAGES = 5
+_NO_ANSWER = "nothing was heard of it; look at the hypervisor, and run this again"
+
+
+def read_names(module: AnsibleModule) -> list[str]:
+    """The option `vms` of a module that takes names or ids; ends the module if it cannot be used."""
+    try:
+        return names_of(module.params["vms"], "vms") or []
+    except NamesError as error:
+        refuse(module, str(error))
+
+
+def refuse(module: AnsibleModule, *reasons: str) -> t.NoReturn:
+    """Ends the module before anything was done."""
+    module.fail_json(msg=f"nothing was changed: {_shorten(reasons)}", changed=False, vms=[])
+
+
+def named(name: str, text: str) -> str:
+    """`text` as a sentence about the VM `name`."""
+    text = plain(text, LONGEST_ERROR)
+    return text if text.startswith((f"{name}:", f"{name} ")) else f"{name}: {text}"
+
+
+class Results:
+    """One result for each VM asked for, in that order: name, id, changed, error, warnings, and what a module adds.
+
+    asked: what each VM was asked for by, its name or id.
+    """
+
+    def __init__(self, asked: Iterable[str]) -> None:
+        self.by_asked: dict[str, dict[str, t.Any]] = {
+            key: {"name": plain(key), "id": None, "changed": False, "error": None, "warnings": []} for key in asked
+        }
+        self._by_id: dict[str, dict[str, t.Any]] = {}
+        self.diffs: list[dict[str, str]] = []
+
+    def found(self, found: FoundVms) -> None:
+        """Notes ids and names of the VMs that are there; a VM asked for twice keeps its first place only."""
+        for key, vm in found.asked.items():
+            if vm.id in self._by_id:
+                del self.by_asked[key]
+                continue
+            self._by_id[vm.id] = self.by_asked[key]
+            self.by_asked[key].update(name=vm.name, id=vm.id)
+
+    def of(self, vm: Vm) -> dict[str, t.Any]:
+        return self._by_id[vm.id]
+
+    def fail(self, key: str, error: str) -> None:
+        result = self.by_asked[key]
+        result["error"] = named(result["name"], error)
+
+    def good(self, vms: Iterable[Vm]) -> list[Vm]:
+        """Those without an error so far."""
+        return [vm for vm in vms if self.of(vm)["error"] is None]
+
+    def take(self, outcomes: Iterator[Outcome], expected: Sequence[Vm | str]) -> None:
+        """Notes what became of the expected VMs, those to be created by their names.
+
+        A connection that breaks is the error of those whose outcome is not known; the others keep theirs.
+        """
+        open_ones = {one if isinstance(one, str) else one.id: self._result(one) for one in expected}
+        why = _NO_ANSWER
+        try:
+            for outcome in outcomes:
+                result = open_ones.pop(outcome.id or "", None) or open_ones.pop(outcome.name)
+                result["id"] = outcome.id or result["id"]
+                result["changed"] = result["changed"] or outcome.changed
+                result["warnings"] += [named(result["name"], warning) for warning in outcome.warnings]
+                if outcome.error is not None:
+                    result["error"] = named(result["name"], outcome.error)
+        except HypervisorUnreachable as error:
+            why = str(error)
+        for result in open_ones.values():
+            result["error"] = result["error"] or named(result["name"], why)
+
+    def _result(self, one: Vm | str) -> dict[str, t.Any]:
+        return self.by_asked[one] if isinstance(one, str) else self.of(one)
+
+    def differ(self, name: str, before: Sequence[str], after: Sequence[str]) -> None:
+        """For --diff: lines about one VM."""
+        texts = {"before": before, "after": after}
+        self.diffs.append(
+            {f"{side}_header": name for side in texts} | {side: "".join(f"{line}\n" for line in texts[side]) for side in texts}
+        )
+
+    def end(self, module: AnsibleModule) -> t.NoReturn:
+        """Ends the module; it fails if one VM failed, after all others were done."""
+        results = list(self.by_asked.values())
+        for warning in dict.fromkeys(warning for result in results for warning in result["warnings"]):
+            module.warn(warning)
+        ending: dict[str, t.Any] = {"changed": any(result["changed"] for result in results), "vms": results}
+        if module._diff:
+            ending["diff"] = self.diffs
+        errors = [result["error"] for result in results if result["error"] is not None]
+        if errors:
+            module.fail_json(msg=f"{len(errors)} of {len(results)} VMs failed: {_shorten(errors)}", **ending)
+        module.exit_json(**ending)
+
+
+def nics_of(vm: Vm) -> list[dict[str, t.Any]]:
+    """A VM's NICs, in the shape that the module vm_nic_record takes."""
+    return [{"device": nic.device, "mac": nic.mac, "network": nic.network} for nic in vm.nics]
+
+
+def destination_or_placement(given: Mapping[str, t.Any] | None, known: Sequence[str], option: str, kind: str) -> dict[str, str]:
+    """The keys of a mapping that have a value. Raises NamesError for a key that this kind of hypervisor does not know."""
+    chosen = {str(key): str(value) for key, value in (given or {}).items() if value not in (None, "")}
+    for key in chosen:
+        if key not in known:
+            use = f"use {', '.join(known)}" if known else "there are none"
+            raise NamesError(f"{option} has {key!r}, which hypervisor.type {kind} does not know: {use}")
+    return chosen
+
+
+def _shorten(texts: Sequence[str]) -> str:
+    more = f"; and {len(texts) - _NAMED_IN_MESSAGES} more" if len(texts) > _NAMED_IN_MESSAGES else ""
+    return "; ".join(texts[:_NAMED_IN_MESSAGES]) + more

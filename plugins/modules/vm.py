@@ -1,0 +1,210 @@
+#!/usr/bin/python
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: vm
+short_description: Make VMs from templates, or delete them
+description:
+  - Makes every listed VM that is not there yet from its template, all of them at once, powered off; or deletes the listed VMs
+    with their disks, snapshots and config drives.
+  - A VM that is there already is kept as it is. Where its NICs are not as listed, that is told, and changed only with
+    O(update_nics).
+  - A new VM never gets a disk that was there before it, and never what was inserted in its template's CD/DVD drives.
+  - What is wrong with the list is told before anything is changed. Later, one VM that fails does not stop the others; the task
+    fails at its end, and RV(vms) tells which.
+author:
+  - vmops maintainers (@vmops)
+extends_documentation_fragment:
+  - vmops.external_dhcp.hypervisor
+  - vmops.external_dhcp.attributes
+  - vmops.external_dhcp.attributes.action_group
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  vms:
+    description: The VMs. For O(state=absent) only O(vms[].name) and O(vms[].id) count.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: The VM's name. Needed for O(state=present).
+        type: str
+      id:
+        description:
+          - For O(state=absent), the VM's UUID. The id decides, whatever the VM is called.
+          - Given by its name alone, a VM is deleted only if something says that it is of this collection's making, a mark of
+            its own, a config drive of its id, or O(recorded_ids).
+        type: str
+      template:
+        description:
+          - What the VM is made from if it is not there; the name of a template, or of a VM that is powered off.
+          - On V(kvm) there are no other templates than VMs that are powered off.
+        type: str
+      nics:
+        description:
+          - All NICs of the VM, in order; the template's surplus NICs are left out, and its first NIC is the model of those it
+            lacks.
+          - If not given, the VM has its template's NICs, with MACs of their own.
+        type: list
+        elements: dict
+        suboptions:
+          network:
+            description: What the hypervisor calls the network, a bridge, network or port group.
+            type: str
+            required: true
+          mac:
+            description: The NIC's MAC. If not given, it gets a new one.
+            type: str
+      full_clone:
+        description: Whether the disks are copied. Otherwise the VM shares its template's where the storage can do that.
+        type: bool
+        default: false
+      memory:
+        description: Memory in MiB. If not given, the template's.
+        type: int
+      cpus:
+        description: Number of virtual CPUs. If not given, the template's.
+        type: int
+      disk_size:
+        description: Size of the first disk in GiB; a disk only grows. If not given, the template's.
+        type: int
+      placement:
+        description: Where this VM is made, in addition to O(placement) and before it.
+        type: dict
+  placement:
+    description:
+      - Where the VMs are made; which keys there are is up to the kind of hypervisor.
+    type: dict
+  update_nics:
+    description: Whether a VM that is there and powered off is given the NICs listed, where it has others.
+    type: bool
+    default: false
+  recorded_ids:
+    description:
+      - For O(state=absent), ids of VMs that are known to be of this collection's making, such as
+        RV(vmops.external_dhcp.vm_nic_record_info#module:nics[].vm_id).
+    type: list
+    elements: str
+  state:
+    description:
+      - V(present) makes the VMs that are missing.
+      - V(absent) powers the VMs off at once and deletes them. There is no way back. What others still use, such as the disk of a
+        template that has linked clones, is not deleted, and the VM is refused before anything of it is changed.
+    type: str
+    choices: [present, absent]
+    default: present
+requirements:
+  - The Python library of the hypervisor on the controller (libvirt-python, XenAPI or pyvmomi).
+seealso:
+  - module: vmops.external_dhcp.vm_config_drive
+  - module: vmops.external_dhcp.vm_power
+"""
+
+EXAMPLES = r"""
+- name: Make two VMs
+  vmops.external_dhcp.vm:
+    hypervisor: "{{ hypervisor }}"
+    vms:
+      - name: web1
+        template: debian-12
+        nics:
+          - network: br-corp
+      - name: db1
+        template: debian-12
+        nics:
+          - network: br-corp
+            mac: "52:54:00:12:34:56"
+        memory: 4096
+        cpus: 2
+        disk_size: 40
+
+- name: Delete a VM with all that is its own
+  vmops.external_dhcp.vm:
+    hypervisor: "{{ hypervisor }}"
+    vms:
+      - name: web1
+    state: absent
+"""
+
+RETURN = r"""
+vms:
+  description: One entry for each entry of O(vms), in that order; also returned when the module failed.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The VM's name.
+      type: str
+      sample: web1
+    id:
+      description: The hypervisor's UUID of the VM; V(none) if it is not there.
+      type: str
+      sample: 1c1f6c56-8c7e-4b4b-9a59-0f6f7a3c2d10
+    changed:
+      description: Whether something of this VM was changed, or would be in check mode; also when it failed later.
+      type: bool
+      sample: true
+    error:
+      description: Why this VM failed, or V(none).
+      type: str
+      sample: null
+    warnings:
+      description: What should be known about this VM, a sentence each.
+      type: list
+      elements: str
+      sample: []
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _argspec
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm import run_module
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **_argspec.hypervisor(),
+            "vms": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "name": {"type": "str"},
+                    "id": {"type": "str"},
+                    "template": {"type": "str"},
+                    "nics": {
+                        "type": "list",
+                        "elements": "dict",
+                        "options": {"network": {"type": "str", "required": True}, "mac": {"type": "str"}},
+                    },
+                    "full_clone": {"type": "bool", "default": False},
+                    "memory": {"type": "int"},
+                    "cpus": {"type": "int"},
+                    "disk_size": {"type": "int"},
+                    "placement": {"type": "dict"},
+                },
+            },
+            "placement": {"type": "dict"},
+            "update_nics": {"type": "bool", "default": False},
+            "recorded_ids": {"type": "list", "elements": "str"},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        },
+        supports_check_mode=True,
+    )
+    run_module(module)
+
+
+if __name__ == "__main__":
+    main()
