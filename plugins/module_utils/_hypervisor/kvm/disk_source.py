@@ -47,6 +47,8 @@ if t.TYPE_CHECKING:
 
 # Of the time for one VM, what the reading itself may take: ending the job has the rest.
 _SHARE = 0.8
+# In what interfaceStats() gives: packets that the guest has sent. They are counted from the VM's start, or its migration.
+_SENT = 5
 
 _HINTS = {
     "empty_file": "a lease file on it is still empty: the guest's own file system takes up to two minutes to write it",
@@ -54,6 +56,9 @@ _HINTS = {
     "udhcpc": "the guest runs udhcpc, which keeps no lease",
     "unreadable_lvm": "a logical volume on it is of a type that is not read (thin, cache or raid)",
 }
+
+
+_SILENT = "it has sent no packet since it was started, so it has no lease yet: it may still be booting, or not ask for one"
 
 
 class _Told(t.NamedTuple):
@@ -99,8 +104,11 @@ class KvmDisks:
 
     def _read(self, vm: Vm, timeout: float) -> _Told:
         deadline = time.monotonic() + timeout * _SHARE
+        domain = ET.fromstring(vm.handle.XMLDesc(0))
+        if _has_sent_nothing(vm.handle, domain):
+            return _Told(None, Answer(reason=REASON_NO_LEASE, message=_SILENT))
         try:
-            seen, beside = self._examine(vm, deadline)
+            seen, beside = self._examine(vm, domain, deadline)
         except Missing as error:
             reason, message = REASON_SOURCE_UNAVAILABLE, str(error)
         except Unreadable as error:
@@ -111,9 +119,8 @@ class KvmDisks:
             return _meaning(seen, vm, beside)
         return _Told(None, Answer(reason=reason, message=message))
 
-    def _examine(self, vm: Vm, deadline: float) -> tuple[Examined, str]:
-        """What the disks hold, and how they were not read that would have been better."""
-        domain = ET.fromstring(vm.handle.XMLDesc(0))
+    def _examine(self, vm: Vm, domain: ET.Element, deadline: float) -> tuple[Examined, str]:
+        """What the disks hold, and why they were not read through QEMU if they were not."""
         disks, others = disk_files.disks_of(domain)
         if not disks:
             raise disk_files.NoFile("it has none")
@@ -198,6 +205,17 @@ class RegistrySource(_DiskSource):
     """The registry of Windows guests."""
 
     name = SOURCE_REGISTRY
+
+
+def _has_sent_nothing(handle: t.Any, domain: ET.Element) -> bool:
+    """Whether no lease can be of this start yet: until the guest has mounted its disk, that tells of the start before."""
+    counts = []
+    for target in domain.findall("devices/interface/target"):
+        try:
+            counts.append(handle.interfaceStats(target.get("dev", ""))[_SENT])
+        except libvirt.libvirtError:
+            pass  # a kind of NIC that nobody counts for
+    return bool(counts) and not any(counts)
 
 
 def _meaning(seen: Examined, vm: Vm, beside: str) -> _Told:
