@@ -37,6 +37,8 @@ _OURS = re.compile(r"ext-dhcp-([0-9a-f]{8})-([0-9a-f]{6})-([0-9a-f]+)-([0-9a-f]+
 # Seconds after its time limit until a job is held for one whose maker is dead, whatever its machine's clock says.
 _GRACE = 120
 _END_PATIENCE = 10
+# Seconds to wait for another task that is just reading the same VM's disk.
+_WAIT = 3
 
 
 class Busy(Exception):
@@ -90,12 +92,17 @@ def is_over(path: str, now: float) -> bool:
 
 
 def socket_of(domain: t.Any) -> str | None:
-    """Where the domain's backup job listens; an empty text for a job without a unix socket, None for no job."""
+    """Where the domain's backup job listens; None for no job.
+
+    An empty text for a job without a unix socket, and for one that is just beginning or ending.
+    """
     try:
         element = ET.fromstring(domain.backupGetXMLDesc(0))
     except libvirt.libvirtError as error:
         if error.get_error_code() in (libvirt.VIR_ERR_NO_DOMAIN_BACKUP, libvirt.VIR_ERR_OPERATION_INVALID):
             return None
+        if error.get_error_code() == libvirt.VIR_ERR_INTERNAL_ERROR:
+            return ""  # "backup job data missing"
         raise
     server = element.find("server")
     return "" if server is None else server.get("socket") or ""
@@ -125,13 +132,7 @@ def begin(domain: t.Any, path: str, targets: Sequence[str], others: Sequence[str
 
     Raises Busy, NoBackup, and libvirtError.
     """
-    left = socket_of(domain)
-    if left is not None:
-        if not is_ours(left):
-            raise Busy("a backup of somebody else's is under way")
-        if not is_over(left, time.time()):
-            raise Busy("its disk is just being read by another task")
-        end(domain, left)
+    _make_way(domain)
     if domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE:
         raise Busy("a migration, a snapshot or another job is under way")
     if any(domain.blockJobInfo(target, 0) for target in targets):
@@ -141,6 +142,22 @@ def begin(domain: t.Any, path: str, targets: Sequence[str], others: Sequence[str
         domain.backupBegin(_description(path, scratches, others), None, 0)
     except libvirt.libvirtError as error:
         raise NoBackup(error.get_error_message() or str(error)) from None
+
+
+def _make_way(domain: t.Any) -> None:
+    """Returns when the domain has no backup job; waits for one of ours, which lasts for moments. Raises Busy, libvirtError."""
+    patience = time.monotonic() + _WAIT
+    while True:
+        left = socket_of(domain)
+        if left is None:
+            return
+        if is_over(left, time.time()):
+            end(domain, left)
+            return
+        if time.monotonic() > patience or (left and not is_ours(left)):
+            whose = "its disk is just being read by another task" if is_ours(left) else "a backup of somebody else's is under way"
+            raise Busy(whose)
+        time.sleep(0.05)
 
 
 def _description(path: str, scratches: dict[str, str], others: Sequence[str]) -> str:
