@@ -149,17 +149,65 @@ def test_install_clean_verify(system: System) -> None:
 
     (upper / "usr/sbin/cloud-set-guest-password").unlink()
     system.put("usr/sbin/qemu-ga")
+    system.put("usr/lib/systemd/system/qemu-guest-agent.service", "[Service]\nExecStart=/usr/sbin/qemu-ga\n[Install]\n")  # static
     numbers, said = system.play("verify", vm_template_init="systemd")
     assert (numbers["failed"], numbers["changed"]) == (0, 0), said
     assert "is ready to be a template" in said
+
+
+AGENT_UNIT = "[Service]\nExecStart=/usr/sbin/qemu-ga\n[Install]\nWantedBy=multi-user.target\n"
+
+
+def test_the_guest_agent_is_enabled(system: System) -> None:
+    options = {"vm_template_init": "systemd", "vm_template_verify_clean": False}
+    system.put("usr/sbin/qemu-ga")
+    system.put("usr/lib/systemd/system/qemu-guest-agent.service", AGENT_UNIT)
+    numbers, said = system.play("linux", **options)
+    assert numbers["failed"] == 0, said
+    numbers, said = system.play("verify", **options)
+    assert numbers["failed"] == 1
+    assert "the guest agent for kvm is there, but none of its services is enabled (qemu-guest-agent; run" in said
+    for changed in (1, 0):
+        numbers, said = system.play("linux", vm_template_install_agent=True, **options)
+        assert (numbers["failed"], numbers["changed"]) == (0, changed), said
+    numbers, said = system.play("verify", **options)
+    assert (numbers["failed"], numbers["changed"]) == (0, 0), said
+
+
+def test_an_agent_without_a_package_is_named(system: System) -> None:
+    options = {"vm_template_init": "systemd", "vm_template_install_agent": True, "vm_template_hypervisor": "xenserver"}
+    numbers, said = system.play("linux", **options)
+    assert numbers["failed"] == 1
+    assert "has no package of the guest agent for xenserver: install it from the hypervisor's guest tools" in said
+
+
+def test_a_kernel_that_cannot_see_the_drive_is_named(system: System) -> None:
+    for kernel, modules in {
+        "6.1-all": "kernel/fs/isofs/isofs.ko.xz:\nkernel/drivers/scsi/sr_mod.ko.xz: kernel/x.ko\nkernel/drivers/ata/ahci.ko.xz:\n",
+        "6.1-cloud": "kernel/fs/isofs/isofs.ko:\nkernel/drivers/scsi/sr_mod.ko:\n",
+        "6.1-tiny": "kernel/drivers/ata/ahci.ko:\nkernel/drivers/scsi/sr_mod.ko:\n",
+    }.items():
+        system.put(f"usr/lib/modules/{kernel}/modules.dep", modules)
+        system.put(f"usr/lib/modules/{kernel}/modules.builtin", "kernel/fs/ext4/ext4.ko\n")
+    numbers, said = system.play("verify", vm_template_init="systemd")
+    assert numbers["failed"] == 1
+    assert "without virtio-scsi): 6.1-tiny, 6.1-cloud" in said
+    system.put("usr/lib/modules/6.1-tiny/modules.builtin", "kernel/fs/isofs/isofs.ko\n")
+    system.put("usr/lib/modules/6.1-cloud/modules.builtin", "kernel/drivers/ata/ata_piix.ko\n")
+    numbers, said = system.play("verify", vm_template_init="systemd")
+    assert "lack the driver" not in said
 
 
 def test_sysv(system: System) -> None:
     if shutil.which("update-rc.d") is None:
         pytest.skip("update-rc.d is not installed")
     system.put("usr/sbin/qemu-ga")
-    numbers, said = system.play("linux", vm_template_init="sysv")
+    script = "#!/bin/sh\n### BEGIN INIT INFO\n# Provides: qemu-guest-agent\n# Required-Start:\n# Required-Stop:\n"
+    system.put("etc/init.d/qemu-guest-agent", script + "# Default-Start: 2 3 4 5\n# Default-Stop:\n### END INIT INFO\n")
+    (system.base / "upper/etc/init.d/qemu-guest-agent").chmod(0o755)
+    numbers, said = system.play("linux", vm_template_init="sysv", vm_template_install_agent=True)
     assert numbers["failed"] == 0, said
+    assert (system.base / "upper/etc/rc3.d/S01qemu-guest-agent").is_symlink()
     assert (system.base / "upper/etc/rc3.d/S01config-drive").is_symlink()
     assert (system.base / "upper/etc/init.d/config-drive").stat().st_mode & 0o777 == 0o755
     numbers, said = system.play("verify", vm_template_init="sysv", vm_template_verify_clean=False)

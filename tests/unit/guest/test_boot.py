@@ -64,7 +64,7 @@ def test_user_data_is_not_saved_if_switched_off(guest: Guest) -> None:
     guest.settings += "SAVE_USER_DATA=no\n"
     guest.drive(user_data=b"a=b\n")
     assert guest.boot().status == 0
-    assert not (guest.base / "state").exists()
+    assert [path.name for path in (guest.base / "state").iterdir()] == ["drive-seen"]
 
 
 def test_one_failing_part_does_not_stop_the_others(guest: Guest) -> None:
@@ -81,7 +81,7 @@ def test_one_failing_part_does_not_stop_the_others(guest: Guest) -> None:
 def test_drive_with_metadata_only(guest: Guest) -> None:
     guest.drive()
     assert guest.boot().status == 0
-    assert not (guest.base / "state").exists()
+    assert [path.name for path in (guest.base / "state").iterdir()] == ["drive-seen"]
     assert not guest.authorized_keys().exists()
 
 
@@ -92,6 +92,30 @@ def test_no_drive_is_no_error_but_said(guest: Guest) -> None:
     assert "no config drive" in guest.log
     assert guest.calls("sleep") == [["1"]] * 3
     assert len(guest.calls("udevadm")) == 1
+
+
+def test_a_drive_that_was_never_seen_is_an_error_if_asked(guest: Guest) -> None:
+    guest.settings += "WAIT_SECONDS=0\nREQUIRE_DRIVE=yes\n"
+    guest.device("sr0", None)
+    assert guest.boot("login").status == 1
+    assert (
+        "no config drive, and this machine has never seen one: no drive with the label config, config or config-2 among sr0"
+        in guest.log
+    )
+    (guest.base / "dev/sr0").rename(guest.base / "dev/vda")
+    assert guest.boot("login").status == 1
+    assert "the kernel shows no CD/DVD drive (only: vda); it may lack the driver of its controller" in guest.log
+    (guest.base / "dev/vda").unlink()
+    guest.drive(password=b"word")
+    assert guest.boot("login").status == 0
+
+
+def test_a_drive_that_was_taken_away_is_no_error(guest: Guest) -> None:
+    guest.settings += "WAIT_SECONDS=0\nREQUIRE_DRIVE=yes\n"
+    drive = guest.drive(password=b"word")
+    assert guest.boot("login").status == 0
+    drive.unlink()
+    assert guest.boot("login").status == 0
 
 
 def test_wait_is_by_the_clock_not_by_the_number_of_looks(guest: Guest) -> None:
@@ -317,7 +341,7 @@ def test_openrc_starter(guest: Guest) -> None:
 def test_settings_example_shows_the_defaults() -> None:
     library = (LINUX / "config-drive-lib.sh").read_text()
     shown = re.findall(r"^#([A-Z_]+=\S+)$", (LINUX / "config-drive.default").read_text(), re.MULTILINE)
-    assert len(shown) == 9
+    assert len(shown) == 10
     for setting in shown:
         assert f"    {setting}\n" in library
 

@@ -297,6 +297,7 @@ ALLOWED_COMMANDS = {
         *("Test-Path", "Write-EventLog", "icacls.exe"),
         *("Invoke-Part", "Protect-StateFolder", "Set-Secret", "Write-Log"),
     },
+    "Find-Hypervisor.ps1": {"Get-CimInstance", "Set-StrictMode"},
     "Register-ConfigDrive.ps1": {
         *("Get-ScheduledTask", "Join-Path", "New-EventLog", "New-ScheduledTaskAction", "New-ScheduledTaskPrincipal"),
         *("New-ScheduledTaskTrigger", "Register-ScheduledTask", "Set-StrictMode"),

@@ -7,7 +7,8 @@
 #
 #   config-drive-boot.sh all | login | user-data     login: password and keys; user-data: save it, run it if asked
 #
-# One part that fails does not keep the others from being done. No drive is no error.
+# One part that fails does not keep the others from being done, and makes the starter fail. No drive is no error, but with
+# REQUIRE_DRIVE=yes one for a machine that has never seen one: then nobody can log in, and somebody will ask why.
 
 here=${0%/*}
 [ "$here" != "$0" ] || here=.
@@ -30,6 +31,24 @@ with_drive() {
         esac
     fi
     return "$result"
+}
+
+# Which devices were looked at, and what that says of the kernel.
+what_there_is() {
+    found=
+    drives=
+    for device in "$DEV_DIR"/sr* "$DEV_DIR"/hd* "$DEV_DIR"/vd* "$DEV_DIR"/xvd* "$DEV_DIR"/sd*; do
+        is_block_device "$device" || continue
+        found="$found ${device##*/}"
+        case ${device##*/} in
+        sr* | hd*) drives=yes ;;
+        esac
+    done
+    if [ -n "$drives" ]; then
+        echo "no drive with the label $CONFIG_DRIVE_LABEL, config or config-2 among$found"
+    else
+        echo "the kernel shows no CD/DVD drive (only:${found:- nothing}); it may lack the driver of its controller, as kernels for clouds lack ahci"
+    fi
 }
 
 make_host_keys() {
@@ -83,13 +102,19 @@ while :; do
     [ "$status" -eq "$EXIT_NO_DRIVE" ] || break
     look_at_clock
     if [ "$now" -ge "$end" ]; then
-        log notice "no config drive"
+        if [ "$REQUIRE_DRIVE" = yes ] && [ ! -e "$STATE_DIR/drive-seen" ]; then
+            log err "no config drive, and this machine has never seen one: $(what_there_is)"
+            result=1
+        else
+            log notice "no config drive"
+        fi
         exit "$result"
     fi
     sleep 1
     waited=$((waited + 1))
 done
 [ "$status" -eq 0 ] || result=1
+[ -e "$STATE_DIR/drive-seen" ] || : | write_state drive-seen || result=1
 
 # Not while the drive is mounted: nobody knows how long it runs.
 if [ "$part" != login ] && [ "$RUN_USER_DATA" = yes ]; then

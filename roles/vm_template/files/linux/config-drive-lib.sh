@@ -53,6 +53,7 @@ load_settings() {
     RUN_USER_DATA=no
     MAKE_HOST_KEYS=no
     WAIT_SECONDS=5
+    REQUIRE_DRIVE=no
     STATE_DIR=/var/lib/config-drive
     DEV_DIR=/dev
     PROC_DIR=/proc
