@@ -25,7 +25,7 @@ options:
     description:
       - The folder of the images on the host that runs the module. A drive's file is C(<name>.iso), readable by its owner alone
         (V(0600)).
-      - It is made with mode V(0700) if it does not exist. One that other accounts may write to is refused.
+      - It is made with mode V(0700) when the first drive is written. One that other accounts own or may write to is refused.
     type: path
     required: true
   state:
@@ -34,10 +34,16 @@ options:
       - V(updated) replaces only those of C(password), C(password_hash), C(ssh_keys), C(user_data) and the keys of C(metadata)
         that an entry gives, and keeps everything else that is on the drive, with its label and layouts. An empty value takes
         the part away. The drive must exist; it may have been built by another program.
-      - V(absent) deletes the drives. A file that is no config drive is never deleted or replaced.
+      - V(absent) deletes the drives; of an entry only C(name) and C(vm_id) in C(metadata) count.
+      - A file that is no config drive is never deleted or replaced.
     type: str
     choices: [present, updated, absent]
     default: present
+  take_over:
+    description:
+      - Whether a drive may be replaced or deleted that carries another C(vm_id) than the entry gives, or that another program built.
+    type: bool
+    default: false
 attributes:
   check_mode:
     support: full
@@ -161,6 +167,7 @@ def main() -> None:
             **_argspec.drives(),
             "dest": {"type": "path", "required": True},
             "state": {"type": "str", "choices": ["present", "updated", "absent"], "default": "present"},
+            "take_over": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

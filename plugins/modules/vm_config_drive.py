@@ -11,8 +11,9 @@ short_description: Give VMs their config drives on their hypervisor
 description:
   - Makes each listed VM have exactly its config drive, builds it, puts it where the hypervisor wants it, attaches it read-only
     and refreshes it when its content changes; or takes it away.
-  - The drive of a VM carries the VM's id. A file that belongs to another VM, or that is no config drive, is never replaced,
-    deleted or attached; what a clone inherited of another VM's drive is taken out.
+  - The drive of a VM carries the VM's id. A drive that belongs to another VM or that another program built is replaced, deleted or
+    attached only with O(take_over=true), and a file that is no config drive never; what a clone inherited of another VM's drive is
+    taken out.
   - The ISO goes to C(<image_dir>/<vm>.iso) on V(kvm), to C(<vm>.iso) in the ISO storage repository of the host on
     V(xenserver), and to C([datastore of the first disk] <vm>/<vm>.iso) on V(vmware). It sits in a CD/DVD drive after the
     first, which stays free for other media.
@@ -53,6 +54,13 @@ options:
       - On V(xenserver), the name or UUID of the host. The drive is ejected, the VM migrated, and the drive made anew there.
       - On V(kvm), the libvirt URI of the other host. Called before the migration, the ISO is put there under the same path.
     type: str
+  take_over:
+    description:
+      - Whether a config drive in the place of a VM's own may be replaced and deleted although it carries another VM's id, as when
+        the VM was made anew under its old name, or was built by another program.
+      - Make sure that no VM needs it any more.
+    type: bool
+    default: false
 requirements:
   - The Python library of the hypervisor on the controller (libvirt-python, XenAPI or pyvmomi).
   - pycdlib on the controller
@@ -166,6 +174,7 @@ def main() -> None:
             **_argspec.drives(),
             "state": {"type": "str", "choices": ["present", "updated", "moved", "absent"], "default": "present"},
             "destination": {"type": "str"},
+            "take_over": {"type": "bool", "default": False},
         },
         required_if=[("state", "moved", ["destination"])],
         supports_check_mode=True,

@@ -232,7 +232,7 @@ def list_files(path: pathlib.Path) -> list[str]:
     sys.path.insert(0, os.environ.get("ANSIBLE_COLLECTIONS_PATH", "").split(":")[0])
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image
 
-    return list(image.read(path).files)
+    return list(image.read(path.read_bytes()).files)
 
 
 if __name__ == "__main__":

@@ -388,7 +388,7 @@ def test_file_that_appears_meanwhile_is_not_overwritten(rig: VCenterRig, admin: 
         time.sleep(0.01)
     rig.file(location).write_bytes(b"somebody else's")
     thread.join(60)
-    assert failed and "not touched" in str(failed[0])
+    assert failed and "no config drive of this collection" in str(failed[0])
     assert rig.file(location).read_bytes() == b"somebody else's"
     assert rig.isos() == [location]
 
@@ -444,12 +444,12 @@ def test_foreign_file_at_its_place_is_not_touched(
     location = f"[LocalDS_0] {name}/{name}.iso"
     rig.file(location).write_bytes(content)
     found = state(driver, vm)
-    assert "not touched" in found.problem and location in found.problem
+    assert "no config drive of this collection" in found.problem and location in found.problem
     rig.calls(reset=True)
-    with pytest.raises(DriveError, match="not touched"):
+    with pytest.raises(DriveError, match="no config drive of this collection"):
         driver.drives.put_one(vm, iso_for(vm))
     change = driver.drives.remove_one(vm)
-    assert not change.changed and "not touched" in change.message
+    assert not change.changed and "no config drive of this collection" in change.message
     assert rig.file(location).read_bytes() == content
     assert not [c for c in rig.calls() if c.startswith(("PUT", "Reconfig", "Delete", "Move"))]
 
@@ -459,10 +459,26 @@ def test_drive_of_another_vm_at_its_place_is_not_touched(rig: VCenterRig, admin:
     other = image.build({"cloudstack/metadata/local_hostname": b"other"}, "config", "11111111-2222-3333-4444-555555555555")
     location = f"[LocalDS_0] {name}/{name}.iso"
     rig.file(location).write_bytes(other)
-    with pytest.raises(DriveError, match="another VM .*11111111-2222-3333-4444-555555555555"):
+    with pytest.raises(DriveError, match="the VM with id 11111111-2222-3333-4444-555555555555"):
         driver.drives.put_one(vm, iso_for(vm))
     driver.drives.remove_one(vm)
     assert rig.file(location).read_bytes() == other
+
+
+@pytest.mark.parametrize("owner", ["11111111-2222-3333-4444-555555555555", None])
+def test_foreign_drive_is_discarded_when_asked(rig: VCenterRig, driver: t.Any, name: str, owner: str | None) -> None:
+    vm = find(driver, name)
+    foreign = image.build({"a": b"b"}, owner=owner)
+    path = rig.file(state(driver, vm).location)
+    path.write_bytes(foreign)
+    assert driver.drives.read_foreign(vm) == foreign
+    driver.drives.discard_foreign(vm)
+    assert not path.exists() and driver.drives.read_foreign(vm) is None
+    iso = iso_for(vm)
+    driver.drives.put_one(vm, iso)
+    assert driver.drives.read_foreign(vm) is None
+    driver.drives.discard_foreign(vm)
+    assert driver.drives.read(vm) == iso
 
 
 def test_drive_marked_for_another_vm_is_refused(driver: t.Any, name: str) -> None:

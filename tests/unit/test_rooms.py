@@ -21,6 +21,7 @@ DRIVER = (
     "module_utils._config_drive",
     "module_utils._guest_address",
     "module_utils._hypervisor.api",
+    "module_utils._hypervisor.drive_rules",
     "module_utils._hypervisor.workers",
     "module_utils._text",
 )
@@ -98,7 +99,7 @@ def test_rooms_import_only_what_is_theirs() -> None:
         ("module_utils/_guest_address/x.py", "from ansible.module_utils.basic import AnsibleModule"),
         ("module_utils/_guest_address/x.py", f"from {PREFIX}module_utils._hypervisor.api import Nic"),
         ("module_utils/_config_drive/x.py", f"def f():\n    import {PREFIX}module_utils._guest_address.model"),
-        ("module_utils/_config_drive/folder.py", "import pycdlib"),
+        ("module_utils/_config_drive/content.py", "import pycdlib"),
         ("module_utils/_hypervisor/x.py", f"from {PREFIX}module_utils._nic_record import store"),
         ("module_utils/_hypervisor/kvm/drives.py", "import libvirt"),
         ("module_utils/_hypervisor/xenserver/session.py", "import libvirt"),

@@ -65,6 +65,7 @@ class DriveDescription:
     ssh_keys: public keys, one line each; None if nothing was said of keys, () if there are to be none. vendor_data: what vendor_data.json holds.
     reader: what in the guest reads the drive (READERS), None if that is not known.
     services: of the VM's network (SERVICES), None if it was not said; network: its name, for messages.
+    instance_id_given: whether the instance id in metadata was asked for, or is the name or vm_id for want of one.
     doubts: sentences about options that may not be what was meant; they name the option and hold no secret.
     """
 
@@ -79,14 +80,11 @@ class DriveDescription:
     services: tuple[str, ...] | None = None
     network: str | None = None
     doubts: tuple[str, ...] = ()
+    instance_id_given: bool = False
 
     @classmethod
-    def from_option(cls, option: Mapping[str, t.Any], owner: str | None = None) -> DriveDescription:
-        """Checks one entry of the option O(drives).
-
-        owner: the VM's id on its hypervisor, used for vm_id where the entry gives none.
-        Raises DriveInputError; its message names the option, never a secret value.
-        """
+    def from_option(cls, option: Mapping[str, t.Any]) -> DriveDescription:
+        """Checks one entry of the option O(drives). Raises DriveInputError; its message names the option, never a secret value."""
         name = _name(option.get("name"))
         user_data = _user_data(name, option)
         password = _text(name, "password", option.get("password"))
@@ -100,12 +98,13 @@ class DriveDescription:
             raise _error(
                 name, "password_hash", "is not a crypt(3) hash such as $6$salt$hash: make one with the filter password_hash"
             )
+        given = option.get("metadata") or {}
         reader = option.get("reader")
         if reader is not None and reader not in READERS:
             raise _error(name, "reader", f"is {reader!r}: it must be one of {', '.join(READERS)}")
         description = cls(
             name=name,
-            metadata=_metadata(name, option.get("metadata") or {}, owner),
+            metadata=_metadata(name, given),
             user_data=user_data,
             password=password or None,
             password_hash=password_hash or None,
@@ -115,9 +114,19 @@ class DriveDescription:
             services=_services(name, option.get("services")),
             network=_text(name, "network", option.get("network")) or None,
             doubts=tuple(doubts),
+            instance_id_given=any(key.replace("-", "_") == "instance_id" and value for key, value in given.items()),
         )
         check_services(description)
         return description
+
+    def for_vm(self, vm_id: str) -> DriveDescription:
+        """The same with the VM's id on its hypervisor as vm_id, and as instance id, where none was given."""
+        if self.metadata.get("vm_id"):
+            return self
+        metadata = {**self.metadata, "vm_id": vm_id}
+        if not self.instance_id_given:
+            metadata["instance_id"] = vm_id
+        return dataclasses.replace(self, metadata=dict(sorted(metadata.items())))
 
 
 def check_services(description: DriveDescription) -> None:
@@ -177,7 +186,7 @@ def _scalar(value: t.Any) -> str | None:
     return None
 
 
-def _metadata(name: str, value: t.Any, owner: str | None) -> dict[str, str]:
+def _metadata(name: str, value: t.Any) -> dict[str, str]:
     if not hasattr(value, "items"):
         raise _error(name, "metadata", f"is a {type(value).__name__}: it must be a mapping")
     metadata: dict[str, str] = {}
@@ -195,8 +204,6 @@ def _metadata(name: str, value: t.Any, owner: str | None) -> dict[str, str]:
                 " every guest tells upper case from lower; keep one",
             )
         metadata[key] = _metadata_text(name, given, item)
-    if owner and not metadata.get("vm_id"):
-        metadata["vm_id"] = owner
     if not metadata.get("instance_id"):
         metadata["instance_id"] = metadata.get("vm_id") or name
     if not metadata.get("local_hostname"):

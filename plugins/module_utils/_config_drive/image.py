@@ -11,9 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-import os
 import re
-import stat
 import traceback
 import typing as t
 
@@ -118,29 +116,28 @@ def build(files: Mapping[str, bytes], label: str = DEFAULT_LABEL, owner: str | N
         _check_path(path)
     size = sum(len(content) for content in files.values())
     if size > MAX_SIZE:
-        raise _too_large(size)
+        raise too_large(size)
     require_pycdlib()
     try:
         image = bytearray(_write(files, label))
     except PyCdlibException as exc:
         raise DriveImageError(f"the image cannot be built: {exc}") from exc
     if len(image) > MAX_SIZE:
-        raise _too_large(len(image))
+        raise too_large(len(image))
     _freeze_dates(image)
     _set_mark(image, owner)
     return bytes(image)
 
 
-def read(source: bytes | str | os.PathLike[str], modes: bool = True) -> Image:
-    """Opens a drive, whoever built it: bytes, or the path of an image.
+def read(data: bytes, modes: bool = True) -> Image:
+    """Opens a drive, whoever built it.
 
     modes: whether Image.modes is wanted; without, a drive that was built here and is intact is read by its Joliet names,
     which are the same and faster to read.
     Raises DriveImageError if it is no ISO 9660 image, is damaged, or is larger than a config drive can be.
     """
-    data = source if isinstance(source, bytes) else read_bytes(source)
     if len(data) > MAX_SIZE:
-        raise _too_large(len(data), "the image is")
+        raise too_large(len(data), "the image is")
     iso = iso9660.Iso(data)
     mark = _find_mark(data)
     sha256, digest = _digests(data, mark)
@@ -207,26 +204,8 @@ def require_pycdlib() -> None:
         raise MissingPycdlib(PYCDLIB_IMPORT_ERROR)
 
 
-def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """The bytes of an image file; at most MAX_SIZE, never from anything but a regular file."""
-    try:
-        # Not to hang on a named pipe that lies in the place of an image.
-        fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-    except OSError as exc:
-        raise DriveImageError(f"the image {os.fspath(path)} cannot be read: {exc.strerror}") from exc
-    try:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise DriveImageError(f"{os.fspath(path)} is not a file")
-        if status.st_size > MAX_SIZE:
-            raise _too_large(status.st_size, f"{os.fspath(path)} is")
-        with os.fdopen(fd, "rb", closefd=False) as stream:
-            return stream.read(MAX_SIZE + 1)
-    finally:
-        os.close(fd)
-
-
-def _too_large(size: int, what: str = "the drive would be") -> DriveImageError:
+def too_large(size: int, what: str = "the drive would be") -> DriveImageError:
+    """The error for an image of so many bytes."""
     return DriveImageError(
         f"{what} {size} bytes large: a config drive can have at most {MAX_SIZE} (64 MiB); make the user data smaller"
     )

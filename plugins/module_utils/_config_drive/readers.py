@@ -69,34 +69,35 @@ READERS: dict[str, Reader] = {
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """errors: why the drive must not be built. warnings: what the guest will not do, or not safely. Sentences without the VM's name.
-
-    acts_on_refresh: whether the guest will act on a refreshed drive at its next boot; None if its reader is not known.
-    """
+    """errors: why the drive must not be built. warnings: what the guest will not do, or not safely. Sentences without the VM's name."""
 
     errors: tuple[str, ...]
     warnings: tuple[str, ...]
-    acts_on_refresh: bool | None
 
 
-def check(description: DriveDescription, label: str, layouts: Sequence[str], previous_instance_id: str | None = None) -> Verdict:
-    """What the description's reader will make of a drive with this label and these layouts.
-
-    previous_instance_id: of the drive that the guest knows, where there is one.
-    """
+def check(description: DriveDescription, label: str, layouts: Sequence[str]) -> Verdict:
+    """What the description's reader will make of a drive with this label and these layouts."""
     errors: list[str] = []
     warnings: list[str] = list(description.doubts)
     _check_password(description, errors, warnings)
     if description.reader is None:
         _check_without_reader(description, label, layouts, errors, warnings)
-        return Verdict(tuple(errors), tuple(warnings), None)
-    reader = READERS[description.reader]
-    _check_with_reader(description, label, layouts, errors, warnings)
-    _CHECKS[description.reader](description, errors, warnings)
-    acts = True
-    if reader.once_per_instance:
-        acts = previous_instance_id is not None and previous_instance_id != description.metadata.get("instance_id")
-    return Verdict(tuple(errors), tuple(warnings), acts)
+    else:
+        _check_with_reader(description, label, layouts, errors, warnings)
+        _CHECKS[description.reader](description, errors, warnings)
+    return Verdict(tuple(errors), tuple(warnings))
+
+
+def acts_on_refresh(description: DriveDescription, previous_instance_id: str | None) -> bool | None:
+    """Whether the guest will act on a refreshed drive at its next boot; None if its reader is not known.
+
+    previous_instance_id: of the drive that the guest knows, None if there is none.
+    """
+    if description.reader is None:
+        return None
+    if not READERS[description.reader].once_per_instance:
+        return True
+    return previous_instance_id is not None and previous_instance_id != description.metadata.get("instance_id")
 
 
 def _check_password(description: DriveDescription, errors: list[str], warnings: list[str]) -> None:

@@ -245,6 +245,14 @@ class Drives(abc.ABC):
         """The bytes of this VM's ISO, or None if there is none. At most _config_drive.image.MAX_SIZE."""
 
     @abc.abstractmethod
+    def read_foreign(self, vm: Vm) -> bytes | None:
+        """The bytes of the file in the place of this VM's drive if it is foreign (see drive_rules), else None."""
+
+    @abc.abstractmethod
+    def discard_foreign(self, vm: Vm) -> None:
+        """Takes a foreign file in the place of this VM's drive out of the VM and deletes it; the caller has looked what it is."""
+
+    @abc.abstractmethod
     def put_one(self, vm: Vm, iso: bytes) -> DriveChange:
         """Makes the VM have exactly these bytes as its drive. Idempotent; the guest never sees half a file.
 

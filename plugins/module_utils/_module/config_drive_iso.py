@@ -10,170 +10,86 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import hashlib
 import os
 import typing as t
 
-from ansible.module_utils.basic import missing_required_lib
-
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import compare, content
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import (
-    ConfigDriveError,
-    DriveImageError,
-    DriveInputError,
-    MissingPycdlib,
-)
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.folder import DriveFolder
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import ConfigDriveError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveChange
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import drives as common
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drive_folder import DriveFolder, read_bytes
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drive_run import DriveRun, Place, Spot
 
 if t.TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    import contextlib
+    from collections.abc import Iterator, Sequence
 
     from ansible.module_utils.basic import AnsibleModule
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.description import DriveDescription
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import Image
 
-# Every entry of the result has these keys.
-_RESULT: dict[str, t.Any] = {
-    "name": None,
-    "path": None,
-    "sha256": None,
-    "size": None,
-    "changed": False,
-    "acts_on_refresh": None,
-    "error": None,
-}
-
 
 def run_module(module: AnsibleModule) -> None:
     """Makes every listed drive as O(state) says and ends the module with one entry for each of them."""
     entries = common.take_drives(module)
-    try:
-        _Run(module, entries).all()
-    except MissingPycdlib as exc:
-        module.fail_json(msg=missing_required_lib(exc.library, url=exc.url), exception=exc.traceback)
-    except ConfigDriveError as exc:  # of the folder or the label: nothing was begun
-        module.fail_json(msg=str(exc))
+    with common.ending(module):
+        place = FolderPlace(module.params["dest"])
+        run = DriveRun(module, entries, place.result)
+        run.carry_out(place)
+    run.end()
 
 
-class _Run:
-    """One run of config_drive_iso."""
+class FolderPlace(Place):
+    """A folder of images on the host that runs the module."""
 
-    def __init__(self, module: AnsibleModule, entries: Sequence[Mapping[str, t.Any]]) -> None:
-        self.module = module
-        self.entries = entries
-        self.label: str = module.params["label"]
-        self.layouts: list[str] = module.params["layouts"]
-        self.folder = DriveFolder(module.params["dest"])
-        self.diffs: list[dict[str, str]] = []
-        self.warnings: dict[str, tuple[str, ...]] = {}
+    result: t.ClassVar[dict[str, t.Any]] = {
+        "name": None,
+        "path": None,
+        "sha256": None,
+        "size": None,
+        "changed": False,
+        "acts_on_refresh": None,
+        "error": None,
+    }
 
-    def all(self) -> None:
-        state = self.module.params["state"]
-        images.check_label(self.label)
-        if not self.layouts:
-            raise DriveInputError(f"layouts is empty: give at least one of {', '.join(content.LAYOUTS)}")
-        if state != "absent":
-            images.require_pycdlib()
-        exists = self.folder.check()
-        changed = state == "present" and not exists
-        if changed and not self.module.check_mode:
+    def __init__(self, dest: str) -> None:
+        """Raises DriveInputError if the folder cannot be used."""
+        self.folder = DriveFolder(dest)
+        self.exists = self.folder.check()
+
+    def find(self, names: Sequence[str]) -> Iterator[tuple[str, Spot | Exception]]:
+        for name in names:
+            yield name, Spot(name, self.folder.state(name))
+
+    def facts(self, spot: Spot) -> dict[str, t.Any]:
+        return {"path": spot.state.location}
+
+    def read(self, spot: Spot) -> bytes | None:
+        return self.folder.read(spot.name)
+
+    def put(self, jobs: Sequence[tuple[Spot, bytes]]) -> Iterator[tuple[str, DriveChange | Exception]]:
+        if not self.exists:
             self.folder.create()
-        entries = self.entries
-        if state == "absent":  # whatever else an entry says: the drive goes
-            entries = [{"name": entry["name"]} for entry in entries]
-        descriptions, errors = common.describe(entries)
-        act = {"present": self._present, "updated": self._updated, "absent": self._absent}[state]
-        results = []
-        with self.folder.settled():
-            for entry in {entry["name"]: entry for entry in entries}.values():
-                name = entry["name"]
-                result = dict(_RESULT, name=name, error=errors.get(name))
-                if name in descriptions:
-                    result["path"] = self.folder.file(name)
-                    try:
-                        result.update(act(descriptions[name], entry))
-                    except ConfigDriveError as exc:
-                        result["error"] = errors[name] = _named(name, exc)
-                results.append(result)
-        common.warn(self.module, self.warnings)
-        ending: dict[str, t.Any] = {"changed": changed or any(result["changed"] for result in results), "drives": results}
-        if self.module._diff:
-            ending["diff"] = self.diffs
-        common.exit_with(self.module, ending, errors)
+            self.exists = True
+        for spot, data in jobs:
+            try:
+                self.folder.write(spot.name, data)
+                yield spot.name, DriveChange(True, spot.state.location)
+            except ConfigDriveError as error:
+                yield spot.name, error
 
-    def _present(self, description: DriveDescription, entry: Mapping[str, t.Any]) -> dict[str, t.Any]:
-        name, owner = description.name, description.metadata.get("vm_id") or None
-        before = self._before(name)
-        acts = self._check(description, self.label, self.layouts, before)
-        files = content.files_of(description, self.layouts)
-        return {**self._put(name, before, files, self.label, owner), "acts_on_refresh": acts}
+    def remove(self, spots: Sequence[Spot]) -> Iterator[tuple[str, DriveChange | Exception]]:
+        for spot in spots:
+            try:
+                self.folder.remove(spot.name)
+                yield spot.name, DriveChange(True, spot.state.location)
+            except ConfigDriveError as error:
+                yield spot.name, error
 
-    def _updated(self, description: DriveDescription, entry: Mapping[str, t.Any]) -> dict[str, t.Any]:
-        name = description.name
-        before = self._before(name)
-        if before is None:
-            raise DriveImageError(
-                f"{self.folder.file(name)} is not there, so nothing of it can be kept: build it with state=present"
-            )
-        files = compare.change(before, **common.parts(entry, description))
-        after = compare.description_of(dataclasses.replace(before, files=files), name, description.reader)
-        acts = self._check(after, before.label, compare.layouts_of(files), before)
-        return {**self._put(name, before, files, before.label, before.owner), "acts_on_refresh": acts}
-
-    def _absent(self, description: DriveDescription, entry: Mapping[str, t.Any]) -> dict[str, t.Any]:
-        before = self._before(description.name)
-        if before is None:
-            return {"changed": False}
-        self._diff(self.folder.file(description.name), compare.removal(before))
-        if not self.module.check_mode:
-            self.folder.remove(description.name)
-        return {"changed": True}
-
-    def _before(self, name: str) -> Image | None:
-        """The drive that is there. Raises DriveImageError for a file that is something else: it is nobody's to replace."""
-        data = self.folder.read(name)
-        if data is None:
-            return None
-        try:
-            before = images.read(data, modes=False)
-        except DriveImageError:
-            if images.is_ours(data):  # damaged, but certainly ours
-                return images.damaged(data)
-        else:
-            if before.intact is not None or compare.layouts_of(before.files):
-                return before
-        raise DriveImageError(f"{self.folder.file(name)} is not a config drive: move it away, or choose another dest")
-
-    def _check(self, description: DriveDescription, label: str, layouts: Sequence[str], before: Image | None) -> bool | None:
-        acts, warnings = common.checked(description, label, layouts, before)
-        self.warnings[description.name] = warnings
-        return acts
-
-    def _put(
-        self, name: str, before: Image | None, files: Mapping[str, bytes], label: str, owner: str | None
-    ) -> dict[str, t.Any]:
-        if before is not None and compare.is_current(before, files, label, owner):
-            open_to_others = not self.folder.is_private(name)
-            if open_to_others and not self.module.check_mode:
-                self.folder.make_private(name)
-            return {"sha256": before.sha256, "size": before.size, "changed": open_to_others}
-        data = images.build(files, label, owner)
-        if not self.module.check_mode:
-            self.folder.write(name, data)
-        self._diff(self.folder.file(name), compare.differences(before, files, label, owner))
-        return {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "changed": True}
-
-    def _diff(self, header: str, found: Sequence[compare.Difference]) -> None:
-        if self.module._diff:
-            self.diffs.append(common.diff(header, found))
-
-
-def _named(name: str, exc: ConfigDriveError) -> str:
-    text = str(exc)
-    return text if text.startswith(f"drive {name}: ") else f"drive {name}: {text}"
+    def changing(self) -> contextlib.AbstractContextManager[None]:
+        return self.folder.settled()
 
 
 def run_info(module: AnsibleModule) -> None:
@@ -184,14 +100,13 @@ def run_info(module: AnsibleModule) -> None:
         module.fail_json(
             msg="contents=all returns passwords and user data: set no_log: true on the task, so that they are not shown or logged"
         )
-    try:
-        images.check_label(module.params["label"])
-    except ConfigDriveError as exc:
-        module.fail_json(msg=str(exc))
+    with common.ending(module):
+        common.check_options(module.params["label"], module.params["layouts"])
     descriptions, errors = common.describe(entries)
     paths = [(None, path) for path in module.params["paths"] or []]
     if entries:
-        folder = DriveFolder(module.params["dest"])
+        with common.ending(module):
+            folder = DriveFolder(module.params["dest"])
         paths += [(name, folder.file(name)) for name in dict.fromkeys(entry["name"] for entry in entries)]
     results = []
     for name, path in paths:
@@ -200,7 +115,7 @@ def run_info(module: AnsibleModule) -> None:
             try:
                 result.update(_look(module, path, descriptions.get(name) if name else None, wanted))
             except ConfigDriveError as exc:
-                result["error"] = errors[path] = _named(name, exc) if name else f"{path}: {exc}"
+                result["error"] = errors[path] = common.named(name, exc) if name else f"{path}: {exc}"
         results.append(result)
     common.exit_with(module, {"changed": False, "drives": results}, errors)
 
@@ -224,7 +139,7 @@ _INFO: dict[str, t.Any] = {
 
 
 def _look(module: AnsibleModule, path: str, description: DriveDescription | None, wanted: str) -> dict[str, t.Any]:
-    image = images.read(path) if os.path.lexists(path) else None
+    image = images.read(read_bytes(path)) if os.path.lexists(path) else None
     result: dict[str, t.Any] = {"exists": image is not None}
     if image is not None:
         result.update(

@@ -9,24 +9,31 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import json
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import compare, content, readers
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.description import DriveDescription
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import ConfigDriveError, DriveInputError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import (
+    ConfigDriveError,
+    DriveInputError,
+    MissingPycdlib,
+)
 
 if t.TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 
 _SECRET_TEXTS = ("password", "password_hash", "user_data_base64")
 # A shorter text is found in too many innocent places to be masked everywhere.
 _SHORTEST_MASKED = 4
 _NAMED_IN_MESSAGES = 5
+# From this version of ansible-core on, JSON text that comes out of a template stays text.
+_KEEPS_JSON_TEXT = (2, 19)
 
 
 class DriveModule(AnsibleModule):
@@ -111,13 +118,15 @@ def exit_with(module: AnsibleModule, result: dict[str, t.Any], errors: Mapping[s
     module.exit_json(**result)
 
 
-def describe(
-    entries: Sequence[Mapping[str, t.Any]], owners: Mapping[str, str] | None = None
-) -> tuple[dict[str, DriveDescription], dict[str, str]]:
-    """The descriptions by name, and what is wrong with the others, by name.
+def identity(entry: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Of an entry, only whose drive it is about."""
+    metadata = entry.get("metadata") or {}
+    vm_id = next((metadata[key] for key in ("vm_id", "vm-id") if metadata.get(key)), None)
+    return {"name": entry["name"], "metadata": {"vm_id": vm_id}}
 
-    owners: ids of the VMs by name, where they are known.
-    """
+
+def describe(entries: Sequence[Mapping[str, t.Any]]) -> tuple[dict[str, DriveDescription], dict[str, str]]:
+    """The descriptions by name, and what is wrong with the others, by name."""
     descriptions: dict[str, DriveDescription] = {}
     errors: dict[str, str] = {}
     counts = collections.Counter(str(entry.get("name")) for entry in entries)
@@ -127,52 +136,68 @@ def describe(
             errors[name] = f"drive {name} is in the list {counts[name]} times: keep one of them"
             continue
         try:
-            descriptions[name] = DriveDescription.from_option(entry, (owners or {}).get(name))
+            descriptions[name] = DriveDescription.from_option(entry)
         except DriveInputError as exc:
             errors[name] = str(exc)
     return descriptions, errors
 
 
-def input_errors(
-    entries: Sequence[Mapping[str, t.Any]], label: str, layouts: Sequence[str], whole: bool = True
-) -> dict[str, str]:
-    """What is wrong with the entries, by name, as far as it can be known without a drive or a hypervisor.
+def check_options(label: str, layouts: Sequence[str]) -> None:
+    """Raises DriveInputError for a label or layouts that no drive can have."""
+    images.check_label(label)
+    if not layouts:
+        raise DriveInputError(f"layouts is empty: give at least one of {', '.join(content.LAYOUTS)}")
 
-    An error of label or layouts has the name "". whole: the entries are to be all that is on the drives.
-    """
+
+def check_reader(description: DriveDescription, label: str, layouts: Sequence[str]) -> tuple[str, ...]:
+    """What the drive's reader would not do, as warnings. Raises DriveInputError for what it could not use."""
+    verdict = readers.check(description, label, layouts)
+    if verdict.errors:
+        raise DriveInputError("; ".join(verdict.errors))
+    return verdict.warnings
+
+
+def input_errors(entries: Sequence[Mapping[str, t.Any]], label: str, layouts: Sequence[str]) -> dict[str, str]:
+    """What is wrong with entries that are all that will be on their drives, by name; "" for what is wrong with all of them."""
     try:
-        images.check_label(label)
-        if not layouts:
-            raise DriveInputError(f"layouts is empty: give at least one of {', '.join(content.LAYOUTS)}")
-    except ConfigDriveError as exc:
-        return {"": str(exc)}
+        check_options(label, layouts)
+    except ConfigDriveError as error:
+        return {"": str(error)}
     descriptions, errors = describe(entries)
-    for name, description in descriptions.items() if whole else ():
+    for name, description in descriptions.items():
         try:
             content.files_of(description, layouts)
-        except ConfigDriveError as exc:
-            errors[name] = str(exc)
-            continue
-        verdict = readers.check(description, label, layouts)
-        if verdict.errors:
-            errors[name] = f"drive {name}: {'; '.join(verdict.errors)}"
+            check_reader(description, label, layouts)
+        except ConfigDriveError as error:
+            errors[name] = named(name, error)
     return errors
 
 
-def checked(
-    description: DriveDescription, label: str, layouts: Sequence[str], before: images.Image | None
-) -> tuple[bool | None, tuple[str, ...]]:
-    """Whether the reader acts on the refreshed drive, and warnings; before is the drive that is there.
+def template_doubts(module: AnsibleModule, entry: Mapping[str, t.Any]) -> tuple[str, ...]:
+    """A warning if user data may have been JSON text before Ansible saw it; nobody can tell any more."""
+    if not hasattr(entry.get("user_data"), "items") or tuple(map(int, module.ansible_version.split(".")[:2])) >= _KEEPS_JSON_TEXT:
+        return ()
+    return (
+        f"user_data is a mapping and is written as key=value lines; if it was JSON text, ansible-core {module.ansible_version} has made the"
+        ' mapping of it: give it as user_data_base64: "{{ text | b64encode }}"',
+    )
 
-    Raises DriveInputError for what the reader could not use.
-    """
-    previous = None
-    if before is not None and description.reader is not None:
-        previous = compare.description_of(before, description.name).metadata["instance_id"]
-    verdict = readers.check(description, label, layouts, previous)
-    if verdict.errors:
-        raise DriveInputError("; ".join(verdict.errors))
-    return verdict.acts_on_refresh, verdict.warnings
+
+def named(name: str, error: Exception) -> str:
+    """The error as a sentence that names the drive."""
+    text = str(error)
+    return text if text.startswith((f"drive {name}: ", f"{name}: ", f"{name} ")) else f"drive {name}: {text}"
+
+
+@contextlib.contextmanager
+def ending(module: AnsibleModule) -> Iterator[None]:
+    """Around a module's body: an error that is about no one drive ends it before anything was done."""
+    try:
+        yield
+    except MissingPycdlib as error:
+        module.fail_json(msg=missing_required_lib(error.library, url=error.url), exception=error.traceback)
+    except ConfigDriveError as error:
+        module.fail_json(msg=f"nothing was changed: {error}", changed=False, drives=[])
 
 
 def parts(entry: Mapping[str, t.Any], description: DriveDescription) -> dict[str, t.Any]:

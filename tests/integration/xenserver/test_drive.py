@@ -440,6 +440,24 @@ def test_a_file_from_outside_is_never_touched(rig, connect, iso, known, mark):
             pool.drives.remove_one(vm)
 
 
+def test_a_foreign_drive_is_discarded_when_asked(rig, connect, iso):
+    rig.vm("web1")
+    pool = connect()
+    vm = one(pool, "web1")
+    pool.drives.put_one(vm, iso(vm))
+    pool.drives.remove_one(vm)
+    foreign = image.build({"a": b"b"}, owner="11111111-1111-1111-1111-111111111111")
+    (rig.iso_dir() / "web1.iso").write_bytes(foreign)
+    (sr,) = [s for s in rig.pool.store.all("SR") if s["type"] == "iso"]
+    rig.pool.iso_scan(sr)
+    assert pool.drives.read_foreign(vm) == foreign
+    pool.drives.discard_foreign(vm)
+    assert not (rig.iso_dir() / "web1.iso").exists() and pool.drives.read_foreign(vm) is None
+    pool.drives.put_one(vm, iso(vm))
+    pool.drives.discard_foreign(vm)
+    assert content(rig, "web1.iso") == iso(vm)
+
+
 @pytest.mark.parametrize("known", [True, False], ids=["scanned", "not scanned"])
 def test_our_own_file_is_recognised_by_its_mark(rig, connect, iso, known):
     """XAPI's records may be lost (SR forgotten, database restored); the mark in the ISO stays."""

@@ -17,6 +17,7 @@ import time
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import HEAD_SIZE, is_intact, read_owner
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import drive_rules
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
     DriveChange,
     DriveError,
@@ -106,6 +107,18 @@ class KvmDrives(Drives):
             raise DriveError(f"{vm.name}: {self.folder.path(file)} is not the config drive of this VM")
         return content.data
 
+    def read_foreign(self, vm: Vm) -> bytes | None:
+        """See api.Drives."""
+        try:
+            content = self._content(vm, _file_name(vm))
+        except libvirt.libvirtError as error:
+            raise self._error(vm, "the file in the place of its config drive could not be read", error) from None
+        return None if content.owner == vm.id else content.data
+
+    def discard_foreign(self, vm: Vm) -> None:
+        """See api.Drives."""
+        self._repeat(vm, "the file in the place of its config drive could not be deleted", lambda: self._discard(vm))
+
     def put_one(self, vm: Vm, iso: bytes) -> DriveChange:
         """See api.Drives.
 
@@ -183,7 +196,7 @@ class KvmDrives(Drives):
         content = self._content(vm, file)
         location = self.folder.path(file)
         if content.data is not None and content.owner != vm.id:
-            raise DriveError(f"{vm.name}: on {self._endpoint}, {_foreign_file(location, content.owner)}")
+            raise DriveError(f"{vm.name}: on {self._endpoint}, {drive_rules.foreign(location, content.owner)}")
         if content.whole and content.data == iso:
             return DriveChange(False, location)
         if any(domain.UUIDString().lower() == vm.id and domain.isActive() == 1 for domain in self._connection.listAllDomains(0)):
@@ -199,6 +212,13 @@ class KvmDrives(Drives):
         ejected = self._eject(vm, (plan.state.location, *plan.eject))
         deleted = self.folder.delete(plan.file)
         return DriveChange(self._delete_staged(plan.file) or deleted or ejected, plan.state.location, plan.state.slot)
+
+    def _discard(self, vm: Vm) -> DriveChange:
+        plan = self._plan(vm)
+        if not plan.state.file_exists or plan.state.owner == vm.id:
+            return DriveChange(False, plan.state.location)
+        self._eject(vm, (plan.state.location,))
+        return DriveChange(self.folder.delete(plan.file), plan.state.location)
 
     def _replace_file(self, vm: Vm, file: str, iso: bytes, inserted: bool = True) -> None:
         """Leaves the staged file behind once the old one is gone: until the drive is in, it is what a next run goes by."""
@@ -374,21 +394,13 @@ def _passing() -> tuple[int, ...]:
 
 def _problem(vm: Vm, location: str, content: _Content, drive: kvm_domain.Cdrom | None) -> str | None:
     if content.data is not None and content.owner != vm.id:
-        return _foreign_file(location, content.owner)
+        return drive_rules.foreign(location, content.owner)
     if drive is None:
         return (
             "it has no free CD/DVD drive after the first and no place for another one; eject the medium of one, or free "
             "a place on that bus"
         )
     return None
-
-
-def _foreign_file(location: str, owner: str | None) -> str:
-    belongs = "no config drive of this collection" if owner is None else f"the config drive of the VM with id {owner}"
-    return (
-        f"{location} is {belongs}; make sure that no VM uses it and delete it, or rename the VM, or use another "
-        "hypervisor.image_dir"
-    )
 
 
 def _file_name(vm: Vm) -> str:

@@ -23,7 +23,7 @@ import time
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import read_owner
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import workers
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import drive_rules, workers
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
     DriveChange,
     DriveError,
@@ -121,12 +121,7 @@ class View:
         """Why the file at the drive's place is not this VM's; None if it is, or if there is none."""
         if self.file is None or self.owner == self.machine.vm.id:
             return None
-        if self.owner:
-            return f"{self.machine.location} is the config drive of another VM (id {self.owner}): move it away, or rename this VM"
-        return (
-            f"{self.machine.location} exists and is not a config drive of this collection: it is not touched; "
-            "move it away or delete it"
-        )
+        return drive_rules.foreign(str(self.machine.location), self.owner)
 
     @property
     def attached(self) -> bool:
@@ -213,6 +208,29 @@ class VMwareDrives(Drives):
             return None
 
         return self._run(vm, operation)
+
+    def read_foreign(self, vm: Vm) -> bytes | None:
+        """See api.Drives."""
+
+        def operation(_done: list[str]) -> bytes | None:
+            view = self._look(self._machine(vm))
+            content = self._files.read(view.machine.location, keep=True) if view.foreign else None
+            return None if content is None or read_owner(content.head) == vm.id else content.data
+
+        return self._run(vm, operation)
+
+    def discard_foreign(self, vm: Vm) -> None:
+        """See api.Drives."""
+        self._change(vm, lambda done: self._discard(vm, done))
+
+    def _discard(self, vm: Vm, done: list[str]) -> DriveChange:
+        view = self._look(self._machine(vm, done))
+        location = view.machine.location
+        if view.foreign:
+            holding = [drive for drive in view.machine.devices.drives if drive.iso == str(location)]
+            self._reconfigure(view.machine, [_edit(drive, None) for drive in holding])
+            self._delete(location, view.machine, view.owner)
+        return DriveChange(changed=bool(view.foreign), location=str(location))
 
     def _machine(self, vm: Vm, done: list[str] | None = None) -> Machine:
         machine = self._machines([vm])[vm.id]
@@ -578,7 +596,7 @@ class VMwareDrives(Drives):
         except vim.fault.FileFault as fault:
             raise DriveError(f"{machine.location} could not be given its name: {explain(fault)}") from None
 
-    def _delete(self, location: Location, machine: Machine, owner: str) -> None:
+    def _delete(self, location: Location, machine: Machine, owner: str | None) -> None:
         """Deletes a config drive after a last look at whose it is."""
         content = self._files.read(location, head_only=True)
         if content is not None and read_owner(content.head) == owner:

@@ -12,6 +12,7 @@ import dataclasses
 import re
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import drive_rules
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import NULL
 
@@ -326,11 +327,7 @@ class Planner:
             return "it is a template, whose clones would all share the drive; give each of them its own"
         path = self.location(self.find_sr(host), host, file)
         if vdi is not None and owner != vm.id:
-            belongs = "no config drive of this collection" if owner is None else f"the config drive of the VM with id {owner}"
-            return (
-                f"{path} on {self.host_label(host)} is {belongs}; make sure that no VM uses it and delete it, or rename the VM, or "
-                "use another hypervisor.iso_dir"
-            )
+            return drive_rules.foreign(f"{path} on {self.host_label(host)}", owner)
         if record["power_state"] not in ("Running", "Halted"):
             return f"the VM is {record['power_state'].lower()}, and XAPI changes no drive of it then; resume it or shut it down first"
         if slot is None:

@@ -16,6 +16,7 @@ import hashlib
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import HEAD_SIZE, MAX_SIZE, read_owner
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import drive_rules
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
     DriveChange,
     DriveError,
@@ -110,6 +111,24 @@ class XenDrives(Drives):
             if plan.owner != vm.id:
                 raise DriveError(f"{vm.name}: {plan.problem}")
             return self._bytes(plan.vdi)
+
+    def read_foreign(self, vm: Vm) -> bytes | None:
+        """See api.Drives."""
+        self._picture.refresh()
+        with _Errors(vm, "the file in the place of its config drive could not be read"):
+            plan = self._planner.plan(vm)
+            return None if plan.vdi is None or plan.owner == vm.id else self._bytes(plan.vdi)
+
+    def discard_foreign(self, vm: Vm) -> None:
+        """See api.Drives."""
+        self._picture.refresh()
+        with _Errors(vm, "the file in the place of its config drive could not be deleted"):
+            plan = self._planner.plan(vm)
+            if plan.vdi is None or plan.owner == vm.id:
+                return
+            for vbd in plan.eject:
+                self._empty(vbd)
+            self._destroy(plan.vdi)
 
     def put_one(self, vm: Vm, iso: bytes) -> DriveChange:
         """See api.Drives."""
@@ -261,11 +280,8 @@ class XenDrives(Drives):
         found = self._planner.find_vdi(sr, plan.file)
         owner = None if found is None else self._owner_of(found)
         if found is None or owner != vm.id:
-            belongs = "no config drive of this collection" if owner is None else f"the config drive of the VM with id {owner}"
-            raise DriveError(
-                f"{vm.name}: {self._location(plan)} on {self._planner.host_label(plan.host)} is {belongs}; delete the file, or rename "
-                "the VM, or use another hypervisor.iso_dir"
-            )
+            place = f"{self._location(plan)} on {self._planner.host_label(plan.host)}"
+            raise DriveError(f"{vm.name}: {drive_rules.foreign(place, owner)}")
         self._destroy(found)
         return self._session.patiently("VDI.create", record)
 

@@ -38,7 +38,7 @@ def iso(run_module, dest):
     """The module with its folder; nothing that it ever says may hold a secret."""
 
     def run(*drives, **arguments):
-        options = {key: arguments.pop(key) for key in ("label", "layouts", "state") if key in arguments}
+        options = {key: arguments.pop(key) for key in ("label", "layouts", "state", "take_over") if key in arguments}
         result = run_module("config_drive_iso", {"dest": str(dest), "drives": list(drives), **options}, **arguments)
         text = json.dumps(result, ensure_ascii=False)
         assert not [secret for secret in SECRETS if secret in text]
@@ -48,7 +48,7 @@ def iso(run_module, dest):
 
 
 def built(dest, name="web1"):
-    return image.read(dest / f"{name}.iso")
+    return image.read((dest / f"{name}.iso").read_bytes())
 
 
 def mode(path):
@@ -87,7 +87,7 @@ def test_drives_are_built_and_kept(iso, dest):
     [
         ({"password": "CANARYpw2"}, {}),
         ({"user_data": None}, {}),
-        ({"metadata": {"vm_id": "id-2"}}, {}),
+        ({"metadata": {"vm_id": "id-2"}}, {"take_over": True}),
         ({}, {"label": "config-2"}),
         ({}, {"layouts": ["cloudstack"]}),
     ],
@@ -96,7 +96,7 @@ def test_whatever_changes_is_built_anew(iso, dest, change, options):
     iso(WEB1, DB1)
     before = built(dest).sha256
     result = iso({**WEB1, **change}, DB1, **options)
-    assert result["drives"][0]["changed"] is True and result["drives"][1]["changed"] is bool(options)
+    assert result["drives"][0]["changed"] is True and result["drives"][1]["changed"] is bool({"label", "layouts"} & set(options))
     assert built(dest).sha256 == result["drives"][0]["sha256"] != before
 
 
@@ -192,14 +192,90 @@ def test_a_file_that_is_no_config_drive_is_left_alone(iso, dest, state, content)
     assert (dest / "web1.iso").read_bytes() == content
 
 
-def test_a_config_drive_from_elsewhere_is_replaced(iso, dest):
+FOREIGN = image.build({"cloudstack/metadata/vm-id.txt": b"1"}).replace(
+    b"VMOPS.EXTERNAL_DHCP FORMAT", b"SOMEBODY.EXTERNAL_D FORMAT"
+)
+OTHER_VM = {**WEB1, "metadata": {"vm_id": "another-vm"}}
+
+
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_a_config_drive_from_elsewhere_is_taken_over_only_if_told_so(iso, dest, state):
     dest.mkdir(0o700)
-    foreign = image.build({"cloudstack/metadata/vm-id.txt": b"1"}).replace(
-        b"VMOPS.EXTERNAL_DHCP FORMAT", b"SOMEBODY.EXTERNAL_D FORMAT"
-    )
-    (dest / "web1.iso").write_bytes(foreign)
-    assert iso(WEB1)["changed"] is True
-    assert built(dest).intact is True
+    (dest / "web1.iso").write_bytes(FOREIGN)
+    for check_mode in (True, False):
+        result = iso(WEB1, state=state, fails=True, check_mode=check_mode)
+        assert "no config drive of this collection" in result["msg"] and "take_over=true" in result["msg"]
+        assert (dest / "web1.iso").read_bytes() == FOREIGN and result["changed"] is False
+    assert iso(WEB1, state=state, take_over=True)["changed"] is True
+    assert built(dest).intact is True if state == "present" else os.listdir(dest) == []
+
+
+def test_a_config_drive_from_elsewhere_is_updated(iso, dest):
+    dest.mkdir(0o700)
+    (dest / "web1.iso").write_bytes(FOREIGN)
+    assert iso({"name": "web1", "password": "CANARYpw1"}, state="updated")["changed"] is True
+    assert {"cloudstack/metadata/vm-id.txt", "cloudstack/password/vm_password.txt"} <= set(built(dest).files)
+
+
+@pytest.mark.parametrize("state", ["present", "updated", "absent"])
+def test_the_drive_of_another_vm_is_taken_over_only_if_told_so(iso, dest, state):
+    iso(OTHER_VM)
+    before = (dest / "web1.iso").read_bytes()
+    result = iso(WEB1, state=state, fails=True)
+    assert "the config drive of the VM with id another-vm" in result["msg"]
+    assert (dest / "web1.iso").read_bytes() == before
+    assert iso(WEB1, state=state, take_over=True)["changed"] is True
+    assert os.listdir(dest) == [] if state == "absent" else built(dest).owner == WEB1["metadata"]["vm_id"]
+
+
+def test_a_file_that_is_no_drive_is_not_taken_over(iso, dest):
+    dest.mkdir(0o700)
+    (dest / "web1.iso").write_bytes(b"somebody's")
+    for state in ("present", "absent"):
+        assert "is not a config drive" in iso(WEB1, state=state, take_over=True, fails=True)["msg"]
+    assert (dest / "web1.iso").read_bytes() == b"somebody's"
+
+
+def test_check_mode_leaves_what_a_killed_run_left(iso, dest):
+    iso(WEB1)
+    left = dest / ".config-drive-old.tmp"
+    left.write_bytes(b"x")
+    os.utime(left, (1, 1))
+    iso(WEB1, check_mode=True)
+    assert left.exists()
+    iso(WEB1)
+    assert not left.exists()
+
+
+def test_no_folder_is_made_when_no_entry_is_good(iso, dest):
+    iso({"name": "web1", "password": "two\nlines"}, {"name": "a/b"}, fails=True)
+    assert not dest.exists()
+
+
+def test_an_empty_dest_is_not_the_current_folder(run_module, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "dest is empty" in run_module("config_drive_iso", {"dest": "", "drives": [WEB1]}, fails=True)["msg"]
+    assert os.listdir(tmp_path) == [] or not list(tmp_path.glob("*.iso"))
+
+
+def test_doubtful_input_is_told_in_check_mode(iso, monkeypatch):
+    from ansible.module_utils import basic
+
+    warnings = []
+    monkeypatch.setattr(basic.AnsibleModule, "warn", lambda _module, text: warnings.append(text))
+    iso({"name": "web1", "password": 12345678, "reader": "ours", "user_data": "#cloud-config\n{}"}, check_mode=True)
+    assert [part for part in ("is a number", "digits alone", "#cloud-config") if not any(part in text for text in warnings)] == []
+
+
+@pytest.mark.parametrize("version, told", [("2.18.19", True), ("2.19.0", False), ("2.21.5", False)])
+def test_a_mapping_that_may_have_been_json_text_is_told(run_module, dest, monkeypatch, version, told):
+    from ansible.module_utils import basic
+
+    warnings = []
+    monkeypatch.setattr(basic.AnsibleModule, "warn", lambda _module, text: warnings.append(text))
+    drives = [{"name": "web1", "user_data": {"a": 1}}, {"name": "web2", "user_data": "a=1"}]
+    run_module("config_drive_iso", {"dest": str(dest), "drives": drives, "_ansible_version": version})
+    assert [text.startswith("drive web1: user_data is a mapping") for text in warnings] == [True] * told
 
 
 @pytest.mark.parametrize(

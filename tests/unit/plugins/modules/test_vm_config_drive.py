@@ -72,6 +72,46 @@ def test_one_failing_vm_does_not_stop_the_others(host: fake.Host, run_module: Ru
     assert set(host.files) == {"web1.iso", "web2.iso", "web3.iso"}
 
 
+def foreign_drive(owner: str | None) -> bytes:
+    data = images.build({"cloudstack/metadata/vm-id.txt": b"1"}, owner=owner)
+    return data if owner else data.replace(b"VMOPS.EXTERNAL_DHCP FORMAT", b"SOMEBODY.EXTERNAL_D FORMAT")
+
+
+@pytest.mark.parametrize("state", ["present", "updated", "absent"])
+@pytest.mark.parametrize("owner", ["99999999-0000-0000-0000-000000000000", None])
+def test_a_foreign_drive_is_taken_over_only_if_told_so(host: fake.Host, run_module: RunModule, owner: str | None, state: str):
+    host.files["web1.iso"] = foreign_drive(owner)
+    what = f"the config drive of the VM with id {owner}" if owner else "no config drive of this collection"
+    refused = run_module("vm_config_drive", options("web1", state=state), fails=True)
+    assert what in refused["msg"] and "take_over=true" in refused["msg"] and not refused["changed"]
+    told = run_module("vm_config_drive", options("web1", state=state, take_over=True), check_mode=True)
+    assert told["changed"] and host.files["web1.iso"] == foreign_drive(owner) and host.log == []
+    done = run_module("vm_config_drive", options("web1", state=state, take_over=True))
+    assert done["changed"] and [drive["sha256"] for drive in done["drives"]] == [drive["sha256"] for drive in told["drives"]]
+    if state == "absent":
+        assert host.files == {}
+    else:
+        assert images.read_owner(host.files["web1.iso"]) not in (owner, None)
+        assert not run_module("vm_config_drive", options("web1", state=state))["changed"]
+
+
+def test_a_file_that_is_no_drive_is_not_taken_over(host: fake.Host, run_module: RunModule):
+    host.files["web1.iso"] = b"somebody's"
+    for state in ("present", "absent"):
+        assert (
+            "is not a config drive"
+            in run_module("vm_config_drive", options("web1", state=state, take_over=True), fails=True)["msg"]
+        )
+    assert host.files["web1.iso"] == b"somebody's"
+
+
+def test_weak_input_is_told_in_check_mode_even_of_a_vm_that_is_not_there(host: fake.Host, run_module: RunModule):
+    drives = [{"name": "nobody", "password": 12345678, "reader": "ours", "user_data": "#cloud-config\n{}"}]
+    result = run_module("vm_config_drive", {"hypervisor": HYPERVISOR, "drives": drives}, check_mode=True, fails=True)
+    for part in ("is a number", "digits alone", "#cloud-config"):
+        assert part in str(result["warnings"])
+
+
 def test_a_connection_that_breaks_tells_what_was_done(host: fake.Host, run_module: RunModule):
     def trouble(what: str, name: str) -> None:
         if what == "upload" and name.startswith("web2"):

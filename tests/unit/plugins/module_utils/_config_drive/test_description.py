@@ -52,10 +52,14 @@ def test_none_is_the_same_as_not_given():
         ({"vm_id": "id-2"}, "id-1", "id-2", "id-2"),
         ({"instance_id": "i-9"}, "id-1", "i-9", "id-1"),
         ({"instance-id": "i-9"}, None, "i-9", None),
+        ({"instance-id": "web1"}, "id-1", "web1", "id-1"),
+        ({"instance_id": ""}, "id-1", "id-1", "id-1"),
     ],
 )
 def test_instance_id_and_vm_id(metadata, owner, instance_id, vm_id):
-    description = DriveDescription.from_option({"name": "web1", "metadata": metadata}, owner)
+    description = describe(metadata=metadata)
+    if owner:
+        description = description.for_vm(owner)
     assert description.metadata["instance_id"] == instance_id
     assert description.metadata.get("vm_id") == vm_id
 

@@ -260,26 +260,6 @@ def test_a_damaged_drive_keeps_its_owner():
     assert (found.owner, found.files, found.intact, found.size) == (OWNER, {}, False, 50000)
 
 
-def test_reading_a_path(tmp_path):
-    path = tmp_path / "x.iso"
-    path.write_bytes(image.build(FILES))
-    assert image.read(path) == image.read(str(path)) == image.read(path.read_bytes())
-
-
-def test_paths_that_are_no_image(tmp_path, monkeypatch):
-    with pytest.raises(DriveImageError, match="No such file"):
-        image.read(tmp_path / "missing")
-    with pytest.raises(DriveImageError, match="not a file"):
-        image.read(tmp_path)
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(DriveImageError, match="not a file"):
-        image.read(tmp_path / "pipe")
-    (tmp_path / "large").write_bytes(b"x" * 100)
-    monkeypatch.setattr(image, "MAX_SIZE", 99)
-    with pytest.raises(DriveImageError, match="100 bytes large"):
-        image.read(tmp_path / "large")
-
-
 def test_without_pycdlib_the_error_names_it(monkeypatch):
     monkeypatch.setattr(image, "PYCDLIB_IMPORT_ERROR", "the traceback")
     with pytest.raises(MissingPycdlib, match="pycdlib") as caught:

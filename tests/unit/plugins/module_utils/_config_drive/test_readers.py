@@ -15,8 +15,8 @@ KEY2 = KEY.replace("I ops", "J two")
 PASSWORD = "Ab2-Cd3-Ef4"
 
 
-def check(label="config-2", layouts=LAYOUTS, previous=None, **option):
-    return readers.check(DriveDescription.from_option({"name": "web1", **option}), label, layouts, previous)
+def check(label="config-2", layouts=LAYOUTS, **option):
+    return readers.check(DriveDescription.from_option({"name": "web1", **option}), label, layouts)
 
 
 def full(reader):
@@ -80,7 +80,7 @@ def test_a_missing_layout_is_refused(reader):
 def test_label_and_layouts_without_a_reader(label, layouts, warns):
     verdict = check(label, layouts)
     assert bool(verdict.warnings) == warns
-    assert verdict.errors == () and verdict.acts_on_refresh is None
+    assert verdict.errors == ()
 
 
 def test_the_old_script_takes_one_key_only():
@@ -218,4 +218,5 @@ def test_passwords_are_judged_for_their_reader():
     ],
 )
 def test_whether_the_guest_acts_on_a_refreshed_drive(reader, previous, acts):
-    assert check(reader=reader, previous=previous, password=PASSWORD, ssh_keys=[KEY]).acts_on_refresh is acts
+    description = DriveDescription.from_option({"name": "web1", "reader": reader})
+    assert readers.acts_on_refresh(description, previous) is acts

@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import DriveImageError, DriveInputError
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.folder import DriveFolder
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drive_folder import DriveFolder, read_bytes
 
 DATA = image.build({"a": b"x"})
 
@@ -56,6 +56,36 @@ def test_a_folder_that_others_may_write_to_is_refused(tmp_path, wrong, refused):
     assert mode(tmp_path) == wrong
 
 
+@pytest.mark.parametrize("path", ["", " "])
+def test_no_path_is_not_the_current_folder(path):
+    with pytest.raises(DriveInputError, match="dest is empty"):
+        DriveFolder(path)
+
+
+def test_a_folder_of_another_account_is_refused(tmp_path, monkeypatch):
+    place = tmp_path / "drives"
+    place.mkdir(0o700)
+    if os.geteuid() == 0:
+        os.chown(place, 12345, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with pytest.raises(DriveInputError, match="belongs to another account"):
+        DriveFolder(str(place)).check()
+
+
+def test_a_folder_that_another_account_made_first_is_refused(tmp_path, monkeypatch):
+    real = os.mkdir
+
+    def overtaken(path, _mode):
+        real(path)
+        os.chmod(path, 0o777)
+        raise FileExistsError
+
+    monkeypatch.setattr(os, "mkdir", overtaken)
+    with pytest.raises(DriveInputError, match="other accounts may write"):
+        DriveFolder(str(tmp_path / "drives")).create()
+
+
 def test_what_is_no_folder(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DriveInputError, match="not a folder"):
@@ -67,15 +97,16 @@ def test_what_is_no_folder(tmp_path):
 def test_a_drive_is_written_for_its_owner_alone(folder):
     folder.write("web1", DATA)
     assert mode(folder.file("web1")) == 0o600
-    assert folder.read("web1") == DATA and folder.is_private("web1")
+    assert folder.read("web1") == DATA and folder.state("web1").attached
     assert os.listdir(folder.path) == ["web1.iso"]
 
 
 def test_wider_rights_are_seen_and_taken_away(folder):
+    assert (folder.state("web1").file_exists, folder.state("web1").attached) == (False, False)
     folder.write("web1", DATA)
     os.chmod(folder.file("web1"), 0o640)
-    assert not folder.is_private("web1")
-    folder.make_private("web1")
+    assert (folder.state("web1").file_exists, folder.state("web1").attached) == (True, False)
+    folder.write("web1", DATA)
     assert mode(folder.file("web1")) == 0o600
 
 
@@ -143,3 +174,19 @@ def test_what_a_killed_run_left_is_removed_but_not_what_another_is_writing(folde
     with folder.settled():
         pass
     assert sorted(os.listdir(folder.path)) == sorted(names[1:])
+
+
+def test_paths_that_are_no_image(tmp_path, monkeypatch):
+    (tmp_path / "x.iso").write_bytes(DATA)
+    assert read_bytes(tmp_path / "x.iso") == read_bytes(str(tmp_path / "x.iso")) == DATA
+    with pytest.raises(DriveImageError, match="No such file"):
+        read_bytes(tmp_path / "missing")
+    with pytest.raises(DriveImageError, match="not a file"):
+        read_bytes(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DriveImageError, match="not a file"):
+        read_bytes(tmp_path / "pipe")
+    (tmp_path / "large").write_bytes(b"x" * 100)
+    monkeypatch.setattr(image, "MAX_SIZE", 99)
+    with pytest.raises(DriveImageError, match="100 bytes large"):
+        read_bytes(tmp_path / "large")

@@ -17,6 +17,7 @@ import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import DriveImageError, DriveInputError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveState
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,17 +30,39 @@ _TEMPORARY = (".config-drive-", ".tmp")  # prefix, suffix
 _STALE_AFTER = 3600.0  # seconds
 
 
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of an image file; at most MAX_SIZE, never from anything but a regular file. Raises DriveImageError."""
+    try:
+        # Not to hang on a named pipe that lies in the place of an image.
+        fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    except OSError as exc:
+        raise DriveImageError(f"the image {os.fspath(path)} cannot be read: {exc.strerror}") from exc
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise DriveImageError(f"{os.fspath(path)} is not a file")
+        if status.st_size > images.MAX_SIZE:
+            raise images.too_large(status.st_size, f"{os.fspath(path)} is")
+        with os.fdopen(fd, "rb", closefd=False) as stream:
+            return stream.read(images.MAX_SIZE + 1)
+    finally:
+        os.close(fd)
+
+
 class DriveFolder:
     """Reads, writes and removes drives; every write is atomic, so that no reader ever sees half a drive."""
 
     def __init__(self, path: str) -> None:
+        """Raises DriveInputError for an empty path, which would be the current folder."""
+        if not path.strip():
+            raise DriveInputError("dest is empty: name the folder of the images")
         self.path = os.path.abspath(path)
 
     def file(self, name: str) -> str:
         return os.path.join(self.path, name + ".iso")
 
     def check(self) -> bool:
-        """Whether the folder exists. Raises DriveInputError if it cannot be used: no folder, or others could put files in it."""
+        """Whether the folder exists. Raises DriveInputError if it cannot be used: no folder, or another account could change it."""
         try:
             status = os.stat(self.path)
         except FileNotFoundError:
@@ -48,6 +71,11 @@ class DriveFolder:
             raise DriveInputError(f"dest is {self.path}, which cannot be used: {exc.strerror}") from exc
         if not stat.S_ISDIR(status.st_mode):
             raise DriveInputError(f"dest is {self.path}, which is not a folder")
+        if status.st_uid not in (os.geteuid(), 0):
+            raise DriveInputError(
+                f"dest is {self.path}, which belongs to another account (uid {status.st_uid}): drives hold secrets; name a folder that"
+                " does not exist yet, or one of the account that runs the module"
+            )
         if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise DriveInputError(
                 f"dest is {self.path}, where other accounts may write (mode {stat.S_IMODE(status.st_mode):04o}): drives hold secrets;"
@@ -56,7 +84,10 @@ class DriveFolder:
         return True
 
     def create(self) -> None:
-        """Makes the folder and what is missing above it, none of it open to others. Raises DriveInputError if that fails."""
+        """Makes the folder and what is missing above it, none of it open to others.
+
+        Raises DriveInputError if that fails, or if another account was faster.
+        """
         missing = []
         path = self.path
         while not os.path.lexists(path):
@@ -68,6 +99,7 @@ class DriveFolder:
                     os.mkdir(path, FOLDER_MODE)
             except OSError as exc:
                 raise DriveInputError(f"dest is {self.path}, but {path} cannot be made: {exc.strerror}") from exc
+        self.check()
 
     def read(self, name: str) -> bytes | None:
         """The drive's bytes, None if there is no file. A link is not followed: the drive's file is to be no link."""
@@ -80,14 +112,16 @@ class DriveFolder:
             raise DriveImageError(f"{path} cannot be read: {exc.strerror}") from exc
         if not stat.S_ISREG(status.st_mode):
             raise DriveImageError(f"{path} is not a file: remove it, or choose another dest")
-        return images.read_bytes(path)
+        return read_bytes(path)
 
-    def is_private(self, name: str) -> bool:
-        """Whether the drive's file is open to its owner alone."""
-        return not stat.S_IMODE(os.lstat(self.file(name)).st_mode) & ~FILE_MODE
-
-    def make_private(self, name: str) -> None:
-        os.chmod(self.file(name), FILE_MODE)
+    def state(self, name: str) -> DriveState:
+        """The drive's file as it is; attached is true for one that is open to its owner alone, so that nothing but its bytes counts."""
+        path = self.file(name)
+        try:
+            mode = os.lstat(path).st_mode
+        except OSError:  # what it is, read() tells
+            return DriveState(path, file_exists=os.path.lexists(path))
+        return DriveState(path, file_exists=True, attached=not stat.S_IMODE(mode) & ~FILE_MODE)
 
     def write(self, name: str, data: bytes) -> None:
         """Puts the drive in place of the one before: whole and on the disk, or not at all. Raises DriveImageError."""
@@ -125,7 +159,10 @@ class DriveFolder:
 
     @contextlib.contextmanager
     def settled(self) -> Iterator[None]:
-        """Around all writes: what a killed run has left is removed, and the names are on the disk too when it is left."""
+        """Around all writes: what a killed run has left is removed, and the names are on the disk too when it is left.
+
+        Not for check mode, as it changes the folder.
+        """
         self._remove_stale()
         try:
             yield

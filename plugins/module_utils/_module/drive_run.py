@@ -1,0 +1,349 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""One run of 'make these drives so', the same over a folder and over a hypervisor."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import dataclasses
+import hashlib
+import typing as t
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import compare, content, readers
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import (
+    ConfigDriveError,
+    DriveImageError,
+)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import drive_rules
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveError, HypervisorUnreachable
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import drives as common
+
+if t.TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from ansible.module_utils.basic import AnsibleModule
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.description import DriveDescription
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveChange, DriveState, Vm
+
+_T = t.TypeVar("_T")
+
+# Images are built as they are needed: no more of them are in memory than this, by number (Place.batch) and by bytes.
+_BATCH_BYTES = images.MAX_SIZE
+_RESTART = "its config drive is new to the running VM: the guest sees it after the VM has been shut down and started"
+
+
+@dataclasses.dataclass(frozen=True)
+class Spot:
+    """Where the drive of one VM is or would be. state: as it is now; vm: None in a folder, which knows no VMs."""
+
+    name: str
+    state: DriveState
+    vm: Vm | None = None
+
+    @property
+    def foreign(self) -> bool:
+        """Whether a file is there that carries not this VM's mark (see drive_rules); in a folder only its bytes can tell."""
+        return self.state.file_exists and self.vm is not None and self.state.owner != self.vm.id
+
+
+class Place(abc.ABC):
+    """Where the drives of one run are: a folder or a hypervisor.
+
+    result: what every entry of the module's result begins with. batch: how many drives are put at once.
+    """
+
+    result: t.ClassVar[Mapping[str, t.Any]]
+    batch = 1
+
+    @abc.abstractmethod
+    def find(self, names: Sequence[str]) -> Iterator[tuple[str, Spot | Exception]]:
+        """The spot of each drive, or why it has none."""
+
+    @abc.abstractmethod
+    def facts(self, spot: Spot) -> dict[str, t.Any]:
+        """What the result says of the spot."""
+
+    @abc.abstractmethod
+    def read(self, spot: Spot) -> bytes | None:
+        """The bytes of the drive that is there."""
+
+    @abc.abstractmethod
+    def put(self, jobs: Sequence[tuple[Spot, bytes]]) -> Iterator[tuple[str, DriveChange | Exception]]:
+        """Puts drives, and yields name and outcome of each as it is done."""
+
+    @abc.abstractmethod
+    def remove(self, spots: Sequence[Spot]) -> Iterator[tuple[str, DriveChange | Exception]]:
+        """Removes drives, likewise."""
+
+    def move(self, spots: Sequence[Spot]) -> Iterator[tuple[str, DriveChange | Exception]]:
+        """Moves drives, likewise."""
+        raise NotImplementedError
+
+    def goes_along(self, spot: Spot) -> bool:
+        """Whether move() has something to do."""
+        raise NotImplementedError
+
+    def changing(self) -> contextlib.AbstractContextManager[None]:
+        """Around all changes of a run; not entered in check mode."""
+        return contextlib.nullcontext()
+
+
+@dataclasses.dataclass
+class _Plan:
+    """What is to be on one drive. before, old: the drive that is there and its bytes, None if there is none or it was not read.
+
+    same: whether the drive that is there is already as it is to be.
+    """
+
+    description: DriveDescription
+    files: Mapping[str, bytes]
+    label: str
+    owner: str | None
+    before: images.Image | None = None
+    old: bytes | None = dataclasses.field(default=None, repr=False)
+    same: bool = False
+    _built: bytes | None = dataclasses.field(default=None, repr=False)
+
+    def build(self) -> bytes:
+        """The image."""
+        if self._built is None:
+            self._built = images.build(self.files, self.label, self.owner)
+        return self._built
+
+    def compare(self, before: images.Image | None, old: bytes | None) -> None:
+        self.before, self.old = before, old
+        self.same = before is not None and compare.is_current(before, self.files, self.label, self.owner)
+
+    @property
+    def previous_instance_id(self) -> str | None:
+        """Of the drive that the guest knows."""
+        if self.before is not None:
+            return compare.description_of(self.before, self.description.name).metadata["instance_id"]
+        return self.description.metadata["instance_id"] if self.same else None
+
+
+class DriveRun:
+    """Makes drives as the module's option state says. Every entry is tried; end() fails the module if one of them failed.
+
+    errors: sentences by name; before carry_out(), what is wrong with the entries themselves.
+    """
+
+    def __init__(self, module: AnsibleModule, entries: Sequence[Mapping[str, t.Any]], result: Mapping[str, t.Any]) -> None:
+        """Raises ConfigDriveError if label or layouts are wrong, MissingPycdlib if it will be needed."""
+        self.module = module
+        self.state: str = module.params["state"]
+        self.label: str = module.params["label"]
+        self.layouts: list[str] = module.params["layouts"]
+        self.take_over: bool = module.params["take_over"]
+        common.check_options(self.label, self.layouts)
+        if self.state in ("present", "updated"):
+            images.require_pycdlib()
+        else:  # whatever else an entry says: the drive goes, or moves
+            entries = [common.identity(entry) for entry in entries]
+        self.entries = {entry["name"]: entry for entry in entries}
+        self.descriptions, self.errors = common.describe(entries)
+        self.results = {name: dict(result, name=name) for name in self.entries}
+        self.warnings: dict[str, tuple[str, ...]] = {}
+        self.restarts: dict[str, str | None] = {}
+        self.diffs: list[dict[str, str]] = []
+        self.settled: set[str] = set()
+        self._check_descriptions()
+
+    def _check_descriptions(self) -> None:
+        """What can be told without a drive, so also of a VM that is not there yet in check mode."""
+        for name, description in self.descriptions.items():
+            self.warnings[name] = common.template_doubts(self.module, self.entries[name])
+            if self.state == "present":
+                try:
+                    self.warnings[name] += common.check_reader(description, self.label, self.layouts)
+                except ConfigDriveError as error:
+                    self.errors[name] = common.named(name, error)
+
+    def carry_out(self, place: Place) -> None:
+        """Makes the drives so; in check mode only says what would be done."""
+        spots = list(self._spots(place))
+        try:
+            with contextlib.nullcontext() if self.module.check_mode else place.changing():
+                if self.state in ("present", "updated"):
+                    self._put_all(place, spots)
+                elif self.state == "absent":
+                    self._do(place.remove, [spot for spot in spots if self._tried(spot, lambda spot: self._absent(place, spot))])
+                else:
+                    self._do(place.move, [spot for spot in spots if self._moved(place, spot)])
+        except HypervisorUnreachable as error:  # for all that follow as well; what was done before is still told
+            for name in self.results:
+                if name not in self.settled:
+                    self.errors.setdefault(name, str(error))
+
+    def end(self) -> t.NoReturn:
+        """Ends the module."""
+        common.warn(self.module, self.warnings)
+        for name, result in self.results.items():
+            result["error"] = self.errors.get(name)
+            if result.get("restart_required") and result["error"] is None:
+                self.module.warn(self.restarts.get(name) or f"{name}: {_RESTART}")
+        ending: dict[str, t.Any] = {
+            "changed": any(result["changed"] for result in self.results.values()),
+            "drives": list(self.results.values()),
+        }
+        if self.module._diff:
+            ending["diff"] = self.diffs
+        common.exit_with(self.module, ending, self.errors)
+
+    def _spots(self, place: Place) -> Iterator[Spot]:
+        for name, found in place.find([name for name in self.results if name in self.descriptions]):
+            if isinstance(found, Exception):
+                self._failed(name, found)
+                continue
+            self.results[name].update(place.facts(found))
+            if name not in self.errors:
+                yield found
+
+    def _tried(self, spot: Spot, act: Callable[[Spot], _T]) -> _T | None:
+        try:
+            return act(spot)
+        except (ConfigDriveError, DriveError) as error:
+            self._failed(spot.name, error)
+            return None
+
+    def _failed(self, name: str, error: Exception) -> None:
+        self.errors[name] = common.named(name, error)
+        self.results[name]["changed"] = False
+
+    def _put_all(self, place: Place, spots: Sequence[Spot]) -> None:
+        jobs: list[tuple[Spot, bytes]] = []
+        for spot in spots:
+            data = self._tried(spot, lambda spot: self._plan(place, spot))
+            if data is not None:
+                jobs.append((spot, data))
+            if len(jobs) >= place.batch or sum(len(data) for _spot, data in jobs) >= _BATCH_BYTES:
+                self._do(place.put, jobs)
+                jobs = []
+        self._do(place.put, jobs)
+
+    def _do(self, act: Callable[[list[_T]], Iterator[tuple[str, DriveChange | Exception]]], jobs: list[_T]) -> None:
+        if self.module.check_mode or not jobs:
+            return
+        for name, done in act(jobs):
+            if isinstance(done, Exception):
+                self._failed(name, done)
+                continue
+            result = self.results[name]
+            self.settled.add(name)
+            self.restarts[name] = done.message
+            result["changed"] = done.changed
+            if "location" in result:
+                result.update(location=done.location, slot=done.slot, restart_required=done.restart_required)
+
+    def _plan(self, place: Place, spot: Spot) -> bytes | None:
+        """What must be put; None if the drive is right as it is."""
+        if spot.state.problem is not None and not (spot.foreign and self.take_over):
+            raise DriveError(spot.state.problem)
+        description = self.descriptions[spot.name]
+        if spot.vm is not None:
+            description = description.for_vm(spot.vm.id)
+        plan = (self._updated if self.state == "updated" else self._present)(place, spot, description)
+        data = plan.old if plan.same and plan.old is not None else plan.build()
+        result = self.results[spot.name]
+        result["sha256"] = plan.before.sha256 if plan.same and plan.before is not None else hashlib.sha256(data).hexdigest()
+        result["acts_on_refresh"] = readers.acts_on_refresh(plan.description, plan.previous_instance_id)
+        if "size" in result:
+            result["size"] = len(data)
+        if "restart_required" in result:
+            result["restart_required"] = not spot.state.can_attach_now
+        if plan.same and spot.state.attached:
+            self.settled.add(spot.name)
+            return None
+        result["changed"] = True
+        self._diff(spot, [] if plan.same else compare.differences(plan.before, plan.files, plan.label, plan.owner))
+        return data
+
+    def _present(self, place: Place, spot: Spot, description: DriveDescription) -> _Plan:
+        owner = spot.vm.id if spot.vm is not None else description.metadata.get("vm_id") or None
+        plan = _Plan(description, content.files_of(description, self.layouts), self.label, owner)
+        if spot.state.sha256 is not None and not spot.foreign:
+            plan.same = spot.state.sha256 == hashlib.sha256(plan.build()).hexdigest()
+        if spot.state.file_exists and not plan.same:
+            # Another version of the library that writes images may lay the same drive out differently.
+            plan.compare(*self._before(place, spot, owner))
+        return plan
+
+    def _updated(self, place: Place, spot: Spot, description: DriveDescription) -> _Plan:
+        owner = spot.vm.id if spot.vm is not None else description.metadata.get("vm_id") or None
+        before, old = self._before(place, spot, owner)
+        if before is None or before.intact is False:
+            what = (
+                f"it has no config drive ({spot.state.location} is not there)"
+                if before is None
+                else "its config drive is damaged"
+            )
+            raise DriveImageError(
+                f"{what}, so there is nothing of which anything could be kept: give all its data with state=present"
+            )
+        files = compare.change(before, **common.parts(self.entries[spot.name], description))
+        after = compare.description_of(dataclasses.replace(before, files=files), spot.name, description.reader)
+        after = dataclasses.replace(after, doubts=description.doubts)
+        self.warnings[spot.name] += common.check_reader(after, before.label, compare.layouts_of(files))
+        plan = _Plan(after, files, before.label, owner or before.owner)
+        plan.compare(before, old)
+        return plan
+
+    def _absent(self, place: Place, spot: Spot) -> bool:
+        """Whether there is something to remove."""
+        state = spot.state
+        if spot.foreign and state.problem is not None and not self.take_over:
+            raise DriveError(state.problem)
+        if not state.file_exists and not state.attached:
+            self.settled.add(spot.name)
+            return False
+        before = None
+        if state.file_exists and (self.module._diff or spot.vm is None or spot.foreign):
+            before, _data = self._before(place, spot, self.descriptions[spot.name].metadata.get("vm_id"))
+        self._diff(spot, [] if before is None else compare.removal(before), attached=True)
+        self.results[spot.name].update(changed=True, sha256=None)
+        return True
+
+    def _moved(self, place: Place, spot: Spot) -> bool:
+        goes = place.goes_along(spot)
+        self.results[spot.name]["changed"] = goes
+        if not goes:
+            self.settled.add(spot.name)
+        return goes
+
+    def _before(self, place: Place, spot: Spot, owner: str | None) -> tuple[images.Image | None, bytes | None]:
+        """The drive that is there and its bytes. Raises DriveImageError for a file that is not this run's to replace."""
+        data = place.read(spot) if spot.state.file_exists else None
+        if data is None:
+            return None, None
+        try:
+            image = images.read(data, modes=False)
+        except DriveImageError:
+            if not images.is_ours(data):
+                raise DriveImageError(drive_rules.not_a_drive(spot.state.location)) from None
+            image = images.damaged(data)  # but certainly built here
+        if image.intact is None and not compare.layouts_of(image.files):
+            raise DriveImageError(drive_rules.not_a_drive(spot.state.location))
+        if not self.take_over and self._is_foreign(image, owner):
+            raise DriveImageError(drive_rules.foreign(spot.state.location, image.owner))
+        return image, data
+
+    def _is_foreign(self, image: images.Image, owner: str | None) -> bool:
+        """Whether the drive belongs to another VM or another program; an entry that gives no vm_id claims no other VM's."""
+        if image.intact is None:
+            return self.state != "updated"  # which keeps what it does not change
+        return owner is not None and image.owner is not None and image.owner != owner
+
+    def _diff(self, spot: Spot, found: Sequence[compare.Difference], attached: bool | None = None) -> None:
+        if not self.module._diff:
+            return
+        shown = common.diff(spot.state.location, found)
+        if spot.vm is not None and not (spot.state.attached if attached is None else attached):
+            shown["after"] += f"in CD/DVD drive: {spot.state.slot}\n"
+        self.diffs.append(shown)
