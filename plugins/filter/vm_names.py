@@ -12,7 +12,7 @@ description:
   - Everything in this collection that takes names of VMs as a variable makes a list of them with this filter.
 author:
   - vmops maintainers (@vmops)
-positional: option
+positional: option, entries
 options:
   _input:
     description:
@@ -25,6 +25,10 @@ options:
     description: The variable's name, for messages.
     type: str
     default: vm_names
+  entries:
+    description: Whether each name becomes a mapping with it as V(name), such as the module M(vmops.external_dhcp.vm) takes.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -47,11 +51,12 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError, names_of
 
 
-def _filter(value: t.Any, option: str = "vm_names") -> list[str] | None:
+def _filter(value: t.Any, option: str = "vm_names", entries: bool = False) -> list[t.Any] | None:
     try:
-        return names_of(value, option)
+        names = names_of(value, option)
     except NamesError as error:
         raise AnsibleFilterError(str(error)) from None
+    return [{"name": name} for name in names or ()] if entries else names
 
 
 class FilterModule:

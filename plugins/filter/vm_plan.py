@@ -12,11 +12,12 @@ description:
   - Names, networks, CIDRs, ranges, MACs and services are checked; a mistake is an error that names the entry and the value.
 author:
   - vmops maintainers (@vmops)
-positional: shared_networks, names, label, layouts
+positional: shared_networks, names, label, layouts, metadata
 options:
   _input:
     description:
-      - The VMs, each a mapping with V(name), and V(template), V(networks), V(password_enabled), V(password),
+      - The VMs, each a mapping with V(name), and V(template), V(full_clone), V(memory), V(cpus), V(disk_size), V(placement),
+        V(networks), V(password_enabled), V(password),
         V(password_hash), V(ssh_keys), V(user_data), V(user_data_base64), V(vendor_data), V(metadata), V(reader) or V(extra).
       - V(networks) holds one entry per NIC, the name of a shared network or a mapping with V(name), and V(mac), V(required),
         V(ignore_interfaces) or V(cidr).
@@ -27,14 +28,14 @@ options:
     description:
       - The networks, each a mapping with V(name), and V(bridge) (what the hypervisor calls it, V(name) if not given), V(cidr),
         V(ip_range) and V(services) (V([userdata]), or an empty list for drives with metadata only).
-      - V(vlan), V(description) and V(extra) may be there and are not used.
+      - V(description) and V(extra) may be there and are not used. V(vlan) is refused, since no networks are made.
     type: list
     elements: dict
     default: []
   names:
-    description: Take only the VMs of these names; a name that is not there is an error.
-    type: list
-    elements: str
+    description: Take only the VMs of these names, as P(vmops.external_dhcp.vm_names#filter) takes them. A name that is not there is
+      an error.
+    type: raw
   label:
     description: If set, check what is to go on the config drives as well, for drives with this label.
     type: str
@@ -43,6 +44,9 @@ options:
     type: list
     elements: str
     default: [cloudstack, openstack]
+  metadata:
+    description: Metadata of every VM's drive, unless the VM's own says otherwise.
+    type: dict
 """
 
 EXAMPLES = r"""
@@ -53,7 +57,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: One entry per VM with V(name), V(template), V(nics) and V(drive). It holds the VM's secrets.
+  description: One entry per VM with V(name), V(template), V(nics), V(machine) (for M(vmops.external_dhcp.vm)) and V(drive) (for
+    M(vmops.external_dhcp.vm_config_drive)). It holds the VM's secrets.
   type: list
   elements: dict
 """
@@ -71,9 +76,10 @@ def _filter(
     names: t.Any = None,
     label: str | None = None,
     layouts: t.Any = ("cloudstack", "openstack"),
+    metadata: t.Any = None,
 ) -> list[dict[str, t.Any]]:
     try:
-        return vm_plan(vms, shared_networks or (), names, label, layouts)
+        return vm_plan(vms, shared_networks or (), names, label, layouts, metadata)
     except PlanError as error:
         raise AnsibleFilterError(str(error)) from None
 

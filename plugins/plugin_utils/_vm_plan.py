@@ -27,6 +27,11 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import 
 VM_KEYS = (
     "name",
     "template",
+    "full_clone",
+    "memory",
+    "cpus",
+    "disk_size",
+    "placement",
     "networks",
     "password_enabled",
     "password",
@@ -42,7 +47,8 @@ VM_KEYS = (
 VM_NETWORK_KEYS = ("name", "mac", "required", "ignore_interfaces", "cidr", "family_order")
 NETWORK_KEYS = ("name", "vlan", "cidr", "ip_range", "services", "bridge", "description", "extra", "family_order")
 FAMILY_ORDERS = ([4, 6], [6, 4], [4], [6])
-# What goes from an entry of vms to vm_config_drive as it is.
+# What goes from an entry of vms to the module vm as it is, and to vm_config_drive.
+_MACHINE_KEYS = ("name", "template", "full_clone", "memory", "cpus", "disk_size", "placement")
 _DRIVE_KEYS = ("password", "password_hash", "ssh_keys", "user_data", "user_data_base64", "vendor_data", "metadata", "reader")
 SERVICES = ("userdata",)
 
@@ -57,16 +63,20 @@ def vm_plan(
     names: str | Sequence[str] | None = None,
     label: str | None = None,
     layouts: Sequence[str] = LAYOUTS,
+    metadata: Mapping[str, t.Any] | None = None,
 ) -> list[dict[str, t.Any]]:
-    """One entry per VM: name, template, nics (with the rules of their networks) and drive (for vm_config_drive).
+    """One entry per VM: name, template, nics (with the rules of their networks), machine (for vm) and drive (for vm_config_drive).
 
     names: only these VMs, in the order of vms; a name that is not there is an error. label: if given, the data for the
-    drives is checked as well, for drives with this label and these layouts. Raises PlanError.
+    drives is checked as well, for drives with this label and these layouts. metadata: what every VM's drive carries unless the
+    VM says otherwise. Raises PlanError.
     """
     networks = _networks(shared_networks)
+    if not isinstance(metadata or {}, Mapping):
+        raise PlanError(f"vm_metadata is {metadata!r}: it must be a mapping, such as {{availability_zone: zone1}}")
     plan = []
-    for position, vm in enumerate(_entries("vms", vms)):
-        plan.append(_vm(f"vms[{position}]", vm, networks))
+    for position, vm in enumerate(entries_of("vms", vms)):
+        plan.append(_vm(f"vms[{position}]", vm, networks, metadata or {}))
     _no_duplicates("vms", [entry["name"] for entry in plan])
     try:
         names = names_of(names, "vm_names")
@@ -76,7 +86,7 @@ def vm_plan(
         known = {entry["name"] for entry in plan}
         for name in names:
             if name not in known:
-                raise PlanError(f"vm_names has {name!r}, which is not in vms{_nearest(name, known)}")
+                raise PlanError(f"vm_names has {name!r}, which is not in vms{nearest(name, known)}")
         plan = [entry for entry in plan if entry["name"] in names]
     if label is not None:
         errors = input_errors([entry["drive"] for entry in plan], label, layouts)
@@ -111,13 +121,17 @@ def record_entries(found: Sequence[Mapping[str, t.Any]], plan: Sequence[Mapping[
     return entries
 
 
-def _vm(where: str, vm: Mapping[str, t.Any], networks: Mapping[str, Mapping[str, t.Any]]) -> dict[str, t.Any]:
-    name = vm.get("name")
-    if not isinstance(name, str) or not name:
-        raise PlanError(f"{where} has no name: every VM needs one")
+def _vm(
+    where: str, vm: Mapping[str, t.Any], networks: Mapping[str, Mapping[str, t.Any]], metadata: Mapping[str, t.Any]
+) -> dict[str, t.Any]:
+    name = _name(where, vm.get("name"), "VM")
     where = f"vms, {name}:"
     _known_keys(where, vm, VM_KEYS)
-    nics = [_nic(where, device, nic, networks) for device, nic in enumerate(vm.get("networks") or ())]
+    given = vm.get("networks") or ()
+    if not isinstance(given, Sequence) or isinstance(given, str):
+        raise PlanError(f"{where} networks is {given!r}: it must be a list with an entry for each NIC, such as [{given}]")
+    nics = [_nic(where, device, nic, networks) for device, nic in enumerate(given)]
+    _check_sizes(where, vm)
     password = vm.get("password") or vm.get("password_hash")
     enabled = vm.get("password_enabled", bool(password))
     if enabled and not password:
@@ -125,13 +139,43 @@ def _vm(where: str, vm: Mapping[str, t.Any], networks: Mapping[str, Mapping[str,
     if password and not enabled:
         raise PlanError(f"{where} there is a password, but password_enabled is false: take one of them away")
     drive = {"name": name, **{key: vm[key] for key in _DRIVE_KEYS if vm.get(key) is not None}}
+    if metadata:
+        drive["metadata"] = _with_defaults(vm.get("metadata") or {}, metadata)
     if nics:
         # What the VM's first network offers decides what its drive may carry.
         drive["services"] = list(nics[0].pop("services"))
         drive["network"] = nics[0]["shared_network"]
     for nic in nics:
         nic.pop("services", None)
-    return {"name": name, "template": vm.get("template"), "nics": nics, "drive": drive}
+    machine = {key: vm[key] for key in _MACHINE_KEYS if vm.get(key) is not None}
+    if nics:
+        machine["nics"] = [{key: nic[key] for key in ("network", "mac") if nic[key]} for nic in nics]
+    return {"name": name, "template": vm.get("template"), "nics": nics, "machine": machine, "drive": drive}
+
+
+def _name(where: str, name: t.Any, what: str) -> str:
+    if name is None or name == "":
+        raise PlanError(f"{where} has no name: every {what} needs one")
+    if not isinstance(name, str):
+        raise PlanError(f'{where} name is {name!r}, which YAML takes for no text: put it in quotes, such as "{name}"')
+    return name
+
+
+def _check_sizes(where: str, vm: Mapping[str, t.Any]) -> None:
+    for key, unit in (("memory", "MiB"), ("cpus", "CPUs"), ("disk_size", "GiB")):
+        value = vm.get(key)
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise PlanError(f"{where} {key} is {value!r}: it must be a number of {unit}")
+    if not isinstance(vm.get("placement") or {}, Mapping):
+        raise PlanError(f"{where} placement is {vm['placement']!r}: it must be a mapping")
+
+
+def _with_defaults(own: t.Any, defaults: Mapping[str, t.Any]) -> t.Any:
+    """The VM's own metadata with the defaults it does not mention; dash and underscore are the same in a key."""
+    if not isinstance(own, Mapping):
+        return own  # vm_config_drive says what is wrong with it
+    mentioned = {str(key).replace("-", "_").lower() for key in own}
+    return {**{key: value for key, value in defaults.items() if key.replace("-", "_").lower() not in mentioned}, **own}
 
 
 def _nic(where: str, device: int, nic: t.Any, networks: Mapping[str, Mapping[str, t.Any]]) -> dict[str, t.Any]:
@@ -142,7 +186,7 @@ def _nic(where: str, device: int, nic: t.Any, networks: Mapping[str, Mapping[str
     where = f"{where} networks, {nic['name']}:"
     _known_keys(where, nic, VM_NETWORK_KEYS)
     if nic["name"] not in networks:
-        raise PlanError(f"{where} there is no such network in shared_networks{_nearest(nic['name'], networks)}")
+        raise PlanError(f"{where} there is no such network in shared_networks{nearest(nic['name'], networks)}")
     network = networks[nic["name"]]
     mac = nic.get("mac")
     if mac is not None and normalize_mac(mac) is None:
@@ -165,12 +209,15 @@ def _nic(where: str, device: int, nic: t.Any, networks: Mapping[str, Mapping[str
 
 def _networks(shared_networks: Sequence[Mapping[str, t.Any]]) -> dict[str, dict[str, t.Any]]:
     found = []
-    for position, network in enumerate(_entries("shared_networks", shared_networks)):
-        name = network.get("name")
-        if not isinstance(name, str) or not name:
-            raise PlanError(f"shared_networks[{position}] has no name: every network needs one")
+    for position, network in enumerate(entries_of("shared_networks", shared_networks)):
+        name = _name(f"shared_networks[{position}]", network.get("name"), "network")
         where = f"shared_networks, {name}:"
         _known_keys(where, network, NETWORK_KEYS)
+        if network.get("vlan") is not None:
+            raise PlanError(
+                f"{where} vlan is {network['vlan']!r}, but this collection makes no networks yet: make the network with its VLAN on "
+                "the hypervisor, name it in bridge, and leave out vlan"
+            )
         services = network.get("services", list(SERVICES))
         services = [] if services is None else services
         if isinstance(services, str) or any(service not in SERVICES for service in services):
@@ -221,7 +268,8 @@ def _ip_range(where: str, value: t.Any, cidrs: Sequence[str]) -> str | None:
     return str(value)
 
 
-def _entries(what: str, value: t.Any) -> Sequence[Mapping[str, t.Any]]:
+def entries_of(what: str, value: t.Any) -> Sequence[Mapping[str, t.Any]]:
+    """`value`, if it is a list of mappings. Raises PlanError."""
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise PlanError(f"{what} must be a list of mappings")
     for position, entry in enumerate(value):
@@ -233,7 +281,7 @@ def _entries(what: str, value: t.Any) -> Sequence[Mapping[str, t.Any]]:
 def _known_keys(where: str, entry: Mapping[str, t.Any], known: Sequence[str]) -> None:
     for key in entry:
         if key not in known:
-            raise PlanError(f"{where} there is no key {key!r}{_nearest(str(key), known)}; use {', '.join(known)}")
+            raise PlanError(f"{where} there is no key {key!r}{nearest(str(key), known)}; use {', '.join(known)}")
 
 
 def _no_duplicates(what: str, names: Sequence[str]) -> None:
@@ -242,6 +290,7 @@ def _no_duplicates(what: str, names: Sequence[str]) -> None:
         raise PlanError(f"{what} has {twice[0]} more than once: names must differ")
 
 
-def _nearest(name: str, known: t.Iterable[str]) -> str:
+def nearest(name: str, known: t.Iterable[str]) -> str:
+    """The end of a sentence that asks whether another name was meant; empty if none is near."""
     near = difflib.get_close_matches(name, list(known), 1)
     return f"; did you mean {near[0]}?" if near else ""

@@ -43,7 +43,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "plugin_utils": ("module_utils", "plugin_utils", "ansible", "yaml"),
     "action": ("module_utils._argspec", "module_utils._text", "plugin_utils", "ansible"),
     "doc_fragments": (),
-    "filter": ("module_utils._guest_address", "module_utils._names", "plugin_utils", "ansible.errors"),
+    "filter": ("module_utils._guest_address", "module_utils._names", "plugin_utils", "ansible.errors", "jmespath"),
     "inventory": ("module_utils._nic_record", "module_utils._text", "plugin_utils", "ansible"),
     "lookup": ("module_utils._config_drive", "ansible"),
 }

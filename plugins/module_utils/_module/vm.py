@@ -181,7 +181,7 @@ def _make_absent(
     for key, problem in found.problems.items():
         if problem.reason != REASON_VM_NOT_FOUND:
             results.fail(key, problem.message)
-    by_name = [vm for key, vm in found.asked.items() if not entries[key].get("id")]
+    by_name = [vm for key, vm in found.asked.items() if not entries[key].get("id") and key.lower() != vm.id]
     for vm in _unmarked(module, hypervisor, by_name):
         results.of(vm)["error"] = (
             f"{vm.name}: it carries no mark of this collection, neither its own nor a config drive of its id, and is not in the "

@@ -54,19 +54,20 @@ class Results:
 
     def __init__(self, asked: Iterable[str]) -> None:
         self.by_asked: dict[str, dict[str, t.Any]] = {
-            key: {"name": plain(key), "id": None, "changed": False, "error": None, "warnings": []} for key in asked
+            key: {"name": key, "id": None, "changed": False, "error": None, "warnings": []} for key in asked
         }
         self._by_id: dict[str, dict[str, t.Any]] = {}
         self.diffs: list[dict[str, str]] = []
 
     def found(self, found: FoundVms) -> None:
-        """Notes ids and names of the VMs that are there; a VM asked for twice keeps its first place only."""
+        """Notes the ids of the VMs that are there; a VM asked for twice keeps its first place only."""
         for key, vm in found.asked.items():
             if vm.id in self._by_id:
                 del self.by_asked[key]
                 continue
             self._by_id[vm.id] = self.by_asked[key]
-            self.by_asked[key].update(name=vm.name, id=vm.id)
+            # Under the name it was asked for by, which the caller knows.
+            self.by_asked[key].update(name=vm.name if key.lower() == vm.id else key, id=vm.id)
 
     def of(self, vm: Vm) -> dict[str, t.Any]:
         return self._by_id[vm.id]

@@ -152,8 +152,8 @@ def playbook(rig, connection, tmp_path):
         "hypervisor": hypervisor,
         "external_dhcp_record": f"sqlite:///{tmp_path}/record.db",
         "shared_networks": [
-            {"name": "corp-vlan120", "vlan": 120, "cidr": "10.99.0.0/24", "services": ["userdata"]},
-            {"name": "corp-vlan130", "vlan": 130, "services": []},
+            {"name": "corp-vlan120", "cidr": "10.99.0.0/24", "services": ["userdata"]},
+            {"name": "corp-vlan130", "services": []},
         ],
         "vms": [
             {

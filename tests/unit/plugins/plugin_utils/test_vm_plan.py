@@ -66,10 +66,37 @@ def test_the_first_networks_services_decide_for_the_drive():
     assert "services" not in entry["drive"]
 
 
+def test_what_the_module_vm_needs_is_in_one_place():
+    sizes = {"memory": 2048, "cpus": 2, "disk_size": 20, "full_clone": True, "placement": {"host": "h1"}}
+    nics = ["corp", {"name": "plain", "mac": "52-54-00-AA-BB-01"}]
+    (entry,) = vm_plan([{"name": "web1", "template": "debian", "networks": nics, "password": "pw-One-2", **sizes}], NETWORKS)
+    assert entry["machine"] == {
+        "name": "web1",
+        "template": "debian",
+        "nics": [{"network": "br0"}, {"network": "plain", "mac": "52:54:00:aa:bb:01"}],
+        **sizes,
+    }
+    (entry,) = vm_plan([{"name": "web1"}])
+    assert entry["machine"] == {"name": "web1"}  # the NICs stay the template's
+
+
+def test_metadata_of_all_vms_gives_way_to_a_vms_own():
+    defaults = {"availability_zone": "zone1", "service_offering": "small"}
+    vms = [{"name": "a"}, {"name": "b", "metadata": {"service-offering": "large", "x": "1"}}]
+    a, b = vm_plan(vms, metadata=defaults)
+    assert a["drive"]["metadata"] == defaults
+    assert b["drive"]["metadata"] == {"availability_zone": "zone1", "service-offering": "large", "x": "1"}
+    with pytest.raises(PlanError, match="vm_metadata"):
+        vm_plan(vms, metadata="zone1")
+
+
 def test_names_choose_in_the_order_of_the_vms():
     vms = [{"name": name} for name in ("a", "b", "c")]
     assert [entry["name"] for entry in vm_plan(vms, (), ["c", "a"])] == ["a", "c"]
     assert vm_plan(vms, (), []) == []
+    assert [entry["name"] for entry in vm_plan(vms, (), "c, a")] == ["a", "c"]
+    with pytest.raises(PlanError, match="vm_names"):
+        vm_plan(vms, (), "a,,b")
 
 
 @pytest.mark.parametrize(
@@ -77,6 +104,13 @@ def test_names_choose_in_the_order_of_the_vms():
     [
         ([{"template": "x"}], [], ["vms[0]", "name"]),
         ([{"name": "a"}, {"name": "a"}], [], ["vms", "a", "more than once"]),
+        ([{"name": 101}], [], ["vms[0]", "101", "quotes"]),
+        ([{"name": "a", "networks": "corp"}], NETWORKS, ["networks is 'corp'", "a list", "[corp]"]),
+        ([{"name": "a", "memory": "2G"}], [], ["memory is '2G'", "MiB"]),
+        ([{"name": "a", "cpus": 0}], [], ["cpus is 0"]),
+        ([{"name": "a", "placement": "h1"}], [], ["placement", "mapping"]),
+        ([], [{"name": 120}], ["shared_networks[0]", "120", "quotes"]),
+        ([], [{"name": "n", "vlan": 120}], ["n", "vlan is 120", "no networks yet", "leave out vlan"]),
         ("web1", [], ["vms", "list"]),
         (["web1"], [], ["vms[0]", "mapping"]),
         ([{"name": "a", "ssh_key": "x"}], [], ["ssh_key", "did you mean ssh_keys"]),

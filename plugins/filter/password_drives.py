@@ -1,0 +1,51 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: password_drives
+short_description: Make entries of config drives of new passwords
+description:
+  - From new passwords by VM name, makes the option O(vmops.external_dhcp.vm_config_drive#module:drives) for
+    O(vmops.external_dhcp.vm_config_drive#module:state=updated), with what the plan says of each drive's services and reader.
+author:
+  - vmops maintainers (@vmops)
+positional: plan
+options:
+  _input:
+    description: The passwords by VM name.
+    type: dict
+    required: true
+  plan:
+    description: The result of P(vmops.external_dhcp.vm_plan#filter), with all of these VMs.
+    type: list
+    elements: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Put the new passwords on the drives
+  vmops.external_dhcp.vm_config_drive:
+    drives: "{{ vm_passwords | vmops.external_dhcp.password_drives(vms | vmops.external_dhcp.vm_plan(shared_networks)) }}"
+    state: updated
+"""
+
+RETURN = r"""
+_value:
+  description: The entries. They hold the passwords.
+  type: list
+  elements: dict
+"""
+
+import typing as t
+
+from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._vm_jobs import reset_drives
+
+
+class FilterModule:
+    """Makes entries of config drives."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"password_drives": reset_drives}

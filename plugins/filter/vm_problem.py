@@ -1,0 +1,84 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: vm_problem
+short_description: Say what is wrong with what a user asks to be done with VMs
+description:
+  - Checks the variables of the role P(vmops.external_dhcp.vm#role) for one of its jobs, and gives the first mistake as a sentence
+    that names the entry, the value and the way out, or an empty text.
+  - As a text, and not as an error, since Ansible shows an error inside a template with much around it.
+author:
+  - vmops maintainers (@vmops)
+positional: job
+options:
+  _input:
+    description: The VMs, as P(vmops.external_dhcp.vm_plan#filter) takes them.
+    type: raw
+    required: true
+  job:
+    description: What is to be done.
+    type: str
+    choices: [deploy, start, stop, list, destroy, migrate, reset_password]
+    required: true
+  shared_networks:
+    description: The networks.
+    type: raw
+  names:
+    description: Names of VMs, as P(vmops.external_dhcp.vm_names#filter) takes them.
+    type: raw
+  label:
+    description: The label of the config drives.
+    type: str
+  layouts:
+    description: The layouts of the config drives.
+    type: list
+    elements: str
+    default: [cloudstack, openstack]
+  metadata:
+    description: The metadata of all VMs.
+    type: raw
+  destroy_others:
+    description: Whether VMs may be destroyed that are not among the VMs.
+    type: bool
+    default: false
+  destination:
+    description: Where VMs are to migrate.
+    type: raw
+  passwords:
+    description: New passwords by name.
+    type: raw
+"""
+
+EXAMPLES = r"""
+- name: Refuse what cannot be done
+  ansible.builtin.fail:
+    msg: "{{ problem }}"
+  when: problem != ''
+  vars:
+    problem: "{{ vms | vmops.external_dhcp.vm_problem('start', shared_networks=shared_networks, names=vm_names) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: A sentence, or an empty text.
+  type: str
+"""
+
+import typing as t
+
+from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._vm_jobs import Request, problem_of
+
+
+def vm_problem(vms: t.Any, job: str, **options: t.Any) -> str:
+    return problem_of(job, Request(vms, **options))
+
+
+class FilterModule:
+    """Says what is wrong with a request."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"vm_problem": vm_problem}

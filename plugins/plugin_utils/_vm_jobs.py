@@ -1,0 +1,140 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""What is wrong with what a user asks the role vm to do, before anything is changed."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+from collections.abc import Mapping, Sequence
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.content import LAYOUTS
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drives import input_errors, summary
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError, names_of
+from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._vm_plan import PlanError, entries_of, nearest, vm_plan
+
+_EXAMPLE = """such as -e vm_names=web1,web2 or -e '{"vm_names": ["web1", "web2"]}'"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """The role's variables without their prefix; vms and shared_networks as the user wrote them."""
+
+    vms: t.Any
+    shared_networks: t.Any = ()
+    names: t.Any = None
+    label: str | None = None
+    layouts: Sequence[str] = LAYOUTS
+    metadata: t.Any = None
+    destroy_others: bool = False
+    destination: t.Any = None
+    passwords: t.Any = None
+
+    def plan(self, **more: t.Any) -> list[dict[str, t.Any]]:
+        return vm_plan(self.vms, self.shared_networks or (), **more)
+
+
+def problem_of(job: str, request: Request) -> str:
+    """The first thing that is wrong, in a sentence; empty if there is nothing."""
+    try:
+        _CHECKS[job](request)
+    except (PlanError, NamesError) as error:
+        return str(error)
+    return ""
+
+
+def reset_drives(passwords: Mapping[str, str], plan: Sequence[Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
+    """Entries for vm_config_drive that give VMs new passwords, with what their drives need to be judged."""
+    by_name = {entry["name"]: entry["drive"] for entry in plan}
+    kept = ("services", "network", "reader")
+    return [
+        {"name": name, "password": password, **{key: by_name[name][key] for key in kept if key in by_name[name]}}
+        for name, password in passwords.items()
+    ]
+
+
+def outdated(passwords: Mapping[str, str], plan: Sequence[Mapping[str, t.Any]]) -> list[str]:
+    """Names of the VMs whose entry in vms still has another password, which the next deployment would put back."""
+    return [entry["name"] for entry in plan if entry["name"] in passwords and _differs(passwords, entry["drive"])]
+
+
+def _differs(passwords: Mapping[str, str], drive: Mapping[str, t.Any]) -> bool:
+    return "password_hash" in drive or drive.get("password") != passwords[drive["name"]]
+
+
+def _deploy(request: Request) -> None:
+    request.plan(names=request.names, label=request.label, layouts=request.layouts, metadata=request.metadata)
+
+
+def _power(request: Request) -> None:
+    request.plan(names=request.names)
+
+
+def _list(request: Request) -> None:
+    names_of(request.names, "vm_names")
+
+
+def _destroy(request: Request) -> None:
+    names = _needed_names(request, "destroy")
+    # Whatever else is wrong with the entries: it is no reason to keep a VM.
+    entries = entries_of("vms", request.vms)
+    known = [str(entry.get("name")) for entry in entries]
+    templates = [entry.get("template") for entry in entries]
+    for name in names:
+        if name in templates:
+            raise PlanError(f"vm_names has {name!r}, which is the template of an entry of vms: it cannot be destroyed this way")
+        if name not in known and not request.destroy_others:
+            raise PlanError(
+                f"vm_names has {name!r}, which is not in vms{nearest(name, known)}; to destroy a VM that is not, set "
+                "vm_destroy_others to true"
+            )
+
+
+def _migrate(request: Request) -> None:
+    _needed_names(request, "migrate")
+    if not isinstance(request.destination, Mapping) or not any(request.destination.values()):
+        raise PlanError(
+            f"vm_destination is {request.destination!r}: say in a mapping where the VMs go, such as "
+            """-e '{"vm_names": ["web1"], "vm_destination": {"host": "host2"}}'"""
+        )
+
+
+def _reset_password(request: Request) -> None:
+    passwords = request.passwords
+    if not isinstance(passwords, Mapping) or not passwords:
+        # Without the value: it holds passwords.
+        raise PlanError(
+            "vm_passwords must be a mapping from names of VMs to their new passwords, in a file that only you can read: "
+            "-e @passwords.yml"
+        )
+    plan = request.plan()
+    known = [entry["name"] for entry in plan]
+    for name in passwords:
+        if name not in known:
+            raise PlanError(f"vm_passwords has {name!r}, which is not in vms{nearest(str(name), known)}")
+    errors = input_errors(reset_drives(passwords, plan), request.label or "config", request.layouts, whole=False)
+    if errors:
+        raise PlanError(summary(errors))
+
+
+def _needed_names(request: Request, what: str) -> list[str]:
+    names = names_of(request.names, "vm_names")
+    if not names:
+        raise PlanError(f"vm_names is empty: name the VMs to {what}, {_EXAMPLE}; there is no default")
+    return names
+
+
+_CHECKS: dict[str, t.Callable[[Request], None]] = {
+    "deploy": _deploy,
+    "start": _power,
+    "stop": _power,
+    "list": _list,
+    "destroy": _destroy,
+    "migrate": _migrate,
+    "reset_password": _reset_password,
+}
+JOBS = tuple(_CHECKS)
