@@ -2,13 +2,14 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Runs the module of the same name and, in a loop, tells at every try who is still waited for.
+"""Runs the module of the same name, as often as its option O(looks) says, and tells after every look who is still waited for.
 
-Ansible itself shows of a failed try only how many are left, and a module cannot print.
+Ansible's own loop (until) calls a look that has not found everything a failed try, and a module cannot print.
 """
 
 from __future__ import annotations
 
+import time
 import typing as t
 
 from ansible.plugins.action import ActionBase
@@ -18,6 +19,8 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import p
 
 MAX_LINES = 20
 MAX_LINE = 200
+DEFAULT_PAUSE = 180  # seconds, as the module's interval
+_KEPT = ("found", "gave_up", "lost")  # what all looks of a task found, not only the last
 
 display = Display()
 
@@ -29,12 +32,46 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         result = super().run(tmp, task_vars)
-        result.update(self._execute_module(module_name="vmops.external_dhcp.vm_ip_fetch", task_vars=task_vars))
+        host = (task_vars or {}).get("inventory_hostname", "")
+        looks = 1 if self._task.check_mode else max(1, _number(self._task.args.get("looks"), 1))
+        pause = _number(self._task.args.get("pause"), _number(self._task.args.get("interval"), DEFAULT_PAUSE))
+        kept: dict[str, list[t.Any]] = {name: [] for name in _KEPT}
+        changed = False
+        for look in range(1, looks + 1):
+            outcome = self._execute_module(module_name="vmops.external_dhcp.vm_ip_fetch", task_vars=task_vars)
+            changed = changed or outcome.get("changed", False)
+            for name, entries in kept.items():
+                entries.extend(outcome.get(name) or [])
+            refused = look == 1 and outcome.get("failed") and "pending" not in outcome  # an option that cannot be used
+            done = not outcome.get("failed") and not outcome.get("pending")
+            if refused or done or look == looks:
+                break
+            if outcome.get("failed"):
+                display.display(f"[{host}] {plain(str(outcome.get('msg')), MAX_LINE)}")
+            self._tell(host, outcome)
+            display.display(f"[{host}] looking again in {pause} s, {looks - look} more times at most")
+            time.sleep(pause)
         if self._task.until:
-            host = (task_vars or {}).get("inventory_hostname", "")
-            for line in waiting_lines(result):
-                display.display(f"[{host}] {line}")
+            self._tell(host, outcome)
+        if looks > 1 and "pending" in outcome:
+            outcome.update(kept, changed=changed, looks=look)
+            if outcome["pending"] and not outcome.get("failed"):
+                self._tell(host, outcome)
+                outcome.update(failed=True, msg=f"after {look} looks: {outcome.get('msg')}")
+        result.update(outcome)
         return result
+
+    def _tell(self, host: str, outcome: dict[str, t.Any]) -> None:
+        for line in waiting_lines(outcome):
+            display.display(f"[{host}] {line}")
+
+
+def _number(value: t.Any, default: int) -> int:
+    """An option as the module will see it; what is no number the module refuses."""
+    try:
+        return default if value is None else max(0, int(value))
+    except (TypeError, ValueError):
+        return default
 
 
 def waiting_lines(result: dict[str, t.Any]) -> list[str]:

@@ -13,8 +13,8 @@ description:
     answer as it arrives, with an event.
   - A NIC enters the queue with M(vmops.external_dhcp.vm_nic_record) and is looked at by the next poll, then every O(interval)
     seconds until its address is found or O(max_retry) tries have failed. Tries are kept in the record, whoever polls.
-  - Call it in a loop with C(until), C(retries) and C(delay), or once from a schedule every few minutes. A call when nothing
-    is due neither connects to the hypervisor nor takes the lock. In a loop each try prints who is still waited for, and why.
+  - Call it with O(looks) to wait for the addresses, or once from a schedule every few minutes. A call when nothing
+    is due neither connects to the hypervisor nor takes the lock. Each look but the last prints who is still waited for, and why.
   - Only one poller works at a time on a hypervisor. Another one ends well at once with RV(skipped) and says who polls since
     when. The lock is the database's, and gone with the process that holds it, or within a minute of its machine's death.
   - A poller that has held the lock for very long, or gives no sign of life, is warned of, and makes the skipped task fail after
@@ -112,6 +112,16 @@ options:
     description: Whether events also go to the system's log, one line each.
     type: bool
     default: true
+  looks:
+    description:
+      - How often to look at most. After each look the task ends if nothing is waited for, else it waits for O(pause) seconds.
+      - It fails if something is still waited for after the last look. RV(found), RV(gave_up) and RV(lost) are those of all looks.
+      - With C(until), C(retries) and C(delay) it can be looped as well; Ansible then calls each further look a failed try.
+    type: int
+    default: 1
+  pause:
+    description: Seconds between two looks. If not set, O(interval).
+    type: int
 requirements:
   - The Python library of the hypervisor on the controller (libvirt-python, XenAPI or pyvmomi).
 seealso:
@@ -124,10 +134,7 @@ EXAMPLES = r"""
   vmops.external_dhcp.vm_ip_fetch:
     hypervisor: "{{ hypervisor }}"
     hypervisor_name: "{{ inventory_hostname }}"
-  register: fetch
-  until: fetch.pending == 0
-  retries: 10
-  delay: 180
+    looks: 11
 
 - name: Poll once, from a schedule
   vmops.external_dhcp.vm_ip_fetch:
@@ -151,6 +158,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+looks:
+  description: How often was looked.
+  returned: when O(looks) is above V(1)
+  type: int
+  sample: 3
 pending:
   description: How many required NICs are still in the queue; V(0) says that there is nothing to wait for.
   returned: always, after the options were accepted and the record opened
@@ -321,6 +333,9 @@ def main() -> None:
             "settle": {"type": "int", "default": 0},
             "suspect_readings": {"type": "int", "default": 3},
             "syslog": {"type": "bool", "default": True},
+            # The action plugin sees to these.
+            "looks": {"type": "int", "default": 1},
+            "pause": {"type": "int"},
         },
         supports_check_mode=True,
     )

@@ -4,8 +4,12 @@
 
 from __future__ import annotations
 
+import types
 import typing as t
 
+import pytest
+
+from ansible_collections.vmops.external_dhcp.plugins.action import vm_ip_fetch
 from ansible_collections.vmops.external_dhcp.plugins.action.vm_ip_fetch import MAX_LINE, MAX_LINES, waiting_lines
 
 
@@ -37,3 +41,67 @@ def test_many_are_cut_and_names_cannot_move_the_cursor() -> None:
     lines = waiting_lines({"msg": "x", "waiting": [nic(number, vm="a\x1b[2Jb\n", message="m" * 900) for number in range(100)]})
     assert len(lines) == MAX_LINES + 2 and lines[-1] == f"  and {100 - MAX_LINES} more"
     assert all(line.isprintable() and len(line) <= MAX_LINE for line in lines)
+
+
+class Action(vm_ip_fetch.ActionModule):
+    """The plugin with a module that answers as a list says."""
+
+    def __init__(self, answers: list[dict[str, t.Any]], check_mode: bool = False, **options: t.Any) -> None:
+        self._task = types.SimpleNamespace(args=options, until=None, check_mode=check_mode)
+        self.answers = answers
+        self.asked = 0
+
+    def _execute_module(self, **_given: t.Any) -> dict[str, t.Any]:
+        self.asked += 1
+        return dict(self.answers[self.asked - 1])
+
+
+def answer(pending: int, **more: t.Any) -> dict[str, t.Any]:
+    return {
+        "changed": False,
+        "pending": pending,
+        "found": [],
+        "gave_up": [],
+        "lost": [],
+        "waiting": [nic(1)] * pending,
+        "msg": "m",
+        **more,
+    }
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    lines: list[str] = []
+    monkeypatch.setattr(vm_ip_fetch.ActionBase, "run", lambda self, tmp=None, task_vars=None: {})
+    monkeypatch.setattr(vm_ip_fetch.display, "display", lines.append)
+    monkeypatch.setattr(vm_ip_fetch.time, "sleep", lambda seconds: lines.append(f"slept {seconds}"))
+    return lines
+
+
+def test_it_looks_until_nothing_is_waited_for(shown: list[str]) -> None:
+    gone = {"failed": True, "msg": "not reached\x9b", "pending": 2, "waiting": []}
+    action = Action([answer(2, found=["a"], changed=True), gone, answer(0, found=["b"]), answer(0)], looks="9", pause=7)
+    result = action.run(task_vars={"inventory_hostname": "kvm01"})
+    assert (action.asked, result["looks"], result["found"], result["changed"]) == (3, 3, ["a", "b"], True)
+    assert not result.get("failed")
+    assert shown.count("slept 7") == 2 and r"[kvm01] not reached\x9b" in shown
+    assert shown[0] == "[kvm01] m" and "looking again in 7 s, 8 more times at most" in shown[3]
+
+
+def test_it_fails_if_something_is_still_waited_for(shown: list[str]) -> None:
+    result = Action([answer(1), answer(1)], looks=2, interval=5).run(task_vars={})
+    assert (result["failed"], result["msg"]) == (True, "after 2 looks: m") and shown.count("slept 5") == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "options"),
+    [
+        (answer(1), {}),
+        (answer(1), {"looks": "many"}),
+        ({"failed": True, "msg": "interval is 0"}, {"looks": 9}),
+        (answer(1), {"looks": 9, "check_mode": True}),
+    ],
+)
+def test_it_looks_once(shown: list[str], first: dict[str, t.Any], options: dict[str, t.Any]) -> None:
+    action = Action([first], **options)
+    assert action.run(task_vars={}) == first and action.asked == 1 and shown == []
