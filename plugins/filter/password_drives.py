@@ -28,6 +28,7 @@ options:
 EXAMPLES = r"""
 - name: Put the new passwords on the drives
   vmops.external_dhcp.vm_config_drive:
+    hypervisor: "{{ hypervisor }}"
     drives: "{{ vm_passwords | vmops.external_dhcp.password_drives(vms | vmops.external_dhcp.vm_plan(shared_networks)) }}"
     state: updated
 """
