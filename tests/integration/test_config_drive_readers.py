@@ -210,6 +210,7 @@ print(json.dumps([[list(call.args[0]), call.kwargs] for call in cloud.distro.chp
     "option, set_by_it",
     [
         ({"password": "a: #\"x'ü"}, [[[["root", "a: #\"x'ü"]], {"hashed": False}]]),
+        ({"password": "Schlüssel-\U0001f511"}, [[[["root", "Schlüssel-\U0001f511"]], {"hashed": False}]]),
         ({"password_hash": "$6$salt$" + "a" * 86}, [[[["root", "$6$salt$" + "a" * 86]], {"hashed": True}]]),
     ],
 )
@@ -314,7 +315,8 @@ def test_cloudbase_init_reads_the_drive(label, finds_it, tmp_path):
             "cloudbase-init is not installed: CLOUDBASE_INIT_PYTHON can name an interpreter that has it (pip install cloudbase-init)"
         )
     drive = tmp_path / "web1.iso"
-    drive.write_bytes(image.build(FILES, label, OWNER))
+    files = files_of(dataclasses.replace(DESCRIPTION, reader="cloudbase_init"))
+    drive.write_bytes(image.build(files, label, OWNER))
     seen = run("blkid", "-p", "-c", "/dev/null", "-s", "LABEL", "-o", "value", drive).decode().strip()
     (tmp_path / "cd").mkdir()
     run("bsdtar", "-xf", drive, "-C", tmp_path / "cd")

@@ -274,6 +274,10 @@ def test_the_drive_of_another_vm_is_not_replaced_and_a_clone_loses_it(kvm: KvmHo
     result = run_module("vm_config_drive", {"hypervisor": kvm.hypervisor, "drives": [{"name": "it-d1"}]}, fails=True)
     assert "is the config drive of the VM with id" in result["msg"]
     assert (kvm.images / "it-d1.iso").read_bytes() == first
+    result = run_module("vm_config_drive", {"hypervisor": kvm.hypervisor, "drives": [{"name": "it-d1"}], "take_over": True})
+    assert result["changed"] and inserted(kvm, "it-d1")["hdd"] == f"{IMAGES}/it-d1.iso"
+    assert (kvm.images / "it-d1.iso").read_bytes() != first
+    assert not run_module("vm_config_drive", {"hypervisor": kvm.hypervisor, "drives": [{"name": "it-d1"}]})["changed"]
 
 
 @pytest.mark.parametrize(
