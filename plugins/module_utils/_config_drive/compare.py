@@ -60,7 +60,10 @@ def differences(image: Image | None, files: Mapping[str, bytes], label: str, own
     label does not differ, but for its owner.
     """
     found: list[Difference] = []
-    pairs = [("label", image.label if image else None, label), ("Joliet label", image.joliet_label if image else None, label)]
+    pairs: list[tuple[str, str | None, str | None]] = [
+        ("label", image.label if image else None, label),
+        ("Joliet label", image.joliet_label if image else None, label),
+    ]
     pairs.append(("owner", image.owner if image else None, owner))
     found.extend(Difference(kind, before, after) for kind, before, after in pairs if before != after)
     old = image.files if image else {}

@@ -220,7 +220,8 @@ class Iso:
             path = folder.rstrip("/") + ("/." if raw == b"\x00" else "/..")
             itself = self._rock_ridge(folder, at, raw, name_length) if rock_ridge else _NO_EXTENSION
             return Record(path, at, extent, size, True, itself.mode, itself.dates_at)
-        is_directory, mode, dates, name = bool(flags & _FLAG_DIRECTORY), None, (), ""
+        is_directory, mode, name = bool(flags & _FLAG_DIRECTORY), None, ""
+        dates: tuple[tuple[int, int], ...] = ()
         extent += attributes
         if rock_ridge:
             extension = self._rock_ridge(folder, at, raw, name_length)

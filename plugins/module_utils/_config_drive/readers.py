@@ -30,9 +30,13 @@ if t.TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Reader:
-    """One reader. layout: the tree it reads. labels: those it finds without a change to the template; any_case: whatever
-    their case. other_label: why another label is an error, or (label_warning) only suspicious.
-    once_per_instance: it acts again only when the instance id has changed.
+    """One kind of reader.
+
+    layout: the tree that it reads.
+    labels: the volume labels that it finds in an unchanged template; any_case: in upper and lower case alike.
+    other_label: what to say of any other label. It is an error, or with label_warning a warning, where a setting of the template can
+    name another one.
+    once_per_instance: it acts on a drive only if the instance id is new to it.
     """
 
     layout: str

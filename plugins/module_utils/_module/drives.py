@@ -58,10 +58,10 @@ class DriveModule(AnsibleModule):
 
 
 def take_drives(module: AnsibleModule) -> list[dict[str, t.Any]]:
-    """The entries of O(drives), taken out of the module's parameters; to be called first of all.
+    """Takes the entries of O(drives) out of the module's parameters and returns them. Modules call it first.
 
-    What stays are the names: however a module ends, Ansible can show the parameters. And as the option is no_log as a
-    whole (see _argspec.drives()), the names and other plain values in it are taken out of what Ansible masks everywhere.
+    Ansible can show the parameters whenever a module ends, so only the names stay in them. It also masks every text of an option
+    that is no_log as a whole (see _argspec.drives()); of those texts only the secrets stay masked.
     """
     entries = module.params.get("drives") or []
     if entries:
@@ -116,6 +116,7 @@ def exit_with(module: AnsibleModule, result: dict[str, t.Any], errors: Mapping[s
     if errors:
         module.fail_json(**result)
     module.exit_json(**result)
+    raise AssertionError("not reached")
 
 
 def identity(entry: Mapping[str, t.Any]) -> dict[str, t.Any]:
