@@ -54,6 +54,13 @@ options:
       - On V(xenserver), the name or UUID of the host. The drive is ejected, the VM migrated, and the drive made anew there.
       - On V(kvm), the libvirt URI of the other host. Called before the migration, the ISO is put there under the same path.
     type: str
+  missing:
+    description:
+      - What a VM is that is not there. With V(skip) it is none to give a drive to; its entry is checked and what is doubtful in it
+        warned about all the same, as in check mode before the VMs are created.
+    type: str
+    choices: [fail, skip]
+    default: fail
   take_over:
     description:
       - Whether a config drive in the place of a VM's own may be replaced and deleted although it carries another VM's id, as when
@@ -174,6 +181,7 @@ def main() -> None:
             **_argspec.drives(),
             "state": {"type": "str", "choices": ["present", "updated", "moved", "absent"], "default": "present"},
             "destination": {"type": "str"},
+            "missing": {"type": "str", "choices": ["fail", "skip"], "default": "fail"},
             "take_over": {"type": "bool", "default": False},
         },
         required_if=[("state", "moved", ["destination"])],

@@ -34,12 +34,12 @@ def run_module(module: AnsibleModule) -> None:
         common.warn(module, run.warnings)
         module.fail_json(msg=f"nothing was changed: {common.summary(run.errors)}", changed=False, drives=[])
     with hypervisor_of(module) as hypervisor:
-        run.carry_out(HypervisorPlace(hypervisor, module.params["destination"]))
+        run.carry_out(HypervisorPlace(hypervisor, module.params["destination"], module.params["missing"] == "skip"))
     run.end()
 
 
 class HypervisorPlace(Place):
-    """The VMs of one hypervisor. destination: where they go with state=moved."""
+    """The VMs of one hypervisor. destination: where they go with state=moved; skip_missing: a VM that is not there is no error."""
 
     result: t.ClassVar[dict[str, t.Any]] = {
         "name": None,
@@ -53,15 +53,17 @@ class HypervisorPlace(Place):
     }
     batch = 100
 
-    def __init__(self, hypervisor: Hypervisor, destination: str | None) -> None:
+    def __init__(self, hypervisor: Hypervisor, destination: str | None, skip_missing: bool) -> None:
         self.hypervisor = hypervisor
         self.drives = hypervisor.drives
         self.destination = destination
+        self.skip_missing = skip_missing
 
     def find(self, names: Sequence[str]) -> Iterator[tuple[str, Spot | Exception]]:
         found = self.hypervisor.inventory.vms(names)
         for name, problem in found.problems.items():
-            yield name, VmNotFound(problem)
+            if name in found.ambiguous or not self.skip_missing:
+                yield name, VmNotFound(problem)
         states = self.drives.states(found.vms)
         given = {plain_name(name): name for name in names}
         for vm in found.vms:
