@@ -150,6 +150,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     """Hosts from the NIC record."""
 
     NAME = "vmops.external_dhcp.vm_nics"
+    inventory: t.Any  # of the base class, which has no types
 
     def verify_file(self, path: str) -> bool:
         return super().verify_file(path) and path.endswith(("vm_nics.yml", "vm_nics.yaml"))
@@ -183,7 +184,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _wanted(self, host: VmHost) -> Wanted:
         hypervisor, vm_id = clean(host.key[0]), clean(host.key[1])
-        name, more = self._name_by_option(host), (hypervisor, vm_id)
+        name = self._name_by_option(host)
+        more: tuple[str, ...] = (hypervisor, vm_id)
         if not name:
             name = clean(host.nics[0]["vm_name"]) or vm_id
             if self.get_option("hostname_with_hypervisor"):

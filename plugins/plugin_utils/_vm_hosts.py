@@ -82,7 +82,7 @@ def _address(nics: Sequence[NicResult], address_networks: Sequence[str]) -> str 
     return _of(having[0]) if having else None
 
 
-def _of(nic: NicResult) -> str:
+def _of(nic: NicResult) -> str | None:
     """By the NIC's own family order, the other family where that one is missing."""
     ip4, ip6 = nic["ip4_address"], next(iter(nic["ip6_addresses"]), None)
     return (ip6 or ip4) if nic["family_order"][:1] == [6] else (ip4 or ip6)

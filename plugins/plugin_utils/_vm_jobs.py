@@ -13,7 +13,7 @@ import typing as t
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.content import LAYOUTS
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drives import input_errors, summary
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drives import describe, summary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError, names_of
 from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._vm_plan import PlanError, entries_of, nearest, vm_plan
 
@@ -116,7 +116,7 @@ def _reset_password(request: Request) -> None:
     for name in passwords:
         if name not in known:
             raise PlanError(f"vm_passwords has {name!r}, which is not in vms{nearest(str(name), known)}")
-    errors = input_errors(reset_drives(passwords, plan), request.label or "config", request.layouts, whole=False)
+    _descriptions, errors = describe(reset_drives(passwords, plan))
     if errors:
         raise PlanError(summary(errors))
 

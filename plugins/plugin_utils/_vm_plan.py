@@ -104,7 +104,7 @@ def record_entries(found: Sequence[Mapping[str, t.Any]], plan: Sequence[Mapping[
             continue
         nics = []
         for nic in vm["nics"]:
-            rule = next((r for r in rules.get(vm["name"], ()) if r["device"] == nic["device"]), {})
+            rule: Mapping[str, t.Any] = next((r for r in rules.get(vm["name"], ()) if r["device"] == nic["device"]), {})
             nics.append(
                 {
                     "device": nic["device"],
@@ -208,7 +208,7 @@ def _nic(where: str, device: int, nic: t.Any, networks: Mapping[str, Mapping[str
 
 
 def _networks(shared_networks: Sequence[Mapping[str, t.Any]]) -> dict[str, dict[str, t.Any]]:
-    found = []
+    found: list[dict[str, t.Any]] = []
     for position, network in enumerate(entries_of("shared_networks", shared_networks)):
         name = _name(f"shared_networks[{position}]", network.get("name"), "network")
         where = f"shared_networks, {name}:"
@@ -263,7 +263,7 @@ def _ip_range(where: str, value: t.Any, cidrs: Sequence[str]) -> str | None:
     if limits and cidrs:
         for text in str(value).split("-"):
             address = parse_address(text)
-            if not any(address.version == n.version and address in n for n in parse_networks(cidrs)):
+            if address is None or not any(address.version == n.version and address in n for n in parse_networks(cidrs)):
                 raise PlanError(f"{where} ip_range {value} is not in cidr {', '.join(cidrs)}: correct one of them")
     return str(value)
 

@@ -227,6 +227,9 @@ class Addresses(abc.ABC):
     def read(self, vms: Sequence[Vm], sources: Sequence[str], workers: int, timeout: float) -> Iterator[Observation]:
         """One Observation per VM, as they arrive; never raises for one VM. timeout: seconds per VM and source."""
 
+    def close(self) -> None:  # noqa: B027  # most have nothing to end
+        """Ends what reading has started."""
+
 
 class Drives(abc.ABC):
     """The config drives. put, remove and move take many VMs and yield (vm, DriveChange or DriveError) as each is done."""
@@ -266,6 +269,9 @@ class Drives(abc.ABC):
     @abc.abstractmethod
     def move_one(self, vm: Vm, destination: str) -> DriveChange:
         """Brings the ISO along when the VM moves to another host or datastore; resumable."""
+
+    def close(self) -> None:  # noqa: B027  # most have nothing to end
+        """Ends what the other methods have started, such as connections of their own."""
 
     def put(self, jobs: Sequence[tuple[Vm, bytes]]) -> Iterator[tuple[Vm, DriveChange | DriveError]]:
         """put_one() for many VMs. HypervisorUnreachable ends it."""

@@ -54,7 +54,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import p
 
 if t.TYPE_CHECKING:
     import datetime
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     from ansible.module_utils.basic import AnsibleModule
 
@@ -332,7 +332,7 @@ class _End:
         self.error = error
 
 
-def _as_they_arrive(answers: Iterable[Observation]) -> Iterator[list[Observation]]:
+def _as_they_arrive(answers: Iterable[Observation]) -> Generator[list[Observation], None, None]:
     """The observations in lists of all that are there: one is never kept back while the next guest is slow."""
     box: queues.Queue[Observation | _End] = queues.Queue(maxsize=2 * BATCH)
     stopped = threading.Event()

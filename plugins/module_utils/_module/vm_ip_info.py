@@ -76,7 +76,7 @@ def _rules_by_network(module: AnsibleModule) -> dict[str, NicRules]:
 def _vm_result(vm: Vm, seen: Observation | None, rules: Mapping[str, NicRules]) -> dict[str, t.Any]:
     verdicts: dict[int, NicAddress] = {}
     if seen is not None and seen.source is not None:
-        by_device = {nic.device: rules[nic.network] for nic in vm.nics if nic.network in rules}
+        by_device = {nic.device: rules[nic.network] for nic in vm.nics if nic.network is not None and nic.network in rules}
         verdicts = decide_vm([(nic.device, nic.mac) for nic in vm.nics], seen.readings, by_device, seen.source)
     elif seen is not None:
         verdicts = {nic.device: NicAddress(reason=seen.reason, message=seen.message) for nic in vm.nics}

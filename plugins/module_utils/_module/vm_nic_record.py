@@ -58,7 +58,7 @@ def run_module(module: AnsibleModule) -> None:
     with record_of(module) as store:
         if not module.check_mode:
             store.database.prepare()
-        vms = _without_ambiguous(store, params, vms, errors)
+        vms = list(_without_ambiguous(store, params, vms, errors))
         changes = _change(store, params, vms, module.check_mode, _unread(params, errors))
     if params["syslog"] and not module.check_mode:
         eventlog.write(changes.events)
@@ -196,7 +196,7 @@ def _network(entry: Mapping[str, t.Any]) -> str | None:
 def _read_nic(entry: t.Any) -> NicFacts:
     if not isinstance(entry, dict):
         raise EntryError("nics must be a list of dictionaries with device and mac")
-    device = entry.get("device")
+    device: t.Any = entry.get("device")
     try:
         device = int(device)  # a template may have made it a text
     except (TypeError, ValueError):

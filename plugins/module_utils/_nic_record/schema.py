@@ -71,8 +71,8 @@ if HAS_SQLALCHEMY:
 
     metadata = sa.MetaData()
     # Names compare byte by byte everywhere: MariaDB's default would take Web1 for web1.
-    _MYSQL = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
-    _MARIADB = {name.replace("mysql_", "mariadb_"): value for name, value in _MYSQL.items()}
+    _MYSQL: dict[str, t.Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
+    _MARIADB: dict[str, t.Any] = {name.replace("mysql_", "mariadb_"): value for name, value in _MYSQL.items()}
     _BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
     nics = sa.Table(

@@ -306,7 +306,9 @@ class RecordStore:
 
         Only in networks of one name: the same address in two networks is two addresses.
         """
-        newest = {(nic.network, nic.ip4_address): nic for nic in found if nic.ip4_address}
+        newest: dict[tuple[str | None, str | None], NicRecord] = {
+            (nic.network, nic.ip4_address): nic for nic in found if nic.ip4_address
+        }
         ours = {nic.id for nic in found}
         doubted = []
         for chunk in _chunks(sorted({address for _network, address in newest if address})):

@@ -15,6 +15,7 @@ The area for fast commits, which no distribution has on by default, is left out:
 from __future__ import annotations
 
 import dataclasses
+import functools
 import struct
 import typing as t
 
@@ -124,7 +125,7 @@ class Journal:
                 found.pop(number, None)
                 continue
             found[number] = copy
-        return {number: lambda copy=copy: self._content(copy) for number, copy in found.items()}
+        return {number: functools.partial(self._content, copy) for number, copy in found.items()}
 
     def _next(self, place: int, count: int) -> int:
         return self._first + (place - self._first + count) % (self._end - self._first)

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 import typing as t
 
@@ -102,7 +103,7 @@ def recovered(hive: t.Any, size: int, logs: Sequence[bytes]) -> t.Any:
         sequence = (sequence + 1) & 0xFFFFFFFF
     if not changed:
         return hive
-    return Overlay(_Padded(hive), size, _PAGE, {number: lambda data=data: data for number, data in changed.items()})
+    return Overlay(_Padded(hive), size, _PAGE, {number: functools.partial(bytes, data) for number, data in changed.items()})
 
 
 class _Padded:

@@ -135,7 +135,7 @@ class BtrfsTree(Tree):
     """btrfs: one device, from the root of the default subvolume."""
 
     def __init__(self, volume: t.Any, root: t.Any = None) -> None:
-        self._system = dissect.Btrfs(volume) if root is None else None
+        self._system: t.Any = dissect.Btrfs(volume) if root is None else None
         super().__init__(self._system.root if root is None else root)
 
     def _entries(self, node: t.Any) -> Iterator[tuple[str, t.Any]]:
