@@ -38,7 +38,8 @@ class ActionModule(ActionBase):
         kept: dict[str, list[t.Any]] = {name: [] for name in _KEPT}
         changed = False
         for look in range(1, looks + 1):
-            outcome = self._execute_module(module_name="vmops.external_dhcp.vm_ip_fetch", task_vars=task_vars)
+            words = self._task.args if look == 1 else {**self._task.args, "rearm": False}  # once is enough
+            outcome = self._execute_module(module_name="vmops.external_dhcp.vm_ip_fetch", module_args=words, task_vars=task_vars)
             changed = changed or outcome.get("changed", False)
             for name, entries in kept.items():
                 entries.extend(outcome.get(name) or [])

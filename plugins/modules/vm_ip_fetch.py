@@ -9,12 +9,12 @@ DOCUMENTATION = r"""
 module: vm_ip_fetch
 short_description: Poll a hypervisor once for the addresses that its VMs got from an external DHCP server
 description:
-  - Takes the NICs of one hypervisor that are due from the record's queue, reads their addresses in bulk, and records each
+  - Makes the record agree with the VMs that the hypervisor has (O(reconcile)), takes the NICs that are due from the record's queue, reads their addresses in bulk, and records each
     answer as it arrives, with an event.
   - A NIC enters the queue with M(vmops.external_dhcp.vm_nic_record) and is looked at by the next poll, then every O(interval)
     seconds until its address is found or O(max_retry) tries have failed. Tries are kept in the record, whoever polls.
-  - Call it with O(looks) to wait for the addresses, or once from a schedule every few minutes. A call when nothing
-    is due neither connects to the hypervisor nor takes the lock. Each look but the last prints who is still waited for, and why.
+  - Call it with O(looks) to wait for the addresses, or once from a schedule every few minutes. Each look but the last prints who
+    is still waited for, and why.
   - Only one poller works at a time on a hypervisor. Another one ends well at once with RV(skipped) and says who polls since
     when. The lock is the database's, and gone with the process that holds it, or within a minute of its machine's death.
   - A poller that has held the lock for very long, or gives no sign of life, is warned of, and makes the skipped task fail after
@@ -50,6 +50,25 @@ options:
       - If not set, all of the hypervisor.
     type: list
     elements: str
+  reconcile:
+    description:
+      - Whether the poll first reads all VMs of the hypervisor, without asking their guests, and makes the record agree with them.
+        VMs that were started, stopped, destroyed, renamed, restarted, re-made or moved by others, and NICs that were added or
+        removed, are in the record what they are, whether or not anybody told it.
+      - Not done with O(vms). Without it the hypervisor is connected to only when a NIC is due.
+    type: bool
+    default: true
+  networks:
+    description:
+      - The networks whose NICs are watched, as O(vmops.external_dhcp.vm_nic_record#module:networks) takes them. Running VMs with a
+        NIC in one of them enter the queue. NICs in other networks that are in the record already stay in it.
+      - If not set, O(reconcile) keeps what is in the record up to date, and takes nothing new into it.
+    type: list
+    elements: raw
+  rearm:
+    description: Whether NICs that were given up get all their tries again, and are looked for at once.
+    type: bool
+    default: false
   sources:
     description:
       - Whom to ask for the addresses, in this order; see M(vmops.external_dhcp.vm_ip_info).
@@ -96,6 +115,12 @@ options:
       - A changed address is recorded with an event C(EXTERNAL.DHCP.VM.IP.CHANGED).
     type: int
     default: 0
+  relook_interval:
+    description:
+      - Seconds after which a NIC that was given up is looked at again, without taking a try; V(0) never looks again. So a VM
+        that was started while the DHCP server was down has its address in the record in the end.
+    type: int
+    default: 3600
   settle:
     description:
       - Seconds that a new address must have stood before it is recorded; V(0) records it at once.
@@ -263,6 +288,13 @@ lost:
   type: list
   elements: dict
   sample: []
+reconciled:
+  description:
+    - What was found of the VMs themselves, as lists of their names (at most 50 each) under C(entered), C(started), C(restarted),
+      C(stopped), C(removed), C(moved here) and C(moved away).
+  returned: as RV(pending)
+  type: dict
+  sample: {"entered": ["web3"]}
 skipped:
   description: Whether nothing was done because another poller is at work.
   returned: as RV(pending)
@@ -322,6 +354,9 @@ def main() -> None:
             **_argspec.record(),
             "hypervisor_name": {"type": "str", "required": True},
             "vms": {"type": "list", "elements": "str"},
+            "reconcile": {"type": "bool", "default": True},
+            "networks": {"type": "list", "elements": "raw"},
+            "rearm": {"type": "bool", "default": False},
             "sources": {"type": "list", "elements": "str"},
             "interval": {"type": "int", "default": 180},
             "max_retry": {"type": "int", "default": 10},
@@ -330,6 +365,7 @@ def main() -> None:
             "lock_scope": {"type": "str", "choices": ["global", "hypervisor"], "default": "hypervisor"},
             "lock_wait": {"type": "int"},
             "recheck_interval": {"type": "int", "default": 0},
+            "relook_interval": {"type": "int", "default": 3600},
             "settle": {"type": "int", "default": 0},
             "suspect_readings": {"type": "int", "default": 3},
             "syslog": {"type": "bool", "default": True},

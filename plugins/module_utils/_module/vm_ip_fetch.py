@@ -35,6 +35,8 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.connect import open_hypervisor
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import LONGEST_ERROR, check_sources
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.nic_record import record_of
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_nic_record import EntryError, read_networks
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.watched import pictured
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import eventlog, queue
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.lock import BEAT_SECONDS, SCOPE_GLOBAL, PollLock
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import (
@@ -58,12 +60,13 @@ if t.TYPE_CHECKING:
 
     from ansible.module_utils.basic import AnsibleModule
 
-    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Hypervisor, Vm
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Hypervisor, Vm, VmList
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import Event, LockHolder, NicRecord
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
 
 # Answers stored in one transaction at most. Only answers that are already there are taken together: none waits for another.
 BATCH = 500
+MAX_TOLD = 50  # names of VMs in one list of the result
 OLD_SECONDS = 1800  # a holder of the lock that is at work for so long is in trouble
 
 
@@ -79,6 +82,10 @@ class Request:
     lock_scope: str = "hypervisor"
     lock_wait: float = 0
     vms: t.Optional[t.Sequence[str]] = None
+    # networks: None leaves NICs that are not in the record out of it. rearm: those that were given up get all tries again.
+    reconcile: bool = False
+    networks: t.Optional[t.Mapping[str, t.Mapping[str, t.Any]]] = None
+    rearm: bool = False
 
 
 @dataclasses.dataclass
@@ -94,6 +101,9 @@ class Poll:
     problem: t.Optional[str] = None
     library: t.Optional[MissingLibrary] = None
     warnings: list[str] = dataclasses.field(default_factory=list)
+    told: dict[str, list[str]] = dataclasses.field(default_factory=dict)  # names of VMs by what the look found of them
+    rearmed: int = 0
+    vms: t.Optional[int] = None
 
 
 def run_module(module: AnsibleModule) -> None:
@@ -136,21 +146,21 @@ def fetch(
 ) -> Poll:
     """One poll of one hypervisor. Raises RecordError; what a hypervisor does wrong is in the result.
 
-    connect() is called only when a NIC is due and the lock is ours.
+    With request.reconcile the hypervisor's VMs are read first, and the record is made to agree with them. Else connect() is
+    called only when a NIC is due.
     """
     started = store.clock()
-    if store.counts(request.hypervisor_name, request.settings, started, request.vms).due == 0:
-        return Poll()
+    rearmed = store.rearm(request.hypervisor_name, request.vms) if request.rearm else 0
+    if not request.reconcile and store.counts(request.hypervisor_name, request.settings, started, request.vms).due == 0:
+        return Poll(rearmed=rearmed)
     lock = PollLock(store.database, request.hypervisor_name, request.lock_scope, store.clock)
     if not lock.acquire(request.lock_wait):
         return _skipped(lock.holder(), request, store.clock())
     with lock:
         # Again, now that nobody else can claim: the time another poller took must not make NICs due twice.
-        started = store.clock()
-        claims = store.claim(request.hypervisor_name, request.settings, started, request.vms)
-        if not claims:
-            return Poll()
-        return _Round(store, lock, request, started, log).run(claims, connect)
+        look = _Round(store, lock, request, store.clock(), log)
+        look.poll.rearmed = rearmed
+        return look.run(connect)
 
 
 def _skipped(holder: LockHolder | None, request: Request, now: datetime.datetime) -> Poll:
@@ -193,13 +203,18 @@ class _Round:
         self.poll = Poll()
         self.open: dict[str, list[NicRecord]] = {}  # by VM id: claimed and not yet answered
 
-    def run(self, claims: Sequence[NicRecord], connect: Callable[[], Hypervisor]) -> Poll:
-        for nic in claims:
-            self.open.setdefault(nic.vm_id, []).append(nic)
+    def run(self, connect: Callable[[], Hypervisor]) -> Poll:
         hypervisor = None
         try:
-            hypervisor = connect()
-            vms = self._find(hypervisor)
+            listed = None
+            if self.request.reconcile:
+                hypervisor = connect()
+                listed = self._agree(hypervisor)
+            self._claim()
+            if not self.open:
+                return self.poll
+            hypervisor = hypervisor or connect()
+            vms = self._find(hypervisor, listed)
             answers = hypervisor.addresses.read(
                 vms, check_sources(hypervisor, self.request.sources), self.request.workers, self.request.timeout
             )
@@ -207,6 +222,7 @@ class _Round:
                 for batch in batches:
                     self._answered(batch)
         except HypervisorError as error:
+            self._claim()  # if it was not done yet: what is due was not looked at, and says why
             self.poll.problem = plain(str(error), LONGEST_ERROR)
             self.poll.library = error if isinstance(error, MissingLibrary) else None
             self._nobody_looked(str(error))
@@ -224,12 +240,30 @@ class _Round:
             self._store([_Answer(nic, silent) for nics in self.open.values() for nic in nics])
         return self.poll
 
-    def _find(self, hypervisor: Hypervisor) -> list[Vm]:
+    def _claim(self) -> None:
+        if self.open:
+            return
+        for nic in self.store.claim(self.request.hypervisor_name, self.request.settings, self.started, self.request.vms):
+            self.open.setdefault(nic.vm_id, []).append(nic)
+
+    def _agree(self, hypervisor: Hypervisor) -> VmList:
+        """Reads all VMs and makes the record agree with them."""
+        read_at = self.store.clock()
+        listed = hypervisor.inventory.vms(None)
+        picture = pictured(listed, self.request.hypervisor_name, self.request.networks, read_at)
+        changes, told = self.store.reconcile(picture, self.request.settings.interval)
+        self.poll.vms = len(listed.vms)
+        self.poll.told = told
+        self.log(changes.events)
+        return listed
+
+    def _find(self, hypervisor: Hypervisor, listed: VmList | None) -> list[Vm]:
         """The claimed NICs' VMs, by id. NICs of VMs that are gone are answered at once."""
+        everything = listed is not None
         names = sorted({nics[0].vm_name for nics in self.open.values()})
-        listed = hypervisor.inventory.vms(names)
+        listed = listed or hypervisor.inventory.vms(names)
         by_id = {vm.id: vm for vm in listed.vms}
-        if any(vm_id not in by_id for vm_id in self.open):
+        if not everything and any(vm_id not in by_id for vm_id in self.open):
             # Renamed, or one of several of that name: the id still tells.
             by_id.update((vm.id, vm) for vm in hypervisor.inventory.vms(None).vms)
         by_name = {vm.name: vm for vm in by_id.values()}
@@ -394,6 +428,7 @@ def _request(module: AnsibleModule) -> Request:
         ("max_retry", 1),
         ("workers", 1),
         ("recheck_interval", 0),
+        ("relook_interval", 0),
         ("settle", 0),
         ("suspect_readings", 1),
         ("lock_wait", 0),
@@ -403,6 +438,10 @@ def _request(module: AnsibleModule) -> Request:
             module.fail_json(msg=f"{option} is {params[option]}: it must be at least {least}")
     if params["timeout"] <= 0:
         module.fail_json(msg=f"timeout is {params['timeout']}: it must be above 0")
+    try:
+        networks = read_networks(params["networks"])
+    except EntryError as error:
+        module.fail_json(msg=str(error))
     return Request(
         hypervisor_name=params["hypervisor_name"],
         settings=PollSettings(
@@ -411,7 +450,12 @@ def _request(module: AnsibleModule) -> Request:
             recheck_interval=params["recheck_interval"],
             settle=params["settle"],
             suspect_readings=params["suspect_readings"],
+            relook_interval=params["relook_interval"],
         ),
+        # A poll of some VMs by name is about these alone.
+        reconcile=params["reconcile"] and params["vms"] is None,
+        networks=networks,
+        rearm=params["rearm"],
         sources=params["sources"],
         workers=params["workers"],
         timeout=params["timeout"],
@@ -431,13 +475,14 @@ def _lock_wait(params: t.Mapping[str, t.Any]) -> float:
 def _result(poll: Poll, waiting: Sequence[NicRecord]) -> dict[str, t.Any]:
     needed = [nic for nic in waiting if nic.required]
     result: dict[str, t.Any] = {
-        "changed": bool(poll.found or poll.lost or poll.gave_up),
+        "changed": bool(poll.found or poll.lost or poll.gave_up or poll.told or poll.rearmed),
         "pending": len(needed),
         "looked_at": poll.looked_at,
         "found": [found_result(nic) for nic in poll.found],
         "waiting": [waiting_result(nic) for nic in waiting],
         "gave_up": [waiting_result(nic) for nic in poll.gave_up],
         "lost": [waiting_result(nic) for nic in poll.lost],
+        "reconciled": {what: names[:MAX_TOLD] for what, names in poll.told.items()},
         "skipped": poll.skipped,
         "lock_holder": holder_result(poll.holder),
         "next_try": iso(min((nic.next_try_at for nic in waiting if nic.next_try_at), default=None)),
@@ -452,7 +497,12 @@ def _message(poll: Poll, result: dict[str, t.Any], waiting: Sequence[NicRecord])
         who = f"{holder.host} (process {holder.pid}) since {iso(holder.since)}" if holder else "another poller"
         start = f"skipped: the lock is held by {who}; "
     else:
-        start = f"{poll.looked_at} looked at, {len(poll.found)} found, {len(poll.gave_up)} given up; " if poll.looked_at else ""
+        parts = [f"{len(names)} {what}" for what, names in poll.told.items()]
+        parts += [f"{poll.rearmed} looked for again"] if poll.rearmed else []
+        if poll.looked_at:
+            parts += [f"{poll.looked_at} looked at", f"{len(poll.found)} found", f"{len(poll.gave_up)} given up"]
+        parts += [f"{len(poll.lost)} lost"] if poll.lost else []
+        start = ", ".join(parts) + "; " if parts else ""
     if not waiting:
         return start + "nothing is waited for"
     optional = len(waiting) - result["pending"]

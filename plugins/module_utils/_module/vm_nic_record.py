@@ -45,7 +45,7 @@ def run_module(module: AnsibleModule) -> None:
     """Checks every VM, changes the record for the good ones in one transaction, and fails at the end if one was bad."""
     params = module.params
     try:
-        networks = _read_networks(params["networks"])
+        networks = read_networks(params["networks"])
     except EntryError as error:
         module.fail_json(msg=str(error))
     vms, errors = _read_entries(params, networks)
@@ -119,7 +119,7 @@ def _change(
     return store.remove(name, vms, dry_run=check_mode)
 
 
-def _read_networks(given: Sequence[t.Any] | None) -> dict[str, dict[str, t.Any]] | None:
+def read_networks(given: Sequence[t.Any] | None) -> dict[str, dict[str, t.Any]] | None:
     """By every name a network goes by, the rules it gives to NICs that have none; None where all networks count."""
     if given is None:
         return None

@@ -39,13 +39,14 @@ def make_current(connection: t.Any, now: datetime.datetime) -> None:
 
 def _from_1_to_2(connection: t.Any) -> None:
     """Boot times, heartbeats, the looks' journal, the record's identity; blanks at a name's end count on MariaDB and MySQL."""
-    for column in (
-        schema.nics.c.booted_at,
-        schema.event_counter.c.record_id,
-        schema.poll_locks.c.beat_at,
-        schema.poll_locks.c.job,
-    ):
-        _add_column(connection, column)
+    added = {
+        schema.nics: ("booted_at", "missing_since"),
+        schema.event_counter: ("record_id",),
+        schema.poll_locks: ("beat_at", "job"),
+    }
+    for table, names in added.items():
+        for name in names:
+            _add_column(connection, table.c[name])
     schema.hypervisors.create(connection, checkfirst=True)
     there = {index["name"] for index in sa.inspect(connection).get_indexes(schema.nics.name)}
     for index in schema.nics.indexes:

@@ -32,6 +32,7 @@ REASON_ADDRESS_TAKEN = "address_taken"  # found, but another NIC was seen with t
 DEFAULT_INTERVAL = 180  # seconds, externaldhcp.vmip.retrieval.interval
 DEFAULT_MAX_RETRY = 10  # externaldhcp.vmip.max.retry
 DEFAULT_SUSPECT_READINGS = 3
+DEFAULT_RELOOK = 3600  # seconds between two looks at a NIC that was given up
 
 MAX_NAME = 255
 MAX_MESSAGE = 500
@@ -39,13 +40,14 @@ MAX_MESSAGE = 500
 
 @dataclasses.dataclass(frozen=True)
 class PollSettings:
-    """How a poll treats a NIC. All times in seconds; 0 switches recheck_interval and settle off."""
+    """How a poll treats a NIC. All times in seconds; 0 switches recheck_interval, relook_interval and settle off."""
 
     interval: float = DEFAULT_INTERVAL
     max_retry: int = DEFAULT_MAX_RETRY
     recheck_interval: float = 0
     settle: float = 0
     suspect_readings: int = DEFAULT_SUSPECT_READINGS
+    relook_interval: float = 0
 
     @property
     def slack(self) -> float:
@@ -68,6 +70,8 @@ class NicFacts:
     ip_range: t.Optional[str] = None
     ignore_interfaces: t.Optional[tuple[str, ...]] = None
     family_order: t.Optional[tuple[int, ...]] = None
+    # Whether it enters the record if it is not there yet.
+    watched: bool = True
     # Rules of the network, for a NIC that is not in the record yet and brings none of its own.
     network_rules: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict, compare=False)
 
@@ -77,12 +81,14 @@ class VmFacts:
     """One VM as given to the record. id may be missing where the name alone is enough (stopped, absent).
 
     running: None where it is neither running nor off (paused): its NICs stay as they are.
+    booted_at: when it was started, where the hypervisor tells.
     """
 
     name: str
     id: t.Optional[str] = None
     nics: tuple[NicFacts, ...] = ()
     running: t.Optional[bool] = True
+    booted_at: t.Optional[datetime.datetime] = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +131,7 @@ class NicRecord:
     last_seen_at: t.Optional[datetime.datetime] = None
     claim_token: t.Optional[str] = None
     booted_at: t.Optional[datetime.datetime] = None
+    missing_since: t.Optional[datetime.datetime] = None
 
     @property
     def address(self) -> str | None:

@@ -93,23 +93,32 @@ def enter(
     new = dataclasses.replace(known, **facts)
     other_rules = any(getattr(new, name) != getattr(known, name) for name in ADDRESS_RULES)
     if rearm or other_rules or known.fetch_state == STATE_STOPPED:
-        new = dataclasses.replace(
-            new,
-            fetch_state=STATE_PENDING,
-            max_tries=max_tries,
-            tries_left=tries,
-            tries_failed=0,
-            next_try_at=now,
-            entered_at=now,
-            last_reason=None,
-            last_message=None,
-            suspect_readings=0,
-            candidate_address=None,
-            candidate_since=None,
-            claim_token=None,
-        )
+        new = _with_all_tries(new, max_tries, now)
     # A look that is under way was for the NIC as it was before: its answer is not to count.
     return new if new == known else dataclasses.replace(new, claim_token=None, updated_at=now)
+
+
+def rearm(known: NicRecord, now: datetime.datetime) -> NicRecord:
+    """Somebody wants it to be looked for again: it gets all its tries."""
+    return dataclasses.replace(_with_all_tries(known, known.max_tries, now), updated_at=now)
+
+
+def _with_all_tries(nic: NicRecord, max_tries: int | None, now: datetime.datetime) -> NicRecord:
+    return dataclasses.replace(
+        nic,
+        fetch_state=STATE_PENDING,
+        max_tries=max_tries,
+        tries_left=max_tries if max_tries is not None else DEFAULT_MAX_RETRY,
+        tries_failed=0,
+        next_try_at=now,
+        entered_at=now,
+        last_reason=None,
+        last_message=None,
+        suspect_readings=0,
+        candidate_address=None,
+        candidate_since=None,
+        claim_token=None,
+    )
 
 
 def stop(known: NicRecord, now: datetime.datetime) -> NicRecord:
@@ -259,6 +268,16 @@ def _no_address(nic: NicRecord, verdict: NicAddress, settings: PollSettings, now
         nic, last_reason=reason, last_message=_cut(verdict.message), next_try_at=_later(now, settings.interval)
     )
     events: list[Event] = []
+    if nic.fetch_state == STATE_GAVE_UP:
+        return dataclasses.replace(nic, next_try_at=None), []  # a look by the way: no try, no news
+    if nic.fetch_state == STATE_PENDING and nic.address is not None and not _seen_since_it_entered(nic):
+        # It was started again and has not been up yet: whatever a guest says while it boots, its address is lost when all
+        # tries are used up, and not before.
+        nic, events = _take_try(nic, settings, now)
+        if nic.fetch_state == STATE_GAVE_UP and conclusive:
+            nic, lost = _lost(nic, verdict, settings, now)
+            events.insert(0, lost)
+        return nic, events
     if conclusive:
         nic = dataclasses.replace(nic, candidate_address=None, candidate_since=None)
         if nic.address is None:
@@ -279,6 +298,10 @@ def _no_address(nic: NicRecord, verdict: NicAddress, settings: PollSettings, now
         return nic, events  # a re-check takes no try
     nic, more = _take_try(nic, settings, now)
     return nic, events + more
+
+
+def _seen_since_it_entered(nic: NicRecord) -> bool:
+    return nic.last_seen_at is not None and nic.last_seen_at >= nic.entered_at
 
 
 def _lost(nic: NicRecord, verdict: NicAddress, settings: PollSettings, now: datetime.datetime) -> tuple[NicRecord, Event]:

@@ -19,22 +19,30 @@ import uuid
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import queue
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import (
     STATE_FOUND,
+    STATE_GAVE_UP,
     STATE_PENDING,
     Event,
     NicRecord,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.reconcile import agree
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.schema import HAS_SQLALCHEMY
 
 if HAS_SQLALCHEMY:
     import sqlalchemy as sa
 
-    from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.schema import event_counter, events, nics
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.schema import (
+        event_counter,
+        events,
+        hypervisors,
+        nics,
+    )
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.database import Database
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import PollSettings, VmFacts
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.reconcile import Picture
 
 MANY = 1000  # new rows
 CHUNK = 500  # values in one IN list; SQLite's and the drivers' limits are far above
@@ -174,6 +182,49 @@ class RecordStore:
             return self._apply(connection, known, after, lost, dry_run)
 
         return self._write(work, dry_run)
+
+    def reconcile(self, picture: Picture, patience: float, *, dry_run: bool = False) -> tuple[Changes, dict[str, list[str]]]:
+        """Makes the NICs of one hypervisor what they are there; returns what was done, and the VMs' names by kind of change.
+
+        patience: seconds; see reconcile.agree(). It counts only where the record knows of other hypervisors.
+        """
+
+        def work(connection: t.Any) -> tuple[Changes, dict[str, list[str]]]:
+            now = self.clock()
+            mine = nics.c.hypervisor_name == picture.hypervisor_name
+            known = self._read(connection, mine)
+            listed = {(vm.id, facts.mac) for vm in picture.vms for facts in vm.nics}
+            ids = {vm_id for vm_id, _mac in listed.symmetric_difference(known)}
+            elsewhere: dict[tuple[str, str], NicRecord] = {}
+            others = connection is not None and connection.execute(sa.select(nics.c.id).where(sa.not_(mine)).limit(1)).first()
+            others = others or (
+                connection is not None
+                and connection.execute(sa.select(hypervisors.c.name).where(hypervisors.c.name != picture.hypervisor_name)).first()
+            )
+            for chunk in _chunks(sorted(one for one in ids if one)) if others else ():
+                elsewhere.update(self._read(connection, sa.not_(mine), nics.c.vm_id.in_(chunk)))
+            done = agree(known, elsewhere, picture, now, patience if others else None)
+            before = {**known, **{key: nic for key, nic in elsewhere.items() if key in done.after and key not in known}}
+            # Only those that were adopted are in question: a row with an id that came from elsewhere.
+            adopted = {nic.id for nic in done.after.values() if nic.id is not None}
+            before = {key: nic for key, nic in before.items() if key in known or nic.id in adopted}
+            return self._apply(connection, before, done.after, done.events, dry_run), done.told
+
+        return self._write(work, dry_run)
+
+    def rearm(self, hypervisor_name: str, names: Sequence[str] | None = None) -> int:
+        """NICs that were given up get all tries again; returns how many."""
+
+        def work(connection: t.Any) -> int:
+            now = self.clock()
+            known: dict[tuple[str, str], NicRecord] = {}
+            gave_up = (nics.c.hypervisor_name == hypervisor_name, nics.c.fetch_state == STATE_GAVE_UP)
+            for chunk in [None] if names is None else _chunks(sorted(set(names))):
+                known.update(self._read(connection, *gave_up, *(() if chunk is None else (nics.c.vm_name.in_(chunk),))))
+            _update(connection, [queue.rearm(nic, now) for nic in known.values()])
+            return len(known)
+
+        return self.database.run(work, write=True)
 
     def _write(self, work: Callable[[t.Any], t.Any], dry_run: bool) -> t.Any:
         if dry_run and not self.database.exists():
@@ -421,6 +472,10 @@ def _due(settings: PollSettings, now: datetime.datetime) -> t.Any:
         return sa.or_(nics.c.next_try_at <= limit, nics.c.next_try_at > ahead)
 
     due = sa.and_(nics.c.fetch_state == STATE_PENDING, come(max(settings.interval, settings.settle)))
+    if settings.relook_interval > 0:
+        old = limit - datetime.timedelta(seconds=settings.relook_interval)
+        long_ago = sa.or_(nics.c.last_try_at <= old, nics.c.last_try_at > limit)
+        due = sa.or_(due, sa.and_(nics.c.fetch_state == STATE_GAVE_UP, long_ago))
     again = nics.c.next_try_at <= limit  # somebody wants it to be looked at
     if settings.recheck_interval > 0:
         # Found before anybody asked for re-checks: next_try_at was never set.

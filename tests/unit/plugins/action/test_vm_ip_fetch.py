@@ -50,9 +50,11 @@ class Action(vm_ip_fetch.ActionModule):
         self._task = types.SimpleNamespace(args=options, until=None, check_mode=check_mode)
         self.answers = answers
         self.asked = 0
+        self.given: list[t.Any] = []
 
-    def _execute_module(self, **_given: t.Any) -> dict[str, t.Any]:
+    def _execute_module(self, **given: t.Any) -> dict[str, t.Any]:
         self.asked += 1
+        self.given.append(given.get("module_args"))
         return dict(self.answers[self.asked - 1])
 
 
@@ -86,6 +88,12 @@ def test_it_looks_until_nothing_is_waited_for(shown: list[str]) -> None:
     assert not result.get("failed")
     assert shown.count("slept 7") == 2 and r"[kvm01] not reached\x9b" in shown
     assert shown[0] == "[kvm01] m" and "looking again in 7 s, 8 more times at most" in shown[3]
+
+
+def test_nics_that_were_given_up_come_back_once_and_not_with_each_look(shown: list[str]) -> None:
+    action = Action([answer(1), answer(1), answer(0)], looks=9, rearm=True)
+    action.run(task_vars={})
+    assert [words["rearm"] for words in action.given] == [True, False, False]
 
 
 def test_it_fails_if_something_is_still_waited_for(shown: list[str]) -> None:

@@ -47,7 +47,8 @@ def enter(run_module: RunModule, options: dict[str, t.Any], hypervisor: FakeHype
 
 def fetch(run_module: RunModule, options: dict[str, t.Any], **more: t.Any) -> dict[str, t.Any]:
     fails, check_mode = more.pop("fails", False), more.pop("check_mode", False)
-    return run_module("vm_ip_fetch", {**options, "hypervisor": {"type": "kvm"}, **more}, fails=fails, check_mode=check_mode)
+    words = {**options, "hypervisor": {"type": "kvm"}, "reconcile": False, **more}
+    return run_module("vm_ip_fetch", words, fails=fails, check_mode=check_mode)
 
 
 def test_finds_waits_and_says_why(run_module: RunModule, options: dict[str, t.Any], hypervisor: FakeHypervisor) -> None:
@@ -127,9 +128,52 @@ def test_check_mode_looks_at_nobody(run_module: RunModule, options: dict[str, t.
     assert (result["pending"], result["changed"], hypervisor.connections) == (1, False, 0)
 
 
+def test_one_look_makes_the_record_agree_and_tells(
+    run_module: RunModule, options: dict[str, t.Any], hypervisor: FakeHypervisor
+) -> None:
+    hypervisor.guests = [guest(1, answers={0: ["10.99.0.57"]}), guest(2, network="other"), guest(3, answers={0: []})]
+    networks = [{"name": "corp-vlan120", "bridge": "corp", "cidr": "10.99.0.0/24", "vlan": 120}]
+    first = fetch(run_module, options, reconcile=True, networks=networks)
+    assert first["changed"] and first["reconciled"] == {"entered": ["vm1", "vm3"]}
+    assert first["msg"] == "2 entered, 2 looked at, 1 found, 0 given up; 1 waited for"
+    again = fetch(run_module, options, reconcile=True, networks=networks)
+    assert (again["changed"], again["reconciled"], again["looked_at"]) == (False, {}, 0)
+    hypervisor.guests.pop(0)
+    gone = fetch(run_module, options, reconcile=True, networks=networks)
+    assert gone["changed"] and gone["reconciled"] == {"removed": ["vm1"]}
+    # For some VMs by name nothing else is read.
+    assert fetch(run_module, options, reconcile=True, networks=networks, vms=["vm9"])["reconciled"] == {}
+
+
+def test_a_bad_network_is_named(run_module: RunModule, options: dict[str, t.Any], hypervisor: FakeHypervisor) -> None:
+    result = fetch(run_module, options, fails=True, networks=[{"cidr": "10.0.0.0/8"}])
+    assert result["msg"].startswith("networks[0] is")
+
+
+def test_asked_to_look_again_for_those_given_up(
+    run_module: RunModule, options: dict[str, t.Any], hypervisor: FakeHypervisor
+) -> None:
+    hypervisor.guests = [guest(1, answers={0: []})]
+    enter(run_module, options, hypervisor)
+    assert fetch(run_module, options, max_retry=1)["gave_up"]
+    assert fetch(run_module, options)["looked_at"] == 0
+    again = fetch(run_module, options, rearm=True)
+    assert (again["changed"], again["looked_at"], again["pending"]) == (True, 1, 1)
+    assert again["msg"].startswith("1 looked for again, 1 looked at, 0 found")
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("interval", 0), ("max_retry", 0), ("workers", 0), ("timeout", 0), ("settle", -1), ("suspect_readings", 0)],
+    [
+        ("relook_interval", -1),
+        ("lock_wait", -1),
+        ("interval", 0),
+        ("max_retry", 0),
+        ("workers", 0),
+        ("timeout", 0),
+        ("settle", -1),
+        ("suspect_readings", 0),
+    ],
 )
 def test_senseless_numbers_are_refused(
     run_module: RunModule, options: dict[str, t.Any], hypervisor: FakeHypervisor, option: str, value: int

@@ -34,9 +34,11 @@ class Guest:
     answers: dict[int, t.Sequence[str]] | None = dataclasses.field(default_factory=dict)
     power_state: str = POWER_RUNNING
     network: str = "corp"
+    boot_time: float | None = None
 
     def vm(self) -> Vm:
-        return Vm(self.name, self.id, self.power_state, tuple(Nic(d, mac, self.network) for d, mac in enumerate(self.macs)))
+        nics = tuple(Nic(d, mac, self.network) for d, mac in enumerate(self.macs))
+        return Vm(self.name, self.id, self.power_state, nics, boot_time=self.boot_time)
 
     def facts(self, **rules: t.Any) -> VmFacts:
         """The same VM as it is put into the record."""

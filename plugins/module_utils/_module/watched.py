@@ -1,0 +1,58 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Which VMs and NICs of a hypervisor are the record's to watch."""
+
+from __future__ import annotations
+
+import datetime
+import typing as t
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.policy import normalize_mac
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import POWER_RUNNING, POWER_STOPPED
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import NicFacts, VmFacts
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.reconcile import Picture
+
+if t.TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Vm, VmList
+
+_RUNNING = {POWER_RUNNING: True, POWER_STOPPED: False}
+MAX_DEVICE = 9999
+
+
+def pictured(
+    listed: VmList, hypervisor_name: str, networks: Mapping[str, Mapping[str, t.Any]] | None, read_at: datetime.datetime
+) -> Picture:
+    """All VMs of a hypervisor as the record takes them.
+
+    networks: by every name a network goes by, the rules for its new NICs. Only NICs in them enter the record, none with None;
+    what is there already is kept up to date, whatever network it is in.
+    """
+    vms = []
+    unread = set(listed.problems)
+    for vm in listed.vms:
+        nics = _nics(vm, networks)
+        if nics is None:
+            unread.update((vm.id, vm.name))
+        else:
+            booted_at = None if vm.boot_time is None else datetime.datetime.fromtimestamp(vm.boot_time, datetime.timezone.utc)
+            vms.append(VmFacts(vm.name, vm.id, nics, _RUNNING.get(vm.power_state), booted_at))
+    return Picture(hypervisor_name, vms, read_at, unread=frozenset(unread))
+
+
+def _nics(vm: Vm, networks: Mapping[str, Mapping[str, t.Any]] | None) -> tuple[NicFacts, ...] | None:
+    """None where the VM's NICs cannot be told apart: its rows stay as they are."""
+    nics = []
+    for nic in vm.nics:
+        mac = normalize_mac(nic.mac)
+        if mac is None or not 0 <= nic.device <= MAX_DEVICE:
+            return None
+        rules = (networks or {}).get(nic.network or "")
+        nics.append(NicFacts(nic.device, mac, nic.network, watched=rules is not None, network_rules=rules or {}))
+    macs = [nic.mac for nic in nics]
+    return tuple(nics) if len(set(macs)) == len(macs) else None
