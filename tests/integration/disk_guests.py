@@ -18,10 +18,16 @@ if t.TYPE_CHECKING:
 NAME = "it-disk"
 
 
-def make_guest(kvm: KvmHost, name: str, base: str | None = None, start: bool = True) -> str:
-    """Clones the template without its agent's channel and starts it; its MAC. base: another image, on the KVM host."""
+def make_guest(kvm: KvmHost, name: str, client: str | None = None, start: bool = True) -> str:
+    """Clones the template without its agent's channel and starts it; its MAC.
+
+    client: its DHCP client (dhclient, dhcpcd, NetworkManager, systemd-networkd), for a rig that is up --with-dhcp-clients.
+    """
     kvm.undefine(name)
-    domain = ET.fromstring(kvm.virsh("dumpxml", kvm.status["TEMPLATE"]))
+    domain = ET.fromstring(kvm.virsh("dumpxml", kvm.status["TEMPLATE_DHCP_CLIENTS" if client else "TEMPLATE"]))
+    line = domain.find("os/cmdline")
+    if client and line is not None:
+        line.text = f"{line.text} rig_client={client}"
     mac = "52:54:00:" + ":".join(hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()[at : at + 2] for at in (0, 2, 4))
     disk = f"{kvm.status['IMAGES']}/{name}.qcow2"
     for path, text in (("name", name), ("uuid", str(uuid.uuid4())), ("description", "test")):
@@ -36,10 +42,11 @@ def make_guest(kvm: KvmHost, name: str, base: str | None = None, start: bool = T
         element.set("address", mac)
     for element in devices.iter("log"):
         element.set("file", f"/var/log/libvirt/qemu/{name}.serial.log")
+    base = ""
     for element in devices.findall("disk[@device='disk']/source"):
-        base = base or element.get("file", "")
+        base = element.get("file", "")
         element.set("file", disk)
-    words = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-u", "-b", str(base), str(kvm.images / f"{name}.qcow2")]
+    words = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-u", "-b", base, str(kvm.images / f"{name}.qcow2")]
     subprocess.run([*words, "600M"], check=True)
     kvm.define(ET.tostring(domain, encoding="unicode"))
     if start:

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The guest with the distribution's cloud-init: more packages on top of the base, none of the collection's guest scripts.
+"""Guests with more packages on top of the base: the distribution's cloud-init, and its other DHCP clients.
 
-A layer of its own in the cache, so that who needs the ordinary guest only neither waits for it nor notices a change of it.
+Layers of their own in the cache, so that who needs the ordinary guest only neither waits for them nor notices a change of them.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from librig import RigError, run, say
 LAYER_VERSION = 1
 #: cloud-init as an administrator installs it, a network renderer for it and ssh-keygen, which real templates have.
 CLOUD_INIT = ("cloud-init", "ifupdown", "openssh-client")
+#: The DHCP clients of other distributions; the base has dhclient.
+DHCP_CLIENTS = ("dhcpcd-base", "network-manager", "dbus", "systemd")
 #: Some packages' scripts need a perl that works; the base's was trimmed, and this one is trimmed again.
 WHILE_INSTALLING = ("perl-base",)
 #: The template's own settings, for speed under emulation: one kind of host key, no locales generated.
@@ -33,35 +35,48 @@ SETTINGS = b"# Of the test rig's template.\nssh_genkeytypes: [ed25519]\nlocale: 
 
 
 def cloud_init(base_folder: Path) -> image.Tree:
-    """The tree with cloud-init on top of the base, built when the cache does not have it."""
-    cache = image.cache_dir()
-    folder = cache / f"cloud-init-{image.digest(LAYER_VERSION, base_folder.name, CLOUD_INIT, WHILE_INSTALLING)}"
-    with librig.file_lock(cache / ".layer.lock", "another build of the guest's cloud-init", 1800):
-        if not (folder / "layer.json").exists():
-            for left in cache.glob("tmp-layer-*"):
-                image.remove_tree(left)
-            librig.need({"dpkg-deb": "dpkg"})
-            started = time.monotonic()
-            say("installing cloud-init for the guest (once, about a minute) ...")
-            work = Path(tempfile.mkdtemp(prefix="tmp-layer-", dir=cache))
-            work.chmod(0o755)
-            try:
-                install(base_folder / "rootfs", work)
-                (work / "layer.json").write_text(json.dumps({"packages": CLOUD_INIT}), encoding="utf-8")
-                os.rename(work, folder)
-            except BaseException:
-                image.remove_tree(work)
-                raise
-            say(f"cloud-init installed for the guest in {time.monotonic() - started:.0f} s: {folder}")
+    """The tree with cloud-init on top of the base, and none of the collection's guest scripts."""
     files = [
         *image.boot_files(),
         image.GuestFile("etc/rc.guest", (image.GUEST_FILES / "rc.guest.cloud-init").read_bytes(), 0o755),
         image.GuestFile("etc/cloud/cloud.cfg.d/10_rig.cfg", SETTINGS),
     ]
-    return image.Tree(folder, files, "cloud-init-image")
+    return image.Tree(layered(base_folder, "cloud-init", CLOUD_INIT), files, "cloud-init-image")
 
 
-def install(base: Path, work: Path) -> None:
+def dhcp_clients(base_folder: Path) -> image.Tree:
+    """The tree with every DHCP client; rig_client=NAME on the kernel's command line takes one of them."""
+    nic_up = image.GuestFile("usr/local/sbin/nic-up", (image.GUEST_FILES / "nic-up.clients").read_bytes(), 0o755)
+    files = [file for file in image.boot_files() if file.path != nic_up.path] + [nic_up]
+    files.append(image.GuestFile("etc/rc.guest", b"#!/bin/sh\n", 0o755))
+    return image.Tree(layered(base_folder, "dhcp-clients", DHCP_CLIENTS), files, "dhcp-clients-image")
+
+
+def layered(base_folder: Path, name: str, packages: tuple[str, ...]) -> Path:
+    """The folder of the layer with these packages, built when the cache does not have it."""
+    cache = image.cache_dir()
+    folder = cache / f"{name}-{image.digest(LAYER_VERSION, base_folder.name, packages, WHILE_INSTALLING)}"
+    with librig.file_lock(cache / ".layer.lock", "another build of a layer of the guest", 1800):
+        if not (folder / "layer.json").exists():
+            for left in cache.glob("tmp-layer-*"):
+                image.remove_tree(left)
+            librig.need({"dpkg-deb": "dpkg"})
+            started = time.monotonic()
+            say(f"installing {name} for the guest (once, about a minute) ...")
+            work = Path(tempfile.mkdtemp(prefix="tmp-layer-", dir=cache))
+            work.chmod(0o755)
+            try:
+                install(base_folder / "rootfs", work, packages)
+                (work / "layer.json").write_text(json.dumps({"packages": packages}), encoding="utf-8")
+                os.rename(work, folder)
+            except BaseException:
+                image.remove_tree(work)
+                raise
+            say(f"{name} installed for the guest in {time.monotonic() - started:.0f} s: {folder}")
+    return folder
+
+
+def install(base: Path, work: Path, wanted: tuple[str, ...]) -> None:
     """Copies the base's root file system and installs the packages in it, with their own scripts."""
     root = work / "rootfs"
     # No hard links: nobody promises that the packages' scripts write no file in place.
@@ -70,7 +85,7 @@ def install(base: Path, work: Path) -> None:
     run("apt-get", *words, "-qq", "update", timeout=600)
     run(
         *("apt-get", *words, "-qq", "--yes", "--no-install-recommends", "--reinstall", "--download-only", "install"),
-        *(*CLOUD_INIT, *WHILE_INSTALLING),
+        *(*wanted, *WHILE_INSTALLING),
         timeout=900,
     )
     packages = sorted((work / "apt" / "cache" / "archives").glob("*.deb"))
@@ -95,7 +110,7 @@ def install(base: Path, work: Path) -> None:
         run("chroot", root, "dpkg", "--force-depends", "--unpack", *names, env=environment, timeout=600)
         run("chroot", root, "dpkg", "--configure", "--pending", env=environment, timeout=900)
     except RigError as error:
-        raise RigError(f"installing {' '.join(CLOUD_INIT)} for the guest failed: {error}") from error
+        raise RigError(f"installing {' '.join(wanted)} for the guest failed: {error}") from error
     refusal.unlink()
     with contextlib.suppress(FileNotFoundError):
         (root / "var/lib/dbus/machine-id").unlink()

@@ -64,6 +64,11 @@ HIDDEN = ("/run/dbus",)
 IMAGES = "/var/lib/libvirt/images"
 #: Name of the template per suite of the guest.
 TEMPLATE = {"bookworm": "debian-12", "jammy": "ubuntu-22.04", "noble": "ubuntu-24.04"}
+#: Other templates by the word in --with-WORD: what builds their tree, and the name of theirs among the facts.
+LAYERS = {
+    "cloud-init": (layer.cloud_init, "TEMPLATE_CLOUD_INIT"),
+    "dhcp-clients": (layer.dhcp_clients, "TEMPLATE_DHCP_CLIENTS"),
+}
 MEMORY_MIB = 256
 #: Where distributions have no monolithic daemon. The first one is who gets connected to; it asks the others.
 MODULAR = ("virtqemud", "virtstoraged", "virtnetworkd", "virtinterfaced", "virtnodedevd", "virtnwfilterd", "virtsecretd")
@@ -138,16 +143,16 @@ class KvmRig(librig.Rig):
 # up -----------------------------------------------------------------------------------------------------------------
 
 
-def up(rig: KvmRig, accelerator: str, with_cloud_init: bool = False) -> None:
+def up(rig: KvmRig, accelerator: str, layers: t.Sequence[str] = ()) -> None:
     if rig.facts() and librig.link_exists(rig.hypervisor_netns, rig.bridge) and rig.answers():
         give_socket(rig)
     else:
         bring_up(rig, accelerator)
-    facts = rig.facts()
-    if with_cloud_init and not facts.get("TEMPLATE_CLOUD_INIT"):
-        built = image.image(layer.cloud_init)
-        name = publish_template(rig, built, facts["DOMAIN_TYPE"], "-cloud-init")
-        write_facts(rig, {**facts, "TEMPLATE_CLOUD_INIT": name})
+    for name, (build, fact) in LAYERS.items():
+        facts = rig.facts()
+        if name in layers and not facts.get(fact):
+            built = image.image(build)
+            write_facts(rig, {**facts, fact: publish_template(rig, built, facts["DOMAIN_TYPE"], f"-{name}")})
 
 
 def bring_up(rig: KvmRig, accelerator: str) -> None:
@@ -338,7 +343,7 @@ def status(rig: KvmRig) -> dict[str, t.Any]:
         "DOMAIN_TYPE": facts.get("DOMAIN_TYPE"),
         "DOMAIN_TYPE_REASON": facts.get("DOMAIN_TYPE_REASON"),
         "TEMPLATE": facts.get("TEMPLATE"),
-        "TEMPLATE_CLOUD_INIT": facts.get("TEMPLATE_CLOUD_INIT"),
+        **{fact: facts.get(fact) for _build, fact in LAYERS.values()},
         "GUEST_KERNEL": facts.get("GUEST_KERNEL"),
         "HYPERVISOR_NETNS": rig.hypervisor_netns,
         "IMAGES": IMAGES,
@@ -418,6 +423,9 @@ def command() -> int:
     parser.add_argument(
         "--with-cloud-init", action="store_true", help="up: a second template, whose guest has the distribution's cloud-init"
     )
+    parser.add_argument(
+        "--with-dhcp-clients", action="store_true", help="up: another template, whose guest has the distribution's DHCP clients"
+    )
     parser.add_argument("--purge", action="store_true", help="down: remove the cache of built images too")
     arguments = parser.parse_args()
     rig = KvmRig(arguments.name)
@@ -426,7 +434,7 @@ def command() -> int:
         librig.become_root()
     if arguments.command == "up":
         with rig.lock():
-            up(rig, arguments.domain_type, arguments.with_cloud_init)
+            up(rig, arguments.domain_type, [name for name in LAYERS if getattr(arguments, f"with_{name.replace('-', '_')}")])
     elif arguments.command == "down":
         with rig.lock():
             down(rig, arguments.purge)
