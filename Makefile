@@ -22,7 +22,7 @@ venv: ## .venv with everything a developer or a test needs (PYTHON=, VENV=)
 	@dev/venv.sh
 
 .PHONY: demo
-demo: venv ## two VMs on the KVM rig: config drives, addresses from an external DHCP server, proved
+demo: venv ## three VMs on the KVM rig: config drives, addresses from an external DHCP server, proved
 	@dev/demo.sh up
 
 .PHONY: demo-down

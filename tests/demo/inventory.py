@@ -38,6 +38,10 @@ all:
           networks: [corp]
           password: "{{{{ secrets_of.web2 }}}}"
           user_data: {{role: db, tier: back}}
+        - name: web3
+          template: {template_no_agent}   # no guest agent: its address is read from its disk
+          networks: [corp]
+          password: "{{{{ secrets_of.web3 }}}}"
   vars:
     external_dhcp_record: sqlite:///{work}/record.db
     vm_ip_poll_interval: 5     # seconds; the default is 180
@@ -61,7 +65,7 @@ def main() -> None:
     passwords = work / "group_vars" / "all.yml"
     if not passwords.exists():
         passwords.parent.mkdir(exist_ok=True)
-        lines = [f"  {vm}: {secrets.token_hex(8)}\n" for vm in ("web1", "web2")]
+        lines = [f"  {vm}: {secrets.token_hex(8)}\n" for vm in ("web1", "web2", "web3")]
         with open(os.open(passwords, os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="utf-8") as file:
             file.write("# in real life: a vault\nsecrets_of:\n" + "".join(lines))
     (work / "ansible.cfg").write_text(ANSIBLE_CFG.format(collections=os.environ["ANSIBLE_COLLECTIONS_PATH"]))
@@ -72,6 +76,7 @@ def main() -> None:
             cidr=rig["CIDR"],
             ip_range=rig["DHCP_RANGE"],
             template=rig["TEMPLATE"],
+            template_no_agent=rig["TEMPLATE_NO_AGENT"],
             key=(work / "id_ed25519.pub").read_text().strip(),
             work=work,
         )

@@ -64,6 +64,8 @@ HIDDEN = ("/run/dbus",)
 IMAGES = "/var/lib/libvirt/images"
 #: Name of the template per suite of the guest.
 TEMPLATE = {"bookworm": "debian-12", "jammy": "ubuntu-22.04", "noble": "ubuntu-24.04"}
+#: What the name of a template without the guest agent's channel ends with.
+NO_AGENT = "-no-agent"
 #: Other templates by the word in --with-WORD: what builds their tree, and the name of theirs among the facts.
 LAYERS = {
     "cloud-init": (layer.cloud_init, "TEMPLATE_CLOUD_INIT"),
@@ -266,6 +268,8 @@ def publish_template(rig: KvmRig, built: image.Image, kind: str, suffix: str = "
             new.chmod(0o644)
             os.replace(new, rig.images / target)
     define(rig, "define", template_xml(rig, name, kind))
+    # The same guest in a machine without the channel of the guest agent.
+    define(rig, "define", template_xml(rig, name, kind, agent=False))
     if rig.virsh("pool-info", "default", check=False).returncode != 0:
         define(rig, "pool-define", f"<pool type='dir'><name>default</name><target><path>{IMAGES}</path></target></pool>")
         rig.virsh("pool-autostart", "default")
@@ -280,8 +284,13 @@ def define(rig: KvmRig, command: str, xml: str) -> None:
     path.unlink()
 
 
-def template_xml(rig: KvmRig, name: str, kind: str) -> str:
-    """The template's machine: `pc` with IDE CD drives, since the small kernel knows no SATA; two of them, both empty."""
+def template_xml(rig: KvmRig, files: str, kind: str, agent: bool = True) -> str:
+    """The template's machine: `pc` with IDE CD drives, since the small kernel knows no SATA; two of them, both empty.
+
+    files: the name of its files. agent: whether it has the guest agent's channel; without it, its own name says so.
+    """
+    name = files if agent else f"{files}{NO_AGENT}"
+    channel = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>" if agent else ""
     drives = "\n".join(
         f"    <disk type='file' device='cdrom'><driver name='qemu' type='raw'/><target dev='{target}' bus='ide'/><readonly/></disk>"
         for target in ("hdc", "hdd")
@@ -294,8 +303,8 @@ def template_xml(rig: KvmRig, name: str, kind: str) -> str:
   <vcpu>1</vcpu>
   <os>
     <type arch='x86_64' machine='pc'>hvm</type>
-    <kernel>{IMAGES}/{name}.vmlinux</kernel>
-    <initrd>{IMAGES}/{name}.initrd.img</initrd>
+    <kernel>{IMAGES}/{files}.vmlinux</kernel>
+    <initrd>{IMAGES}/{files}.initrd.img</initrd>
     <cmdline>{escape(image.COMMAND_LINE)}</cmdline>
   </os>
   <features><acpi/><apic/></features>
@@ -308,7 +317,7 @@ def template_xml(rig: KvmRig, name: str, kind: str) -> str:
     <emulator>{shutil.which("qemu-system-x86_64")}</emulator>
     <disk type='file' device='disk'>
       <driver name='qemu' type='qcow2'/>
-      <source file='{IMAGES}/{name}.qcow2'/>
+      <source file='{IMAGES}/{files}.qcow2'/>
       <target dev='vda' bus='virtio'/>
     </disk>
 {drives}
@@ -323,7 +332,7 @@ def template_xml(rig: KvmRig, name: str, kind: str) -> str:
       <target port='0'/>
     </serial>
     <console type='pty'><target type='serial' port='0'/></console>
-    <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
+    {channel}
     <memballoon model='none'/>
     <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>
   </devices>
@@ -343,6 +352,7 @@ def status(rig: KvmRig) -> dict[str, t.Any]:
         "DOMAIN_TYPE": facts.get("DOMAIN_TYPE"),
         "DOMAIN_TYPE_REASON": facts.get("DOMAIN_TYPE_REASON"),
         "TEMPLATE": facts.get("TEMPLATE"),
+        "TEMPLATE_NO_AGENT": f"{facts['TEMPLATE']}{NO_AGENT}" if facts.get("TEMPLATE") else None,
         **{fact: facts.get(fact) for _build, fact in LAYERS.values()},
         "GUEST_KERNEL": facts.get("GUEST_KERNEL"),
         "HYPERVISOR_NETNS": rig.hypervisor_netns,
