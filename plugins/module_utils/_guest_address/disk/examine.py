@@ -23,6 +23,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.disk import (
     ext4_journal,
     hives,
+    journal,
     trees,
     volumes,
 )
@@ -125,6 +126,8 @@ def _linux(tree: trees.Tree, findings: Findings) -> None:
                     findings.leases += place.parse(file.data, path, file.mtime)
         if len(findings.leases) > before:
             break  # a client's own file says more than a log
+        for root in roots if places is clients.LOG_PLACES else ():
+            findings.leases += _journal(tree, root)
     for root in roots:
         _start_of(tree, root, findings)
     if any(tree.exists(path) for path in _NETWORKD):
@@ -154,6 +157,18 @@ def _files(tree: trees.Tree, root: str, place: clients.Place) -> Iterator[tuple[
             file = tree.read(path, MAX_FILE)
             if file is not None:
                 yield path, file
+
+
+def _journal(tree: trees.Tree, root: str) -> list[Lease]:
+    """What the newest file of the systemd journal tells; nothing for one that is damaged or of old."""
+    for machine in tree.names(root + "log/journal")[:4]:
+        stream = tree.open(f"{root}log/journal/{machine}/system.journal")
+        if stream is not None:
+            try:
+                return journal.leases(stream)
+            except (journal.JournalError, struct.error):
+                pass
+    return []
 
 
 def _start_of(tree: trees.Tree, root: str, findings: Findings) -> None:

@@ -71,6 +71,11 @@ class Tree:
         stream.seek(max(0, size - limit))
         return File(stream.read(min(limit, size)), size, node.mtime_ns / 1e9)
 
+    def open(self, path: str) -> t.Any:
+        """The content of a file as a file-like object, None if there is no such file."""
+        node = self.find(path)
+        return None if node is None or self._mode(node) & _TYPE != _FILE else node.open()
+
     def find(self, path: str) -> t.Any:
         """The node of a path, links followed as the guest would, or None."""
         todo = [part for part in path.split("/") if part][::-1]

@@ -52,7 +52,7 @@ _SENT = 5
 
 _HINTS = {
     "empty_file": "a lease file on it is still empty: the guest's own file system takes up to two minutes to write it",
-    "networkd": "the guest runs systemd-networkd, which keeps its leases in memory and says them only to the journal",
+    "networkd": "the guest runs systemd-networkd, which keeps its leases in memory, and no journal on it tells of one of this start (yet)",
     "udhcpc": "the guest runs udhcpc, which keeps no lease",
     "unreadable_lvm": "a logical volume on it is of a type that is not read (thin, cache or raid)",
 }

@@ -34,18 +34,22 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Vm
 
 _MAX_OUTPUT = 1 << 20
-# '-' before a command: go on when it fails. The first device that has a time of its last mount is the guest's root.
-_SCRIPT = "".join(f"-tune2fs-l /dev/sda{part}\n" for part in ("1", "2", "3", "")) + "".join(
-    f"-glob cat {place}\n"
-    for place in (
-        "/var/lib/dhcp/dhclient*.lease*",
-        "/var/lib/dhclient/dhclient*.lease*",
-        "/var/lib/NetworkManager/dhclient*.lease",
+# '-' before a command: go on when it fails. Of the devices that are tried, those with ext2 to ext4 tell when they were mounted.
+_SCRIPT = "".join(
+    (
+        *(f"-tune2fs-l /dev/sda{part}\n" for part in ("1", "2", "3", "")),
+        "-glob tail-n 200 /var/lib/dhcp/dhclient*.lease*\n",
+        "-glob tail-n 200 /var/lib/dhclient/dhclient*.lease*\n",
+        "-glob tail-n 200 /var/lib/NetworkManager/dhclient*.lease\n",
+        "-case-sensitive-path /windows/system32/config\n",
     )
 )
+_WINDOWS = re.compile(r"^/windows/system32/config$", re.IGNORECASE | re.MULTILINE)
 _MOUNTED = re.compile(r"^Last mount time: +\w{3} (\w{3}) +(\d+) (\d\d):(\d\d):(\d\d) (\d{4})$", re.MULTILINE)
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_INTERFACES = "HKEY_LOCAL_MACHINE\\SYSTEM\\CurrentControlSet\\Services\\Tcpip\\Parameters\\Interfaces"
+_SYSTEM = "HKEY_LOCAL_MACHINE\\SYSTEM"
+_INTERFACES = "Services\\Tcpip\\Parameters\\Interfaces"
+_CURRENT = re.compile(r'^"Current"=dword:0*([0-9a-fA-F]{1,3})$', re.MULTILINE)
 _VALUE = re.compile(r'^"(DhcpIPAddress|EnableDHCP|LeaseObtainedTime|LeaseTerminatesTime)"=(.*)$')
 
 
@@ -57,20 +61,22 @@ class LibguestfsSource(AddressSource):
 
     def ask(self, vm: Vm, timeout: float) -> Answer:
         """See AddressSource."""
+        leases: list[Lease]
+        started: t.Optional[float]
         missing = [program for program in ("guestfish", "virt-win-reg") if shutil.which(program) is None]
         if missing:
             text = f"{' and '.join(missing)} is not installed on the controller (package libguestfs-tools or guestfs-tools)"
             return Answer(reason=REASON_SOURCE_UNAVAILABLE, message=text)
         deadline = time.monotonic() + timeout
         try:
-            linux = self._run(["guestfish", "--ro", "-c", self.host.uri, "-i", "-d", vm.id], _SCRIPT, deadline)
-            if "windows" not in linux.stderr.lower() and linux.returncode == 0 and "lease {" in linux.stdout:
-                leases, started = dhclient.parse(linux.stdout.encode(), "", 0.0), mounted(linux.stdout)
+            fish = self._run(["guestfish", "--ro", "-c", self.host.uri, "-i", "-d", vm.id], _SCRIPT, deadline)
+            if fish.returncode:
+                return Answer(reason=REASON_SOURCE_UNAVAILABLE, message=f"libguestfs: {_last(fish.stderr)}")
+            if _WINDOWS.search(fish.stdout):
+                # Windows' clock of the last start is not among what these tools tell: a lease counts until it runs out.
+                leases, started = self._windows(vm, deadline), 1.0
             else:
-                windows = self._run(["virt-win-reg", "-c", self.host.uri, vm.id, _INTERFACES], "", deadline)
-                if windows.returncode and linux.returncode:
-                    return Answer(reason=REASON_SOURCE_UNAVAILABLE, message=f"libguestfs: {_last(linux.stderr)}")
-                leases, started = registry_leases(windows.stdout), 1.0
+                leases, started = dhclient.parse(fish.stdout.encode(), "", 0.0), mounted(fish.stdout)
         except subprocess.TimeoutExpired:
             text = f"libguestfs did not answer within {timeout:g} s: it boots a machine for each VM, so give it a longer timeout"
             return Answer(reason=REASON_TIMEOUT, message=text)
@@ -78,6 +84,15 @@ class LibguestfsSource(AddressSource):
         if verdict.readings:
             return Answer(verdict.readings)
         return Answer(reason=REASON_NO_LEASE, message=f"libguestfs: {verdict.problem}")
+
+    def _windows(self, vm: Vm, deadline: float) -> list[Lease]:
+        # CurrentControlSet is a name that exists in a running Windows only.
+        words = ["virt-win-reg", "-c", self.host.uri, vm.id]
+        current = _CURRENT.search(self._run([*words, f"{_SYSTEM}\\Select"], "", deadline).stdout)
+        if current is None:
+            return []
+        key = f"{_SYSTEM}\\ControlSet{int(current.group(1), 16):03}\\{_INTERFACES}"
+        return registry_leases(self._run([*words, key], "", deadline).stdout)
 
     def _run(self, words: list[str], script: str, deadline: float) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -22,6 +22,11 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address
     Unreadable,
 )
 from ansible_collections.vmops.external_dhcp.tests.rigs import disk_images as images
+from ansible_collections.vmops.external_dhcp.tests.unit.plugins.module_utils._guest_address.disk.test_journal import (
+    NETWORKD,
+    lease,
+    write,
+)
 
 
 class File:
@@ -81,6 +86,14 @@ def test_links_are_followed_as_the_guest_would(reader: DiskReader, tmp_path: pat
         "var/lib/dhcpcd": b"->/etc/../data/dhcp",
     }
     assert addresses(reader.read([[File(images.ext(tmp_path / "disk", files))]])) == [images.ADDRESS]
+
+
+def test_networkd_in_the_journal(reader: DiskReader, tmp_path: pathlib.Path):
+    need("mkfs.ext4")
+    entries = [(1, NETWORKD, lease(images.ADDRESS))]
+    files = {f"var/log/journal/{'0' * 32}/system.journal": write(tmp_path / "x.journal", entries), "var/lib/x": b""}
+    (found,) = reader.read([[File(images.ext(tmp_path / "disk", files, mib=128))]]).leases
+    assert (found.client, found.address, found.interface) == ("systemd-networkd", images.ADDRESS, "eth0")
 
 
 @pytest.mark.parametrize("options", [(), ("-i", "nrext64=0"), ("-m", "crc=0")])
