@@ -19,9 +19,14 @@ if t.TYPE_CHECKING:
     from collections.abc import Sequence
 
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
+# The mark in <metadata> of the VMs that this collection has made.
+MARK = "https://github.com/vmops/external_dhcp/vm/1"
+ET.register_namespace("vmops", MARK)
+ET.register_namespace("qemu", "http://libvirt.org/schemas/domain/qemu/1.0")
 
 # Which drives a bus has room for. IDE: two channels of two units, on the machine type pc only. SATA and SCSI: the six
 # units that the first controller is sure to have.
+VIRTIO_SCSI = "<controller type='scsi' model='virtio-scsi'/>"
 _UNITS = {"ide": ["hda", "hdb", "hdc", "hdd"], "sata": [f"sd{c}" for c in "abcdef"], "scsi": [f"sd{c}" for c in "abcdef"]}
 
 
@@ -33,6 +38,15 @@ class Cdrom:
     bus: str
     source: str | None = None
     xml: str | None = dataclasses.field(default=None, compare=False, repr=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mark:
+    """What is noted in a VM that this collection has made: its template, its disks' files, and what these are overlays of."""
+
+    template: str
+    disks: tuple[str, ...] = ()
+    bases: tuple[str, ...] = ()
 
 
 def parse(xml: str) -> ET.Element:
@@ -69,10 +83,51 @@ def has_agent_channel(domain: ET.Element) -> bool:
     return any(target.get("name") == AGENT_CHANNEL for target in domain.findall("devices/channel/target"))
 
 
-def new_cdrom(domain: ET.Element) -> Cdrom | None:
-    """Where another CD/DVD drive could be added, on the bus of the present ones; None if that bus is full."""
+def mark(domain: ET.Element) -> Mark | None:
+    """The mark that set_mark() left; None if there is none, or if it is that of the VM which this one is a copy of."""
+    element = domain.find(f"metadata/{{{MARK}}}vm")
+    if element is None or element.get("id") != (domain.findtext("uuid") or "").lower():
+        return None
+    files = {tag: tuple(found.get("path", "") for found in element.findall(f"{{{MARK}}}{tag}")) for tag in ("disk", "base")}
+    return Mark(element.get("template", ""), files["disk"], files["base"])
+
+
+def set_mark(domain: ET.Element, content: Mark) -> None:
+    """Marks the domain as made by this collection."""
+    metadata = domain.find("metadata")
+    if metadata is None:
+        metadata = ET.SubElement(domain, "metadata")
+    identity = {"id": (domain.findtext("uuid") or "").lower(), "template": content.template}
+    element = ET.SubElement(metadata, f"{{{MARK}}}vm", identity)
+    for tag, paths in (("disk", content.disks), ("base", content.bases)):
+        for path in paths:
+            ET.SubElement(element, f"{{{MARK}}}{tag}", {"path": path})
+
+
+def add_config_drive(domain: ET.Element, bus: str | None) -> None:
+    """Sees to an empty CD/DVD drive after the first, on that bus or the one that new_cdrom() chooses."""
+    devices = domain.find("devices")
+    while devices is not None:
+        present = cdroms(domain)
+        wanted = bus or _preferred_bus(domain)
+        if any(wanted in (None, drive.bus) for drive in present[1:]):
+            return
+        drive = new_cdrom(domain, bus)
+        if drive is None:
+            return
+        if drive.bus == "scsi" and not _has_virtio_scsi(domain):
+            devices.append(ET.fromstring(VIRTIO_SCSI))
+        devices.append(ET.fromstring(cdrom_xml(drive, None)))
+
+
+def new_cdrom(domain: ET.Element, bus: str | None = None) -> Cdrom | None:
+    """Where another CD/DVD drive could be added; None if there is no place.
+
+    bus: ide, sata or scsi. Without one it is virtio-scsi where the domain has that, since every guest that runs on virtio
+    sees it; else the bus of the present drives. Debian's cloud kernel, for one, knows no SATA.
+    """
     present = cdroms(domain)
-    bus = present[0].bus if present else _usual_bus(domain)
+    bus = bus or _preferred_bus(domain) or (present[0].bus if present else _usual_bus(domain))
     # Names are unique in a domain, whatever the bus.
     taken = {target.get("dev") for target in domain.findall("devices/disk/target")}
     units = [unit for unit in _UNITS.get(bus, []) if unit not in taken]
@@ -80,6 +135,14 @@ def new_cdrom(domain: ET.Element) -> Cdrom | None:
     if not present and len(units) > 1:
         units = units[1:]
     return Cdrom(units[-1] if bus == "ide" else units[0], bus) if units else None
+
+
+def _preferred_bus(domain: ET.Element) -> str | None:
+    return "scsi" if _has_virtio_scsi(domain) else None
+
+
+def _has_virtio_scsi(domain: ET.Element) -> bool:
+    return any((c.get("model") or "").startswith("virtio") for c in domain.findall("devices/controller[@type='scsi']"))
 
 
 def _usual_bus(domain: ET.Element) -> str:

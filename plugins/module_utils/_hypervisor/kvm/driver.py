@@ -15,7 +15,10 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.addresses import KvmAddresses
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.drives import KvmDrives
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.host import Host
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.inventory import KvmInventory
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.links import Links
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.machines import KvmMachines
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.session import close_connection, open_connection
 
 if t.TYPE_CHECKING:
@@ -25,7 +28,9 @@ if t.TYPE_CHECKING:
 def connect(description: Mapping[str, t.Any]) -> KvmHost:
     """A connection to the libvirtd that description['uri'] names, within description['connect_timeout'] seconds."""
     connection = open_connection(description)
-    return KvmHost(connection, description["uri"], str(description.get("image_dir") or "/var/lib/libvirt/images"))
+    links = Links(connection, lambda: open_connection(description))
+    image_dir = str(description.get("image_dir") or "/var/lib/libvirt/images")
+    return KvmHost(Host(links, description["uri"], image_dir, description.get("cd_bus") or None))
 
 
 class KvmHost(Hypervisor):
@@ -33,14 +38,16 @@ class KvmHost(Hypervisor):
 
     type = "kvm"
 
-    def __init__(self, connection: t.Any, uri: str, image_dir: str) -> None:
-        self.endpoint = uri
-        self._connection = connection
-        self.inventory = KvmInventory(connection, uri)
-        self.addresses = KvmAddresses(connection, uri, image_dir)
-        self.drives = KvmDrives(connection, uri, image_dir)
+    def __init__(self, host: Host) -> None:
+        self.endpoint = host.endpoint
+        self._host = host
+        self.inventory = KvmInventory(host)
+        self.addresses = KvmAddresses(host.connection, host.endpoint, host.image_dir)
+        self.drives = KvmDrives(host.connection, host.endpoint, host.image_dir, host.cd_bus)
+        self.machines = KvmMachines(host, self.drives)
 
     def close(self) -> None:
         """See api.Hypervisor."""
         self.addresses.close()
-        close_connection(self._connection)
+        self._host.links.close()
+        close_connection(self._host.connection)

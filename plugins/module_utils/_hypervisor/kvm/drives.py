@@ -71,10 +71,11 @@ class _Content:
 class KvmDrives(Drives):
     """Drive operations over one libvirt connection; the folder is opened when first needed."""
 
-    def __init__(self, connection: t.Any, endpoint: str, image_dir: str) -> None:
+    def __init__(self, connection: t.Any, endpoint: str, image_dir: str, cd_bus: str | None = None) -> None:
         self._connection = connection
         self._endpoint = endpoint
         self._image_dir = image_dir
+        self._cd_bus = cd_bus
         self._folder: IsoFolder | None = None
 
     @property
@@ -146,9 +147,33 @@ class KvmDrives(Drives):
             raise DriveError(f"{vm.name} has no config drive that could be brought to {destination}")
         other = session.open_connection({"uri": destination})
         try:
-            return KvmDrives(other, destination, self._image_dir).receive(vm, iso)
+            return KvmDrives(other, destination, self._image_dir, self._cd_bus).receive(vm, iso)
         finally:
             session.close_connection(other)
+
+    def bring(self, vm: Vm, uri: str, other: t.Any) -> bool:
+        """Brings the VM's ISO to the host of that connection; False if it has none."""
+        iso = self.read(vm)
+        if iso is None:
+            return False
+        KvmDrives(other, uri, self._image_dir).receive(vm, iso)
+        return True
+
+    def discard(self, vm: Vm) -> tuple[str, ...]:
+        """Deletes the ISO, and staged files, of a VM that is off and about to go; what was left, being another's, as warnings."""
+        try:
+            file = _file_name(vm)
+        except DriveError:
+            return ()  # it cannot have one
+        warnings = []
+        for name in (file, *self._staged(file)):
+            head = self.folder.head(name, HEAD_SIZE)
+            owner = None if head is None else read_owner(head)
+            if head is not None and (owner == vm.id or name != file):
+                self.folder.delete(name)
+            elif head is not None:
+                warnings.append(f"{vm.name}: {drive_rules.foreign(self.folder.path(name), owner)}: it was left")
+        return tuple(warnings)
 
     def _repeat(self, vm: Vm, what: str, change: t.Callable[[], DriveChange]) -> DriveChange:
         """Does the change, anew when something got in between: two tasks for one VM end with the whole drive of one."""
@@ -284,7 +309,7 @@ class KvmDrives(Drives):
         drive = kvm_domain.choose_cdrom(taken, location, foreign)
         add = drive is None and persistent
         if add:
-            drive = kvm_domain.new_cdrom(config)
+            drive = kvm_domain.new_cdrom(config, self._cd_bus)
         visible = drive is not None and drive.target in seen
         attached = (
             drive is not None

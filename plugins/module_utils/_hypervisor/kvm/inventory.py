@@ -29,41 +29,57 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kv
 if t.TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.host import Host
+
 
 class KvmInventory(Inventory):
-    """See api.Inventory."""
+    """See api.Inventory.
 
-    def __init__(self, connection: t.Any, endpoint: str) -> None:
-        self.endpoint = endpoint
-        self._connection = connection
+    libvirt knows no templates: every domain is a VM, also one that others are clones of, and is_template is never true. What
+    keeps such a domain from being started or deleted is found out when somebody is about to. ours: see domain.mark().
+    """
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
 
     def vms(self, names: Sequence[str] | None = None) -> VmList:
         """See api.Inventory. libvirt has one namespace for names, so a name is never found twice."""
-        try:
-            domains = {domain.name(): domain for domain in self._connection.listAllDomains(0)}
-        except libvirt.libvirtError as error:
-            raise HypervisorUnreachable(f"{self.endpoint}: the VMs could not be listed: {error.get_error_message()}") from None
-        found = []
-        problems = {}
-        for name in sorted(domains) if names is None else names:
-            try:
-                found.append(_read_vm(domains[name]))
-            except (KeyError, libvirt.libvirtError) as error:
-                if not is_alive(self._connection):
-                    raise HypervisorUnreachable(f"{self.endpoint}: the connection broke; run the task again") from None
-                if isinstance(error, libvirt.libvirtError) and error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
-                    problems[name] = f"{name} could not be read: {error.get_error_message() or error}"
-                elif names is not None:
-                    problems[name] = (
-                        f"there is no VM {name} on {self.endpoint}: check the name, and that it is on this hypervisor"
-                    )
-        return VmList(tuple(found), problems)
+        domains = {domain.name(): domain for domain in self._host.list().values()}
+        found: dict[str, Vm] = {}
+        problems: dict[str, str] = {}
+        wanted = sorted(domains) if names is None else names
+        for name, vm, error in self._host.links.each_here(lambda _c, name: _read_vm(domains[name]), list(wanted)):
+            if vm is not None:
+                found[name] = vm
+            else:
+                self._note(name, error, names is not None, problems)
+        return VmList(
+            tuple(found[name] for name in wanted if name in found), {name: problems[name] for name in wanted if name in problems}
+        )
+
+    def _note(self, name: str, error: Exception | None, asked: bool, problems: dict[str, str]) -> None:
+        endpoint = self._host.endpoint
+        if not is_alive(self._host.connection):
+            raise HypervisorUnreachable(f"{endpoint}: the connection broke; run the task again") from None
+        if isinstance(error, libvirt.libvirtError) and error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+            problems[name] = f"{name} could not be read: {error.get_error_message() or error}"
+        elif not isinstance(error, (KeyError, libvirt.libvirtError)):
+            raise t.cast("Exception", error)
+        elif asked:
+            problems[name] = f"there is no VM {name} on {endpoint}: check the name, and that it is on this hypervisor"
 
 
 def _read_vm(domain: t.Any) -> Vm:
     state = domain.state()[0]
     element = kvm_domain.parse(domain.XMLDesc(0))
-    return Vm(domain.name(), domain.UUIDString().lower(), _power_state(state), kvm_domain.nics(element), domain)
+    return Vm(
+        name=domain.name(),
+        id=domain.UUIDString().lower(),
+        power_state=_power_state(state),
+        nics=kvm_domain.nics(element),
+        handle=domain,
+        ours=kvm_domain.mark(element) is not None,
+    )
 
 
 def _power_state(state: int) -> str:

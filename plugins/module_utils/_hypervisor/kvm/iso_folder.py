@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-import time
 import typing as t
 import xml.etree.ElementTree as ET
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import MAX_SIZE
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import storage
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.libvirt_import import libvirt
-
-# Seconds to wait for others' work in the folder's pool, which keeps libvirt from looking what is there.
-_PATIENCE = 15
 
 
 class NotAsWritten(DriveError):
@@ -29,14 +26,14 @@ class NotAsWritten(DriveError):
 class IsoFolder:
     """The folder on the KVM host that holds the ISOs, seen as a libvirt storage pool.
 
-    A pool that exists for the folder is used; else a transient one is made, and left: taking it away would pull it from
-    under another controller's feet, and it is gone with the next restart of libvirt.
+    A pool that exists for the folder is used; else a transient one is made, which goes with the last VM that has something
+    in the folder.
     """
 
     def __init__(self, connection: t.Any, folder: str) -> None:
         self.folder = posixpath.normpath(folder)
         self._connection = connection
-        self._pool = self._find_pool() or self._make_pool()
+        self._pool = self._open()
         self._refresh()
 
     def path(self, name: str) -> str:
@@ -125,44 +122,15 @@ class IsoFolder:
             raise
 
     def _refresh(self) -> None:
-        """Files made or removed by somebody else are known to the pool only after this."""
-        end = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                self._pool.refresh(0)
-                return
-            except libvirt.libvirtError as error:
-                # libvirt refuses while another task has a file made in the pool.
-                if error.get_error_code() != libvirt.VIR_ERR_INTERNAL_ERROR or time.monotonic() > end:
-                    raise self._unusable(error) from None
-            time.sleep(0.1)
-
-    def _find_pool(self) -> t.Any:
-        for pool in self._connection.listAllStoragePools(0):
-            path = ET.fromstring(pool.XMLDesc(0)).findtext("target/path")
-            if path is not None and posixpath.normpath(path) == self.folder:
-                if not pool.isActive():
-                    self._start(pool)
-                return pool
-        return None
-
-    def _start(self, pool: t.Any) -> None:
         try:
-            pool.create(0)
+            storage.refresh(self._pool)
         except libvirt.libvirtError as error:
-            if not pool.isActive():  # else another task did it
-                raise self._unusable(error) from None
+            raise self._unusable(error) from None
 
-    def _make_pool(self) -> t.Any:
-        pool = ET.Element("pool", {"type": "dir"})
-        ET.SubElement(pool, "name").text = "external-dhcp-" + hashlib.sha256(self.folder.encode()).hexdigest()[:8]
-        ET.SubElement(ET.SubElement(pool, "target"), "path").text = self.folder
+    def _open(self) -> t.Any:
         try:
-            return self._connection.storagePoolCreateXML(ET.tostring(pool, encoding="unicode"), 0)
+            return storage.folder_pool(self._connection, self.folder)
         except libvirt.libvirtError as error:
-            found = self._find_pool()  # another task made it meanwhile
-            if found is not None:
-                return found
             raise self._unusable(error) from None
 
     def _unusable(self, error: t.Any) -> DriveError:

@@ -22,6 +22,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import driver as kvm
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import drives as kvm_drive
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import iso_folder as kvm_iso_folder
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import storage as kvm_storage
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import session
 from ansible_collections.vmops.external_dhcp.tests.unit.plugins.module_utils._hypervisor.kvm import fake_libvirt as fake
 
@@ -34,7 +35,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> fake.Host:
     found = fake.Host()
     fake.install(monkeypatch, found)
     monkeypatch.setattr(kvm_drive, "_PAUSE", (0, 0))
-    monkeypatch.setattr(kvm_iso_folder, "_PATIENCE", 0)
+    monkeypatch.setattr(kvm_storage, "_PATIENCE", 0)
     return found
 
 
@@ -375,8 +376,8 @@ def test_pools_are_used_started_or_made(host: fake.Host):
 
 
 def test_a_refresh_that_libvirt_refuses_for_the_moment_is_repeated(host: fake.Host, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(kvm_iso_folder, "_PATIENCE", 60)
-    monkeypatch.setattr(kvm_iso_folder.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(kvm_storage, "_PATIENCE", 60)
+    monkeypatch.setattr(kvm_storage.time, "sleep", lambda seconds: None)
     host.domain("web1")
     host.trouble = once("refresh", fake.LibvirtError("VIR_ERR_INTERNAL_ERROR", "pool has asynchronous jobs running"), 3)
     driver = connect()
