@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import pathlib
 import types
@@ -18,19 +19,27 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kv
 if t.TYPE_CHECKING:
     import pytest
 
-LIVE, CONFIG, FORCE, INACTIVE = 1, 2, 4, 2
+LIVE, CONFIG, FORCE, INACTIVE, SECURE = 1, 2, 4, 2, 1
+ACTIVE, SAVED = 1, 256
 AGENT, ARP = 1, 2
 RUNNING, PAUSED, SHUTOFF, PMSUSPENDED = 1, 3, 5, 7
 FOLDER = "/var/lib/libvirt/images"
 
 _CODES = {
     "VIR_ERR_INTERNAL_ERROR": 1,
+    "VIR_ERR_INVALID_ARG": 8,
+    "VIR_ERR_OPERATION_FAILED": 9,
+    "VIR_ERR_OPERATION_DENIED": 29,
     "VIR_ERR_SYSTEM_ERROR": 38,
     "VIR_ERR_NO_DOMAIN": 42,
+    "VIR_ERR_NO_STORAGE_POOL": 49,
     "VIR_ERR_NO_STORAGE_VOL": 50,
     "VIR_ERR_OPERATION_INVALID": 55,
+    "VIR_ERR_OPERATION_TIMEOUT": 68,
     "VIR_ERR_ARGUMENT_UNSUPPORTED": 74,
+    "VIR_ERR_MIGRATE_UNSAFE": 81,
     "VIR_ERR_AGENT_UNRESPONSIVE": 86,
+    "VIR_ERR_ACCESS_DENIED": 88,
     "VIR_ERR_STORAGE_VOL_EXIST": 90,
 }
 
@@ -63,12 +72,29 @@ class Host:
         self.alive = True
         self.room = 1 << 30
         self.pools = [Pool(self, "default", FOLDER)]
+        self.disks: dict[str, Disk] = {}
+        self.networks = ["corp"]
+        self.links = ["br0", "br1"]
+        self.calls = 0
 
     def change(self, what: str, name: str) -> None:
+        self.calls += 1
         if not self.alive:
             raise LibvirtError("VIR_ERR_INTERNAL_ERROR", "client socket is closed")
         self.trouble(what, name)
         self.log.append((what, name))
+
+    def disk(self, name: str, **options: t.Any) -> str:
+        """A disk in the image folder; its path."""
+        self.files[name] = b""
+        self.disks[name] = Disk(**options)
+        return f"{FOLDER}/{name}"
+
+    def define(self, xml: str) -> Domain:
+        """A VM with this definition, as somebody else made it."""
+        found = Domain(self, ET.fromstring(xml).findtext("name") or "", xml=xml)
+        self.domains[found.name()] = found
+        return found
 
     def domain(self, name: str, *drives: tuple[str, str | None], **options: t.Any) -> Domain:
         self.domains[name] = Domain(self, name, drives, **options)
@@ -82,6 +108,17 @@ class Host:
             virEventRegisterDefaultImpl=lambda: None,
             virEventRunDefaultImpl=lambda: None,
             VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE=2,
+            VIR_CONNECT_LIST_DOMAINS_ACTIVE=ACTIVE,
+            VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE=SAVED,
+            VIR_DOMAIN_XML_SECURE=SECURE,
+            VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN=1,
+            VIR_DOMAIN_SHUTDOWN_GUEST_AGENT=2,
+            VIR_DOMAIN_UNDEFINE_MANAGED_SAVE=1,
+            VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA=2,
+            VIR_DOMAIN_UNDEFINE_NVRAM=4,
+            VIR_DOMAIN_UNDEFINE_KEEP_NVRAM=8,
+            VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA=16,
+            VIR_DOMAIN_UNDEFINE_TPM=32,
             VIR_DOMAIN_RUNNING=RUNNING,
             VIR_DOMAIN_BLOCKED=2,
             VIR_DOMAIN_PAUSED=PAUSED,
@@ -113,13 +150,57 @@ class Connection:
         return int(self._host.alive)
 
     def listAllDomains(self, flags: int) -> list[Domain]:
-        assert flags == 0
+        assert flags in (0, ACTIVE, SAVED)
         self._host.trouble("list", "")
-        return list(self._host.domains.values())
+        self._host.calls += 1
+        found = list(self._host.domains.values())
+        if flags == ACTIVE:
+            self._host.trouble("look", "")
+            return [domain for domain in found if domain.isActive()]
+        return [domain for domain in found if domain.saved] if flags == SAVED else found
+
+    def lookupByUUIDString(self, text: str) -> Domain:
+        for domain in self._host.domains.values():
+            if domain.UUIDString().lower() == text:
+                return domain
+        raise LibvirtError("VIR_ERR_NO_DOMAIN", "Domain not found")
+
+    def defineXMLFlags(self, xml: str, flags: int) -> Domain:
+        assert flags == 0
+        new = ET.fromstring(xml)
+        name, vm_id = new.findtext("name") or "", new.findtext("uuid") or ""
+        self._host.change("define", name)
+        present = self._host.domains.get(name)
+        if present is not None and present.UUIDString().lower() != vm_id.lower():
+            raise LibvirtError("VIR_ERR_OPERATION_FAILED", f"domain '{name}' already exists with uuid {present.UUIDString()}")
+        if present is not None:
+            present.config = xml
+            return present
+        return self._host.define(xml)
+
+    def storagePoolLookupByName(self, name: str) -> Pool:
+        for pool in self._host.pools:
+            if pool.name() == name:
+                return pool
+        raise LibvirtError("VIR_ERR_NO_STORAGE_POOL", f"Storage pool not found: no storage pool with matching name '{name}'")
+
+    def storageVolLookupByPath(self, path: str) -> Volume:
+        folder, _slash, name = path.rpartition("/")
+        if name not in self._host.files or not any(pool.folder == folder and pool.active for pool in self._host.pools):
+            raise LibvirtError("VIR_ERR_NO_STORAGE_VOL", f"Storage volume not found: no storage vol with matching path '{path}'")
+        return Volume(self._host, name)
+
+    def listAllNetworks(self, flags: int) -> list[Named]:
+        assert flags == 0
+        return [Named(name) for name in self._host.networks]
+
+    def listAllInterfaces(self, flags: int) -> list[Named]:
+        assert flags == 0
+        return [Named(name) for name in self._host.links]
 
     def listAllStoragePools(self, flags: int) -> list[Pool]:
-        assert flags == 0
-        return self._host.pools
+        assert flags in (0, 2)
+        return [pool for pool in self._host.pools if not flags or pool.active]
 
     def storagePoolCreateXML(self, xml: str, flags: int) -> Pool:
         assert flags == 0
@@ -127,7 +208,7 @@ class Connection:
         path = element.findtext("target/path")
         assert element.get("type") == "dir" and path
         self._host.change("pool", path)
-        self._host.pools.append(Pool(self._host, element.findtext("name") or "", path))
+        self._host.pools.append(Pool(self._host, element.findtext("name") or "", path, persistent=False))
         return self._host.pools[-1]
 
     def newStream(self, flags: int) -> Stream:
@@ -162,16 +243,55 @@ class Stream:
         return 0
 
 
+class Named:
+    """A network or host device: nothing but its name."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def name(self) -> str:
+        return self._name
+
+
+@dataclasses.dataclass
+class Disk:
+    """What libvirt knows of a disk's file: what is in it, its size for the guest and on the host, and its backing file."""
+
+    form: str = "qcow2"
+    capacity: int = 10 << 30
+    allocation: int = 200 * 1024
+    base: str | None = None
+    base_form: str | None = None
+
+
 class Pool:
-    def __init__(self, host: Host, name: str, path: str) -> None:
+    def __init__(self, host: Host, name: str, path: str, kind: str = "dir", persistent: bool = True) -> None:
         self._host = host
         self._name = name
-        self._path = path
+        self.folder = path
+        self._kind = kind
+        self._persistent = persistent
         self.active = True
+
+    def name(self) -> str:
+        return self._name
 
     def XMLDesc(self, flags: int) -> str:
         assert flags == 0
-        return f"<pool type='dir'><name>{self._name}</name><target><path>{self._path}</path></target></pool>"
+        return f"<pool type='{self._kind}'><name>{self._name}</name><target><path>{self.folder}</path></target></pool>"
+
+    def isPersistent(self) -> int:
+        return int(self._persistent)
+
+    def destroy(self) -> int:
+        assert not self._persistent, "somebody else's pool is stopped"
+        self._host.change("stop pool", self._name)
+        self._host.pools.remove(self)
+        return 0
+
+    def listAllVolumes(self, flags: int) -> list[Volume]:
+        assert flags == 0 and self.active
+        return [Volume(self._host, name) for name in self._host.files]
 
     def isActive(self) -> int:
         return int(self.active)
@@ -203,7 +323,16 @@ class Pool:
         assert flags == 0
         name, size = self._description(xml)
         self._host.change("create", name)
-        self._host.files[name] = b"\0" * size
+        self._host.files[name] = b"\0" * (size if size < 1 << 20 else 0)
+        volume = ET.fromstring(xml)
+        base = volume.findtext("backingStore/path")
+        if base is not None or volume.find("target/format").get("type") == "qcow2":
+            present = None if base is None else self._host.disks.get(base.rpartition("/")[2])
+            self._host.disks[name] = Disk(
+                capacity=size or (0 if present is None else present.capacity),
+                base=base,
+                base_form=None if base is None else volume.find("backingStore/format").get("type"),
+            )
         return Volume(self._host, name)
 
     def createXMLFrom(self, xml: str, source: Volume, flags: int) -> Volume:
@@ -211,12 +340,17 @@ class Pool:
         name, _size = self._description(xml)
         self._host.change("copy", name)
         self._host.files[name] = self._host.files[source.name]
+        if source.name in self._host.disks:
+            form = ET.fromstring(xml).find("target/format").get("type")
+            self._host.disks[name] = dataclasses.replace(self._host.disks[source.name], base=None, base_form=None, form=form)
         return Volume(self._host, name)
 
     def _description(self, xml: str) -> tuple[str, int]:
         volume = ET.fromstring(xml)
         name = volume.findtext("name") or ""
         assert volume.findtext("target/permissions/mode") == "0600"
+        form = volume.find("target/format").get("type")
+        assert form != "qcow2" or volume.findtext("target/compat") == "1.1", "libvirt's default is the format of 2010"
         if name in self._host.files:
             raise LibvirtError("VIR_ERR_STORAGE_VOL_EXIST", f"storage volume '{name}' exists already")
         return name, int(volume.findtext("capacity") or 0)
@@ -249,7 +383,27 @@ class Volume:
         if self.name not in self._host.files:
             raise LibvirtError("VIR_ERR_NO_STORAGE_VOL", "gone")
         del self._host.files[self.name]
+        self._host.disks.pop(self.name, None)
         return 0
+
+    def path(self) -> str:
+        return f"{FOLDER}/{self.name}"
+
+    def resize(self, size: int, flags: int) -> int:
+        assert flags == 0 and size >= self._host.disks[self.name].capacity, "a disk shrinks"
+        self._host.change("resize", self.name)
+        self._host.disks[self.name].capacity = size
+        return 0
+
+    def XMLDesc(self, flags: int) -> str:
+        assert flags == 0
+        disk = self._host.disks.get(self.name) or Disk("raw", len(self._host.files[self.name]))
+        base = "" if disk.base is None else f"<backingStore><path>{disk.base}</path></backingStore>"
+        return (
+            f"<volume><name>{self.name}</name><capacity>{disk.capacity}</capacity><allocation>{disk.allocation}</allocation>"
+            f"<target><path>{self.path()}</path><format type='{disk.form}'/><permissions><mode>0600</mode><owner>64055</owner>"
+            f"<group>64055</group></permissions></target>{base}</volume>"
+        )
 
 
 class Domain:
@@ -265,10 +419,14 @@ class Domain:
         macs: t.Sequence[str] = ("52:54:00:00:00:01",),
         machine: str = "pc",
         answers: t.Any = None,
+        xml: str | None = None,
     ) -> None:
         self._host = host
         self._name = name
-        self._uuid = str(uuid.uuid5(uuid.NAMESPACE_OID, name))
+        self._uuid = ET.fromstring(xml or "<x/>").findtext("uuid") or str(uuid.uuid5(uuid.NAMESPACE_OID, name))
+        self.saved = False
+        self.snapshots = 0
+        self.obeys: tuple[str, ...] = ("acpi",)  # what makes the guest shut down: acpi, agent
         self._state = state
         self._persistent = persistent
         self.answers = answers
@@ -283,8 +441,53 @@ class Domain:
             f"<domain><name>{name}</name><os><type machine='{machine}'>hvm</type></os><devices>{devices}</devices></domain>"
         )
 
+        if xml is not None:
+            self.config = self.live = xml
+
     def name(self) -> str:
         return self._name
+
+    def ID(self) -> int:
+        return 1 if self.isActive() else -1
+
+    def snapshotNum(self, flags: int) -> int:
+        assert flags == 0
+        return self.snapshots
+
+    def createWithFlags(self, flags: int) -> int:
+        assert flags == 0
+        self._host.change("start", self._name)
+        if self.isActive():
+            raise LibvirtError("VIR_ERR_OPERATION_INVALID", "domain is already running")
+        self._state = RUNNING
+        return 0
+
+    def shutdownFlags(self, flags: int) -> int:
+        way = {1: "acpi", 2: "agent"}[flags]
+        self._host.change(f"shutdown {way}", self._name)
+        if not self.isActive():
+            raise LibvirtError("VIR_ERR_OPERATION_INVALID", "domain is not running")
+        if way in self.obeys:
+            self._state = SHUTOFF
+        return 0
+
+    def destroyFlags(self, flags: int) -> int:
+        assert flags == 0
+        self._host.change("destroy", self._name)
+        if not self.isActive():
+            raise LibvirtError("VIR_ERR_OPERATION_INVALID", "domain is not running")
+        self._state = SHUTOFF
+        return 0
+
+    def undefineFlags(self, flags: int) -> int:
+        # As libvirt before 8.9, which knows no flag for the TPM.
+        if flags & 32:
+            raise LibvirtError("VIR_ERR_INVALID_ARG", "unsupported flags (0x20) in function qemuDomainUndefineFlags")
+        assert flags & 3 == 3 and bool(flags & 4) != bool(flags & 8)
+        assert not self.isActive()
+        self._host.change("undefine keeping NVRAM" if flags & 8 else "undefine", self._name)
+        del self._host.domains[self._name]
+        return 0
 
     def UUIDString(self) -> str:
         return self._uuid.upper()
@@ -300,9 +503,10 @@ class Domain:
         return int(self._persistent)
 
     def XMLDesc(self, flags: int) -> str:
-        assert flags in (0, INACTIVE)
+        assert flags in (0, INACTIVE, INACTIVE | SECURE)
         self._host.trouble("xml", self._name)
-        return self.config if flags == INACTIVE or not self.isActive() else self.live
+        self._host.calls += 1
+        return self.config if flags & INACTIVE or not self.isActive() else self.live
 
     def inserted(self, target: str, live: bool = False) -> str | None:
         for disk in ET.fromstring(self.live if live else self.config).iter("disk"):
@@ -316,7 +520,7 @@ class Domain:
         assert flags != CONFIG or self._persistent
         assert flags == CONFIG or self.isActive()
         new = ET.fromstring(xml)
-        assert new.get("device") == "cdrom" and new.find("driver").get("cache") == "none", "the drive's settings are lost"
+        assert new.get("device") == "cdrom"
         target, source = new.find("target").get("dev"), new.find("source")
         where = {LIVE: "live", LIVE | FORCE: "live force", CONFIG: "config"}[flags]
         self._host.change(f"{'eject' if source is None else 'insert'} {where}", target)
@@ -333,6 +537,9 @@ class Domain:
         devices = domain.find("devices")
         for position, disk in enumerate(devices):
             if disk.tag == "disk" and disk.find("target").get("dev") == target:
+                present = disk.find("driver")
+                lost = present is not None and present.get("cache") != new.find("driver").get("cache")
+                assert not lost, "the drive's settings are lost"
                 devices[position] = new
                 return ET.tostring(domain, encoding="unicode")
         raise AssertionError(f"{self._name} has no drive {target} to update")

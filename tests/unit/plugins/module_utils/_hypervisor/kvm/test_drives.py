@@ -22,8 +22,8 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import driver as kvm
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import drives as kvm_drive
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import iso_folder as kvm_iso_folder
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import storage as kvm_storage
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import session
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import storage as kvm_storage
 from ansible_collections.vmops.external_dhcp.tests.unit.plugins.module_utils._hypervisor.kvm import fake_libvirt as fake
 
 ISO = f"{fake.FOLDER}/web1.iso"
