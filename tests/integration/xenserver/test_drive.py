@@ -335,7 +335,7 @@ def shared_sr(rig):
 def test_a_shared_sr_serves_all_hosts_and_migrations_need_no_copy(rig, connect, iso):
     folder = shared_sr(rig)
     rig_vm = rig.vm("web1", cd="2")
-    rig.power(rig_vm, "start", "xen01")
+    rig.power(rig_vm, "start", "xen01", agent=True)
     pool = connect()
     vm = one(pool, "web1")
     change = pool.drives.put_one(vm, iso(vm))
@@ -482,7 +482,7 @@ def test_a_clone_does_not_keep_the_originals_drive(rig, connect, iso):
     vm = one(pool, "web1")
     pool.drives.put_one(vm, iso(vm))
     with rig.pool.store.changed:
-        clone = rig.pool._copy_vm(original, "web2", NULL)
+        clone = rig.clone(original, "web2")
     assert cds(rig, clone) == {1: "web1.iso", 3: None}
     twin = one(pool, "web2")
     state = pool.drives.states([twin])[twin.id]
@@ -499,7 +499,7 @@ def test_removing_from_a_clone_takes_only_the_medium_out(rig, connect, iso):
     vm = one(pool, "web1")
     pool.drives.put_one(vm, iso(vm))
     with rig.pool.store.changed:
-        clone = rig.pool._copy_vm(original, "web2", NULL)
+        clone = rig.clone(original, "web2")
     twin = one(pool, "web2")
     assert pool.drives.remove_one(twin).changed
     assert cds(rig, clone) == {1: None, 3: None}
@@ -513,8 +513,8 @@ def test_a_refresh_takes_the_old_medium_out_of_clones(rig, connect, iso):
     vm = one(pool, "web1")
     pool.drives.put_one(vm, iso(vm, "one"))
     with rig.pool.store.changed:
-        halted = rig.pool._copy_vm(original, "halted", NULL)
-        running = rig.pool._copy_vm(original, "running", NULL)
+        halted = rig.clone(original, "halted")
+        running = rig.clone(original, "running")
     rig.power(running, "start")
     assert pool.drives.put_one(vm, iso(vm, "two")).changed
     assert cds(rig, halted) == {1: None, 3: None}
@@ -575,7 +575,7 @@ def test_remove_deletes_the_file_and_keeps_the_drive(rig, connect, iso, running)
 
 def test_a_running_vm_is_migrated_with_its_drive(rig, connect, iso):
     rig_vm = rig.vm("web1", cd="2")
-    rig.power(rig_vm, "start", "xen01")
+    rig.power(rig_vm, "start", "xen01", agent=True)
     pool = connect()
     vm = one(pool, "web1")
     pool.drives.put_one(vm, iso(vm))
@@ -613,7 +613,7 @@ def test_an_unknown_destination_names_the_hosts(rig, connect, iso):
 
 def test_a_vm_without_a_drive_is_moved_all_the_same(rig, connect):
     rig_vm = rig.vm("web1")
-    rig.power(rig_vm, "start", "xen01")
+    rig.power(rig_vm, "start", "xen01", agent=True)
     pool = connect()
     change = pool.drives.move_one(one(pool, "web1"), "xen02")
     assert change.changed
@@ -623,7 +623,7 @@ def test_a_vm_without_a_drive_is_moved_all_the_same(rig, connect):
 
 def test_a_failed_migration_puts_the_drive_back(rig, connect, iso):
     rig_vm = rig.vm("web1", cd="2")
-    rig.power(rig_vm, "start", "xen01")
+    rig.power(rig_vm, "start", "xen01", agent=True)
     pool = connect()
     vm = one(pool, "web1")
     pool.drives.put_one(vm, iso(vm))
@@ -640,7 +640,7 @@ STEPS = ["VBD.eject", "Async.VM.pool_migrate", "SR.create", "VDI.create", "VDI.a
 @pytest.mark.parametrize("step", STEPS)
 def test_a_move_that_was_stopped_anywhere_is_finished_by_the_next(rig, connect, iso, step):
     rig_vm = rig.vm("web1", cd="2")
-    rig.power(rig_vm, "start", "xen01")
+    rig.power(rig_vm, "start", "xen01", agent=True)
     pool = connect()
     vm = one(pool, "web1")
     pool.drives.put_one(vm, iso(vm))

@@ -42,7 +42,7 @@ def test_templates_snapshots_and_control_domains_are_no_vms(rig, connect):
     vm = rig.vm("web1")
     rig.add_templates(3)
     with rig.pool.store.changed:
-        rig.pool._copy_vm(vm, "web1", "OpaqueRef:NULL", is_a_snapshot=True, snapshot_of=vm.ref, is_a_template=True)
+        rig.snapshot(vm, "web1")
     pool = connect()
     assert [v.id for v in pool.inventory.vms().vms] == [vm["uuid"]]
     assert [v.id for v in pool.inventory.vms(["web1"]).vms] == [vm["uuid"]]

@@ -14,6 +14,7 @@ import ssl
 import stat
 import subprocess
 import threading
+import time
 import xmlrpc.client
 
 import make_facts
@@ -384,6 +385,8 @@ def test_a_local_cd_pins_start_and_blocks_migration(rig, call):
     assert call("VM.start_on", vm.ref, rig.hosts["xen02"].ref, False, False) == ["VM_REQUIRES_SR", vm.ref, sr]
     assert call("VM.start", vm.ref, False, False) == ""
     assert call("VM.get_resident_on", vm.ref) == rig.hosts["xen01"].ref
+    assert call("VM.pool_migrate", vm.ref, rig.hosts["xen02"].ref, {}) == ["VM_LACKS_FEATURE", vm.ref]
+    rig.pool.agent(vm, {})
     assert call("VM.pool_migrate", vm.ref, rig.hosts["xen02"].ref, {}) == ["VM_REQUIRES_SR", vm.ref, sr]
     call("VBD.eject", cd_of(rig, vm))
     assert call("VM.pool_migrate", vm.ref, rig.hosts["xen02"].ref, {}) == ""
@@ -391,12 +394,12 @@ def test_a_local_cd_pins_start_and_blocks_migration(rig, call):
 
 def test_power_states_and_templates(rig, call):
     vm, template = rig.vm("web1"), rig.vm("t", template=True)
-    assert call("VM.start", template.ref, False, False) == ["VM_IS_TEMPLATE", template.ref]
-    assert call("VM.hard_shutdown", vm.ref) == ["VM_BAD_POWER_STATE", vm.ref, "running, suspended, paused", "halted"]
+    assert call("VM.start", template.ref, False, False) == ["VM_IS_TEMPLATE", template.ref, "start"]
+    assert call("VM.hard_shutdown", vm.ref) == ["VM_BAD_POWER_STATE", vm.ref, "paused, suspended, running", "halted"]
     call("VM.start", vm.ref, False, False)
     assert call("VM.start", vm.ref, False, False) == ["VM_BAD_POWER_STATE", vm.ref, "halted", "running"]
-    assert call("VM.destroy", vm.ref) == ["VM_BAD_POWER_STATE", vm.ref, "halted", "running"]
-    assert call("VM.clean_shutdown", vm.ref) == ["VM_MISSING_PV_DRIVERS", vm.ref]
+    assert call("VM.destroy", vm.ref) == ["VM_BAD_POWER_STATE", vm.ref, "halted, suspended", "running"]
+    assert call("VM.clean_shutdown", vm.ref) == ["VM_LACKS_FEATURE", vm.ref]
 
 
 def test_each_boot_has_new_guest_metrics(rig, call):
@@ -407,7 +410,8 @@ def test_each_boot_has_new_guest_metrics(rig, call):
     call("VM.hard_shutdown", vm.ref)
     assert call("VM.get_guest_metrics", vm.ref) == first  # a halted VM still has the old address
     call("VM.start", vm.ref, False, False)
-    assert call("VM.get_guest_metrics", vm.ref) == "OpaqueRef:NULL"
+    second = call("VM_guest_metrics.get_record", call("VM.get_guest_metrics", vm.ref))
+    assert (second["live"], second["networks"], second["PV_drivers_version"]) == (True, {}, {})  # nobody has reported yet
     assert call("VM_guest_metrics.get_record", first) == ["HANDLE_INVALID", "VM_guest_metrics", first]
 
 
@@ -631,3 +635,89 @@ def test_the_rig_as_a_command():
     finally:
         run("down")
     assert not state.exists()
+
+
+# -- operations of VMs ----------------------------------------------------------------------------------------------------
+
+
+def test_fields_have_no_asynchronous_setters(rig, call):
+    vm = rig.vm("web1")
+    for method, *args in (("Async.VM.set_name_label", vm.ref, "x"), ("Async.VM.get_uuid", vm.ref)):
+        assert call(method, *args) == ["MESSAGE_METHOD_UNKNOWN", method]
+    rig.pool.violations.clear()
+
+
+def test_a_users_block_comes_first(rig, call):
+    vm = rig.vm("web1")
+    rig.pool.store.set(vm, blocked_operations={"clean_shutdown": "no"})
+    assert call("VM.clean_shutdown", vm.ref) == ["OPERATION_BLOCKED", vm.ref, "no"]
+
+
+def test_default_templates_stay(rig, call):
+    rig.add_templates(1)
+    (template,) = [vm for vm in rig.pool.store.all("VM") if vm["is_default_template"]]
+    assert call("VM.destroy", template.ref) == ["VM_IS_TEMPLATE", template.ref, "destroy"]
+
+
+def test_only_templates_are_provisioned_and_every_disk_needs_its_sr(rig, call):
+    vm = rig.vm("web1")
+    assert call("VM.provision", vm.ref) == ["PROVISION_ONLY_ALLOWED_ON_TEMPLATE"]
+    template = rig.vm("t", template=True, disks=0)
+    rig.pool.store.set(template, other_config={"disks": '<provision><disk device="0" size="1" sr=""/></provision>'})
+    assert call("VM.provision", template.ref) == ["UUID_INVALID", "SR", ""]
+
+
+def test_disks_only_grow_and_sizes_keep_their_order(rig, call):
+    vm = rig.vm("web1")
+    (vdi,) = [r for r in (rig.pool.store.get("VBD", b)["VDI"] for b in vm["VBDs"]) if r != "OpaqueRef:NULL"]
+    assert call("VDI.resize", vdi, "1")[0] == "SR_BACKEND_FAILURE_79"
+    assert call("VM.set_memory_limits", vm.ref, "3", "4", "2", "4")[0] == "MEMORY_CONSTRAINT_VIOLATION_ORDER"
+    assert call("VM.set_VCPUs_at_startup", vm.ref, "2")[0] == "INVALID_VALUE"
+    assert call("VM.set_VCPUs_max", vm.ref, "2") == call("VM.set_VCPUs_at_startup", vm.ref, "2") == ""
+
+
+def test_a_mac_comes_from_the_seed_or_from_the_caller(rig, call):
+    vm = rig.vm("web1", nics=0)
+    record = {"VM": vm.ref, "network": rig.networks["corp-vlan120"].ref, "device": "0", "MAC": "", "MTU": "1500", "other_config": {},
+              "qos_algorithm_type": "", "qos_algorithm_params": {}}  # fmt: skip
+    assert call("VIF.create", {**record, "MAC": "02:00"}) == ["MAC_INVALID", "02:00"]
+    assert str(call("VIF.create", record)).startswith("OpaqueRef:")
+    rig.pool.store.set(vm, other_config={})
+    assert call("VIF.create", {**record, "device": "1"}) == ["MAC_INVALID", ""]
+
+
+def test_four_hung_guests_hold_all_workers_of_their_host_until_they_are_powered_off(rig, call):
+    vms = [rig.vm(f"vm{n}") for n in range(5)]
+    for vm in vms:
+        rig.power(vm, "start", "xen01", agent=True)
+    rig.pool.hung.update(vm.ref for vm in vms[:4])
+    tasks = [call("Async.VM.clean_shutdown", vm.ref) for vm in vms]
+    time.sleep(0.3)
+    assert [call("task.get_status", task) for task in tasks] == ["pending"] * 5
+    assert call("VM.hard_shutdown", vms[0].ref) == ""
+    time.sleep(0.3)
+    assert call("task.get_error_info", tasks[0])[0] == "TASK_CANCELLED"
+    assert call("task.get_status", tasks[4]) == "success"
+    for vm in vms[1:4]:
+        call("VM.hard_shutdown", vm.ref)
+
+
+def test_finished_tasks_are_thrown_away_beyond_200(rig, call):
+    vm = rig.vm("web1")
+    first = call("Async.VM.hard_shutdown", vm.ref)
+    time.sleep(0.1)
+    for _number in range(205):
+        call("Async.VM.hard_shutdown", vm.ref)
+    time.sleep(0.3)
+    assert call("task.get_status", first) == ["HANDLE_INVALID", "task", first]
+    assert len(rig.pool.store.all("task")) <= 200
+
+
+def test_disk_operations_of_one_sr_exclude_each_other(rig, call):
+    template = rig.vm("t", template=True)
+    rig.pool.durations["clone"] = 0.2
+    began = time.monotonic()
+    tasks = [call("Async.VM.clone", template.ref, f"vm{n}") for n in range(4)]
+    while any(call("task.get_status", task) == "pending" for task in tasks):
+        time.sleep(0.02)
+    assert time.monotonic() - began > 0.75

@@ -301,11 +301,8 @@ class Planner:
         if candidates:
             _late, _rank, number, ref, visible = min(candidates)
             return Slot(number, "CD", ref, visible)
-        used = _used(vbds)
-        for number in _CD_SLOTS_HVM if hvm else _SLOTS:
-            if number not in used and number != USER_SLOT:
-                return Slot(number, "CD", None, not (running and hvm))
-        return None
+        number = free_cd_slot(used_slots(vbds), hvm)
+        return None if number is None else Slot(number, "CD", None, not (running and hvm))
 
     def _disk_slot(self, record: Record, vbds: Mapping[str, Record], vdi: str | None, stale: list[str]) -> Slot | None:
         running = record["power_state"] == "Running"
@@ -314,7 +311,7 @@ class Planner:
         for ref, vbd in vbds.items():
             if vbd["type"] == "Disk" and vbd["VDI"] != NULL and (vbd["VDI"] == vdi or vbd["VDI"] in stale):
                 return Slot(_number(vbd), "Disk", ref, not running or vbd["currently_attached"])
-        used = _used(vbds)
+        used = used_slots(vbds)
         for number in _SLOTS:
             if number not in used and number != USER_SLOT:
                 return Slot(number, "Disk", None, pluggable)
@@ -343,7 +340,12 @@ def _number(vbd: Record) -> int:
     return int(text) if str(text).isdecimal() else 255
 
 
-def _used(vbds: Mapping[str, Record]) -> set[int]:
+def free_cd_slot(used: set[int], hvm: bool) -> int | None:
+    """The place for another CD drive, the user's left alone; None if there is none."""
+    return next((n for n in (_CD_SLOTS_HVM if hvm else _SLOTS) if n not in used and n != USER_SLOT), None)
+
+
+def used_slots(vbds: Mapping[str, Record]) -> set[int]:
     """Slots in use; `device` may say another one than `userdevice`."""
     used = set()
     for vbd in vbds.values():

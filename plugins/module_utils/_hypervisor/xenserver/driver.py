@@ -17,6 +17,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.addresses import XenAddresses
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.drives import XenDrives
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.inventory import XenInventory
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.machines import XenMachines
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import INVENTORY, Picture
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import Session
 
@@ -46,7 +47,9 @@ class XenPool(Hypervisor):
         picture = Picture(session, INVENTORY)
         self.inventory = XenInventory(session, picture)
         self.addresses = XenAddresses(picture)
-        self.drives = XenDrives(session, description)
+        drives = XenDrives(session, description)
+        self.drives = drives
+        self.machines = XenMachines(session, drives)
 
     @property
     def endpoint(self) -> str:  # type: ignore[override]

@@ -12,6 +12,7 @@ from what the pool looks like, so that a run which was cut off is finished by th
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import typing as t
 
@@ -65,6 +66,23 @@ _HINTS = {
     "VBD_TRAY_LOCKED": _HELD,
     "RBAC_PERMISSION_DENIED": _RIGHTS,
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Move:
+    """A VM on its way to another host.
+
+    live: whether it has to be migrated; changed: whether anything was or will be changed by that; iso: its drive's bytes;
+    taken_out: (VBD, VDI) of what must not be in a drive meanwhile.
+    """
+
+    vm: Vm
+    target: str
+    source: str
+    live: bool
+    changed: bool
+    iso: bytes | None
+    taken_out: tuple[tuple[str, str], ...] = ()
 
 
 class XenDrives(Drives):
@@ -197,40 +215,53 @@ class XenDrives(Drives):
             bool(again or doomed or plan.eject), self._location(plan), str(plan.slot.number) if plan.slot else None
         )
 
-    def _move(self, vm: Vm, destination: str, again: bool) -> DriveChange:
+    def begin_move(self, vm: Vm, target: str) -> Move:
+        """Reads the drive of a VM that is to move to another host and takes it out, as far as it would stand in the way."""
         self._picture.refresh()
-        target = self._planner.find_host(destination)
         plan = self._planner.plan(vm, target)
         if plan.problem is not None:
             raise DriveError(f"{vm.name}: {plan.problem}")
         record = self._need("vm", vm.handle)
         source = self._whole([ref for ref in (plan.vdi, *plan.stale) if ref is not None])
         data = self._bytes(source) if source else None
-        migrated = False
-        if plan.running and record["resident_on"] != target:
-            self._migrate(vm, plan, target)
-            migrated = True
+        taken_out: list[tuple[str, str]] = []
+        live = plan.running and record["resident_on"] != target
+        changed = live
+        if live:
+            local = [ref for ref in plan.eject if not self._in_shared_sr(self._need("vbd", ref)["VDI"])]
+            taken_out = [(ref, self._need("vbd", ref)["VDI"]) for ref in local]
+            for vbd, _vdi in taken_out:
+                self._empty(vbd)
         elif not plan.running and record["affinity"] != target:
             self._session.call("VM.set_affinity", vm.handle, target)
-            migrated = True
-        if data is None:
-            message = f"{vm.name} has no config drive to bring along"
-            return DriveChange(migrated or again, self._location(plan), message=message)
-        return self._put(vm, data, target, again or migrated)
+            changed = True
+        return Move(vm, target, record["resident_on"], live, changed, data, tuple(taken_out))
 
-    def _migrate(self, vm: Vm, plan: Plan, target: str) -> None:
-        local = [ref for ref in plan.eject if not self._in_shared_sr(self._need("vbd", ref)["VDI"])]
-        taken_out = [(ref, self._need("vbd", ref)["VDI"]) for ref in local]
-        for vbd, _vdi in taken_out:
-            self._empty(vbd)
-        try:
-            task = self._session.patiently("Async.VM.pool_migrate", vm.handle, target, {"live": "true"})
-            self._session.wait_task(task, MIGRATE_SECONDS)
-        except XapiError as error:
-            host = self._planner.host_label(target)
-            back = [self._put_back(vbd, vdi) for vbd, vdi in taken_out]
-            drive = "its config drive is in place again" if all(back) else "put its config drive in place again"
-            raise DriveError(f"{vm.name}: it could not be migrated to {host}; {drive}: {error}") from None
+    def end_move(self, move: Move, again: bool = False) -> DriveChange:
+        """Puts the drive in at the host where the VM now is, and deletes it where the VM was."""
+        changed = move.changed or again
+        if move.iso is not None:
+            return self._put(move.vm, move.iso, move.target, changed)
+        self._picture.refresh()
+        message = f"{move.vm.name} has no config drive to bring along"
+        return DriveChange(changed, self._location(self._planner.plan(move.vm, move.target)), message=message)
+
+    def abandon_move(self, move: Move) -> str:
+        """Puts back what begin_move() took out; returns a clause that says whether it could."""
+        back = [self._put_back(vbd, vdi) for vbd, vdi in move.taken_out]
+        return "its config drive is in place again" if all(back) else "put its config drive in place again"
+
+    def _move(self, vm: Vm, destination: str, again: bool) -> DriveChange:
+        self._picture.refresh()
+        move = self.begin_move(vm, self._planner.find_host(destination))
+        if move.live:
+            try:
+                task = self._session.patiently("Async.VM.pool_migrate", vm.handle, move.target, {"live": "true"})
+                self._session.wait_task(task, MIGRATE_SECONDS)
+            except XapiError as error:
+                host = self._planner.host_label(move.target)
+                raise DriveError(f"{vm.name}: it could not be migrated to {host}; {self.abandon_move(move)}: {error}") from None
+        return self.end_move(move, again)
 
     def _put_back(self, vbd: str, vdi: str) -> bool:
         try:

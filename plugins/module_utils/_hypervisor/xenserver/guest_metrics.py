@@ -36,12 +36,13 @@ _WAIT = "it reports about a minute after the guest has started"
 def observe(vm: Vm, guest: Mapping[str, t.Any] | None, metrics: Mapping[str, t.Any] | None) -> Observation:
     """What the guest agent of one VM said.
 
-    guest, metrics: the records of VM_guest_metrics and VM_metrics, None where there is none. An entry older than the
-    VM's start, or of a guest agent that has stopped, is an address of the past: it is not shown.
+    guest, metrics: the records of VM_guest_metrics and VM_metrics, None where there is none. XAPI makes an empty record at every
+    start, long before the guest agent reports; only a report says which version the agent has. An entry older than the VM's
+    start, or of a guest agent that has stopped, is an address of the past: it is not shown.
     """
     if vm.power_state != POWER_RUNNING:
         return Observation(vm, reason=REASON_VM_NOT_RUNNING, message=f"{vm.name} is {vm.power_state}: start it")
-    if guest is None:
+    if guest is None or "major" not in (guest.get("PV_drivers_version") or {}):
         text = (
             f"{vm.name}: no guest agent has reported since the VM started; install the XenServer VM Tools in the guest, {_WAIT}"
         )

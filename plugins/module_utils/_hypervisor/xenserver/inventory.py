@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import datetime
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
@@ -20,6 +21,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     Vm,
     VmList,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.marks import is_ours, is_unfinished
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import Picture
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import Session
 
@@ -91,8 +93,26 @@ def vm_of(picture: Picture, ref: str, record: Record) -> Vm:
         network = picture.get("network", vif["network"])
         nics.append(Nic(int(vif["device"]), vif["MAC"].lower(), network["name_label"] if network else None))
     power = _POWER.get(record["power_state"], POWER_STOPPED)
-    return Vm(record["name_label"], record["uuid"].lower(), power, tuple(sorted(nics, key=lambda n: n.device)), ref)
+    return Vm(
+        name=record["name_label"],
+        id=record["uuid"].lower(),
+        power_state=power,
+        nics=tuple(sorted(nics, key=lambda n: n.device)),
+        handle=ref,
+        boot_time=_boot_time(picture.get("vm_metrics", record["metrics"])) if power == POWER_RUNNING else None,
+        ours=is_ours(record),
+        is_template=record["is_a_template"],
+    )
+
+
+def _boot_time(metrics: Record | None) -> float | None:
+    """Seconds since the epoch; XAPI writes 1970 for a VM that it has not seen start."""
+    try:
+        started = datetime.datetime.strptime(str((metrics or {}).get("start_time", "")).rstrip("Z"), "%Y%m%dT%H:%M:%S")
+    except ValueError:
+        return None
+    return started.replace(tzinfo=datetime.timezone.utc).timestamp() or None
 
 
 def _is_vm(record: Record) -> bool:
-    return not (record["is_a_template"] or record["is_a_snapshot"] or record["is_control_domain"])
+    return not (record["is_a_template"] or record["is_a_snapshot"] or record["is_control_domain"] or is_unfinished(record))

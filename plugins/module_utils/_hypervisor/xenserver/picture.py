@@ -20,11 +20,11 @@ if t.TYPE_CHECKING:
 NULL = "OpaqueRef:NULL"
 Record = t.Dict[str, t.Any]
 
-_VM = "uuid name_label power_state is_a_template is_a_snapshot is_control_domain guest_metrics metrics VIFs"
+_VM = "uuid name_label power_state is_a_template is_a_snapshot is_control_domain guest_metrics metrics VIFs other_config"
 INVENTORY: Mapping[str, frozenset[str]] = {
     "vm": frozenset(_VM.split()),
     "vm_metrics": frozenset(("start_time",)),
-    "vm_guest_metrics": frozenset(("networks", "live", "last_updated")),
+    "vm_guest_metrics": frozenset(("networks", "live", "last_updated", "PV_drivers_version")),
     "vif": frozenset("VM device MAC network".split()),
     "network": frozenset(("name_label",)),
 }
@@ -37,6 +37,26 @@ DRIVES: Mapping[str, frozenset[str]] = {
     "vdi": frozenset("uuid name_label SR VBDs location virtual_size read_only other_config".split()),
     "sr": frozenset("uuid name_label type shared content_type PBDs VDIs".split()),
     "pbd": frozenset("host SR device_config currently_attached".split()),
+}
+_MACHINE_VM = (
+    "uuid name_label power_state is_a_template is_default_template is_a_snapshot is_control_domain snapshots VBDs VIFs other_config "
+    "blocked_operations current_operations affinity resident_on suspend_VDI memory_static_min platform VCPUs_max VCPUs_at_startup "
+    "domain_type HVM_boot_policy"
+)
+_MACHINE_VIF = (
+    "VM device MAC MTU network other_config locking_mode ipv4_allowed ipv6_allowed qos_algorithm_type qos_algorithm_params"
+)
+MACHINES: Mapping[str, frozenset[str]] = {
+    "pool": frozenset("master default_SR".split()),
+    "host": frozenset("uuid name_label hostname address enabled metrics".split()),
+    "host_metrics": frozenset(("live",)),
+    "vm": frozenset(_MACHINE_VM.split()),
+    "vbd": frozenset("VM VDI type userdevice device empty currently_attached other_config".split()),
+    "vdi": frozenset("uuid name_label SR VBDs virtual_size sharable".split()),
+    "vif": frozenset(_MACHINE_VIF.split()),
+    "network": frozenset("uuid name_label bridge".split()),
+    "sr": frozenset("uuid name_label content_type PBDs".split()),
+    "pbd": frozenset("host SR currently_attached".split()),
 }
 
 

@@ -166,12 +166,16 @@ class Session:
         finally:
             self.forget_task(task)
         if record["status"] != "success":
-            raise self._xapi_error("task", list(record.get("error_info") or ["TASK_CANCELLED", task]))
+            raise self.xapi_error("task", list(record.get("error_info") or ["TASK_CANCELLED", task]))
         return str(record.get("result") or "")
 
     def forget_task(self, task: str) -> None:
         """Destroys a task whose result nobody needs."""
         self._quietly("task.destroy", task)
+
+    def cancel_task(self, task: str) -> None:
+        """Asks XAPI to end a task; it may take its time, or not heed it."""
+        self._quietly("task.cancel", task)
 
     def close(self) -> None:
         """Logs out. Safe to call twice, and on a broken connection."""
@@ -252,7 +256,7 @@ class Session:
         try:
             return action()
         except XenAPI.Failure as error:
-            raise self._xapi_error(method, [str(d) for d in error.details]) from None
+            raise self.xapi_error(method, [str(d) for d in error.details]) from None
         except xmlrpc.client.Fault as error:
             raise HypervisorUnreachable(f"{self.endpoint}: {method}: {str(error.faultString)[:200]}") from None
         except ssl.SSLCertVerificationError as error:
@@ -272,7 +276,8 @@ class Session:
             self._transport.close()
             raise HypervisorUnreachable(f"{self.endpoint}: {method}: the connection failed: {_short(error)}") from None
 
-    def _xapi_error(self, method: str, details: list[str]) -> XapiError:
+    def xapi_error(self, method: str, details: list[str]) -> XapiError:
+        """The error of a call or task from XAPI's own words (code, parameters)."""
         code, params = details[0], tuple(details[1:])
         shown = ", ".join(p for p in params if p)[:300]
         return XapiError(f"{self.endpoint}: {method} was refused: {code}{f' ({shown})' if shown else ''}", code, params)

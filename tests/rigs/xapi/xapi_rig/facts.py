@@ -39,11 +39,17 @@ ERRORS: dict[str, int | None] = {
     "EVENT_SUBSCRIPTION_PARSE_FAILURE": 1,
     "FIELD_TYPE_ERROR": 1,
     "HANDLE_INVALID": 2,
+    "HOST_DISABLED": 1,
     "HOST_IS_SLAVE": 1,
+    "HOST_NOT_ENOUGH_FREE_MEMORY": 2,
+    "HOST_NOT_LIVE": 0,
     "INTERNAL_ERROR": 1,
     "INVALID_DEVICE": 1,
+    "INVALID_VALUE": 2,
+    "MAC_INVALID": 1,
     "MAC_STILL_IN_USE": 1,
     "MAP_DUPLICATE_KEY": 4,
+    "MEMORY_CONSTRAINT_VIOLATION_ORDER": 1,
     "MESSAGE_METHOD_UNKNOWN": 1,
     "MESSAGE_PARAMETER_COUNT_MISMATCH": 3,
     "MESSAGE_REMOVED": 0,
@@ -51,13 +57,16 @@ ERRORS: dict[str, int | None] = {
     "NOT_IMPLEMENTED": 1,
     "NO_HOSTS_AVAILABLE": 0,
     "OPERATION_NOT_ALLOWED": 1,
+    "OPERATION_BLOCKED": 2,
     "OTHER_OPERATION_IN_PROGRESS": 4,
     "PERMISSION_DENIED": 1,
+    "PROVISION_ONLY_ALLOWED_ON_TEMPLATE": 0,
     "SESSION_AUTHENTICATION_FAILED": 2,
     "SESSION_INVALID": 1,
     "SR_BACKEND_FAILURE_43": 3,
     "SR_BACKEND_FAILURE_47": 3,
     "SR_BACKEND_FAILURE_78": 3,
+    "SR_BACKEND_FAILURE_79": 3,
     "SR_BACKEND_FAILURE_94": 3,
     "SR_BACKEND_FAILURE_226": 3,
     "SR_BACKEND_FAILURE_1200": 3,
@@ -78,9 +87,14 @@ ERRORS: dict[str, int | None] = {
     "VDI_MISSING": 2,
     "VDI_READONLY": 1,
     "VM_BAD_POWER_STATE": 3,
-    "VM_IS_TEMPLATE": 1,
+    "VM_CANNOT_DELETE_DEFAULT_TEMPLATE": 0,
+    "VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT": 1,
+    "VM_IS_TEMPLATE": 2,
+    "VM_LACKS_FEATURE": 1,
     "VM_MISSING_PV_DRIVERS": 1,
+    "VM_REQUIRES_NETWORK": 2,
     "VM_REQUIRES_SR": 2,
+    "VM_SHUTDOWN_TIMEOUT": 2,
 }
 
 
@@ -129,6 +143,14 @@ class Facts:
         if sig is None:
             raise Failure("MESSAGE_METHOD_UNKNOWN", method)
         return cls, name, sig
+
+    def has_async(self, cls: str, message: str) -> bool:
+        """Getters and setters of fields have no asynchronous form (gen_client.ml, has_async)."""
+        for prefix in ("get_", "set_", "add_to_", "remove_from_", "add_", "remove_"):
+            field = self.fields[cls].get(message[len(prefix) :]) if message.startswith(prefix) else None
+            if field is not None and (prefix == "get_" or field[1] == "RW"):
+                return False
+        return not message.startswith("get_") and (cls, message) not in (("event", "from"), ("session", "logout"))
 
     def check_failure(self, failure: Failure) -> str | None:
         """Why this failure could not come from XAPI, or None if it could."""

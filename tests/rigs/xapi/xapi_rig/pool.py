@@ -20,7 +20,10 @@ import uuid as uuidlib
 
 from xapi_rig.derive import is_map
 from xapi_rig.facts import DEFAULTED, NULL, Facts, Failure, TypeMismatch
+from xapi_rig.life import LifeMixin
 from xapi_rig.machine import MachineMixin
+from xapi_rig.making import MakingMixin
+from xapi_rig.operations import OperationsMixin
 from xapi_rig.storage import StorageMixin
 from xapi_rig.store import Obj, Store
 from xapi_rig.wire import json_value, xml_value
@@ -28,6 +31,7 @@ from xapi_rig.wire import json_value, xml_value
 EVENT_CLASS_KIND = {"vm", "vbd", "vdi", "sr", "pbd", "vif", "host", "pool", "network", "pif", "task", "vm_metrics",
                     "vm_guest_metrics", "host_metrics", "session", "sm", "vbd_metrics"}  # fmt: skip
 SESSIONS_PER_ORIGINATOR = 500
+MAX_TASKS = 200
 
 
 @dataclasses.dataclass
@@ -55,7 +59,7 @@ class CutConnection(Exception):
     """A fault says: close the socket without an answer."""
 
 
-class Pool(StorageMixin, MachineMixin):
+class Pool(StorageMixin, MachineMixin, OperationsMixin, LifeMixin, MakingMixin):
     def __init__(self, folder: pathlib.Path, facts: Facts | None = None, username: str = "root", password: str = "") -> None:
         self.folder = folder
         self.facts = facts or Facts()
@@ -73,6 +77,8 @@ class Pool(StorageMixin, MachineMixin):
         self.violations: list[str] = []
         self.open_sessions: collections.OrderedDict[str, str] = collections.OrderedDict()
         self.clock_offset = 0
+        self.init_operations()
+        self.init_life()
 
     # -- for tests -------------------------------------------------------------------------------------------------
 
@@ -118,7 +124,7 @@ class Pool(StorageMixin, MachineMixin):
             obj = self.store.maybe(vm["guest_metrics"])
             values = {
                 "networks": networks, "live": live, "last_updated": updated or self.now(), "other": other or {},
-                "PV_drivers_detected": True, "PV_drivers_up_to_date": True, "os_version": {"name": "Debian", "distro": "debian"},
+                "PV_drivers_version": {"major": "8", "minor": "4", "micro": "0", "build": "1"}, "PV_drivers_detected": True, "PV_drivers_up_to_date": True, "os_version": {"name": "Debian", "distro": "debian"},
             }  # fmt: skip
             if obj is None:
                 obj = self.store.add("VM_guest_metrics", **values)
@@ -153,6 +159,8 @@ class Pool(StorageMixin, MachineMixin):
                 self.gates[method].wait(fault.seconds or None)
         try:
             cls, message, sig = self.facts.find(name)
+            if is_async and not self.facts.has_async(cls, message):
+                raise Failure("MESSAGE_METHOD_UNKNOWN", method)
             needs_session = sig.get("session", True)
             given = list(params)
             session = given.pop(0) if needs_session and given else ""
@@ -329,6 +337,10 @@ class Pool(StorageMixin, MachineMixin):
             else:
                 values.update(status="failure", error_info=failure.description)
             self.store.set(task, **values)
+            # The oldest finished tasks go, read or not (db_gc_util.ml, max_tasks).
+            finished = [one for one in self.store.all("task") if one["status"] not in ("pending", "cancelling")]
+            for one in sorted(finished, key=lambda one: one["finished"])[: max(0, len(self.store.by_class["task"]) - MAX_TASKS)]:
+                self.store.remove(one)
 
     def task_create(self, call: Call, label: str, description: str) -> str:
         return self.new_task(label, description).ref

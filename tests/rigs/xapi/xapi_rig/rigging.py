@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import pathlib
 import typing as t
+import uuid
 
 from xapi_rig.certs import make_certificates
 from xapi_rig.facts import NULL
-from xapi_rig.pool import Pool
+from xapi_rig.pool import Call, Pool
 from xapi_rig.server import HostServer, free_port, serve
 from xapi_rig.store import Obj
 
@@ -76,7 +77,9 @@ class Rig:
     def add_templates(self, count: int) -> None:
         """Default templates, of which a real pool carries about fifty."""
         for number in range(count):
-            self.vm(f"Template {number}", template=True, nics=0, disks=0)
+            vm = self.vm(f"Template {number}", template=True, nics=0, disks=0)
+            config = {**vm["other_config"], "default_template": "true"}
+            self.pool.store.set(vm, is_default_template=True, other_config=config)
 
     def vm(self, name: str, *, template: bool = False, nics: int = 1, disks: int = 1, cd: str | None = "3", domain: str = "hvm",
            network: str = "corp-vlan120", affinity: str | None = None) -> Obj:  # fmt: skip
@@ -93,7 +96,7 @@ class Rig:
                 platform={"device-model": "qemu-upstream-compat", "acpi": "1", "pae": "true", "nx": "true", "viridian": "false"},
                 HVM_boot_params={"order": "cdn", "firmware": "bios"}, affinity=self.hosts[affinity].ref if affinity else NULL,
                 recommendations='<restrictions><restriction field="memory-static-max" max="137438953472"/></restrictions>',
-                other_config={"base_template_name": "Debian 12", "install-methods": "cdrom,nfs,http,ftp"},
+                other_config={"base_template_name": "Debian 12", "install-methods": "cdrom,nfs,http,ftp", "mac_seed": str(uuid.uuid4())},
                 actions_after_crash="restart", actions_after_reboot="restart", actions_after_shutdown="destroy",
             )  # fmt: skip
             common = {"qos_algorithm_type": "", "qos_algorithm_params": {}, "other_config": {}}
@@ -145,20 +148,31 @@ class Rig:
             "validate_certs": True, "ca_path": str(self.ca), "connect_timeout": 20.0, **changes,
         }  # fmt: skip
 
-    def power(self, vm: Obj, state: str, host: str | None = None) -> None:
-        """Starts or stops a VM as an administrator would."""
-        from xapi_rig.pool import Call
-
-        call = Call(self.pool.master().ref, "", "rig")
+    def power(self, vm: Obj, state: str, host: str | None = None, *, agent: bool = False) -> None:
+        """Starts or stops a VM as an administrator would. agent: the guest agent of the started VM has reported already."""
         with self.pool.store.changed:
             if state == "start" and host:
-                self.pool.VM_start_on(call, vm.ref, self.hosts[host].ref, False, False)
+                self.pool.VM_start_on(self._call(), vm.ref, self.hosts[host].ref, False, False)
             elif state == "start":
-                self.pool.VM_start(call, vm.ref, False, False)
+                self.pool.VM_start(self._call(), vm.ref, False, False)
             elif state == "stop":
-                self.pool.VM_hard_shutdown(call, vm.ref)
+                self.pool.VM_hard_shutdown(self._call(), vm.ref)
             else:
                 raise ValueError(state)
+            if agent:
+                self.pool.agent(vm, {})
+
+    def clone(self, vm: Obj, name: str) -> Obj:
+        """Clones a halted VM or a template as an administrator would."""
+        with self.pool.store.changed:
+            return self.pool.store.get("VM", self.pool.VM_clone(self._call(), vm.ref, name))
+
+    def snapshot(self, vm: Obj, name: str) -> Obj:
+        with self.pool.store.changed:
+            return self.pool.store.get("VM", self.pool.VM_snapshot(self._call(), vm.ref, name, []))
+
+    def _call(self) -> Call:
+        return Call(self.pool.master().ref, "", "rig")
 
     def iso_dir(self, host: str = "xen01") -> pathlib.Path:
         return self.folder / "hosts" / host / "root" / ISO_DIR

@@ -240,6 +240,8 @@ class StorageMixin:
             raise Failure("SR_OPERATION_NOT_SUPPORTED", obj["SR"])
         if self.vdi_busy(obj):
             raise Failure("VDI_IN_USE", vdi, "resize")
+        if size < obj["virtual_size"]:
+            raise Failure("SR_BACKEND_FAILURE_79", "", "VDI Invalid size [opterr=shrinking not allowed]", "")
         self.store.set(obj, virtual_size=size)
 
     def VDI_set_name_label(self, call: Call, self_: str, value: str) -> None:

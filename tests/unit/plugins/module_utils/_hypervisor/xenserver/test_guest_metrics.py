@@ -12,7 +12,8 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xe
 
 NICS = (Nic(0, "02:16:3e:00:00:01"), Nic(1, "02:16:3e:00:00:02"))
 VM = Vm("web1", "u", "running", NICS)
-GUEST = {"networks": {"0/ip": "10.99.0.5"}, "live": True, "last_updated": "20260101T00:10:00Z"}
+VERSION = {"major": "8", "minor": "4", "micro": "0", "build": "1"}
+GUEST = {"networks": {"0/ip": "10.99.0.5"}, "live": True, "last_updated": "20260101T00:10:00Z", "PV_drivers_version": VERSION}
 
 
 @pytest.mark.parametrize("start", ["20260101T00:10:00Z", "20260101T00:09:59Z", "19700101T00:00:00Z", "garbage"])
@@ -43,6 +44,13 @@ def test_every_reason_says_what_to_do(reason_for):
     assert seen.reason in ("no_guest_tools", "no_lease")
     assert seen.message.startswith("web1: ")
     assert any(word in seen.message for word in ("install", "start it again", "check"))
+
+
+@pytest.mark.parametrize("version", [{}, None, {"build": "1"}])
+def test_the_record_that_xapi_makes_at_every_start_is_no_report(version):
+    """It says live, and it is as new as the start; nobody in the guest has said anything yet."""
+    seen = observe(VM, {**GUEST, "networks": {}, "PV_drivers_version": version}, {"start_time": "20260101T00:10:00Z"})
+    assert (seen.reason, seen.readings) == ("no_guest_tools", ())
 
 
 def test_a_mac_from_the_guest_agent_is_kept():

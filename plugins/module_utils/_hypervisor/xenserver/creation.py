@@ -1,0 +1,207 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""The steps that make one VM: clone or copy, then everything that the clone has of its template and must not keep."""
+
+from __future__ import annotations
+
+import typing as t
+import xml.etree.ElementTree as ET
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
+    HypervisorError,
+    HypervisorUnreachable,
+    MachineError,
+    Outcome,
+)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.creation_plan import MIB
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.drive_plan import (
+    DRIVE_KEY,
+    USER_SLOT,
+    free_cd_slot,
+    is_hvm,
+    used_slots,
+)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.flows import (
+    LOOK,
+    Call,
+    TaskLate,
+    TaskLost,
+)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.marks import CREATED_KEY, unfinished_name
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.nics import set_nics
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import NULL
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.removal import destroy
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import ConnectionCut, XapiError
+
+if t.TYPE_CHECKING:
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.creation_plan import (
+        CreationPlan,
+        CreationPlanner,
+    )
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.flows import Flow
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import Picture, Record
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import Session
+
+# A full copy of a large disk takes its time, and the disk operations of one SR wait for each other.
+CLONE_SECONDS = 6 * 3600.0
+DISK_SECONDS = 3600.0
+# Keys in other_config with which a template asks for VM.provision: disks to be made, and a script run in the control domain.
+_DISKS_KEY = "disks"
+_SCRIPT_KEY = "postinstall"
+
+
+class Creation:
+    """Flows that create VMs, over one session and one picture."""
+
+    def __init__(self, session: Session, picture: Picture, planner: CreationPlanner) -> None:
+        self._session = session
+        self._picture = picture
+        self._planner = planner
+
+    def flow(self, plan: CreationPlan) -> Flow:
+        """Creates the VM of a plan; returns its Outcome."""
+        name = plan.want.name
+        changed = bool(plan.leftover)
+        ref: str | None = None
+        try:
+            for before in plan.leftover:
+                yield from destroy(self._picture, before)
+            ref = yield from self._clone(plan)
+            yield LOOK
+            yield from self._configure(plan, ref)
+            return Outcome(name, self._picture.records["vm"][ref]["uuid"].lower(), True)
+        except HypervisorError as error:
+            if isinstance(error, HypervisorUnreachable) and not isinstance(error, ConnectionCut):
+                raise
+            left = yield from self._undo(name, ref)
+            return Outcome(name, None, changed or bool(left), f"{name}: it could not be created: {error}{left}")
+
+    def _clone(self, plan: CreationPlan) -> Flow:
+        staged = unfinished_name(plan.want.name)
+        args: tuple[str, ...] = (plan.source, staged)
+        call = Call("VM.copy", (*args, plan.sr), CLONE_SECONDS) if plan.copy else Call("VM.clone", args, CLONE_SECONDS)
+        try:
+            return (yield call)
+        except TaskLost:
+            yield LOOK
+            for ref, vm in self._picture.records["vm"].items():
+                if vm["name_label"] == staged and not vm["current_operations"]:
+                    return ref
+            raise
+
+    def _configure(self, plan: CreationPlan, ref: str) -> Flow:
+        try:
+            return (yield from self._steps(plan, ref))
+        except ConnectionCut:
+            # Each step begins from what there is, so that they can be gone through once more.
+            yield LOOK
+            return (yield from self._steps(plan, ref))
+
+    def _steps(self, plan: CreationPlan, ref: str) -> Flow:
+        want = plan.want
+        vm = self._picture.get("vm", ref)
+        if vm is None:
+            raise MachineError("the clone is gone again; somebody deleted it")
+        other_config = self._other_config(plan, vm)
+        self._session.call("VM.set_other_config", ref, other_config)
+        if plan.nics is not None:
+            set_nics(self._session, self._picture, ref, plan.nics)
+        self._prepare_cds(ref, vm)
+        self._set_size(plan, ref, vm)
+        disks = self._planner.disks(vm)
+        if want.disk_size is not None and int(self._picture.records["vdi"][disks[0]]["virtual_size"]) < want.disk_size:
+            yield Call("VDI.resize", (disks[0], str(want.disk_size)), DISK_SECONDS)
+        if plan.host is not None:
+            self._session.call("VM.set_affinity", ref, plan.host)
+        if vm["is_a_template"] and (_DISKS_KEY in other_config or _SCRIPT_KEY in other_config):
+            yield Call("VM.provision", (ref,), DISK_SECONDS)
+        elif vm["is_a_template"]:
+            self._session.call("VM.set_is_a_template", ref, False)
+        self._refuse_rival(want.name, ref)
+        self._session.call("VM.set_name_label", ref, want.name)
+
+    def _other_config(self, plan: CreationPlan, vm: Record) -> dict[str, str]:
+        """The clone's own, with our mark; the disks that a template of XenServer's own asks for get their SR."""
+        config = {**vm["other_config"], CREATED_KEY: vm["uuid"]}
+        if vm["is_a_template"] and _DISKS_KEY in config:
+            pool_default = next((pool["default_SR"] for pool in self._picture.records["pool"].values()), NULL)
+            sr = self._picture.get("sr", plan.sr if plan.sr != NULL else pool_default)
+            try:
+                root = ET.fromstring(config[_DISKS_KEY])
+            except ET.ParseError:
+                raise MachineError(
+                    f"template {plan.want.template} asks for disks (other_config:disks) in a form that is no XML"
+                ) from None
+            for disk in root.iter("disk"):
+                if not disk.get("sr") and sr is None:
+                    raise MachineError("the template asks for disks and the pool has no default storage: give placement.sr")
+                if sr is not None and (not disk.get("sr") or plan.sr != NULL):
+                    disk.set("sr", sr["uuid"])
+            config[_DISKS_KEY] = ET.tostring(root, encoding="unicode")
+        return config
+
+    def _prepare_cds(self, ref: str, vm: Record) -> None:
+        """Empties the drives, which hold what the template's hold, and adds one for the config drive.
+
+        A running VM with emulated drives cannot be given another one.
+        """
+        vbds = {one: record for one in vm["VBDs"] if (record := self._picture.get("vbd", one)) is not None}
+        cds = {one: record for one, record in vbds.items() if record["type"] == "CD"}
+        for one, record in cds.items():
+            if not record["empty"]:
+                self._session.patiently("VBD.eject", one)
+        if any(DRIVE_KEY in record["other_config"] or record["userdevice"] != str(USER_SLOT) for record in cds.values()):
+            return
+        slot = free_cd_slot(used_slots(vbds), is_hvm(vm))
+        if slot is None:
+            return  # put() says so if a drive is asked for
+        record = {
+            "VM": ref,
+            "VDI": NULL,
+            "userdevice": str(slot),
+            "bootable": False,
+            "mode": "RO",
+            "type": "CD",
+            "unpluggable": True,
+        }
+        record.update(empty=True, other_config={DRIVE_KEY: "config"}, qos_algorithm_type="", qos_algorithm_params={})
+        self._session.patiently("VBD.create", record)
+
+    def _set_size(self, plan: CreationPlan, ref: str, vm: Record) -> None:
+        want = plan.want
+        if want.memory is not None:
+            size = want.memory * MIB
+            least = min(int(vm["memory_static_min"]), size)
+            self._session.call("VM.set_memory_limits", ref, str(least), str(size), str(size), str(size))
+        if want.cpus is not None:
+            setters = ["VM.set_VCPUs_max", "VM.set_VCPUs_at_startup"]
+            if want.cpus < int(vm["VCPUs_at_startup"]):
+                setters.reverse()  # the number at start may at no moment be above the highest
+            for setter in setters:
+                self._session.call(setter, ref, str(want.cpus))
+
+    def _refuse_rival(self, name: str, ref: str) -> None:
+        """XAPI allows two VMs of one name, so two runs at the same moment could make both."""
+        for other, vm in self._picture.records["vm"].items():
+            if other != ref and vm["name_label"] == name and not (vm["is_a_template"] or vm["is_a_snapshot"]):
+                raise MachineError(f"a VM of that name came to be meanwhile (id {vm['uuid']}); it was left alone")
+
+    def _undo(self, name: str, ref: str | None) -> Flow:
+        """Destroys what there is of the VM; returns a clause on what could not be."""
+        try:
+            yield LOOK
+            if ref is None:
+                staged = unfinished_name(name)
+                records = self._picture.records["vm"]
+                ref = next((one for one, vm in records.items() if vm["name_label"] == staged and not vm["is_a_snapshot"]), None)
+            if ref is not None:
+                yield from destroy(self._picture, ref)
+            return ""
+        except (XapiError, TaskLate, TaskLost, MachineError) as error:
+            return (
+                f"; what was made of it ({unfinished_name(name)!r}) could not be deleted, which the next run tries again: {error}"
+            )

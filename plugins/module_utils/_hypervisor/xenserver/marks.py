@@ -1,0 +1,34 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""How a VM made by this collection is known again, finished or not."""
+
+from __future__ import annotations
+
+import typing as t
+
+if t.TYPE_CHECKING:
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import Record
+
+# In other_config of a VM that machines.create() made. The value is the VM's own UUID, because a clone inherits the key.
+CREATED_KEY = "vmops.external_dhcp.created"
+_UNFINISHED = " (being created by vmops.external_dhcp)"
+
+
+def unfinished_name(name: str) -> str:
+    """What a VM is called until it is as it shall be.
+
+    XAPI takes nothing but a name in the call that creates a VM. So the name is what a run that was cut short is known by.
+    """
+    return name + _UNFINISHED
+
+
+def is_unfinished(record: Record) -> bool:
+    return record["name_label"].endswith(_UNFINISHED) and not record["is_a_snapshot"]
+
+
+def is_ours(record: Record) -> bool:
+    return record["other_config"].get(CREATED_KEY) == record["uuid"]
