@@ -201,6 +201,16 @@ func check(vm *simulator.VirtualMachine, spec *types.VirtualMachineConfigSpec) t
 				d.ControllerKey = existing.GetVirtualDevice().ControllerKey
 			}
 		}
+		if _, ok := c.Device.(types.BaseVirtualEthernetCard); ok && c.Operation != types.VirtualDeviceConfigSpecOperationRemove {
+			if fault := checkNetwork(c.Device); fault != nil {
+				return fault
+			}
+		}
+		if disk, ok := c.Device.(*types.VirtualDisk); ok && c.Operation == types.VirtualDeviceConfigSpecOperationEdit {
+			if fault := grow(deviceByKey(devices, d.Key).(*types.VirtualDisk), disk); fault != nil {
+				return fault
+			}
+		}
 		cd, ok := c.Device.(*types.VirtualCdrom)
 		if !ok {
 			continue
@@ -260,6 +270,17 @@ func check(vm *simulator.VirtualMachine, spec *types.VirtualMachineConfigSpec) t
 				cd.Connectable.Connected = false
 			}
 		}
+	}
+	return nil
+}
+
+// grow refuses a smaller disk, and one that has a parent.
+func grow(old, new *types.VirtualDisk) types.BaseMethodFault {
+	if new.CapacityInKB < old.CapacityInKB {
+		return &types.InvalidDeviceOperation{}
+	}
+	if b, ok := old.Backing.(*types.VirtualDiskFlatVer2BackingInfo); ok && b.Parent != nil && new.CapacityInKB > old.CapacityInKB {
+		return &types.GenericVmConfigFault{Reason: "a disk that has a parent cannot be extended"}
 	}
 	return nil
 }
@@ -362,28 +383,33 @@ func reconfigure(c *call) (interface{}, types.BaseMethodFault) {
 		if findVM(q.This) == nil {
 			return nil, &types.ManagedObjectNotFound{Obj: q.This}
 		}
-		if fault := check(vm, &q.Spec); fault != nil {
-			return nil, fault
-		}
-		// The simulator appends to extraConfig what a host replaces, and removes what is set to nothing.
-		set := map[string]bool{}
-		for _, o := range q.Spec.ExtraConfig {
-			set[o.GetOptionValue().Key] = true
-		}
-		var kept []types.BaseOptionValue
-		for _, o := range vm.Config.ExtraConfig {
-			if !set[o.GetOptionValue().Key] {
-				kept = append(kept, o)
-			}
-		}
-		vm.Config.ExtraConfig = kept
-		reported := vm.Guest.Net // a new card is nothing that the guest has reported
-		result, fault := inner(vm.ReconfigVMTask(simulatorContext(vm.Self), q))
-		vm.Guest.Net = reported
-		r.tidy(vm)
-		return result, fault
+		return nil, r.reconfigureNow(vm, &q.Spec)
 	})
 	return &types.ReconfigVM_TaskResponse{Returnval: task}, nil
+}
+
+// reconfigureNow changes a VM as a host does, or refuses it.
+func (r *rig) reconfigureNow(vm *simulator.VirtualMachine, spec *types.VirtualMachineConfigSpec) types.BaseMethodFault {
+	if fault := check(vm, spec); fault != nil {
+		return fault
+	}
+	// The simulator appends to extraConfig what a host replaces, and keeps what is set to nothing.
+	set := map[string]bool{}
+	for _, o := range spec.ExtraConfig {
+		set[o.GetOptionValue().Key] = true
+	}
+	var kept []types.BaseOptionValue
+	for _, o := range vm.Config.ExtraConfig {
+		if !set[o.GetOptionValue().Key] {
+			kept = append(kept, o)
+		}
+	}
+	vm.Config.ExtraConfig = kept
+	reported := vm.Guest.Net // a new card is nothing that the guest has reported
+	_, fault := inner(vm.ReconfigVMTask(simulatorContext(vm.Self), &types.ReconfigVM_Task{This: vm.Self, Spec: *spec}))
+	vm.Guest.Net = reported
+	r.tidy(vm)
+	return fault
 }
 
 // tidy gives new devices the keys and labels a host gives them.

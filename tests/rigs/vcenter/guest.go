@@ -81,9 +81,14 @@ type drive struct {
 	Start       bool
 }
 
+type disk struct {
+	File, Parent string
+	CapacityKB   int64
+}
+
 // describe is what tests compare the driver's view with.
 func describe(vm *simulator.VirtualMachine) map[string]interface{} {
-	drives, nics := []drive{}, []string{}
+	drives, nics, disks, networks := []drive{}, []string{}, []disk{}, []string{}
 	for _, d := range vm.Config.Hardware.Device {
 		switch x := d.(type) {
 		case *types.VirtualCdrom:
@@ -101,9 +106,28 @@ func describe(vm *simulator.VirtualMachine) map[string]interface{} {
 				one.Connected, one.Start = x.Connectable.Connected, x.Connectable.StartConnected
 			}
 			drives = append(drives, one)
+		case *types.VirtualDisk:
+			one := disk{CapacityKB: x.CapacityInKB}
+			if b, ok := x.Backing.(*types.VirtualDiskFlatVer2BackingInfo); ok {
+				one.File = b.FileName
+				if b.Parent != nil {
+					one.Parent = b.Parent.FileName
+				}
+			}
+			disks = append(disks, one)
 		case types.BaseVirtualEthernetCard:
 			nics = append(nics, x.GetVirtualEthernetCard().MacAddress)
+			switch b := x.GetVirtualEthernetCard().Backing.(type) {
+			case *types.VirtualEthernetCardNetworkBackingInfo:
+				networks = append(networks, b.DeviceName)
+			case *types.VirtualEthernetCardDistributedVirtualPortBackingInfo:
+				networks = append(networks, b.Port.PortgroupKey)
+			}
 		}
+	}
+	extra := map[string]string{}
+	for _, o := range vm.Config.ExtraConfig {
+		extra[o.GetOptionValue().Key], _ = o.GetOptionValue().Value.(string)
 	}
 	host := ""
 	if h, ok := simulator.Map.Get(*vm.Runtime.Host).(*simulator.HostSystem); ok {
@@ -112,7 +136,8 @@ func describe(vm *simulator.VirtualMachine) map[string]interface{} {
 	return map[string]interface{}{
 		"name": vm.Name, "ref": vm.Self.Value, "instance_uuid": vm.Config.InstanceUuid, "uuid": vm.Config.Uuid,
 		"power_state": vm.Runtime.PowerState, "template": vm.Config.Template, "path": vm.Config.Files.VmPathName,
-		"host": host, "drives": drives, "macs": nics,
+		"host": host, "drives": drives, "macs": nics, "networks": networks, "disks": disks,
+		"memory": vm.Config.Hardware.MemoryMB, "cpus": vm.Config.Hardware.NumCPU, "extra_config": extra,
 	}
 }
 
@@ -208,6 +233,39 @@ func (r *rig) control() http.Handler {
 		defer r.mu.Unlock()
 		r.doors[vm.Self.Value] = door.Locked
 		answer(w, door)
+	})
+	mux.HandleFunc("/deaf", func(w http.ResponseWriter, req *http.Request) {
+		var deaf struct {
+			VM   string `json:"vm"`
+			Deaf bool   `json:"deaf"`
+		}
+		if !read(w, req, &deaf) {
+			return
+		}
+		r.world.Lock()
+		defer r.world.Unlock()
+		if vm := find(w, deaf.VM); vm != nil {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.deaf[vm.Self.Value] = deaf.Deaf
+			answer(w, deaf)
+		}
+	})
+	mux.HandleFunc("/datastore_hosts", func(w http.ResponseWriter, req *http.Request) {
+		var limit struct {
+			Datastore string   `json:"datastore"`
+			Hosts     []string `json:"hosts"`
+		}
+		if !read(w, req, &limit) {
+			return
+		}
+		r.world.Lock()
+		defer r.world.Unlock()
+		if !limitDatastore(limit.Datastore, limit.Hosts) {
+			http.Error(w, "no datastore "+limit.Datastore, http.StatusNotFound)
+			return
+		}
+		answer(w, limit)
 	})
 	mux.HandleFunc("/vms", func(w http.ResponseWriter, req *http.Request) {
 		r.world.Lock()

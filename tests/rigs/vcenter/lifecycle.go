@@ -9,6 +9,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/simulator"
@@ -31,6 +32,7 @@ func init() {
 		"MigrateVM_Task":               migrate,
 		"MoveDatastoreFile_Task":       moveFile,
 		"PowerOffVM_Task":              powerOff,
+		"PowerOnMultiVM_Task":          powerOnMulti,
 		"PowerOnVM_Task":               powerOn,
 		"ReconfigVM_Task":              reconfigure,
 		"RelocateVM_Task":              relocate,
@@ -41,6 +43,10 @@ func init() {
 // connectDrives lets the drives follow the power state: at power on those that are to start connected and have a file.
 func connectDrives(vm *simulator.VirtualMachine) {
 	on := vm.Runtime.PowerState == types.VirtualMachinePowerStatePoweredOn
+	vm.Runtime.BootTime = nil // the simulator has it in the summary only
+	if on {
+		vm.Runtime.BootTime = types.NewTime(time.Now())
+	}
 	for _, d := range vm.Config.Hardware.Device {
 		base := d.GetVirtualDevice()
 		if base.Connectable == nil {
@@ -100,85 +106,6 @@ func powerOff(c *call) (interface{}, types.BaseMethodFault) {
 	return &types.PowerOffVM_TaskResponse{Returnval: task}, fault
 }
 
-// shutdownGuest needs VMware Tools in the guest; the VM goes off in its own time.
-func shutdownGuest(c *call) (interface{}, types.BaseMethodFault) {
-	req, err := c.request()
-	if err != nil {
-		return nil, &types.InvalidRequest{}
-	}
-	ref := req.(*types.ShutdownGuest).This
-	vm := findVM(ref)
-	if vm == nil {
-		return nil, &types.ManagedObjectNotFound{Obj: ref}
-	}
-	if vm.Guest.ToolsRunningStatus != string(types.VirtualMachineToolsRunningStatusGuestToolsRunning) {
-		return nil, &types.ToolsUnavailable{}
-	}
-	c.name = "PowerOffVM_Task"
-	_, fault := power(c, ref, "powerOff", func(vm *simulator.VirtualMachine) soap.HasFault {
-		return vm.PowerOffVMTask(simulatorContext(vm.Self), &types.PowerOffVM_Task{This: vm.Self})
-	})
-	return nil, fault
-}
-
-// clone keeps the source whole (the simulator empties its disk's backing) and gives the clone devices of its own.
-func clone(c *call) (interface{}, types.BaseMethodFault) {
-	req, err := c.request()
-	if err != nil {
-		return nil, &types.InvalidRequest{}
-	}
-	q := req.(*types.CloneVM_Task)
-	source := findVM(q.This)
-	if source == nil {
-		return nil, &types.ManagedObjectNotFound{Obj: q.This}
-	}
-	task := c.start(source, "cloneVm", nil, func() (types.AnyType, types.BaseMethodFault) {
-		devices := source.Config.Hardware.Device
-		source.Config.Hardware.Device = copyDevices(devices)
-		result, fault := inner(source.CloneVMTask(simulatorContext(source.Self), q))
-		source.Config.Hardware.Device = devices
-		if fault != nil {
-			return nil, fault
-		}
-		vm := findVM(result.(types.ManagedObjectReference))
-		vm.Config.Hardware.Device = c.rig.cloned(vm, vm.Config.Hardware.Device, devices)
-		clearGuest(vm)
-		c.rig.tidy(vm)
-		if q.Spec.PowerOn && !q.Spec.Template {
-			if _, fault := inner(vm.PowerOnVMTask(simulatorContext(vm.Self), &types.PowerOnVM_Task{This: vm.Self})); fault != nil {
-				return nil, fault
-			}
-			connectDrives(vm)
-		}
-		return result, nil
-	})
-	return &types.CloneVM_TaskResponse{Returnval: task}, nil
-}
-
-// cloned brings the clone's devices back to the keys and places of the source's; MACs are new.
-func (r *rig) cloned(vm *simulator.VirtualMachine, made, source []types.BaseVirtualDevice) []types.BaseVirtualDevice {
-	var disks []*types.VirtualDisk
-	for _, d := range made {
-		if disk, ok := d.(*types.VirtualDisk); ok {
-			disks = append(disks, disk)
-		}
-	}
-	devices := copyDevices(source)
-	for _, d := range devices {
-		switch x := d.(type) {
-		case *types.VirtualDisk:
-			if len(disks) > 0 {
-				x.Backing, disks = disks[0].Backing, disks[1:]
-			}
-		case *types.VirtualCdrom:
-			x.Connectable.Connected = false
-		case types.BaseVirtualEthernetCard:
-			x.GetVirtualEthernetCard().MacAddress = r.mac()
-		}
-	}
-	return devices
-}
-
 func migrate(c *call) (interface{}, types.BaseMethodFault) {
 	req, err := c.request()
 	if err != nil {
@@ -209,6 +136,9 @@ func move(c *call, ref types.ManagedObjectReference, spec types.VirtualMachineRe
 		target := spec.Datastore
 		spec.Datastore = nil
 		if spec.Host != nil {
+			if fault := unseen(vm, *spec.Host); fault != nil {
+				return nil, fault
+			}
 			old, _ := simulator.Map.Get(*vm.Runtime.Host).(*simulator.HostSystem)
 			host, ok := simulator.Map.Get(*spec.Host).(*simulator.HostSystem)
 			if !ok {
@@ -269,6 +199,9 @@ func moveFiles(vm *simulator.VirtualMachine, ref types.ManagedObjectReference) t
 	for _, p := range []*string{&f.VmPathName, &f.SnapshotDirectory, &f.SuspendDirectory, &f.LogDirectory} {
 		*p = strings.Replace(*p, "["+from.Name+"]", "["+target.Name+"]", 1)
 	}
+	for i := range vm.LayoutEx.File {
+		vm.LayoutEx.File[i].Name = strings.Replace(vm.LayoutEx.File[i].Name, "["+from.Name+"]", "["+target.Name+"]", 1)
+	}
 	simulator.Map.RemoveReference(from, &from.Vm, vm.Self)
 	simulator.Map.AddReference(target, &target.Vm, vm.Self)
 	simulator.Map.Update(vm, []types.PropertyChange{
@@ -309,6 +242,7 @@ func destroy(c *call) (interface{}, types.BaseMethodFault) {
 		for _, image := range images {
 			_ = os.Rename(image, path.Join(aside, path.Base(image)))
 		}
+		removeDisks(vm)
 		result, fault := inner(vm.DestroyTask(simulatorContext(vm.Self), q))
 		if len(images) > 0 {
 			_ = os.MkdirAll(folder, 0o700)

@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 
 	"github.com/vmware/govmomi/vim25/types"
@@ -108,4 +109,40 @@ func cancelRetrieve(c *call) (interface{}, types.BaseMethodFault) {
 	defer c.rig.mu.Unlock()
 	delete(c.rig.pages, c.session+" "+req.(*types.CancelRetrievePropertiesEx).Token)
 	return nil, nil
+}
+
+// keyed is a property path with a key of extraConfig: vCenter answers it with the one entry, or leaves it out; the
+// simulator knows no such path.
+var keyed = regexp.MustCompile(`config\.extraConfig\[(?:"|&quot;)([^"&\]]+)(?:"|&quot;)\]`)
+
+// askAll makes the request one that the simulator knows; the keys are what was asked for.
+func askAll(body []byte) ([]byte, []string) {
+	var keys []string
+	for _, found := range keyed.FindAllSubmatch(body, -1) {
+		keys = append(keys, string(found[1]))
+	}
+	if keys == nil {
+		return body, nil
+	}
+	return keyed.ReplaceAll(body, []byte("config.extraConfig")), keys
+}
+
+var extraConfig = regexp.MustCompile(`(?s)<propSet><name>config\.extraConfig</name>(.*?)</propSet>`)
+var optionValue = regexp.MustCompile(`(?s)<OptionValue[^>]*>(.*?)</OptionValue>`)
+
+// answerKeys leaves of each extraConfig the entries asked for.
+func answerKeys(body string, keys []string) string {
+	return extraConfig.ReplaceAllStringFunc(body, func(all string) string {
+		out := ""
+		for _, key := range keys {
+			for _, one := range optionValue.FindAllStringSubmatch(all, -1) {
+				if strings.Contains(one[1], "<key>"+key+"</key>") {
+					out += `<propSet><name>config.extraConfig[&#34;` + key + `&#34;]</name>` +
+						`<val xmlns:XMLSchema-instance="http://www.w3.org/2001/XMLSchema-instance" ` +
+						`XMLSchema-instance:type="OptionValue">` + one[1] + `</val></propSet>`
+				}
+			}
+		}
+		return out
+	})
 }

@@ -45,12 +45,16 @@ type rig struct {
 	doors    map[string]bool // VM references whose guest has locked the CD door
 	answers  map[string]chan string
 	macs     int
+	units    map[string]int      // host -> units of work it does now
+	filters  map[string]*watched // session, collector and name of a property filter
+	deaf     map[string]bool     // VM references whose guest takes no notice of a request to shut down
 }
 
 func newRig(o options) *rig {
 	return &rig{
 		options: o, sessions: map[string]bool{}, calls: map[string]int{}, pages: map[string][]string{},
-		doors: map[string]bool{}, answers: map[string]chan string{},
+		doors: map[string]bool{}, answers: map[string]chan string{}, units: map[string]int{}, filters: map[string]*watched{},
+		deaf: map[string]bool{},
 	}
 }
 
@@ -61,6 +65,7 @@ type call struct {
 	session string // key of a valid session or empty
 	fault   *fault // a fault that concerns the task this call starts
 	rig     *rig
+	queue   func() func() // waits for the task's turn; the function returned ends it
 }
 
 func typeFunc(name string) (reflect.Type, bool) {
@@ -198,9 +203,26 @@ func (r *rig) answer(w *recorder, req *http.Request, c *call) {
 		writeResponse(w, name+"Response", res)
 		return
 	}
+	if name == "WaitForUpdatesEx" && r.ownUpdates(c) {
+		r.waitForUpdates(w, req, c)
+		return
+	}
+	var keys []string
+	if name == "RetrievePropertiesEx" {
+		c.body, keys = askAll(c.body)
+	}
 	r.pass(w, req, c)
 	switch c.name {
+	case "CreateFilter":
+		r.filterMade(w, c)
+	case "DestroyPropertyFilter", "DestroyPropertyCollector":
+		r.filterGone(c)
 	case "RetrievePropertiesEx":
+		if keys != nil {
+			text := answerKeys(w.body.String(), keys)
+			w.body.Reset()
+			w.body.WriteString(text)
+		}
 		r.page(w, c)
 	case "Login", "LoginByToken", "CloneSession":
 		for _, cookie := range (&http.Response{Header: w.Header()}).Cookies() {
@@ -408,6 +430,9 @@ func (c *call) start(
 		})
 	}
 	go func() {
+		if c.queue != nil {
+			defer c.queue()()
+		}
 		delay := r.taskDelay
 		if c.fault != nil && c.fault.DelayMS > 0 {
 			delay = time.Duration(c.fault.DelayMS) * time.Millisecond

@@ -103,6 +103,14 @@ class VCenterRig:
         """Lets the guest lock or free the CD door."""
         self._control("POST", "/door", {"vm": vm, "locked": locked})
 
+    def deaf(self, vm: str, deaf: bool = True) -> None:
+        """Lets the guest take no notice of a request to shut down."""
+        self._control("POST", "/deaf", {"vm": vm, "deaf": deaf})
+
+    def datastore_hosts(self, datastore: str, *hosts: str) -> None:
+        """Lets only these hosts see a datastore."""
+        self._control("POST", "/datastore_hosts", {"datastore": datastore, "hosts": list(hosts)})
+
     def vm(self, name: str) -> dict[str, t.Any] | None:
         """The VM as the simulator has it, or None."""
         found = self._control("GET", "/vms?name=" + urllib.parse.quote(name, safe=""))

@@ -15,8 +15,10 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     MissingLibrary,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.addresses import VMwareAddresses
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.datacenters import Datacenters
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.drives import VMwareDrives
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.inventory import VMwareInventory
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.machines import VMwareMachines
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.pyvmomi_import import IMPORT_TRACEBACK, vim
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.session import Session, endpoint_of
 
@@ -45,7 +47,9 @@ class VMware(Hypervisor):
         self._session = session
         self.inventory = VMwareInventory(session, datacenter, folder)
         self.addresses = VMwareAddresses(session)
-        self.drives = VMwareDrives(session)
+        datacenters = Datacenters(session)
+        self.drives = VMwareDrives(session, datacenters)
+        self.machines = VMwareMachines(session, self.drives, datacenters, datacenter, folder)
 
     def close(self) -> None:
         """See api.Hypervisor."""

@@ -34,6 +34,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     VmNotFound,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware import devices as devices_of
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.cd_specs import added_drives, edited_drive
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.files import (
     DatastoreFiles,
     FolderMissing,
@@ -49,9 +50,10 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vm
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.session import explain
 
 if t.TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Vm
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.datacenters import Datacenters
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.devices import CdDrive, Devices, Slot
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.files import FileContent
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.objects import ObjectData
@@ -158,11 +160,12 @@ class View:
 class VMwareDrives(Drives):
     """The config drives of the VMs of one vCenter or ESXi host."""
 
-    def __init__(self, session: Session) -> None:
+    side_by_side = 12
+
+    def __init__(self, session: Session, datacenters: Datacenters) -> None:
         self._session = session
         self._files = DatastoreFiles(session)
-        self._datacenters: dict[str, tuple[str, str]] = {}  # datastore -> datacenter and its inventory path
-        self._datastores: dict[str, str] = {}  # datastore -> name
+        self._datacenters = datacenters
 
     def close(self) -> None:
         """Closes the connections for files."""
@@ -244,9 +247,7 @@ class VMwareDrives(Drives):
             return {}
         spec = ObjectSpec("VirtualMachine", VM_PROPERTIES, tuple(vm.handle.reference for vm in vms))
         data = {found.name: found for found in self._session.retrieve([spec])}
-        known = {name for one in data.values() for name in references(one.get("datastore"))}
-        if not known <= set(self._datacenters):
-            self._read_datacenters()
+        self._datacenters.learn(name for one in data.values() for name in references(one.get("datastore")))
         found: dict[str, Machine | DriveError] = {}
         for vm in vms:
             one = data.get(vm.handle.reference)
@@ -269,7 +270,7 @@ class VMwareDrives(Drives):
                 f"{vm.name}: its first disk has no file on a datastore ({root}): a config drive cannot be placed beside it"
             )
         datastore, path = split
-        datacenter = self._datacenter(data, datastore)
+        datacenter = self._datacenters.named(datastore, references(data.get("datastore")))
         if datacenter is None:
             raise DriveError(
                 f"{vm.name}: the datastore {datastore} of its first disk cannot be found: the account may lack Datastore.Browse"
@@ -286,41 +287,6 @@ class VMwareDrives(Drives):
             location=Location(inventory_path, datastore, f"{folder}/{name}" if folder else name),
             datacenter=reference,
         )
-
-    def _datacenter(self, data: ObjectData, datastore: str) -> tuple[str, str] | None:
-        """Reference and path of the datacenter where the VM's datastore of this name is."""
-        for reference in references(data.get("datastore")):
-            if self._datastores.get(reference) == datastore:
-                return self._datacenters.get(reference)
-        # The list of a VM's datastores may lag behind a migration.
-        found = {self._datacenters[r] for r, name in self._datastores.items() if name == datastore and r in self._datacenters}
-        return found.pop() if len(found) == 1 else None
-
-    def _read_datacenters(self) -> None:
-        view = self._session.view(("Datacenter", "Datastore"))._moId
-        data = self._session.retrieve(
-            [
-                ObjectSpec("Datacenter", ("name", "parent", "datastore"), view=view),
-                ObjectSpec("Datastore", ("name",), view=view),
-            ]
-        )
-        names: dict[str, tuple[str, str]] = {}  # folder -> its name and its parent
-        todo = {d.text("parent") for d in data if d.kind == "Datacenter"} - {""}
-        asked: set[str] = set()  # the account may not be allowed to see all of them
-        while todo:
-            asked |= todo
-            for folder in self._session.retrieve([ObjectSpec("Folder", ("name", "parent"), tuple(sorted(todo)))]):
-                names[folder.name] = folder.text("name"), folder.text("parent")
-            todo = {parent for name, parent in names.values() if parent} - asked
-        for one in data:
-            if one.kind == "Datastore":
-                self._datastores[one.name] = one.text("name")
-                continue
-            path, parent = one.text("name"), one.text("parent")
-            while parent in names and names[parent][1]:  # the top folder has no parent and is no part of paths
-                path, parent = f"{names[parent][0]}/{path}", names[parent][1]
-            for reference in references(one.get("datastore")):
-                self._datacenters[reference] = one.name, path
 
     def _look(self, machine: Machine) -> View:
         """Reads the file at its place, and the marks of other files in the drives that could be this VM's or another's."""
@@ -446,7 +412,7 @@ class VMwareDrives(Drives):
         """Takes files out of the drives of a running VM: the host has them locked, and the guest has them in its cache."""
         media = {str(location) for location in locations}
         changes = [
-            _edit(drive, drive.iso, connected=False, start=drive.start_connected)
+            edited_drive(drive, drive.iso, connected=False, start=drive.start_connected)
             for drive in view.machine.devices.drives
             if drive.iso in media and drive.connected and view.machine.running
         ]
@@ -455,12 +421,12 @@ class VMwareDrives(Drives):
     def _attach(self, view: View) -> None:
         """The slot gets the file, any other drive of the VM loses it."""
         machine, slot = view.machine, view.slot
-        changes = [_edit(drive, None) for drive in view.wrong_drives]
+        changes = [edited_drive(drive, None) for drive in view.wrong_drives]
         place = str(machine.location)
         if slot.drive is not None:
-            changes.append(_edit(slot.drive, place, connected=machine.running, start=True))
+            changes.append(edited_drive(slot.drive, place, connected=machine.running, start=True))
         else:
-            changes += _add(slot, place, machine.running)
+            changes += added_drives(slot, place, machine.running)
         self._reconfigure(machine, changes)
 
     def remove_one(self, vm: Vm) -> DriveChange:
@@ -476,7 +442,7 @@ class VMwareDrives(Drives):
             media.add(str(machine.location))
         holding = [drive for drive in machine.devices.drives if drive.iso in media]
         changed = bool(holding or own or view.strays)
-        self._reconfigure(machine, [_edit(drive, None) for drive in holding])
+        self._reconfigure(machine, [edited_drive(drive, None) for drive in holding])
         for location in (*([machine.location] if own else []), *view.strays):
             self._delete(location, machine, vm.id)
         self._remove_leftovers(machine)
@@ -494,6 +460,17 @@ class VMwareDrives(Drives):
         take the VM; afterwards, the ISO follows.
         """
         return self._change(vm, lambda done: self._move_drive(vm, destination, done))
+
+    def release(self, vms: Sequence[Vm]) -> Iterator[tuple[Vm, DriveError | None]]:
+        """Disconnects the drives of VMs that are about to be moved: a host that does not see the ISO would not take them."""
+        for vm, change in self._each(vms, lambda vm: self._change(vm, lambda done: self._release(vm, done))):
+            yield vm, change if isinstance(change, DriveError) else None
+
+    def _release(self, vm: Vm, done: list[str]) -> DriveChange:
+        view = self._look(self._machine(vm, done))
+        media = [view.machine.location, *view.strays] if view.foreign is None else [*view.strays]
+        self._disconnect(view, media)
+        return DriveChange(changed=False, location=str(view.machine.location))
 
     def _move_drive(self, vm: Vm, destination: str, done: list[str]) -> DriveChange:
         view = self._look(self._machine(vm, done))
@@ -642,12 +619,8 @@ class VMwareDrives(Drives):
                 yield found
 
     def _browser(self, machine: Machine) -> t.Any:
-        for reference, name in self._datastores.items():
-            if name == machine.location.datastore and self._datacenters.get(reference, ("",))[0] == machine.datacenter:
-                found = self._session.retrieve([ObjectSpec("Datastore", ("browser",), (reference,))])
-                browser = found[0].text("browser") if found else ""
-                return vim.host.DatastoreBrowser(browser, self._session.stub) if browser else None
-        return None
+        browser = self._datacenters.browser(machine.location.datastore, machine.datacenter)
+        return vim.host.DatastoreBrowser(browser, self._session.stub) if browser else None
 
 
 def _age(entry: t.Any) -> float:
@@ -658,45 +631,3 @@ def _age(entry: t.Any) -> float:
         return (datetime.datetime.now(datetime.timezone.utc) - changed).total_seconds()
     except (ValueError, TypeError):
         return 0.0
-
-
-def _edit(drive: CdDrive, file: str | None, connected: bool = False, start: bool = False) -> t.Any:
-    """A drive with another medium, or with none. It is sent whole: a host takes what is missing for a change."""
-    device = vim.vm.device.VirtualCdrom(
-        key=drive.key,
-        controllerKey=drive.controller,
-        unitNumber=drive.unit,
-        deviceInfo=vim.Description(label=drive.label, summary=drive.summary),
-        backing=_backing(file),
-        connectable=vim.vm.device.VirtualDevice.ConnectInfo(
-            connected=connected, startConnected=start, allowGuestControl=drive.guest_control
-        ),
-    )
-    return vim.vm.device.VirtualDeviceSpec(operation="edit", device=device)
-
-
-def _add(slot: Slot, file: str, running: bool) -> list[t.Any]:
-    """The drives of a slot that has to be made; the last holds the file, one before it is for other media."""
-    changes = []
-    if slot.sata_bus is not None:
-        controller = vim.vm.device.VirtualAHCIController(key=-1, busNumber=slot.sata_bus)
-        changes.append(vim.vm.device.VirtualDeviceSpec(operation="add", device=controller))
-    for number, new in enumerate(slot.new, 1):
-        last = number == len(slot.new)
-        device = vim.vm.device.VirtualCdrom(
-            key=-10 - number,
-            controllerKey=new.controller,
-            unitNumber=new.unit,
-            backing=_backing(file if last else None),
-            connectable=vim.vm.device.VirtualDevice.ConnectInfo(
-                connected=last and running, startConnected=last, allowGuestControl=True
-            ),
-        )
-        changes.append(vim.vm.device.VirtualDeviceSpec(operation="add", device=device))
-    return changes
-
-
-def _backing(file: str | None) -> t.Any:
-    if file is None:
-        return vim.vm.device.VirtualCdrom.RemotePassthroughBackingInfo(deviceName="", exclusive=False)
-    return vim.vm.device.VirtualCdrom.IsoBackingInfo(fileName=file)

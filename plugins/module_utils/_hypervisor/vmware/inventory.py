@@ -12,6 +12,8 @@ The id of a VM is its instance UUID, which a vCenter keeps unique; its BIOS UUID
 from __future__ import annotations
 
 import dataclasses
+import datetime
+import re
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
@@ -25,6 +27,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     VmList,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware import devices as devices_of
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.clone_spec import MARK_PROPERTY
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.objects import (
     VIM,
     ObjectSpec,
@@ -49,6 +52,8 @@ _VM_PROPERTIES = (
     "config.hardware.device",
     "runtime.powerState",
     "runtime.connectionState",
+    "runtime.bootTime",
+    MARK_PROPERTY,
 )
 
 
@@ -174,13 +179,37 @@ def _vm(name: str, data: ObjectData, networks: Mapping[str, str]) -> Vm:
         Nic(number, card.mac, networks.get(card.portgroup_key or card.opaque_id or "", card.network) or card.portgroup_key)
         for number, card in enumerate(cards)
     )
+    number = id_of(data)
+    power = POWER.get(data.text("runtime.powerState"), POWER_STOPPED)
     return Vm(
         name=name,
-        id=(data.text("config.instanceUuid") or data.text("config.uuid")).lower(),
-        power_state=POWER.get(data.text("runtime.powerState"), POWER_STOPPED),
+        id=number,
+        power_state=power,
         nics=nics,
         handle=Handle(data.name, tuple(card.key for card in cards)),
+        boot_time=_seconds(data.text("runtime.bootTime")) if power == POWER_RUNNING else None,
+        ours=is_ours(data),
+        is_template=data.text("config.template") == "true",
     )
+
+
+def id_of(data: ObjectData) -> str:
+    """The VM's id: its instance UUID, or its BIOS UUID where a host has given none."""
+    return (data.text("config.instanceUuid") or data.text("config.uuid")).lower()
+
+
+def is_ours(data: ObjectData) -> bool:
+    """Whether a VM carries the mark that machines.create() gave it, and not another VM's that it was cloned from."""
+    mark = data.get(MARK_PROPERTY)
+    return mark is not None and child_text(mark, "value").lower() == id_of(data) != ""
+
+
+def _seconds(text: str) -> float | None:
+    """A time of the API in seconds since the epoch."""
+    try:
+        return datetime.datetime.fromisoformat(re.sub(r"\.\d+", "", text).replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return None
 
 
 def _without_twins(vms: Sequence[Vm], problems: dict[str, str]) -> Iterator[Vm]:

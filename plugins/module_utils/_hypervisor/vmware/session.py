@@ -217,27 +217,31 @@ class Session:
             self._logout()
 
     @property
+    def is_vcenter(self) -> bool:
+        """False at a stand-alone ESXi host."""
+        return self.content.about.apiType == "VirtualCenter"
+
+    @property
     def cookie(self) -> str:
         """The header that proves the login, for file transfers."""
-        stub = self._stub
-        if stub is None:
-            raise ConnectionLost("the session is closed")
-        return str(stub.cookie).split(";", 1)[0]
+        return str(self.stub.cookie).split(";", 1)[0]
 
     # --- errors ---
 
-    def run(self, operation: Callable[[], R]) -> R:
+    def run(self, operation: Callable[[], R], raw: bool = False) -> R:
         """The operation's result; it is started anew once, after a new login, when the session or connection is lost.
 
-        So an operation reads what is there before it changes anything. Raises HypervisorError and its kin only.
+        So an operation reads what is there before it changes anything. Raises HypervisorError and its kin only; with raw,
+        the API's other faults as they are.
         """
         generation = self._generation
+        final = self._translate if raw else self._final
         try:
-            return self._final(operation)
+            return final(operation)
         except ConnectionLost:
             self._renew(generation)
         try:
-            return self._final(operation)
+            return final(operation)
         except ConnectionLost as again:
             raise again.final(f"{self.endpoint}: {again}; a new login was made and did not help") from None
 
@@ -248,6 +252,17 @@ class Session:
             raise VmNotFound(f"{self.endpoint}: an object is gone meanwhile ({explain(fault)})") from None
         except vmodl.MethodFault as fault:
             raise HypervisorError(f"{self.endpoint}: {explain(fault)}") from None
+
+    def say(self, fault: BaseException) -> str:
+        """A fault in a sentence; a missing privilege with its object."""
+        if isinstance(fault, HypervisorError):
+            return str(fault)
+        if isinstance(fault, vim.fault.NoPermission):
+            return (
+                f"the account {self.endpoint.username} lacks the privilege {fault.privilegeId} on "
+                f"{getattr(fault.object, '_moId', 'an object')}: give it a role that has it"
+            )
+        return explain(fault)
 
     def _translate(self, operation: Callable[[], R]) -> R:
         """Turns what a library raises into ConnectionLost or an error for the user; other faults pass."""
@@ -262,10 +277,7 @@ class Session:
         except vim.fault.NotAuthenticated:
             raise ConnectionLost("the session has ended") from None
         except vim.fault.NoPermission as fault:
-            raise HypervisorError(
-                f"{self.endpoint}: the account {self.endpoint.username} lacks the privilege {fault.privilegeId} on "
-                f"{getattr(fault.object, '_moId', 'an object')}: give it a role that has it"
-            ) from None
+            raise HypervisorError(f"{self.endpoint}: {self.say(fault)}") from None
         except (xml.parsers.expat.ExpatError, xml.etree.ElementTree.ParseError):
             raise ConnectionLost("the server's answer is not complete or is no SOAP") from None
         except vim.fault.HostConnectFault:
@@ -350,7 +362,7 @@ class Session:
             if state == "success":
                 return result
             if state == "error":
-                raise self._task_error(task)
+                raise self.task_error(task)
             if question is not None:
                 self._answer(vm, question, answered)
             if time.monotonic() >= end:
@@ -358,7 +370,8 @@ class Session:
             time.sleep(pause * (0.8 + 0.4 * random.random()))
             pause = min(pause * 1.5, TASK_LAST_LOOK)
 
-    def _task_error(self, task: t.Any) -> BaseException:
+    def task_error(self, task: t.Any) -> BaseException:
+        """Why a task failed."""
         collector = vmodl.query.PropertyCollector
         spec = collector.FilterSpec(
             objectSet=[collector.ObjectSpec(obj=task)], propSet=[collector.PropertySpec(type=vim.Task, pathSet=["info.error"])]
@@ -386,11 +399,14 @@ class Session:
     @property
     def stub(self) -> t.Any:
         """The stub of the present login, for references that object() does not know."""
-        return self._stub
+        stub = self._stub
+        if stub is None:
+            raise ConnectionLost("there is no session")  # another thread is just making a new login
+        return stub
 
     def object(self, kind: str, name: str) -> t.Any:
         """The managed object of this reference, for calls."""
-        return getattr(vim, kind)(name, self._stub)
+        return getattr(vim, kind)(name, self.stub)
 
 
 def endpoint_of(description: Mapping[str, t.Any]) -> Endpoint:

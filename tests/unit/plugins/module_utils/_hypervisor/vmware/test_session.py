@@ -217,6 +217,6 @@ def test_task_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_error_of_a_task_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     vm = Waiting(monkeypatch, look("error"))
-    monkeypatch.setattr(vm.session, "_task_error", lambda task: vim.fault.FileLocked())
+    monkeypatch.setattr(vm.session, "task_error", lambda task: vim.fault.FileLocked())
     with pytest.raises(vim.fault.FileLocked):
         vm.wait()
