@@ -637,7 +637,7 @@ def test_session_killed_before_any_call(rig: VCenterRig, admin: Admin, driver: t
     vm, iso = started_with_drive(rig, admin, driver, name)
     location = f"[LocalDS_0] {name}/{name}.iso"
     number = calls_of(rig, lambda: driver.drives.put_one(vm, iso_for(vm, "count")))
-    assert number > 12
+    assert number >= 10  # calls to kill the session before
     for skip in range(number):
         iso = iso_for(vm, f"kill{skip}")
         rig.clear_faults()

@@ -231,7 +231,7 @@ class VMwareDrives(Drives):
         location = view.machine.location
         if view.foreign:
             holding = [drive for drive in view.machine.devices.drives if drive.iso == str(location)]
-            self._reconfigure(view.machine, [_edit(drive, None) for drive in holding])
+            self._reconfigure(view.machine, [edited_drive(drive, None) for drive in holding])
             self._delete(location, view.machine, view.owner)
         return DriveChange(changed=bool(view.foreign), location=str(location))
 
