@@ -159,6 +159,7 @@ def test_boot_took_everything_from_its_own_drive(guest: Guest) -> None:
         "700 root /root/.ssh",
         "600 root /root/.ssh/authorized_keys",
         "700 root /var/lib/config-drive",
+        "600 root /var/lib/config-drive/drive-seen",
         "600 root /var/lib/config-drive/password",
         "600 root /var/lib/config-drive/user-data",
     ]
