@@ -178,9 +178,10 @@ class DriveRun:
                 else:
                     self._do(place.move, [spot for spot in spots if self._moved(place, spot)])
         except HypervisorUnreachable as error:  # for all that follow as well; what was done before is still told
-            for name in self.results:
-                if name not in self.settled:
-                    self.errors.setdefault(name, str(error))
+            for name, result in self.results.items():
+                if name not in self.settled and name not in self.errors:
+                    self.errors[name] = str(error)
+                    result["changed"] = False
 
     def end(self) -> t.NoReturn:
         """Ends the module."""
