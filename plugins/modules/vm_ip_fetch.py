@@ -69,6 +69,25 @@ options:
     description: Whether NICs that were given up get all their tries again, and are looked for at once.
     type: bool
     default: false
+  keep_events_days:
+    description: Events older than this many days are removed by the look, some thousands at a time.
+    type: int
+    default: 90
+  keep_events:
+    description: Of the events, at most this many are kept.
+    type: int
+    default: 1000000
+  metrics_file:
+    description:
+      - A file to write after the look, with the health of all hypervisors of the record as OpenMetrics text (when they were last looked
+        at, how long it took, NICs by state, what is waited for), for the textfile collector of a node exporter.
+    type: path
+  ephemeral_record:
+    description:
+      - Accepts a record that is gone with the container this runs in. If O(record) is not set, and the default file is no file of a
+        volume, the module fails in a container otherwise, because each job would begin anew without anybody noticing.
+    type: bool
+    default: false
   sources:
     description:
       - Whom to ask for the addresses, in this order; see M(vmops.external_dhcp.vm_ip_info).
@@ -357,6 +376,10 @@ def main() -> None:
             "reconcile": {"type": "bool", "default": True},
             "networks": {"type": "list", "elements": "raw"},
             "rearm": {"type": "bool", "default": False},
+            "keep_events_days": {"type": "int", "default": 90},
+            "keep_events": {"type": "int", "default": 1000000},
+            "metrics_file": {"type": "path"},
+            "ephemeral_record": {"type": "bool", "default": False},
             "sources": {"type": "list", "elements": "str"},
             "interval": {"type": "int", "default": 180},
             "max_retry": {"type": "int", "default": 10},

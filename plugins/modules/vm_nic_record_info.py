@@ -246,6 +246,56 @@ nics:
       elements: int
       returned: with O(detail=true)
       sample: [4, 6]
+hypervisors:
+  description: The last look at each hypervisor, and what its NICs wait for.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The hypervisor's name in the record.
+      type: str
+      sample: kvm01
+    looked_at:
+      description: When the last look began, in UTC.
+      type: str
+      sample: "2026-11-22T08:49:00Z"
+    good_at:
+      description: When the last look without a problem began, in UTC; V(none) if there was none.
+      type: str
+      sample: "2026-11-22T08:49:00Z"
+    host:
+      description: The controller that looked.
+      type: str
+      sample: awx-job-417
+    pid:
+      description: The process there.
+      type: int
+      sample: 42
+    job:
+      description: Number of the AWX job, or V(none).
+      type: str
+      sample: "417"
+    seconds:
+      description: How long the look took.
+      type: float
+      sample: 1.25
+    vms:
+      description: How many VMs there are, or V(none).
+      type: int
+      sample: 120
+    problem:
+      description: Why the look could not see everything; V(none) if it could.
+      type: str
+      sample: null
+    nics:
+      description: How many NICs there are, by state.
+      type: dict
+      sample: {"found": 117, "pending": 3}
+    waiting:
+      description: For how many NICs the address is waited for, by reason.
+      type: dict
+      sample: {"no_lease": 3}
 events:
   description: The events, the oldest first.
   returned: with O(events=true)

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import queue as queues
-import threading
+import datetime
+import os
+import socket
+import time
 import typing as t
 
 from ansible.module_utils.basic import missing_required_lib
@@ -33,17 +35,24 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     Observation,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.connect import open_hypervisor
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.arriving import as_they_arrive
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import LONGEST_ERROR, check_sources
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.nic_record import record_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_nic_record import EntryError, read_networks
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.watched import pictured
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import eventlog, queue
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.lock import BEAT_SECONDS, SCOPE_GLOBAL, PollLock
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import eventlog, journal, metrics, queue
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.lock import (
+    BEAT_SECONDS,
+    SCOPE_GLOBAL,
+    PollLock,
+    awx_job,
+)
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import (
     EVENT_CHANGED,
     EVENT_FETCHED,
     EVENT_GAVE_UP,
     EVENT_LOST,
+    LookNote,
     PollSettings,
     iso,
 )
@@ -52,11 +61,11 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.re
     holder_result,
     waiting_result,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.url import ends_with_its_container
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain, plain_name
 
 if t.TYPE_CHECKING:
-    import datetime
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from ansible.module_utils.basic import AnsibleModule
 
@@ -64,8 +73,6 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import Event, LockHolder, NicRecord
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
 
-# Answers stored in one transaction at most. Only answers that are already there are taken together: none waits for another.
-BATCH = 500
 MAX_TOLD = 50  # names of VMs in one list of the result
 OLD_SECONDS = 1800  # a holder of the lock that is at work for so long is in trouble
 
@@ -86,6 +93,9 @@ class Request:
     reconcile: bool = False
     networks: t.Optional[t.Mapping[str, t.Mapping[str, t.Any]]] = None
     rearm: bool = False
+    # Events are kept for so many days, and so many of them.
+    keep_days: float = 90
+    keep_events: int = 1_000_000
 
 
 @dataclasses.dataclass
@@ -114,6 +124,7 @@ def run_module(module: AnsibleModule) -> None:
     with record_of(module) as store:
         waiting: list[NicRecord] = []
         if not module.check_mode:
+            _check_place(module, store)
             store.database.prepare()
             poll = fetch(
                 store,
@@ -123,6 +134,8 @@ def run_module(module: AnsibleModule) -> None:
             )
         if not module.check_mode or store.database.exists():
             waiting = store.waiting(request.hypervisor_name, request.vms)
+        if params["metrics_file"] and not module.check_mode:
+            metrics.write(params["metrics_file"], metrics.text(journal.looks(store.database), journal.tallies(store.database)))
     result = _result(poll, waiting)
     for warning in poll.warnings:
         module.warn(warning)
@@ -132,6 +145,17 @@ def run_module(module: AnsibleModule) -> None:
     if poll.problem is not None:
         module.fail_json(**dict(result, msg=poll.problem))
     module.exit_json(**result)
+
+
+def _check_place(module: AnsibleModule, store: RecordStore) -> None:
+    """The default record in a container is forgotten with it: each job would begin anew, and be green."""
+    path = store.database.path
+    if module.params["record"] or module.params["ephemeral_record"] or path is None or not ends_with_its_container(path):
+        return
+    module.fail_json(
+        msg=f"the record would be the file {path} of this container, and gone with it: set record (or the environment variable"
+        " EXTERNAL_DHCP_RECORD) to a database server, or to a file on a volume. If nothing is to be kept, set ephemeral_record"
+    )
 
 
 def _no_log(events: Sequence[Event]) -> None:
@@ -160,7 +184,29 @@ def fetch(
         # Again, now that nobody else can claim: the time another poller took must not make NICs due twice.
         look = _Round(store, lock, request, store.clock(), log)
         look.poll.rearmed = rearmed
-        return look.run(connect)
+        began = time.monotonic()
+        poll = look.run(connect)
+        if request.reconcile:
+            _note(store, request, look.started, time.monotonic() - began, poll)
+            oldest = look.started - datetime.timedelta(days=request.keep_days)
+            journal.purge_events(store.database, oldest, request.keep_events)
+        return poll
+
+
+def _note(store: RecordStore, request: Request, started: datetime.datetime, seconds: float, poll: Poll) -> None:
+    note = LookNote(
+        name=request.hypervisor_name,
+        looked_at=started,
+        good_at=started if poll.problem is None else None,
+        host=socket.gethostname()[:255],
+        pid=os.getpid(),
+        job=awx_job(),
+        seconds=seconds,
+        interval_seconds=request.settings.interval,
+        vms=poll.vms,
+        problem=poll.problem,
+    )
+    journal.note_look(store.database, note)
 
 
 def _skipped(holder: LockHolder | None, request: Request, now: datetime.datetime) -> Poll:
@@ -218,7 +264,7 @@ class _Round:
             answers = hypervisor.addresses.read(
                 vms, check_sources(hypervisor, self.request.sources), self.request.workers, self.request.timeout
             )
-            with contextlib.closing(_as_they_arrive(answers)) as batches:
+            with contextlib.closing(as_they_arrive(answers)) as batches:
                 for batch in batches:
                     self._answered(batch)
         except HypervisorError as error:
@@ -359,68 +405,6 @@ def _up_to_date(nic: NicRecord, vm_name: str, device: int) -> NicRecord:
     return dataclasses.replace(nic, vm_name=vm_name, device=device)
 
 
-class _End:
-    """The last thing the driver's thread hands over: how its iterator ended."""
-
-    def __init__(self, error: BaseException | None) -> None:
-        self.error = error
-
-
-def _as_they_arrive(answers: Iterable[Observation]) -> Generator[list[Observation], None, None]:
-    """The observations in lists of all that are there: one is never kept back while the next guest is slow."""
-    box: queues.Queue[Observation | _End] = queues.Queue(maxsize=2 * BATCH)
-    stopped = threading.Event()
-
-    def put(item: Observation | _End) -> None:
-        while not stopped.is_set():
-            try:
-                box.put(item, timeout=0.2)
-                return
-            except queues.Full:
-                continue
-
-    def pump() -> None:
-        try:
-            for answer in answers:
-                put(answer)
-                if stopped.is_set():
-                    return
-        except BaseException as error:
-            put(_End(error))
-        else:
-            put(_End(None))
-
-    thread = threading.Thread(target=pump, name="addresses", daemon=True)
-    thread.start()
-    try:
-        while True:
-            batch: list[Observation] = []
-            end = None
-            item = box.get()
-            while True:
-                if isinstance(item, _End):
-                    end = item
-                    break
-                batch.append(item)
-                if len(batch) >= BATCH:
-                    break
-                try:
-                    item = box.get_nowait()
-                except queues.Empty:
-                    break
-            if batch:
-                yield batch
-            if end is not None:
-                if end.error is None:
-                    return
-                if isinstance(end.error, HypervisorError):
-                    raise end.error
-                raise HypervisorError(f"the driver failed: {type(end.error).__name__}: {end.error}") from end.error
-    finally:
-        stopped.set()
-        thread.join(timeout=5)
-
-
 def _request(module: AnsibleModule) -> Request:
     params = module.params
     limits = (
@@ -432,6 +416,8 @@ def _request(module: AnsibleModule) -> Request:
         ("settle", 0),
         ("suspect_readings", 1),
         ("lock_wait", 0),
+        ("keep_events_days", 1),
+        ("keep_events", 1),
     )
     for option, least in limits:
         if params[option] is not None and params[option] < least:
@@ -454,6 +440,8 @@ def _request(module: AnsibleModule) -> Request:
         ),
         # A poll of some VMs by name is about these alone.
         reconcile=params["reconcile"] and params["vms"] is None,
+        keep_days=params["keep_events_days"],
+        keep_events=params["keep_events"],
         networks=networks,
         rearm=params["rearm"],
         sources=params["sources"],

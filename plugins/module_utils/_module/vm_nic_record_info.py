@@ -13,7 +13,8 @@ import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.policy import normalize_mac, parse_address
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.nic_record import record_of
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.results import event_result, nic_result
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import journal
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.results import event_result, look_result, nic_result
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain_name
 
 MAX_NUMBER = 2**63 - 1  # what the databases count to
@@ -33,7 +34,7 @@ def run_module(module: AnsibleModule) -> None:
         if value is not None and not least <= value <= MAX_NUMBER:
             module.fail_json(msg=f"{option} is {value}: it must be from {least} to {MAX_NUMBER}")
     vms = None if params["vms"] is None else [plain_name(name) for name in params["vms"]]
-    result: dict[str, t.Any] = {"nics": []}
+    result: dict[str, t.Any] = {"nics": [], "hypervisors": []}
     with record_of(module) as store:
         recorded = store.database.exists()
         if not recorded:
@@ -48,6 +49,10 @@ def run_module(module: AnsibleModule) -> None:
                 addresses=addresses,
             )
             result["nics"] = [nic_result(nic, params["detail"]) for nic in rows]
+            tallies = journal.tallies(store.database)
+            result["hypervisors"] = [
+                look_result(note, tallies) for note in journal.looks(store.database, params["hypervisor_name"])
+            ]
         if params["events"]:
             result["events"] = []
             if recorded:

@@ -160,6 +160,25 @@ class Event:
 
 
 @dataclasses.dataclass(frozen=True)
+class LookNote:
+    """The last look at one hypervisor: when it began, by whom, how long it took (seconds), how many VMs there are.
+
+    good_at: the last one without a problem. interval_seconds: how often it is to be looked at.
+    """
+
+    name: str
+    looked_at: datetime.datetime
+    host: str
+    pid: int
+    seconds: float
+    interval_seconds: float
+    good_at: t.Optional[datetime.datetime] = None
+    job: t.Optional[str] = None
+    vms: t.Optional[int] = None
+    problem: t.Optional[str] = None
+
+
+@dataclasses.dataclass(frozen=True)
 class LockHolder:
     """Who polls: since is the time the lock was taken, beat_at the last sign of life, job the AWX job."""
 
@@ -169,6 +188,37 @@ class LockHolder:
     since: datetime.datetime
     beat_at: t.Optional[datetime.datetime] = None
     job: t.Optional[str] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Changes:
+    """What a change of the record did, or would do in check mode. before and after hold the touched VMs' NICs only."""
+
+    before: tuple[NicRecord, ...]
+    after: tuple[NicRecord, ...]
+    events: tuple[Event, ...] = ()
+
+    @property
+    def changed(self) -> bool:
+        return self.before != self.after
+
+
+@dataclasses.dataclass(frozen=True)
+class Counts:
+    """NICs of one hypervisor: pending (required ones in the queue), pending_optional, due (to be looked at now)."""
+
+    pending: int
+    pending_optional: int
+    due: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Settled:
+    """What became of claimed NICs: nics as they are stored now, the events, and doubted, whose address others have now."""
+
+    nics: list[NicRecord]
+    events: list[Event]
+    doubted: list[NicRecord]
 
 
 def main_address(ip4: str | None, ip6: t.Sequence[str], family_order: t.Sequence[int]) -> str | None:

@@ -17,7 +17,12 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.mo
 )
 
 if t.TYPE_CHECKING:
-    from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import Event, LockHolder, NicRecord
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import (
+        Event,
+        LockHolder,
+        LookNote,
+        NicRecord,
+    )
 
 
 def nic_result(nic: NicRecord, detail: bool = False) -> dict[str, t.Any]:
@@ -102,6 +107,30 @@ def event_result(event: Event) -> dict[str, t.Any]:
         "source": event.source,
         "reason": event.reason,
         "message": event.message,
+    }
+
+
+def look_result(note: LookNote, tallies: t.Sequence[tuple[str, str, str | None, int]]) -> dict[str, t.Any]:
+    """The last look at one hypervisor, and what its NICs wait for."""
+    mine = [(state, reason, count) for name, state, reason, count in tallies if name == note.name]
+    states: dict[str, int] = {}
+    waiting: dict[str, int] = {}
+    for state, reason, count in mine:
+        states[state] = states.get(state, 0) + count
+        if state == STATE_PENDING:
+            waiting[reason or REASON_NOT_POLLED_YET] = waiting.get(reason or REASON_NOT_POLLED_YET, 0) + count
+    return {
+        "name": note.name,
+        "looked_at": iso(note.looked_at),
+        "good_at": iso(note.good_at),
+        "host": note.host,
+        "pid": note.pid,
+        "job": note.job,
+        "seconds": round(note.seconds, 3),
+        "vms": note.vms,
+        "problem": note.problem,
+        "nics": states,
+        "waiting": waiting,
     }
 
 

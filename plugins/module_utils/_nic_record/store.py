@@ -21,8 +21,11 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.mo
     STATE_FOUND,
     STATE_GAVE_UP,
     STATE_PENDING,
+    Changes,
+    Counts,
     Event,
     NicRecord,
+    Settled,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.reconcile import agree
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.schema import HAS_SQLALCHEMY
@@ -53,37 +56,6 @@ _STORED_FIELDS = tuple(name for name in _NIC_FIELDS if name != "id")
 _ENTERED_FIELDS = ("hypervisor_name", "vm_id", "mac", "network", "required", "max_tries", "entered_at") + queue.RULES
 _POLLED_FIELDS = tuple(name for name in _STORED_FIELDS if name not in _ENTERED_FIELDS)
 _EVENT_FIELDS = tuple(field.name for field in dataclasses.fields(Event))
-
-
-@dataclasses.dataclass(frozen=True)
-class Changes:
-    """What a change of the record did, or would do in check mode. before and after hold the touched VMs' NICs only."""
-
-    before: tuple[NicRecord, ...]
-    after: tuple[NicRecord, ...]
-    events: tuple[Event, ...] = ()
-
-    @property
-    def changed(self) -> bool:
-        return self.before != self.after
-
-
-@dataclasses.dataclass(frozen=True)
-class Counts:
-    """NICs of one hypervisor: pending (required ones in the queue), pending_optional, due (to be looked at now)."""
-
-    pending: int
-    pending_optional: int
-    due: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Settled:
-    """What became of claimed NICs: nics as they are stored now, the events, and doubted, whose address others have now."""
-
-    nics: list[NicRecord]
-    events: list[Event]
-    doubted: list[NicRecord]
 
 
 class RecordStore:
@@ -196,10 +168,9 @@ class RecordStore:
             listed = {(vm.id, facts.mac) for vm in picture.vms for facts in vm.nics}
             ids = {vm_id for vm_id, _mac in listed.symmetric_difference(known)}
             elsewhere: dict[tuple[str, str], NicRecord] = {}
-            others = connection is not None and connection.execute(sa.select(nics.c.id).where(sa.not_(mine)).limit(1)).first()
-            others = others or (
-                connection is not None
-                and connection.execute(sa.select(hypervisors.c.name).where(hypervisors.c.name != picture.hypervisor_name)).first()
+            others = connection is not None and (
+                connection.execute(sa.select(nics.c.id).where(sa.not_(mine)).limit(1)).first()
+                or connection.execute(sa.select(hypervisors.c.name).where(hypervisors.c.name != picture.hypervisor_name)).first()
             )
             for chunk in _chunks(sorted(one for one in ids if one)) if others else ():
                 elsewhere.update(self._read(connection, sa.not_(mine), nics.c.vm_id.in_(chunk)))

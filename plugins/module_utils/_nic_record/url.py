@@ -45,6 +45,7 @@ _FILES = ("ssl_ca", "ssl_cert", "ssl_key", "ssl_capath", "read_default_file", "s
 _NUMBERS = ("connect_timeout", "read_timeout", "write_timeout")
 
 # Where flock() or the shared memory of SQLite's WAL does not reach the other machines that use the file.
+_OF_A_CONTAINER = ("overlay", "aufs", "fuse.fuse-overlayfs", "tmpfs", "ramfs")
 _NETWORK_FILE_SYSTEMS = frozenset(
     "nfs nfs4 cifs smb smb2 smb3 smbfs ncpfs afs ceph glusterfs lustre beegfs gpfs 9p virtiofs ocfs2 gfs2 orangefs davfs".split()
     + ["fuse." + name for name in "sshfs glusterfs ceph rclone s3fs davfs curlftpfs beegfs moosefs juicefs".split()]
@@ -120,6 +121,19 @@ def _one(value: t.Any) -> str:
 
 def network_file_system(path: str, mounts: str | None = None) -> str | None:
     """The kind of network file system that `path` lies on, or None. mounts: the text of /proc/self/mountinfo."""
+    kind = file_system(path, mounts)
+    return kind if kind in _NETWORK_FILE_SYSTEMS else None
+
+
+def ends_with_its_container(path: str, mounts: str | None = None, root: str = "/") -> bool:
+    """Whether `path` is of this container alone and not on a volume, so that it is gone when the container is."""
+    signs = any(name in os.environ for name in ("AWX_PRIVATE_DATA_DIR", "KUBERNETES_SERVICE_HOST", "container"))
+    files = any(os.path.exists(os.path.join(root, name)) for name in (".dockerenv", "run/.containerenv"))
+    return (signs or files) and file_system(path, mounts) in _OF_A_CONTAINER
+
+
+def file_system(path: str, mounts: str | None = None) -> str | None:
+    """The kind of file system that `path` lies on or would lie on; None where nobody tells."""
     if mounts is None:
         try:
             with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
@@ -137,4 +151,4 @@ def network_file_system(path: str, mounts: str | None = None) -> str | None:
         # The last of several mounts on one point is the one that is seen.
         if (path == point or path.startswith(point.rstrip("/") + "/")) and len(point) >= len(best):
             best, kind = point, right.split()[0]
-    return kind if kind in _NETWORK_FILE_SYSTEMS else None
+    return kind
