@@ -17,10 +17,12 @@ import subprocess
 import sys
 import time
 import typing as t
+import xml.etree.ElementTree as ET
 
 import pytest
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import backup
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.disk.reader import DiskReader
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import backup, disk_files, driver
 from ansible_collections.vmops.external_dhcp.tests.integration.disk_guests import NAME, make_guest
 from ansible_collections.vmops.external_dhcp.tests.integration.kvm_host import ROOT, KvmHost, wait_for
 
@@ -78,6 +80,25 @@ def test_a_job_of_somebody_elses_is_left_alone(kvm: KvmHost, mac: str, run_modul
     # From the disk's file, which may be behind: an address, or a sentence that says why it was read that way.
     assert nic["ip4_address"] == kvm.leases()[mac] or "a backup of somebody else's is under way" in nic["message"]
     wait_for("their job is over", lambda: job(kvm) == "" and not left_over(kvm), 20)
+
+
+def test_its_files_in_ranges_through_libvirt(kvm: KvmHost, mac: str):
+    """As from another machine that has no way to QEMU's socket: the clone's file and the one below, from the storage pool."""
+    host = driver.connect(kvm.hypervisor)
+    (vm,) = host.inventory.vms([NAME]).vms
+    disks, _others = disk_files.disks_of(ET.fromstring(vm.handle.XMLDesc(0)))
+    files = disk_files.open_files(vm.handle.connect(), disks, None)
+    reader = DiskReader()
+    seen = wait_for("the lease is in the file", lambda: _lease(reader, files), 120)
+    assert seen.fetched < 4 << 20 and len(files[0]) == 2
+    assert seen.leases[0].address == kvm.leases()[mac]
+    reader.close()
+    host.close()
+
+
+def _lease(reader: DiskReader, files: t.Any) -> t.Any:
+    seen = reader.read(files)
+    return seen if seen.leases else None
 
 
 def test_what_a_killed_task_left_is_ended_by_the_next_look(kvm: KvmHost, mac: str, run_module: t.Any, tmp_path: pathlib.Path):

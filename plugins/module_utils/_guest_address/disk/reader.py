@@ -93,6 +93,13 @@ class DiskReader:
         self._process: t.Optional[subprocess.Popen[bytes]] = None
         self._control: t.Optional[socket.socket] = None
         self._missing: t.Optional[str] = None
+        self._ready = False
+
+    def prepare(self) -> None:
+        """Lets the child start while there is something else to do first."""
+        with self._lock:
+            if self._control is None and self._missing is None:
+                self._launch()
 
     def read(self, disks: Sequence[Sequence[SourceFile]], wall: float | None = None) -> Examined:
         """What the disks tell; each is given as its files from the top down. wall: seconds, if less than the limit's.
@@ -122,6 +129,7 @@ class DiskReader:
             self._process.kill()
             self._process.wait()
         self._control = self._process = None
+        self._ready = False
 
     def _one_guest(self, order: bytes) -> socket.socket:
         ours, theirs = socket.socketpair()
@@ -141,10 +149,30 @@ class DiskReader:
         return ours
 
     def _start(self) -> socket.socket:
+        """The control channel of a child that is ready. With the lock held."""
         if self._missing is not None:
             raise Missing(self._missing)
-        if self._control is not None:
-            return self._control
+        control = self._control or self._launch()
+        if self._ready:
+            return control
+        control.settimeout(_START_PATIENCE)
+        try:
+            hello = control.recv(wire.MAX_ANSWER)
+        except OSError:
+            hello = b""
+        control.settimeout(None)
+        if not hello:
+            self._stop()
+            raise Unreadable("the process that reads disks did not start")
+        missing = json.loads(hello)["missing"]
+        if missing is not None:
+            self._stop()
+            self._missing = f"the library that reads disks is not complete ({missing}): {INSTALL}"
+            raise Missing(self._missing)
+        self._ready = True
+        return control
+
+    def _launch(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         # This collection's own place first: a module's archive, or a folder that only Ansible's importer knows.
         own = __file__.rpartition(os.sep + __name__.partition(".")[0] + os.sep)[0]
@@ -161,20 +189,6 @@ class DiskReader:
                 start_new_session=True,
             )
         self._control = ours
-        ours.settimeout(_START_PATIENCE)
-        try:
-            hello = ours.recv(wire.MAX_ANSWER)
-        except OSError:
-            hello = b""
-        ours.settimeout(None)
-        if not hello:
-            self._stop()
-            raise Unreadable("the process that reads disks did not start")
-        missing = json.loads(hello)["missing"]
-        if missing is not None:
-            self._stop()
-            self._missing = f"the library that reads disks is not complete ({missing}): {INSTALL}"
-            raise Missing(self._missing)
         return ours
 
     def _serve(self, channel: socket.socket, files: Sequence[SourceFile], deadline: float) -> Examined:

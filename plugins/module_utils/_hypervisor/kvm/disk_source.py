@@ -107,6 +107,7 @@ class KvmDisks:
         domain = ET.fromstring(vm.handle.XMLDesc(0))
         if _has_sent_nothing(vm.handle, domain):
             return _Told(None, Answer(reason=REASON_NO_LEASE, message=_SILENT))
+        self._reader.prepare()
         try:
             seen, beside = self._examine(vm, domain, deadline)
         except Missing as error:
