@@ -27,6 +27,7 @@ LVM2Device: t.Any
 RegistryHive: t.Any
 RegistryKeyNotFoundError: t.Any
 RegistryValueNotFoundError: t.Any
+# pylint: disable=unused-import  # they are for who imports this file
 # What is missing, None if nothing is.
 MISSING: t.Optional[str] = None
 try:

@@ -132,7 +132,7 @@ class HiveKey:
         for part in path.split("\\"):
             try:
                 node = node.subkey(part)
-            except _missing():
+            except dissect.RegistryKeyNotFoundError:
                 return None
         return HiveKey(node)
 
@@ -144,12 +144,8 @@ class HiveKey:
         """See registry.Key."""
         try:
             return self._node.value(name).value
-        except _missing():
+        except dissect.RegistryValueNotFoundError:
             return None
-
-
-def _missing() -> tuple[type[Exception], ...]:
-    return (dissect.RegistryKeyNotFoundError, dissect.RegistryValueNotFoundError)
 
 
 def open_hive(stream: t.Any, size: int, logs: Sequence[bytes]) -> HiveKey:

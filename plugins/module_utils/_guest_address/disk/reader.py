@@ -178,7 +178,7 @@ class DiskReader:
         own = __file__.rpartition(os.sep + __name__.partition(".")[0] + os.sep)[0]
         path = [os.path.abspath(entry) for entry in (own, *sys.path) if entry]
         with theirs:
-            self._process = subprocess.Popen(  # pylint: disable=consider-using-with  # it lives as long as this object
+            self._process = subprocess.Popen(  # pylint: disable=consider-using-with,ansible-bad-function  # it stays
                 [sys.executable, "-I", "-B", "-c", _BOOT, json.dumps(path), str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 env={},

@@ -157,7 +157,7 @@ class SshChannel(Channel):
             self._folder = tempfile.mkdtemp(prefix="ext-dhcp-")  # for this user alone
         control = os.path.join(self._folder, "ssh")
         if self._master is None:
-            self._master = subprocess.Popen(  # pylint: disable=consider-using-with  # close() ends it
+            self._master = subprocess.Popen(  # pylint: disable=consider-using-with,ansible-bad-function  # it stays
                 [self._program, "-M", "-S", control, "-N", *self._options, "--", self._host],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -174,7 +174,7 @@ class SshChannel(Channel):
 
     def _control(self, folder: str, what: str, forward: str, timeout: float) -> subprocess.CompletedProcess[bytes]:
         control = os.path.join(folder, "ssh")
-        return subprocess.run(
+        return subprocess.run(  # pylint: disable=ansible-bad-function  # drivers know no Ansible
             [self._program, "-S", control, "-O", what, "-L", forward, "--", self._host],
             capture_output=True,
             stdin=subprocess.DEVNULL,

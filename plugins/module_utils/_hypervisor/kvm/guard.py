@@ -61,7 +61,7 @@ class Guard:
             if self._process is None:
                 own = __file__.rpartition(os.sep + __name__.partition(".")[0] + os.sep)[0]
                 path = [os.path.abspath(entry) for entry in (own, *sys.path) if entry]
-                self._process = subprocess.Popen(  # pylint: disable=consider-using-with  # it outlives even this process
+                self._process = subprocess.Popen(  # pylint: disable=consider-using-with,ansible-bad-function  # it stays
                     [sys.executable, "-I", "-B", "-c", _BOOT, json.dumps(path), self._uri],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
