@@ -205,8 +205,10 @@ class Creation:
         if path is None:
             return None
         try:
-            if self._change:
-                storage.folder_pool(self._host.connection, posixpath.dirname(path))
+            find = storage.folder_pool if self._change else storage.find_pool
+            pool = find(self._host.connection, posixpath.dirname(path))
+            if pool is not None:
+                storage.refresh(pool)  # libvirt itself makes and deletes these files, unknown to the pool
             handle = storage.find_volume(self._host.connection, path)
         except libvirt.libvirtError:
             return None  # there is no such folder yet; libvirt makes new variables
