@@ -15,11 +15,11 @@ import typing as t
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _defaults
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain
 
 MAX_LINES = 20
 MAX_LINE = 200
-DEFAULT_PAUSE = 180  # seconds, as the module's interval
 _KEPT = ("found", "gave_up", "lost")  # what all looks of a task found, not only the last
 
 display = Display()
@@ -34,7 +34,7 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         host = (task_vars or {}).get("inventory_hostname", "")
         looks = 1 if self._task.check_mode else max(1, _number(self._task.args.get("looks"), 1))
-        pause = _number(self._task.args.get("pause"), _number(self._task.args.get("interval"), DEFAULT_PAUSE))
+        pause = _number(self._task.args.get("pause"), _number(self._task.args.get("interval"), _defaults.INTERVAL))
         kept: dict[str, list[t.Any]] = {name: [] for name in _KEPT}
         changed = False
         for look in range(1, looks + 1):

@@ -12,6 +12,8 @@ import typing as t
 
 from ansible.module_utils.basic import env_fallback
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _defaults
+
 
 def hypervisor() -> dict[str, t.Any]:
     """Doc fragment: hypervisor."""
@@ -23,7 +25,7 @@ def hypervisor() -> dict[str, t.Any]:
                 "type": {"type": "str", "required": True, "choices": ["kvm", "xenserver", "vmware"]},
                 # KVM
                 "uri": {"type": "str", "fallback": (env_fallback, ["LIBVIRT_DEFAULT_URI"])},
-                "image_dir": {"type": "path", "default": "/var/lib/libvirt/images"},
+                "image_dir": {"type": "path", "default": _defaults.IMAGE_DIR},
                 # XenServer and VMware
                 "host": {"type": "str", "fallback": (env_fallback, ["EXTERNAL_DHCP_HOST"])},
                 "port": {"type": "int"},
@@ -35,11 +37,11 @@ def hypervisor() -> dict[str, t.Any]:
                     "fallback": (env_fallback, ["EXTERNAL_DHCP_VALIDATE_CERTS", "VMWARE_VALIDATE_CERTS"]),
                 },
                 "ca_path": {"type": "path"},
-                "connect_timeout": {"type": "float", "default": 30},
+                "connect_timeout": {"type": "float", "default": _defaults.CONNECT_TIMEOUT},
                 # XenServer; the driver itself falls back on XENSERVER_HOST, XENSERVER_USER and XENSERVER_PASSWORD
                 "check_hostname": {"type": "bool", "default": True},
-                "iso_sr_name": {"type": "str", "default": "ConfigDriveISOs"},
-                "iso_dir": {"type": "path", "default": "/opt/xensource/packages/iso/configdrive_iso"},
+                "iso_sr_name": {"type": "str", "default": _defaults.ISO_SR_NAME},
+                "iso_dir": {"type": "path", "default": _defaults.ISO_DIR},
                 "device": {"type": "str", "default": "cd", "choices": ["cd", "disk", "auto"]},
                 # VMware
                 "proxy_host": {"type": "str"},
@@ -80,7 +82,7 @@ def drives() -> dict[str, t.Any]:
                 "network": {"type": "str"},
             },
         },
-        "label": {"type": "str", "default": "config"},
+        "label": {"type": "str", "default": _defaults.LABEL},
         "layouts": {
             "type": "list",
             "elements": "str",

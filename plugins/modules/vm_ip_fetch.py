@@ -362,7 +362,7 @@ msg:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils import _argspec
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _argspec, _defaults
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_ip_fetch import run_module
 
 
@@ -381,16 +381,16 @@ def main() -> None:
             "metrics_file": {"type": "path"},
             "ephemeral_record": {"type": "bool", "default": False},
             "sources": {"type": "list", "elements": "str"},
-            "interval": {"type": "int", "default": 180},
-            "max_retry": {"type": "int", "default": 10},
-            "workers": {"type": "int", "default": 10},
-            "timeout": {"type": "float", "default": 10},
+            "interval": {"type": "int", "default": _defaults.INTERVAL},
+            "max_retry": {"type": "int", "default": _defaults.MAX_RETRY},
+            "workers": {"type": "int", "default": _defaults.WORKERS},
+            "timeout": {"type": "float", "default": _defaults.GUEST_TIMEOUT},
             "lock_scope": {"type": "str", "choices": ["global", "hypervisor"], "default": "hypervisor"},
             "lock_wait": {"type": "int"},
             "recheck_interval": {"type": "int", "default": 0},
-            "relook_interval": {"type": "int", "default": 3600},
+            "relook_interval": {"type": "int", "default": _defaults.RELOOK},
             "settle": {"type": "int", "default": 0},
-            "suspect_readings": {"type": "int", "default": 3},
+            "suspect_readings": {"type": "int", "default": _defaults.SUSPECT_READINGS},
             "syslog": {"type": "bool", "default": True},
             # The action plugin sees to these.
             "looks": {"type": "int", "default": 1},

@@ -165,7 +165,7 @@ vms:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils import _argspec
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _argspec, _defaults
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_ip_info import run_module
 
 
@@ -176,8 +176,8 @@ def main() -> None:
             "vms": {"type": "list", "elements": "str"},
             "sources": {"type": "list", "elements": "str"},
             "cidrs": {"type": "dict"},
-            "workers": {"type": "int", "default": 10},
-            "timeout": {"type": "float", "default": 10},
+            "workers": {"type": "int", "default": _defaults.WORKERS},
+            "timeout": {"type": "float", "default": _defaults.GUEST_TIMEOUT},
         },
         supports_check_mode=True,
     )

@@ -15,6 +15,7 @@ import re
 import traceback
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _defaults
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import iso9660
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import (
     DriveImageError,
@@ -34,7 +35,6 @@ else:
 if t.TYPE_CHECKING:
     from collections.abc import Mapping
 
-DEFAULT_LABEL = "config"
 MAX_SIZE = 64 * 1024 * 1024
 # So many bytes from the start hold the volume descriptors, and so the owner mark; the first descriptor is at 32 KiB.
 HEAD_SIZE = 64 * 1024
@@ -101,7 +101,7 @@ def check_label(label: str) -> None:
         )
 
 
-def build(files: Mapping[str, bytes], label: str = DEFAULT_LABEL, owner: str | None = None) -> bytes:
+def build(files: Mapping[str, bytes], label: str = _defaults.LABEL, owner: str | None = None) -> bytes:
     """An ISO 9660 image with Rock Ridge and Joliet; the same arguments always give the same bytes.
 
     files: contents by path. owner: id of the VM, written as a mark into the volume descriptor (read_owner()).

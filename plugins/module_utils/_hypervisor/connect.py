@@ -26,15 +26,11 @@ def open_hypervisor(description: Mapping[str, t.Any]) -> Hypervisor:
     kind = description["type"]
     # Ordinary imports inside the branches: Ansible packs what an import statement names, and only one library is needed.
     if kind == "kvm":
-        from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import driver as kvm
-
-        return kvm.connect(description)
-    if kind == "xenserver":
-        from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver import driver as xenserver
-
-        return xenserver.connect(description)
-    if kind == "vmware":
-        from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware import driver as vmware
-
-        return vmware.connect(description)
-    raise HypervisorError(f"hypervisor.type is {kind!r}: it must be one of kvm, xenserver, vmware")
+        from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.driver import connect
+    elif kind == "vmware":
+        from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.driver import connect  # type: ignore[assignment]
+    elif kind == "xenserver":
+        from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.driver import connect  # type: ignore[assignment]
+    else:
+        raise HypervisorError(f"hypervisor.type is {kind!r}: it must be one of kvm, vmware, xenserver")
+    return connect(description)

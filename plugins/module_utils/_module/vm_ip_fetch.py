@@ -21,6 +21,7 @@ import typing as t
 
 from ansible.module_utils.basic import missing_required_lib
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _defaults
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import (
     REASON_SOURCE_UNAVAILABLE,
     REASON_VM_NOT_FOUND,
@@ -84,8 +85,8 @@ class Request:
     hypervisor_name: str
     settings: PollSettings = PollSettings()
     sources: t.Optional[t.Sequence[str]] = None
-    workers: int = 10
-    timeout: float = 10
+    workers: int = _defaults.WORKERS
+    timeout: float = _defaults.GUEST_TIMEOUT
     lock_scope: str = "hypervisor"
     lock_wait: float = 0
     vms: t.Optional[t.Sequence[str]] = None

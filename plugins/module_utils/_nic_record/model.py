@@ -12,6 +12,8 @@ import dataclasses
 import datetime
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _defaults
+
 STATE_PENDING = "pending"  # in the queue
 STATE_FOUND = "found"  # address known; looked at again only with a re-check interval
 STATE_GAVE_UP = "gave_up"  # no tries left
@@ -29,10 +31,6 @@ REASON_NOT_POLLED_YET = "not_polled_yet"
 REASON_SETTLING = "settling"
 REASON_ADDRESS_TAKEN = "address_taken"  # found, but another NIC was seen with the same address since
 
-DEFAULT_INTERVAL = 180  # seconds, externaldhcp.vmip.retrieval.interval
-DEFAULT_MAX_RETRY = 10  # externaldhcp.vmip.max.retry
-DEFAULT_SUSPECT_READINGS = 3
-DEFAULT_RELOOK = 3600  # seconds between two looks at a NIC that was given up
 
 MAX_NAME = 255
 MAX_MESSAGE = 500
@@ -42,11 +40,11 @@ MAX_MESSAGE = 500
 class PollSettings:
     """How a poll treats a NIC. All times in seconds; 0 switches recheck_interval, relook_interval and settle off."""
 
-    interval: float = DEFAULT_INTERVAL
-    max_retry: int = DEFAULT_MAX_RETRY
+    interval: float = _defaults.INTERVAL
+    max_retry: int = _defaults.MAX_RETRY
     recheck_interval: float = 0
     settle: float = 0
-    suspect_readings: int = DEFAULT_SUSPECT_READINGS
+    suspect_readings: int = _defaults.SUSPECT_READINGS
     relook_interval: float = 0
 
     @property

@@ -15,6 +15,7 @@ import dataclasses
 import datetime
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _defaults
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import (
     REASON_FILTERED_OUT,
     REASON_HYPERVISOR_UNREACHABLE,
@@ -23,7 +24,6 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address
     REASON_VM_NOT_RUNNING,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import (
-    DEFAULT_MAX_RETRY,
     EVENT_CHANGED,
     EVENT_FETCHED,
     EVENT_GAVE_UP,
@@ -72,7 +72,7 @@ def enter(
     its address are other ones now: then it gets all tries again and keeps its address until a reading says otherwise.
     Facts (name, device, network, rules) are brought up to date in any case.
     """
-    tries = max_tries if max_tries is not None else DEFAULT_MAX_RETRY
+    tries = max_tries if max_tries is not None else _defaults.MAX_RETRY
     facts: dict[str, t.Any] = {"hypervisor_name": hypervisor_name, "vm_name": vm.name, "device": nic.device}
     for name in ("network",) + RULES:
         if getattr(nic, name) is not None:
@@ -108,7 +108,7 @@ def _with_all_tries(nic: NicRecord, max_tries: int | None, now: datetime.datetim
         nic,
         fetch_state=STATE_PENDING,
         max_tries=max_tries,
-        tries_left=max_tries if max_tries is not None else DEFAULT_MAX_RETRY,
+        tries_left=max_tries if max_tries is not None else _defaults.MAX_RETRY,
         tries_failed=0,
         next_try_at=now,
         entered_at=now,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _defaults
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
     Hypervisor,
 )
@@ -29,7 +30,7 @@ def connect(description: Mapping[str, t.Any]) -> KvmHost:
     """A connection to the libvirtd that description['uri'] names, within description['connect_timeout'] seconds."""
     connection = open_connection(description)
     links = Links(connection, lambda: open_connection(description))
-    image_dir = str(description.get("image_dir") or "/var/lib/libvirt/images")
+    image_dir = str(description.get("image_dir") or _defaults.IMAGE_DIR)
     return KvmHost(Host(links, description["uri"], image_dir, description.get("cd_bus") or None))
 
 

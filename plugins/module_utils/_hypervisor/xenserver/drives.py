@@ -16,6 +16,7 @@ import dataclasses
 import hashlib
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _defaults
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import HEAD_SIZE, MAX_SIZE, read_owner
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import drive_rules
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
@@ -50,8 +51,6 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import Record
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import Session
 
-DEFAULT_SR_NAME = "ConfigDriveISOs"
-DEFAULT_ISO_DIR = "/opt/xensource/packages/iso/configdrive_iso"
 MIGRATE_SECONDS = 3600.0
 # A guest that cannot take a drive while it runs.
 _NO_HOTPLUG = ("VM_MISSING_PV_DRIVERS", "VM_OLD_PV_DRIVERS", "OPERATION_NOT_ALLOWED")
@@ -93,8 +92,8 @@ class XenDrives(Drives):
     def __init__(self, session: Session, description: Mapping[str, t.Any]) -> None:
         self._session = session
         self._settings = Settings(
-            sr_name=description.get("iso_sr_name") or DEFAULT_SR_NAME,
-            iso_dir=(description.get("iso_dir") or DEFAULT_ISO_DIR).rstrip("/"),
+            sr_name=description.get("iso_sr_name") or _defaults.ISO_SR_NAME,
+            iso_dir=(description.get("iso_dir") or _defaults.ISO_DIR).rstrip("/"),
             device=description.get("device") or DEVICE_CD,
         )
         self._picture = Picture(session, DRIVES)

@@ -12,4 +12,4 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor im
 def test_unknown_type_names_option_value_and_choices() -> None:
     with pytest.raises(api.HypervisorError) as error:
         connect.open_hypervisor({"type": "hyperv"})
-    assert str(error.value) == "hypervisor.type is 'hyperv': it must be one of kvm, xenserver, vmware"
+    assert str(error.value) == "hypervisor.type is 'hyperv': it must be one of kvm, vmware, xenserver"

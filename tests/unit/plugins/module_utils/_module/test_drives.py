@@ -8,8 +8,8 @@ import types
 
 import pytest
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils import _argspec
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import content, description, image
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _argspec, _defaults
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import content, description
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.compare import Difference, FileState
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import drives
 
@@ -40,7 +40,7 @@ def test_the_option_agrees_with_the_pure_part():
     assert tuple(options["reader"]["choices"]) == description.READERS
     assert tuple(options["services"]["choices"]) == description.SERVICES
     assert tuple(spec["layouts"]["choices"]) == tuple(spec["layouts"]["default"]) == content.LAYOUTS
-    assert spec["label"]["default"] == image.DEFAULT_LABEL
+    assert spec["label"]["default"] == _defaults.LABEL
     assert spec["drives"]["no_log"] is True
     secret = {"user_data", "user_data_base64", "password", "password_hash", "ssh_keys", "vendor_data"}
     assert {name for name, option in options.items() if option.get("no_log")} == secret

@@ -1,0 +1,26 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""The defaults of the settings, each with the name that CloudStack's specification gave it where it has one.
+
+Documentation of modules and defaults of roles must repeat them, as Ansible reads those as they stand; ansible-test and
+tests/unit/test_defaults.py compare them with these.
+"""
+
+from __future__ import annotations
+
+LABEL = "config"  # vm.configdrive.label
+INTERVAL = 180  # seconds between two looks at a NIC; externaldhcp.vmip.retrieval.interval
+MAX_RETRY = 10  # looks without an address until a NIC is given up; externaldhcp.vmip.max.retry
+WORKERS = 10  # guests asked at once; externaldhcp.vmipFetch.threadPool.max
+RELOOK = 3600  # seconds between two looks at a NIC that was given up
+SUSPECT_READINGS = 3  # looks that must miss a known address until it is lost
+GUEST_TIMEOUT = 10  # seconds for one guest and source
+CONNECT_TIMEOUT = 30  # seconds for a connection to a hypervisor
+
+IMAGE_DIR = "/var/lib/libvirt/images"  # KVM: where drives lie
+ISO_SR_NAME = "ConfigDriveISOs"  # XenServer: the SRs of the drives, one for each host
+ISO_DIR = "/opt/xensource/packages/iso/configdrive_iso"  # XenServer: their folder

@@ -1,0 +1,53 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The defaults of the roles, where Ansible wants them as they stand, are those of the modules."""
+
+from __future__ import annotations
+
+import pathlib
+import typing as t
+
+import pytest
+import yaml
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _argspec, _defaults
+
+ROLES = pathlib.Path(__file__).resolve().parents[2] / "roles"
+SAME = {
+    ("vm", "vm_drive_label"): _defaults.LABEL,
+    ("vm_ip_poll", "vm_ip_poll_interval"): _defaults.INTERVAL,
+    ("vm_ip_poll", "vm_ip_poll_max_retry"): _defaults.MAX_RETRY,
+    ("vm_ip_poll", "vm_ip_poll_workers"): _defaults.WORKERS,
+    ("vm_ip_poll", "vm_ip_poll_timeout"): _defaults.GUEST_TIMEOUT,
+    ("vm_ip_poll", "vm_ip_poll_relook_interval"): _defaults.RELOOK,
+    ("vm_ip_poll", "vm_ip_poll_suspect_readings"): _defaults.SUSPECT_READINGS,
+}
+
+
+def _read(role: str, file: str) -> dict[str, t.Any]:
+    return dict(yaml.safe_load((ROLES / role / file).read_text()))
+
+
+@pytest.mark.parametrize(("role", "variable"), SAME)
+def test_a_default_of_a_role_is_the_default(role: str, variable: str) -> None:
+    assert _read(role, "defaults/main.yml")[variable] == SAME[role, variable]
+
+
+@pytest.mark.parametrize(("role", "variable"), SAME)
+def test_what_a_role_documents_is_the_default(role: str, variable: str) -> None:
+    entries = _read(role, "meta/argument_specs.yml")["argument_specs"].values()
+    documented = [entry["options"][variable].get("default") for entry in entries if variable in entry.get("options", {})]
+    assert documented and set(documented) == {SAME[role, variable]}
+
+
+def test_the_specification_has_them() -> None:
+    options = _argspec.hypervisor()["hypervisor"]["options"]
+    found = {name: options[name].get("default") for name in ("image_dir", "iso_sr_name", "iso_dir", "connect_timeout")}
+    assert found == {
+        "image_dir": "/var/lib/libvirt/images",
+        "iso_sr_name": "ConfigDriveISOs",
+        "iso_dir": "/opt/xensource/packages/iso/configdrive_iso",
+        "connect_timeout": 30,
+    }
