@@ -33,6 +33,15 @@ options:
         description: For V(kvm), the folder on the KVM host that holds the config drives, as C(<vm>.iso).
         type: path
         default: /var/lib/libvirt/images
+      cd_bus:
+        description:
+          - For V(kvm), the bus of the CD/DVD drive that holds the config drive; V(scsi) is virtio-scsi, whose controller is added
+            where there is none.
+          - If not set, a drive on virtio-scsi is used where the VM has such a controller, else one on the bus of the VM's other
+            CD/DVD drives. Kernels made for clouds, such as Debian's C(cloud) one, see no drive on V(sata), which is what the
+            machine type C(q35) has otherwise.
+        type: str
+        choices: [ide, sata, scsi]
       host:
         description:
           - For V(xenserver) and V(vmware), name or address of the pool master, vCenter or ESXi host.

@@ -26,6 +26,7 @@ def hypervisor() -> dict[str, t.Any]:
                 # KVM
                 "uri": {"type": "str", "fallback": (env_fallback, ["LIBVIRT_DEFAULT_URI"])},
                 "image_dir": {"type": "path", "default": _defaults.IMAGE_DIR},
+                "cd_bus": {"type": "str", "choices": ["ide", "sata", "scsi"]},
                 # XenServer and VMware
                 "host": {"type": "str", "fallback": (env_fallback, ["EXTERNAL_DHCP_HOST"])},
                 "port": {"type": "int"},

@@ -341,6 +341,13 @@ class Machines(abc.ABC):
     def delete(self, vms: Sequence[Vm]) -> Iterator[Outcome]:
         """Deletes VMs that are powered off, by id: with their disks, NVRAM, snapshots and drive, never what others use."""
 
+    def remains(self, names: Sequence[str], delete: bool) -> Iterator[Outcome]:
+        """What is left of VMs of these names that somebody took away without us; none for a name with nothing left.
+
+        What carries our mark is deleted (changed is true; with delete=False it only would be), the rest is named in warnings.
+        """
+        return iter(())
+
 
 class Hypervisor(abc.ABC):
     """One connection to one hypervisor (a KVM host, a XenServer pool, a vCenter or ESXi host) and its parts.

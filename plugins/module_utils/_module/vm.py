@@ -181,6 +181,11 @@ def _make_absent(
     for key, problem in found.problems.items():
         if problem.reason != REASON_VM_NOT_FOUND:
             results.fail(key, problem.message)
+    gone = [
+        key for key, problem in found.problems.items() if problem.reason == REASON_VM_NOT_FOUND and not entries[key].get("id")
+    ]
+    for left in hypervisor.machines.remains(gone, delete=not module.check_mode):
+        results.by_asked[left.name].update(changed=left.changed, error=left.error, warnings=list(left.warnings))
     by_name = [vm for key, vm in found.asked.items() if not entries[key].get("id") and key.lower() != vm.id]
     for vm in _unmarked(module, hypervisor, by_name):
         results.of(vm)["error"] = (

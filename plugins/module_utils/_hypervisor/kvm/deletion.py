@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import dataclasses
 import posixpath
+import re
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import MachineError, Outcome
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorError, MachineError, Outcome
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import clone_xml, storage
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import domain as kvm_domain
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import host as kvm_host
@@ -196,6 +197,37 @@ class Deletion:
             if mark is not None and any(posixpath.dirname(path) == folder for path in paths):
                 return
         pool.destroy()
+
+
+def remains(host: Host, drives: KvmDrives, names: Sequence[str], delete: bool) -> Iterator[Outcome]:
+    """See api.Machines.remains. The drive carries our mark; a disk has none, so that it is only named."""
+    domains = kvm_host.read_domains(host) if names else {}
+    known = {seen.name: seen.id for seen in domains.values()}
+    used = {path for seen in domains.values() for path in seen.disk_paths()}
+    pool = storage.find_pool(host.connection, host.image_dir)
+    if pool is None or not names:
+        return
+    storage.refresh(pool)
+    files = pool.listVolumes()
+    for name in names:
+        if name in known:
+            continue
+        try:
+            drive = drives.delete_orphan(name, known.values(), delete)
+        except (HypervisorError, libvirt.libvirtError) as error:
+            yield Outcome(name, error=host.explain(name, "its config drive could not be deleted", error))
+            continue
+        disk = re.compile(re.escape(name) + r"(-[a-z]d[a-z]+)?\.(qcow2|img)")
+        paths = [posixpath.join(posixpath.normpath(host.image_dir), file) for file in files if disk.fullmatch(file)]
+        left = sorted(set(paths) - used)
+        warnings = []
+        if left:
+            warnings.append(
+                f"{name}: there is no such VM on {host.endpoint}, but {', '.join(left)} is there: if it was the VM's disk, delete it "
+                "on the KVM host"
+            )
+        if drive is not None or left:
+            yield Outcome(name, changed=drive is not None, warnings=tuple(warnings))
 
 
 def _delete_volume(lookup: t.Callable[[str], t.Any], path: str) -> None:

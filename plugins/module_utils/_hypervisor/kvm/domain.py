@@ -109,13 +109,13 @@ def add_config_drive(domain: ET.Element, bus: str | None) -> None:
     devices = domain.find("devices")
     while devices is not None:
         present = cdroms(domain)
-        wanted = bus or _preferred_bus(domain)
+        wanted = bus or preferred_bus(domain)
         if any(wanted in (None, drive.bus) for drive in present[1:]):
             return
         drive = new_cdrom(domain, bus)
         if drive is None:
             return
-        if drive.bus == "scsi" and not _has_virtio_scsi(domain):
+        if drive.bus == "scsi" and not has_virtio_scsi(domain):
             devices.append(ET.fromstring(VIRTIO_SCSI))
         devices.append(ET.fromstring(cdrom_xml(drive, None)))
 
@@ -127,7 +127,7 @@ def new_cdrom(domain: ET.Element, bus: str | None = None) -> Cdrom | None:
     sees it; else the bus of the present drives. Debian's cloud kernel, for one, knows no SATA.
     """
     present = cdroms(domain)
-    bus = bus or _preferred_bus(domain) or (present[0].bus if present else _usual_bus(domain))
+    bus = bus or preferred_bus(domain) or (present[0].bus if present else _usual_bus(domain))
     # Names are unique in a domain, whatever the bus.
     taken = {target.get("dev") for target in domain.findall("devices/disk/target")}
     units = [unit for unit in _UNITS.get(bus, []) if unit not in taken]
@@ -137,11 +137,13 @@ def new_cdrom(domain: ET.Element, bus: str | None = None) -> Cdrom | None:
     return Cdrom(units[-1] if bus == "ide" else units[0], bus) if units else None
 
 
-def _preferred_bus(domain: ET.Element) -> str | None:
-    return "scsi" if _has_virtio_scsi(domain) else None
+def preferred_bus(domain: ET.Element) -> str | None:
+    """The bus of CD/DVD drives that a guest of this domain is sure to see: virtio-scsi where there is one; else None."""
+    return "scsi" if has_virtio_scsi(domain) else None
 
 
-def _has_virtio_scsi(domain: ET.Element) -> bool:
+def has_virtio_scsi(domain: ET.Element) -> bool:
+    """Whether the domain has a virtio-scsi controller."""
     return any((c.get("model") or "").startswith("virtio") for c in domain.findall("devices/controller[@type='scsi']"))
 
 
@@ -178,16 +180,20 @@ def cdrom_xml(drive: Cdrom, source: str | None) -> str:
     return ET.tostring(disk, encoding="unicode")
 
 
-def choose_cdrom(drives: Sequence[Cdrom], location: str, foreign: Sequence[str]) -> Cdrom | None:
+def choose_cdrom(
+    drives: Sequence[Cdrom], location: str, foreign: Sequence[str], bus: str | None = None, prefer: str | None = None
+) -> Cdrom | None:
     """The drive for the config drive: the one that has it; else one after the first that is empty or wrongly filled.
 
     foreign: paths of other VMs' config drives; a clone may have one inserted, and it must not stay there.
+    bus: no other will do. prefer: the bus whose drives come first.
     None: there is no such drive; the first one is the user's.
     """
-    for drive in drives:
+    fitting = [drive for drive in drives if bus in (None, drive.bus)]
+    for drive in fitting:
         if drive.source == location:
             return drive
-    for drive in drives[1:]:
-        if drive.source is None or drive.source in foreign:
+    for drive in sorted(fitting, key=lambda drive: drive.bus != prefer):
+        if drive != drives[0] and (drive.source is None or drive.source in foreign):
             return drive
     return None

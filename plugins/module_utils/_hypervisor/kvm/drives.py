@@ -33,7 +33,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kv
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.session import is_alive
 
 if t.TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Vm
 
@@ -88,9 +88,14 @@ class KvmDrives(Drives):
     def states(self, vms: Sequence[Vm]) -> dict[str, DriveState | DriveError]:
         """See api.Drives."""
         found: dict[str, DriveState | DriveError] = {}
+        listed: list[str] | None = None
         for vm in vms:
             try:
-                found[vm.id] = self._plan(vm).state
+                listed = self.folder.names() if listed is None else listed
+                plan = self._plan(vm)
+                # A file that a killed run has left, with secrets in it, is to go: there is something to do.
+                left_over = bool(self._staged(plan.file, listed))
+                found[vm.id] = dataclasses.replace(plan.state, attached=plan.state.attached and not left_over)
             except DriveError as error:
                 found[vm.id] = error
             except libvirt.libvirtError as error:
@@ -159,6 +164,23 @@ class KvmDrives(Drives):
         KvmDrives(other, uri, self._image_dir).receive(vm, iso)
         return True
 
+    def delete_orphan(self, name: str, known: Collection[str], delete: bool) -> str | None:
+        """Deletes the ISO of a VM of this name that is no more; its path, or None if there is none of ours.
+
+        known: ids of the VMs there are; a drive of one of these is not touched. delete: False only looks.
+        """
+        if _UNSAFE_NAME.search(name) or name.startswith("."):
+            return None
+        file = f"{name}.iso"
+        head = self.folder.head(file, HEAD_SIZE)
+        owner = None if head is None else read_owner(head)
+        if owner is None or owner in known:
+            return None
+        if delete:
+            self.folder.delete(file)
+            self._delete_staged(file)
+        return self.folder.path(file)
+
     def discard(self, vm: Vm) -> tuple[str, ...]:
         """Deletes the ISO, and staged files, of a VM that is off and about to go; what was left, being another's, as warnings."""
         try:
@@ -196,7 +218,7 @@ class KvmDrives(Drives):
         location = plan.state.location
         same = plan.whole and plan.state.sha256 == hashlib.sha256(iso).hexdigest()
         if plan.state.attached and same:
-            return DriveChange(False, location, plan.drive.target)
+            return DriveChange(self._delete_staged(plan.file), location, plan.drive.target)
         if not same:
             self._replace_file(vm, plan.file, iso)
             # Another task may have inserted its own file meanwhile: to insert the same path again would change nothing.
@@ -204,7 +226,7 @@ class KvmDrives(Drives):
         self._eject(vm, plan.eject)
         message = None
         if plan.add:
-            vm.handle.attachDeviceFlags(kvm_domain.cdrom_xml(plan.drive, location), libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+            self._attach(vm, plan.drive, location)
             if not plan.state.can_attach_now:
                 message = (
                     f"{vm.name} runs without a CD/DVD drive for it; one was added to its definition and the guest will see it "
@@ -215,6 +237,13 @@ class KvmDrives(Drives):
         self._delete_staged(plan.file)
         restart = message is not None or not plan.state.can_attach_now
         return DriveChange(True, location, plan.drive.target, restart, message)
+
+    def _attach(self, vm: Vm, drive: kvm_domain.Cdrom, location: str) -> None:
+        if drive.bus == "scsi":
+            config = kvm_domain.parse(vm.handle.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+            if not kvm_domain.has_virtio_scsi(config):  # else libvirt adds one of another model, which few guests know
+                vm.handle.attachDeviceFlags(kvm_domain.VIRTIO_SCSI, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+        vm.handle.attachDeviceFlags(kvm_domain.cdrom_xml(drive, location), libvirt.VIR_DOMAIN_AFFECT_CONFIG)
 
     def _receive(self, vm: Vm, iso: bytes) -> DriveChange:
         file = _file_name(vm)
@@ -262,9 +291,9 @@ class KvmDrives(Drives):
                 self._delete_quietly(staged)
             raise
 
-    def _staged(self, file: str) -> list[str]:
+    def _staged(self, file: str, listed: Sequence[str] | None = None) -> list[str]:
         pattern = re.compile(re.escape(file) + r"\.[0-9a-f]{8}\.new")
-        return [name for name in self.folder.names() if pattern.fullmatch(name)]
+        return [name for name in (self.folder.names() if listed is None else listed) if pattern.fullmatch(name)]
 
     def _delete_staged(self, file: str) -> bool:
         """Deletes staged files, also those of runs that were killed: they hold secrets."""
@@ -306,7 +335,7 @@ class KvmDrives(Drives):
         # A drive is taken by what is in it now as well as by what will be.
         free = (None, location, *foreign)
         taken = [seen[target] if drive.source in free and target in seen else drive for target, drive in defined.items()]
-        drive = kvm_domain.choose_cdrom(taken, location, foreign)
+        drive = kvm_domain.choose_cdrom(taken, location, foreign, self._cd_bus, kvm_domain.preferred_bus(config))
         add = drive is None and persistent
         if add:
             drive = kvm_domain.new_cdrom(config, self._cd_bus)

@@ -12,12 +12,11 @@ import typing as t
 import xml.etree.ElementTree as ET
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Machines, Outcome
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import deletion, power
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import domain as kvm_domain
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import host as kvm_host
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import nics as kvm_nics
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import power
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.creation import Creation, new_mac
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.deletion import Deletion
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.libvirt_import import libvirt
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.migration import Migration
 
@@ -99,12 +98,16 @@ class KvmMachines(Machines):
 
     def delete_problems(self, vms: Sequence[Vm]) -> dict[str, str]:
         """See api.Machines."""
-        deletion = Deletion(self._host, self._drives)
-        deletion.look()
-        return deletion.problems(vms)
+        run = deletion.Deletion(self._host, self._drives)
+        run.look()
+        return run.problems(vms)
+
+    def remains(self, names: Sequence[str], delete: bool) -> Iterator[Outcome]:
+        """See api.Machines."""
+        return deletion.remains(self._host, self._drives, names, delete)
 
     def delete(self, vms: Sequence[Vm]) -> Iterator[Outcome]:
         """See api.Machines."""
-        deletion = Deletion(self._host, self._drives)
-        deletion.look()
-        yield from deletion.run(vms)
+        run = deletion.Deletion(self._host, self._drives)
+        run.look()
+        yield from run.run(vms)

@@ -547,8 +547,13 @@ class Domain:
     def attachDeviceFlags(self, xml: str, flags: int) -> int:
         assert flags == CONFIG and self._persistent
         disk = ET.fromstring(xml)
-        disk.find("driver").set("cache", "none")
-        self._host.change("attach config", disk.find("target").get("dev"))
+        if disk.tag == "controller":
+            self._host.change("attach config", disk.get("type") or "")
+        else:
+            disk.find("driver").set("cache", "none")
+            self._host.change("attach config", disk.find("target").get("dev"))
+            virtio = any((c.get("model") or "").startswith("virtio") for c in ET.fromstring(self.config).iter("controller"))
+            assert disk.find("target").get("bus") != "scsi" or virtio, "libvirt would add a controller that few guests know"
         domain = ET.fromstring(self.config)
         domain.find("devices").append(disk)
         self.config = ET.tostring(domain, encoding="unicode")

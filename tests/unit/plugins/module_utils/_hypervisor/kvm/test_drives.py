@@ -425,3 +425,38 @@ def test_a_drive_is_brought_to_another_host(host: fake.Host, monkeypatch: pytest
     other.files["web1.iso"] = b"theirs"
     with pytest.raises(HypervisorError, match="on qemu://other/system, .*no config drive"):
         driver.drives.move_one(vm, "qemu://other/system")
+
+
+def test_what_a_killed_run_left_goes_though_the_drive_is_as_it_should_be(host: fake.Host):
+    host.domain("web1")
+    driver = connect()
+    vm = one(driver)
+    driver.drives.put_one(vm, iso(vm, "x"))
+    host.files["web1.iso.0123abcd.new"] = b"a secret"
+    assert not driver.drives.states([vm])[vm.id].attached, "there is something to do"
+    assert driver.drives.put_one(vm, iso(vm, "x")).changed
+    assert not any(STAGED.fullmatch(name) for name in host.files)
+    assert driver.drives.states([vm])[vm.id].attached
+    assert not driver.drives.put_one(vm, iso(vm, "x")).changed
+
+
+SCSI = "<controller type='scsi' model='virtio-scsi'/></devices>"
+
+
+def test_an_empty_drive_on_virtio_scsi_comes_before_one_that_a_kernel_may_not_see(host: fake.Host):
+    domain = host.domain("web1", ("sda", None), ("sdb", None), machine="pc-q35-7.2")
+    drive = "<disk type='file' device='cdrom'><driver name='qemu' type='raw'/><target dev='sdc' bus='scsi'/></disk>"
+    domain.config = domain.live = domain.config.replace("</devices>", drive + SCSI)
+    driver = connect()
+    vm = one(driver)
+    assert driver.drives.states([vm])[vm.id].slot == "sdc"
+
+
+def test_the_option_for_the_bus_is_kept_to_and_brings_its_controller(host: fake.Host):
+    domain = host.domain("web1", ("sda", None), ("sdb", None), machine="pc-q35-7.2")
+    driver = connect(cd_bus="scsi")
+    vm = one(driver)
+    change = driver.drives.put_one(vm, iso(vm, "x"))
+    assert change.slot == "sdc" and domain.inserted("sdc") == ISO
+    assert 'model="virtio-scsi"' in domain.config
+    assert driver.drives.states([vm])[vm.id].attached

@@ -319,6 +319,32 @@ def test_the_pool_made_for_a_folder_goes_with_the_last_vm(host: fake.Host):
     assert len(host.pools) == 1
 
 
+# What somebody left who undefined a VM by hand -----------------------------------------------------------------------------
+
+
+def test_the_drive_of_a_vm_undefined_by_hand_goes_and_its_disk_is_named(host: fake.Host, machines: t.Any):
+    list(machines.create([vm()]))
+    (web1,) = find("web1")
+    list(connect().drives.put([(web1, image.build({"x": b"y"}, owner=web1.id))]))
+    host.files["web1.iso.0123abcd.new"] = b"a secret"
+    del host.domains["web1"]
+    (told,) = machines.remains(["web1", "debian", "other"], delete=False)
+    assert told.changed and "web1.iso" in host.files
+    (outcome,) = machines.remains(["web1", "debian", "other"], delete=True)
+    assert outcome.changed and f"{fake.FOLDER}/web1.qcow2" in outcome.warnings[0]
+    assert not [file for file in host.files if ".iso" in file] and "web1.qcow2" in host.files
+
+
+def test_the_drive_of_a_vm_that_was_renamed_stays(host: fake.Host, machines: t.Any):
+    list(machines.create([vm()]))
+    (web1,) = find("web1")
+    list(connect().drives.put([(web1, image.build({"x": b"y"}, owner=web1.id))]))
+    domain = host.domains.pop("web1")
+    domain._name = "renamed"
+    host.domains["renamed"] = domain
+    assert list(machines.remains(["web1"], delete=True)) == [] and "web1.iso" in host.files
+
+
 # NICs -----------------------------------------------------------------------------------------------------------------------
 
 
