@@ -60,6 +60,8 @@ class ActionModule(ActionBase):
                 self._tell(host, outcome)
                 outcome.update(failed=True, msg=f"after {look} looks: {outcome.get('msg')}")
         result.update(outcome)
+        for line in story_lines(result):
+            display.display(f"[{host}] {line}")
         return result
 
     def _tell(self, host: str, outcome: dict[str, t.Any]) -> None:
@@ -73,6 +75,24 @@ def _number(value: t.Any, default: int) -> int:
         return default if value is None else max(0, int(value))
     except (TypeError, ValueError):
         return default
+
+
+def story_lines(result: dict[str, t.Any]) -> list[str]:
+    """What the task found, for people: a line for each NIC with news, one for each kind of change, and the sum; else nothing."""
+    lines = [f"  {what}: {', '.join(map(str, names))}" for what, names in (result.get("reconciled") or {}).items()]
+    for nic in result.get("found") or []:
+        address = nic.get("ip4_address") or next(iter(nic.get("ip6_addresses") or []), None)
+        before = f", before {nic['previous_address']}" if nic.get("previous_address") else ""
+        lines.append(f"  found {nic.get('vm')} NIC {nic.get('nic')} ({nic.get('mac')}): {address} ({nic.get('source')}{before})")
+    for kind, word in (("lost", "lost"), ("gave_up", "given up")):
+        for nic in result.get(kind) or []:
+            lines.append(
+                f"  {word} {nic.get('vm')} NIC {nic.get('nic')} ({nic.get('mac')}): {nic.get('reason')}, {nic.get('message')}"
+            )
+    if not lines:
+        return []
+    more = [f"  and {len(lines) - MAX_LINES} more"] if len(lines) > MAX_LINES else []
+    return [plain(line, MAX_LINE) for line in [*lines[:MAX_LINES], *more, str(result.get("msg") or "")]]
 
 
 def waiting_lines(result: dict[str, t.Any]) -> list[str]:

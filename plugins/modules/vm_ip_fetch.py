@@ -77,6 +77,16 @@ options:
     description: Of the events, at most this many are kept.
     type: int
     default: 1000000
+  fail_on:
+    description:
+      - What makes the task fail although the look itself was good, after everything is recorded.
+      - V(gave_up) when a required NIC was given up by this call, V(lost) when a known address was.
+      - V(stale) when a hypervisor of the record was not looked at, or not without a problem, for three of its intervals. Without it
+        this is a warning.
+    type: list
+    elements: str
+    choices: [gave_up, lost, stale]
+    default: []
   metrics_file:
     description:
       - A file to write after the look, with the health of all hypervisors of the record as OpenMetrics text (when they were last looked
@@ -252,6 +262,10 @@ found:
       type: list
       elements: str
       sample: []
+    previous_address:
+      description: The address it had before, or V(none).
+      type: str
+      sample: null
     source:
       description: Who told the address.
       type: str
@@ -379,6 +393,7 @@ def main() -> None:
             "keep_events_days": {"type": "int", "default": 90},
             "keep_events": {"type": "int", "default": 1000000},
             "metrics_file": {"type": "path"},
+            "fail_on": {"type": "list", "elements": "str", "choices": ["gave_up", "lost", "stale"], "default": []},
             "ephemeral_record": {"type": "bool", "default": False},
             "sources": {"type": "list", "elements": "str"},
             "interval": {"type": "int", "default": _defaults.INTERVAL},

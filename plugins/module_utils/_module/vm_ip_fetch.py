@@ -37,6 +37,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.connect import open_hypervisor
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.arriving import as_they_arrive
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.complaints import complaints, stale
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import LONGEST_ERROR, check_sources
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.nic_record import record_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_nic_record import EntryError, read_networks
@@ -124,6 +125,7 @@ def run_module(module: AnsibleModule) -> None:
     poll = Poll()
     with record_of(module) as store:
         waiting: list[NicRecord] = []
+        old: list[str] = []
         if not module.check_mode:
             _check_place(module, store)
             store.database.prepare()
@@ -131,20 +133,24 @@ def run_module(module: AnsibleModule) -> None:
                 store,
                 lambda: open_hypervisor(params["hypervisor"]),
                 request,
-                log=eventlog.write if params["syslog"] else _no_log,
+                log=eventlog.write if params["syslog"] else list,
             )
         if not module.check_mode or store.database.exists():
             waiting = store.waiting(request.hypervisor_name, request.vms)
+            old = stale(journal.looks(store.database), store.clock())
         if params["metrics_file"] and not module.check_mode:
             metrics.write(params["metrics_file"], metrics.text(journal.looks(store.database), journal.tallies(store.database)))
     result = _result(poll, waiting)
-    for warning in poll.warnings:
+    for warning in poll.warnings + ([] if "stale" in params["fail_on"] else old):
         module.warn(warning)
     if poll.library is not None:
         text = missing_required_lib(poll.library.library, url=poll.library.url)
         module.fail_json(**dict(result, msg=text), exception=poll.library.traceback)
     if poll.problem is not None:
         module.fail_json(**dict(result, msg=poll.problem))
+    reasons = complaints(params["fail_on"], poll.gave_up, poll.lost, old)
+    if reasons:
+        module.fail_json(**dict(result, msg="; ".join(reasons)))
     module.exit_json(**result)
 
 
@@ -159,15 +165,11 @@ def _check_place(module: AnsibleModule, store: RecordStore) -> None:
     )
 
 
-def _no_log(events: Sequence[Event]) -> None:
-    """For those who do not want events in the system's log."""
-
-
 def fetch(
     store: RecordStore,
     connect: Callable[[], Hypervisor],
     request: Request,
-    log: Callable[[Sequence[Event]], t.Any] = _no_log,
+    log: Callable[[Sequence[Event]], t.Any] = list,
 ) -> Poll:
     """One poll of one hypervisor. Raises RecordError; what a hypervisor does wrong is in the result.
 

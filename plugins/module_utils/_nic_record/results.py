@@ -86,6 +86,7 @@ def found_result(nic: NicRecord) -> dict[str, t.Any]:
         "address": nic.address,
         "ip4_address": nic.ip4_address,
         "ip6_addresses": list(nic.ip6_addresses),
+        "previous_address": nic.previous_address,
         "source": nic.source,
         "in_range": nic.in_range,
     }

@@ -10,7 +10,7 @@ import typing as t
 import pytest
 
 from ansible_collections.vmops.external_dhcp.plugins.action import vm_ip_fetch
-from ansible_collections.vmops.external_dhcp.plugins.action.vm_ip_fetch import MAX_LINE, MAX_LINES, waiting_lines
+from ansible_collections.vmops.external_dhcp.plugins.action.vm_ip_fetch import MAX_LINE, MAX_LINES, story_lines, waiting_lines
 
 
 def nic(number: int, **more: t.Any) -> dict[str, t.Any]:
@@ -43,6 +43,28 @@ def test_many_are_cut_and_names_cannot_move_the_cursor() -> None:
     assert all(line.isprintable() and len(line) <= MAX_LINE for line in lines)
 
 
+def test_a_look_tells_its_story() -> None:
+    six = {**FOUND, "ip4_address": None, "ip6_addresses": ["2001:db8::5"], "previous_address": "2001:db8::4"}
+    result = {
+        "msg": "m",
+        "found": [FOUND, six],
+        "lost": [nic(3)],
+        "gave_up": [nic(4)],
+        "reconciled": {"entered": ["web1", "web2"]},
+    }
+    assert story_lines(result) == [
+        "  entered: web1, web2",
+        "  found web1 NIC 0 (52:54:00:00:00:02): 10.0.0.5 (agent)",
+        "  found web1 NIC 0 (52:54:00:00:00:02): 2001:db8::5 (agent, before 2001:db8::4)",
+        "  lost vm3 NIC 0 (52:54:00:00:00:01): no_lease, ask the DHCP server",
+        "  given up vm4 NIC 0 (52:54:00:00:00:01): no_lease, ask the DHCP server",
+        "m",
+    ]
+    assert story_lines({"msg": "nothing is waited for"}) == []
+    many = story_lines({"msg": "m", "found": [{**FOUND, "vm": "x\x9b" * 500}] * 10000})
+    assert len(many) == MAX_LINES + 2 and all(len(line) <= MAX_LINE and line.isprintable() for line in many)
+
+
 class Action(vm_ip_fetch.ActionModule):
     """The plugin with a module that answers as a list says."""
 
@@ -56,6 +78,9 @@ class Action(vm_ip_fetch.ActionModule):
         self.asked += 1
         self.given.append(given.get("module_args"))
         return dict(self.answers[self.asked - 1])
+
+
+FOUND = {"vm": "web1", "nic": 0, "mac": "52:54:00:00:00:02", "ip4_address": "10.0.0.5", "ip6_addresses": [], "source": "agent"}
 
 
 def answer(pending: int, **more: t.Any) -> dict[str, t.Any]:
@@ -82,9 +107,9 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_it_looks_until_nothing_is_waited_for(shown: list[str]) -> None:
     gone = {"failed": True, "msg": "not reached\x9b", "pending": 2, "waiting": []}
-    action = Action([answer(2, found=["a"], changed=True), gone, answer(0, found=["b"]), answer(0)], looks="9", pause=7)
+    action = Action([answer(2, found=[FOUND], changed=True), gone, answer(0, found=[FOUND]), answer(0)], looks="9", pause=7)
     result = action.run(task_vars={"inventory_hostname": "kvm01"})
-    assert (action.asked, result["looks"], result["found"], result["changed"]) == (3, 3, ["a", "b"], True)
+    assert (action.asked, result["looks"], result["found"], result["changed"]) == (3, 3, [FOUND, FOUND], True)
     assert not result.get("failed")
     assert shown.count("slept 7") == 2 and r"[kvm01] not reached\x9b" in shown
     assert shown[0] == "[kvm01] m" and "looking again in 7 s, 8 more times at most" in shown[3]

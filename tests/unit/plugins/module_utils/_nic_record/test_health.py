@@ -149,3 +149,21 @@ def test_the_default_record_in_a_container_is_refused_unless_accepted(
     run_module("vm_ip_fetch", {**words, "record": f"sqlite:///{tmp_path}/r.db"})
     listed = run_module("vm_nic_record_info", {"record": f"sqlite:///{tmp_path}/r.db"})
     assert [(one["name"], one["vms"], one["problem"], one["nics"]) for one in listed["hypervisors"]] == [("kvm01", 0, None, {})]
+
+
+def test_what_a_good_look_is_complained_about(
+    run_module: RunModule, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    hypervisor = FakeHypervisor([guest(1, answers={0: []})])
+    monkeypatch.setattr(vm_ip_fetch, "open_hypervisor", lambda description: hypervisor.connect())
+    url = f"sqlite:///{tmp_path}/record.db"
+    words = {"record": url, "hypervisor": {"type": "kvm"}, "hypervisor_name": "kvm01", "syslog": False, "networks": ["corp"]}
+    failed = run_module("vm_ip_fetch", {**words, "max_retry": 1, "fail_on": ["gave_up"]}, fails=True)
+    assert failed["msg"] == "given up: vm1 NIC 0 (no_lease)"
+    assert failed["gave_up"], "and everything is recorded"
+    run_module("vm_ip_fetch", {**words, "fail_on": ["gave_up", "stale"]})
+    long_ago = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=600)
+    journal.note_look(Database(url), LookNote("kvm02", long_ago, "h", 1, 1.0, 180, long_ago))
+    failed = run_module("vm_ip_fetch", {**words, "fail_on": ["stale"]}, fails=True)
+    assert failed["msg"].startswith("the hypervisor kvm02 was last looked at without a problem at 20")
+    run_module("vm_ip_fetch", words)
