@@ -97,15 +97,6 @@ options:
           - It must exist; a name that an ISO repository refuses (with blanks or underscores) becomes C(vm-<uuid>.iso).
         type: path
         default: /opt/xensource/packages/iso/configdrive_iso
-      device:
-        description:
-          - For V(xenserver), how the VM sees its config drive.
-          - V(cd) is a CD/DVD drive, never the one in slot 3, which is left to the user's media.
-          - V(disk) is a read-only disk, for guests that see one CD/DVD drive only.
-          - V(auto) is V(cd) where the VM has a place for it, else V(disk).
-        type: str
-        choices: [cd, disk, auto]
-        default: cd
       proxy_host:
         description:
           - For V(vmware), name or address of an HTTP proxy to the server.

@@ -224,6 +224,8 @@ def test_scan_lists_isos_and_forgets_what_is_gone(rig, call):
     (folder / "notes.txt").write_bytes(b"z")
     (folder / "sub.iso").mkdir()
     sr = iso_sr(rig, call)
+    assert call("SR.get_VDIs", sr) == []  # nobody scans unasked
+    call("SR.scan", sr)
     records = call("VDI.get_all_records")
     assert {r["location"]: r["virtual_size"] for r in records.values() if r["SR"] == sr} == {"a.iso": "100", "B.IMG": "200"}
     assert all(r["read_only"] for r in records.values() if r["SR"] == sr)
@@ -519,6 +521,7 @@ def test_import_refusals(rig, session, image):
 def test_import_into_a_scanned_file_is_refused(rig, session, call):
     (rig.iso_dir() / "outside.iso").write_bytes(b"x" * 100)
     sr = iso_sr(rig, call)
+    call("SR.scan", sr)
     (vdi,) = call("SR.get_VDIs", sr)
     _answer, _text, task = put(rig, session, vdi, b"z" * 100)
     assert task["error_info"] == ["VDI_READONLY", vdi]
@@ -721,3 +724,35 @@ def test_disk_operations_of_one_sr_exclude_each_other(rig, call):
     while any(call("task.get_status", task) == "pending" for task in tasks):
         time.sleep(0.02)
     assert time.monotonic() - began > 0.75
+
+
+def test_a_read_only_disk_is_refused_to_a_running_hvm_guest_and_stops_clones(rig, call):
+    sr = iso_sr(rig, call)
+    vdi = call("VDI.create", vdi_record(sr, "a.iso"))
+    vm = rig.vm("web1", cd=None)
+    rig.power(vm, "start", agent=True)
+    record = {"VM": vm.ref, "VDI": vdi, "userdevice": "5", "bootable": False, "mode": "RO", "type": "Disk", "empty": False,
+              "other_config": {}, "qos_algorithm_type": "", "qos_algorithm_params": {}}  # fmt: skip
+    vbd = call("VBD.create", record)
+    assert call("VBD.plug", vbd) == ["DISK_VBD_MUST_BE_READWRITE_FOR_HVM", vbd]
+    call("VM.hard_shutdown", vm.ref)
+    before = len(rig.pool.store.all("VM"))
+    assert call("VM.clone", vm.ref, "web2") == ["SR_OPERATION_NOT_SUPPORTED", sr]
+    assert call("VM.snapshot", vm.ref, "s", []) == ["SR_OPERATION_NOT_SUPPORTED", sr]
+    assert len(rig.pool.store.all("VM")) == before
+
+
+def test_a_cd_beyond_the_four_ide_places_ends_the_start(rig, call):
+    vm = rig.vm("web1", cd="5")
+    assert "no IDE slot" in call("VM.start", vm.ref, False, False)[1]
+
+
+def test_dead_and_disabled_hosts_start_nothing(rig, call):
+    vm = rig.vm("web1")
+    rig.pool.store.set(rig.pool.store.get("host_metrics", rig.hosts["xen01"]["metrics"]), live=False)
+    assert call("VM.assert_can_boot_here", vm.ref, rig.hosts["xen01"].ref) == ["HOST_NOT_LIVE"]
+    assert call("VM.start", vm.ref, False, False) == ""
+    assert vm["resident_on"] == rig.hosts["xen02"].ref
+    call("VM.hard_shutdown", vm.ref)
+    rig.pool.store.set(rig.hosts["xen02"], enabled=False)
+    assert call("VM.start", vm.ref, False, False) == ["NO_HOSTS_AVAILABLE"]

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 import typing as t
 
@@ -28,13 +29,10 @@ OWNER_KEY = "vmops.external_dhcp.owner"
 DIGEST_KEY = "vmops.external_dhcp.sha256"
 DRIVE_KEY = "vmops.external_dhcp.drive"
 
-DEVICE_CD = "cd"
-DEVICE_DISK = "disk"
-DEVICE_AUTO = "auto"
-
 # XenServer's clients keep slot 3 (xvdd) for the CD that the user inserts.
 USER_SLOT = 3
 # QEMU gives an HVM guest four IDE places; slot 0 is the disk it boots from, wherever there is one.
+_IDE_SLOTS = range(4)
 _CD_SLOTS_HVM = (1, 2, 0)
 _SLOTS = range(1, 16)
 
@@ -45,11 +43,10 @@ _TOOLS = ("xs-tools", "guest-tools")
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """sr_name: label of the ISO SR of every host; iso_dir: its folder on the host; device: cd, disk or auto."""
+    """sr_name: label of the ISO SR of every host, or of a shared one; iso_dir: its folder on the host."""
 
     sr_name: str
     iso_dir: str
-    device: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +57,6 @@ class Slot:
     """
 
     number: int
-    kind: str  # CD or Disk
     vbd: str | None
     visible: bool
 
@@ -107,9 +103,8 @@ class Planner:
         self._picture = picture
         self._settings = settings
         self._owner_of = owner_of
-        self._indexed_at = -1
-        self._by_file: dict[tuple[str, str], str] = {}
-        self._by_owner: dict[str, list[str]] = {}
+        # Made from one look at the pool: VDIs by (SR, file) and by owner.
+        self._index: tuple[int, dict[tuple[str, str], str], dict[str, list[str]]] = (-1, {}, {})
 
     def plan(self, vm: Vm, host: str | None = None) -> Plan:
         """host: the reference of the host to put the drive on; None: where the VM runs or would run."""
@@ -124,7 +119,8 @@ class Planner:
         sr = self.find_sr(target)
         vdi = None if sr is None else self.find_vdi(sr, file)
         owner = None if vdi is None else self._owner_of(vdi)
-        ours = [ref for ref in self.owned_by(vm) if ref != vdi]
+        # What lies on a host that is down can be neither used nor deleted: it is left until the host is back.
+        ours = [ref for ref in self.owned_by(vm) if ref != vdi and self._reachable(ref)]
         foreign = [ref for ref, vbd in vbds.items() if self._holds_foreign(vbd, vm)]
         slot = self._slot(record, vbds, vdi if owner == vm.id else None, ours, foreign)
         eject = [
@@ -136,7 +132,9 @@ class Planner:
         ]
         problem = self._problem(vm, record, target, file, vdi, owner, slot)
         if possible is None:
-            problem = problem or "no enabled host of the pool sees all of its disks; plug the storage it needs first"
+            problem = (
+                problem or "no live, enabled host of the pool sees all of its disks and CDs; plug the storage it needs first"
+            )
         return Plan(file, target, sr, vdi, owner, slot, running, tuple(eject), tuple(ours), problem)
 
     def find_sr(self, host: str) -> str | None:
@@ -148,35 +146,37 @@ class Planner:
                 if pbd is None or pbd["host"] != host:
                     continue
                 if sr["shared"] or _same_folder(pbd["device_config"].get("location", ""), self._settings.iso_dir):
-                    found.append((not pbd["currently_attached"], sr["uuid"], ref))
-        # Two runs at the same moment may each have made one: all of us must choose the same.
-        return min(found)[2] if found else None
+                    found.append((not pbd["currently_attached"], not sr["shared"], sr["uuid"], ref))
+        # A shared one ties no VM to a host. Two runs at the same moment may each have made one: all of us must choose the same.
+        return min(found)[3] if found else None
 
     def find_vdi(self, sr: str, file: str) -> str | None:
         """The VDI of that file; its label can be edited, its location cannot."""
-        self._index()
-        return self._by_file.get((sr, file))
+        return self._indexed()[1].get((sr, file))
 
     def owned_by(self, vm: Vm) -> list[str]:
         """VDIs in config drive SRs that are marked as this VM's, in the order of their UUIDs."""
-        self._index()
-        return self._by_owner.get(vm.id, [])
+        return self._indexed()[2].get(vm.id, [])
 
-    def _index(self) -> None:
+    def _indexed(self) -> tuple[int, dict[tuple[str, str], str], dict[str, list[str]]]:
         """Goes through the VDIs once for each look at the pool, not once for each VM."""
-        if self._indexed_at == self._picture.looks:
-            return
-        self._indexed_at = self._picture.looks
-        self._by_file, self._by_owner = {}, {}
+        index = self._index
+        looks = self._picture.looks
+        if index[0] == looks:
+            return index
+        by_file: dict[tuple[str, str], str] = {}
+        by_owner: dict[str, list[str]] = {}
         found = []
         for sr, record in self._config_srs().items():
             for ref in record["VDIs"]:
                 vdi = self._picture.get("vdi", ref)
                 if vdi is not None:
                     found.append((vdi["uuid"], ref, vdi))
-                    self._by_file[(sr, vdi["location"])] = ref
+                    by_file[(sr, vdi["location"])] = ref
         for _uuid, ref, vdi in sorted(found, key=lambda entry: entry[0]):
-            self._by_owner.setdefault(vdi["other_config"].get(OWNER_KEY, ""), []).append(ref)
+            by_owner.setdefault(vdi["other_config"].get(OWNER_KEY, ""), []).append(ref)
+        self._index = (looks, by_file, by_owner)
+        return self._index
 
     def location(self, sr: str | None, host: str, file: str) -> str:
         """Where the file is or would be: in the folder of the SR as this host has it, else in the configured one."""
@@ -197,6 +197,20 @@ class Planner:
         record = self._picture.get("sr", sr)
         pbds = [self._picture.get("pbd", ref) for ref in (record["PBDs"] if record else ())]
         return [pbd["host"] for pbd in pbds if pbd is not None and pbd["currently_attached"]]
+
+    def live(self, host: str) -> bool:
+        """Whether the master has heard of this host lately."""
+        record = self._picture.get("host", host)
+        metrics = self._picture.get("host_metrics", record["metrics"]) if record else None
+        return bool(metrics and metrics["live"])
+
+    def serves(self, sr: str, host: str) -> bool:
+        """Whether a VM on this host can use the SR now."""
+        return self.live(host) and host in self.sr_hosts(sr)
+
+    def _reachable(self, vdi: str) -> bool:
+        record = self._picture.get("vdi", vdi)
+        return record is not None and any(self.live(host) for host in self.sr_hosts(record["SR"]))
 
     def host_label(self, host: str) -> str:
         """A host's name for messages."""
@@ -231,27 +245,32 @@ class Planner:
         }
 
     def _host(self, record: Record, vm: Vm, file: str) -> str | None:
-        """Where the VM is, or would be started: its affinity, where its drive is now, the master; the disks permitting."""
+        """Where the VM is, or would be started: its affinity, where its drive is now, any; of those that can run it.
+
+        Those without a preference are spread over the hosts, each VM always to the same one.
+        """
         if record["power_state"] == "Running" and record["resident_on"] != NULL:
             return record["resident_on"]
         ours = set(self.owned_by(vm))
         possible = []
         for ref, host in self._picture.records["host"].items():
-            if host["enabled"] and self._sees_disks(ref, record, ours):
+            if host["enabled"] and self.live(ref) and self._sees_disks(ref, record, vm, ours):
                 sr = self.find_sr(ref)
                 has_drive = sr is not None and self.find_vdi(sr, file) in ours
-                possible.append((ref != record["affinity"], not has_drive, ref != self._master(), host["uuid"], ref))
-        return min(possible)[4] if possible else None
+                share = hashlib.sha256(f"{vm.id} {host['uuid']}".encode()).digest()
+                possible.append((ref != record["affinity"], not has_drive, share, ref))
+        return min(possible)[3] if possible else None
 
     def _master(self) -> str:
         for pool in self._picture.records["pool"].values():
             return pool["master"]
         return NULL
 
-    def _sees_disks(self, host: str, record: Record, ours: set[str]) -> bool:
+    def _sees_disks(self, host: str, record: Record, vm: Vm, ours: set[str]) -> bool:
+        """And the CDs in its other drives: XAPI starts no VM where it does not see all of them."""
         for vbd in self._vbds(record).values():
             vdi = self._picture.get("vdi", vbd["VDI"])
-            if vdi is None or vbd["empty"] or vbd["VDI"] in ours or vbd["type"] == "CD":
+            if vdi is None or vbd["empty"] or vbd["VDI"] in ours or self._holds_foreign(vbd, vm):
                 continue
             if host not in self.sr_hosts(vdi["SR"]):
                 return False
@@ -268,20 +287,10 @@ class Planner:
     def _slot(
         self, record: Record, vbds: Mapping[str, Record], vdi: str | None, stale: list[str], foreign: list[str]
     ) -> Slot | None:
-        if self._settings.device == DEVICE_DISK:
-            return self._disk_slot(record, vbds, vdi, stale)
-        slot = self._cd_slot(record, vbds, vdi, stale, foreign)
-        if slot is None and self._settings.device == DEVICE_AUTO:
-            return self._disk_slot(record, vbds, vdi, stale)
-        return slot
-
-    def _cd_slot(
-        self, record: Record, vbds: Mapping[str, Record], vdi: str | None, stale: list[str], foreign: list[str]
-    ) -> Slot | None:
         running, hvm = record["power_state"] == "Running", is_hvm(record)
         candidates = []
         for ref, vbd in vbds.items():
-            if vbd["type"] != "CD":
+            if vbd["type"] != "CD" or (hvm and _number(vbd) not in _IDE_SLOTS):
                 continue
             tagged = DRIVE_KEY in vbd["other_config"]
             replaceable = vbd["empty"] or vbd["VDI"] in stale or ref in foreign
@@ -300,22 +309,9 @@ class Planner:
             candidates.append((not visible and rank != 0, rank, _number(vbd), ref, visible))
         if candidates:
             _late, _rank, number, ref, visible = min(candidates)
-            return Slot(number, "CD", ref, visible)
+            return Slot(number, ref, visible)
         number = free_cd_slot(used_slots(vbds), hvm)
-        return None if number is None else Slot(number, "CD", None, not (running and hvm))
-
-    def _disk_slot(self, record: Record, vbds: Mapping[str, Record], vdi: str | None, stale: list[str]) -> Slot | None:
-        running = record["power_state"] == "Running"
-        # Hot plugging into an HVM guest needs its PV drivers, of which a reporting guest agent is the sign.
-        pluggable = not running or not is_hvm(record) or record["guest_metrics"] != NULL
-        for ref, vbd in vbds.items():
-            if vbd["type"] == "Disk" and vbd["VDI"] != NULL and (vbd["VDI"] == vdi or vbd["VDI"] in stale):
-                return Slot(_number(vbd), "Disk", ref, not running or vbd["currently_attached"])
-        used = used_slots(vbds)
-        for number in _SLOTS:
-            if number not in used and number != USER_SLOT:
-                return Slot(number, "Disk", None, pluggable)
-        return None
+        return None if number is None else Slot(number, None, not (running and hvm))
 
     def _problem(
         self, vm: Vm, record: Record, host: str, file: str, vdi: str | None, owner: str | None, slot: Slot | None
@@ -325,13 +321,12 @@ class Planner:
         path = self.location(self.find_sr(host), host, file)
         if vdi is not None and owner != vm.id:
             return drive_rules.foreign(f"{path} on {self.host_label(host)}", owner)
+        if not self.live(host):
+            return f"its host {self.host_label(host)} is down; wait until it is back, or until the VM runs on another one"
         if record["power_state"] not in ("Running", "Halted"):
             return f"the VM is {record['power_state'].lower()}, and XAPI changes no drive of it then; resume it or shut it down first"
         if slot is None:
-            return (
-                "it has no free place for another CD/DVD drive (slot 3 is kept for the user's own); free one, or set "
-                "hypervisor.device to disk"
-            )
+            return "it has no free place for another CD/DVD drive (slot 3 is kept for the user's own); free one of slots 0 to 2"
         return None
 
 

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import threading
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils import _defaults
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import HEAD_SIZE, MAX_SIZE, read_owner
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import drive_rules
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import MAX_SIZE
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
     DriveChange,
     DriveError,
@@ -28,36 +28,33 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     HypervisorUnreachable,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.drive_plan import (
-    DEVICE_CD,
     DIGEST_KEY,
     DRIVE_KEY,
     OWNER_KEY,
     Plan,
-    Planner,
     Settings,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.media import BUSY, Media
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import DRIVES, Picture
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import ConnectionCut, XapiError
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.transfer import (
-    UploadCut,
-    download,
-    upload,
-)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.transfer import UploadCut
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Vm
-    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import Record
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import Session
 
 MIGRATE_SECONDS = 3600.0
-# A guest that cannot take a drive while it runs.
-_NO_HOTPLUG = ("VM_MISSING_PV_DRIVERS", "VM_OLD_PV_DRIVERS", "OPERATION_NOT_ALLOWED")
+# A host carries out four operations at a time; two migrations leave it room for others.
+MIGRATIONS_AT_ONCE = 2
 # What to do about an error, by XAPI's code. The first ones are what a second run at the same moment makes of a good plan.
 _RACE = "another run may be at work on this VM at the same moment: run the task again"
 _HELD = "the guest holds the medium: unmount it there, or shut the VM down"
-_RIGHTS = "give hypervisor.username XAPI's role pool-operator, or vm-admin where the storage repositories exist already"
+_RIGHTS = (
+    "give hypervisor.username XAPI's role pool-operator; vm-power-admin is enough where the storage repositories exist and are "
+    "plugged, and vm-admin where nothing is migrated either"
+)
 _HINTS = {
     **dict.fromkeys(("HANDLE_INVALID", "VDI_IN_USE", "VDI_MISSING", "VBD_NOT_EMPTY", "DEVICE_ALREADY_EXISTS"), _RACE),
     "OTHER_OPERATION_IN_PROGRESS": _RACE,
@@ -87,34 +84,38 @@ class Move:
 class XenDrives(Drives):
     """Drive operations over one session."""
 
-    moves_vms = True  # no module of another collection does
+    side_by_side = 8  # XAPI attaches the VDI to a host for each upload, which takes a second or two
+    moves_vms = True
 
     def __init__(self, session: Session, description: Mapping[str, t.Any]) -> None:
         self._session = session
-        self._settings = Settings(
+        self._settings = settings = Settings(
             sr_name=description.get("iso_sr_name") or _defaults.ISO_SR_NAME,
             iso_dir=(description.get("iso_dir") or _defaults.ISO_DIR).rstrip("/"),
-            device=description.get("device") or DEVICE_CD,
         )
         self._picture = Picture(session, DRIVES)
-        self._planner = Planner(self._picture, self._settings, self._owner_of)
-        # What was read from unmarked VDIs, by UUID: those have no owner in their record.
-        self._read_owners: dict[str, str | None] = {}
+        self._media = Media(session, self._picture, settings)
+        self._planner = self._media.planner
+        self._migrating = threading.BoundedSemaphore(MIGRATIONS_AT_ONCE)
 
     # -- the interface ---------------------------------------------------------------------------------------------
 
     def states(self, vms: Sequence[Vm]) -> dict[str, DriveState | DriveError]:
         """See api.Drives."""
         self._picture.refresh()
-        found: dict[str, DriveState | DriveError] = {}
-        for vm in vms:
-            try:
-                found[vm.id] = self._state(self._planner.plan(vm))
-            except DriveError as error:
-                found[vm.id] = error
-            except HypervisorError as error:
-                found[vm.id] = DriveError(f"{vm.name}: its config drive could not be read: {error}")
-        return found
+        found: dict[str, Plan | DriveError] = {vm.id: self._plan_or_error(vm) for vm in vms}
+        if self._media.verify(plan.sr for plan in found.values() if isinstance(plan, Plan) and plan.vdi is not None):
+            self._picture.refresh()
+            found = {vm.id: self._plan_or_error(vm) for vm in vms}
+        return {ident: self._state(plan) if isinstance(plan, Plan) else plan for ident, plan in found.items()}
+
+    def _plan_or_error(self, vm: Vm) -> Plan | DriveError:
+        try:
+            return self._planner.plan(vm)
+        except DriveError as error:
+            return error
+        except HypervisorError as error:
+            return DriveError(f"{vm.name}: its config drive could not be read: {error}")
 
     def read(self, vm: Vm) -> bytes | None:
         """See api.Drives."""
@@ -123,18 +124,18 @@ class XenDrives(Drives):
             plan = self._planner.plan(vm)
             if plan.vdi is None:
                 # On another host, where it is until the drive has followed a migration.
-                elsewhere = self._whole(plan.stale)
-                return self._bytes(elsewhere) if elsewhere else None
+                elsewhere = self._media.whole(plan.stale)
+                return self._media.bytes(elsewhere) if elsewhere else None
             if plan.owner != vm.id:
                 raise DriveError(f"{vm.name}: {plan.problem}")
-            return self._bytes(plan.vdi)
+            return self._media.bytes(plan.vdi)
 
     def read_foreign(self, vm: Vm) -> bytes | None:
         """See api.Drives."""
         self._picture.refresh()
         with _Errors(vm, "the file in the place of its config drive could not be read"):
             plan = self._planner.plan(vm)
-            return None if plan.vdi is None or plan.owner == vm.id else self._bytes(plan.vdi)
+            return None if plan.vdi is None or plan.owner == vm.id else self._media.bytes(plan.vdi)
 
     def discard_foreign(self, vm: Vm) -> None:
         """See api.Drives."""
@@ -144,8 +145,8 @@ class XenDrives(Drives):
             if plan.vdi is None or plan.owner == vm.id:
                 return
             for vbd in plan.eject:
-                self._empty(vbd)
-            self._destroy(plan.vdi)
+                self._media.empty(vbd)
+            self._media.destroy(plan.vdi)
 
     def put_one(self, vm: Vm, iso: bytes) -> DriveChange:
         """See api.Drives."""
@@ -179,37 +180,68 @@ class XenDrives(Drives):
     def _put(self, vm: Vm, iso: bytes, host: str | None, again: bool) -> DriveChange:
         self._picture.refresh()
         plan = self._planner.plan(vm, host)
-        if plan.problem is not None or plan.slot is None:
-            raise DriveError(f"{vm.name}: {plan.problem}")
+        if plan.vdi is not None and self._media.verify([plan.sr]):
+            self._picture.refresh()
+            plan = self._planner.plan(vm, host)
+        problem = plan.problem or self._media.broken(plan.sr)
+        if problem is not None or plan.slot is None:
+            raise DriveError(f"{vm.name}: {problem}")
         digest = hashlib.sha256(iso).hexdigest()
         good = self._has(plan.vdi, digest, len(iso))
-        if good and self._inserted(plan) and not plan.eject and not plan.stale:
+        if good and self._in_place(plan):
             return self._change(vm, plan, again)
+        try:
+            return self._change(vm, self._replace(vm, plan, iso, None if good else digest), True)
+        except HypervisorError as error:
+            self._clear_up_if_gone(vm, error)
+            raise
+
+    def _replace(self, vm: Vm, plan: Plan, iso: bytes, digest: str | None) -> Plan:
+        """digest: of the ISO, if it is to be written; None: it is there already. Returns the plan as it is afterwards."""
         for vbd in plan.eject:
-            self._empty(vbd)
-        if not good:
-            self._destroy(plan.vdi)
-            self._make(vm, plan, iso, digest)
-        stale = plan.stale
+            self._media.empty(vbd)
+        if digest is None:
+            self._media.sr_for(plan.host)
+        else:
+            self._media.destroy(plan.vdi)
+            self._media.make(vm, plan, iso, digest)
         self._picture.refresh()
-        plan = self._planner.plan(vm, plan.host)
-        if not self._inserted(plan):
-            self._insert(vm, plan)
-        for vdi in stale:
-            self._destroy(vdi)
+        new = self._planner.plan(vm, plan.host)
+        if not self._inserted(new):
+            self._insert(vm, new)
+        for vdi in plan.stale:
+            self._media.destroy(vdi)
         self._picture.refresh()
-        return self._change(vm, self._planner.plan(vm, plan.host), True)
+        return self._planner.plan(vm, plan.host)
+
+    def _clear_up_if_gone(self, vm: Vm, error: HypervisorError) -> None:
+        """A VM that was destroyed meanwhile must not leave its ISO, which may hold secrets, where nobody looks for it."""
+        if isinstance(error, HypervisorUnreachable):
+            return
+        self._picture.refresh()
+        if self._picture.get("vm", vm.handle) is not None:
+            return
+        for vdi in list(self._planner.owned_by(vm)):
+            record = self._media.need("vdi", vdi)
+            try:
+                self._media.destroy(vdi)
+            except HypervisorError as failure:
+                raise DriveError(
+                    f"{vm.name}: it was destroyed while its config drive was put, and its ISO is left over, which may hold secrets: "
+                    f"delete {record['location']} in {self._settings.sr_name}: {failure}"
+                ) from None
+        raise DriveError(f"{vm.name}: it was destroyed while its config drive was put; nothing of the drive is left") from None
 
     def _remove(self, vm: Vm, again: bool) -> DriveChange:
         self._picture.refresh()
         plan = self._planner.plan(vm)
-        if (plan.vdi is not None and plan.owner != vm.id) or self._need("vm", vm.handle)["is_a_template"]:
+        if (plan.vdi is not None and plan.owner != vm.id) or self._media.need("vm", vm.handle)["is_a_template"]:
             raise DriveError(f"{vm.name}: {plan.problem}")
         doomed = [*([plan.vdi] if plan.vdi else []), *plan.stale]
         for vbd in plan.eject:
-            self._empty(vbd)
+            self._media.empty(vbd)
         for vdi in doomed:
-            self._destroy(vdi)
+            self._media.destroy(vdi)
         return DriveChange(
             bool(again or doomed or plan.eject), self._location(plan), str(plan.slot.number) if plan.slot else None
         )
@@ -220,17 +252,17 @@ class XenDrives(Drives):
         plan = self._planner.plan(vm, target)
         if plan.problem is not None:
             raise DriveError(f"{vm.name}: {plan.problem}")
-        record = self._need("vm", vm.handle)
-        source = self._whole([ref for ref in (plan.vdi, *plan.stale) if ref is not None])
-        data = self._bytes(source) if source else None
+        record = self._media.need("vm", vm.handle)
+        source = self._media.whole([ref for ref in (plan.vdi, *plan.stale) if ref is not None])
+        data = self._media.bytes(source) if source else None
         taken_out: list[tuple[str, str]] = []
         live = plan.running and record["resident_on"] != target
         changed = live
         if live:
-            local = [ref for ref in plan.eject if not self._in_shared_sr(self._need("vbd", ref)["VDI"])]
-            taken_out = [(ref, self._need("vbd", ref)["VDI"]) for ref in local]
+            local = [ref for ref in plan.eject if not self._in_shared_sr(self._media.need("vbd", ref)["VDI"])]
+            taken_out = [(ref, self._media.need("vbd", ref)["VDI"]) for ref in local]
             for vbd, _vdi in taken_out:
-                self._empty(vbd)
+                self._media.empty(vbd)
         elif not plan.running and record["affinity"] != target:
             self._session.call("VM.set_affinity", vm.handle, target)
             changed = True
@@ -255,8 +287,9 @@ class XenDrives(Drives):
         move = self.begin_move(vm, self._planner.find_host(destination))
         if move.live:
             try:
-                task = self._session.patiently("Async.VM.pool_migrate", vm.handle, move.target, {"live": "true"})
-                self._session.wait_task(task, MIGRATE_SECONDS)
+                with self._migrating:
+                    task = self._session.patiently("Async.VM.pool_migrate", vm.handle, move.target, {"live": "true"})
+                    self._session.wait_task(task, MIGRATE_SECONDS)
             except XapiError as error:
                 host = self._planner.host_label(move.target)
                 raise DriveError(f"{vm.name}: it could not be migrated to {host}; {self.abandon_move(move)}: {error}") from None
@@ -264,179 +297,46 @@ class XenDrives(Drives):
 
     def _put_back(self, vbd: str, vdi: str) -> bool:
         try:
-            self._session.patiently("VBD.insert", vbd, vdi)
+            self._session.patiently("VBD.insert", vbd, vdi, also=BUSY)
             return True
         except HypervisorError:
             return False  # the failed migration is what the user must hear of
-
-    def _make(self, vm: Vm, plan: Plan, iso: bytes, digest: str) -> None:
-        """Creates the VDI and fills it; at a failure nothing half-written is left."""
-        sr = plan.sr or self._create_sr(plan.host)
-        self._plug(sr, plan.host)
-        vdi = self._create_vdi(vm, plan, sr, len(iso))
-        try:
-            address = self._need("host", self._seen_by(sr, plan.host))["address"]
-            upload(self._session, self._host_names(), address, vdi, iso)
-            self._session.call("VDI.add_to_other_config", vdi, DIGEST_KEY, digest)
-        except HypervisorError:
-            try:
-                self._session.patiently("VDI.destroy", vdi)
-            except HypervisorError:
-                pass  # without a digest it counts as half-written, and the next put replaces it
-            raise
-
-    def _create_vdi(self, vm: Vm, plan: Plan, sr: str, size: int) -> str:
-        record = {
-            "name_label": plan.file,
-            "name_description": f"Config drive of {vm.name}",
-            "SR": sr,
-            "virtual_size": str(size),
-            "type": "user",
-            "sharable": False,
-            "read_only": False,
-            "other_config": {OWNER_KEY: vm.id},
-            "xenstore_data": {},
-            "sm_config": {"path": plan.file},
-            "tags": [],
-        }
-        try:
-            return self._session.patiently("VDI.create", record)
-        except XapiError as error:
-            if error.code != "SR_BACKEND_FAILURE_43":
-                raise
-        # The file is there, but XAPI has no record of it: it came from outside, or XAPI's database is older.
-        self._session.patiently("SR.scan", sr)
-        self._picture.refresh()
-        found = self._planner.find_vdi(sr, plan.file)
-        owner = None if found is None else self._owner_of(found)
-        if found is None or owner != vm.id:
-            place = f"{self._location(plan)} on {self._planner.host_label(plan.host)}"
-            raise DriveError(f"{vm.name}: {drive_rules.foreign(place, owner)}")
-        self._destroy(found)
-        return self._session.patiently("VDI.create", record)
-
-    def _create_sr(self, host: str) -> str:
-        config = {"location": self._settings.iso_dir, "legacy_mode": "true"}
-        text = "Config drives of this host's VMs"
-        try:
-            self._session.patiently("SR.create", host, config, "0", self._settings.sr_name, text, "iso", "iso", False, {})
-        except XapiError as error:
-            raise self._missing_folder(error, host) from None
-        self._picture.refresh()
-        sr = self._planner.find_sr(host)
-        if sr is None:
-            raise DriveError(
-                f"the SR {self._settings.sr_name} was made on {self._planner.host_label(host)} but is not there; try again"
-            )
-        return sr
-
-    def _plug(self, sr: str, host: str) -> None:
-        """An SR can exist unplugged, also right after it was made."""
-        if host in self._planner.sr_hosts(sr):
-            return
-        for ref in self._need("sr", sr)["PBDs"]:
-            pbd = self._need("pbd", ref)
-            if pbd["host"] == host and not pbd["currently_attached"]:
-                try:
-                    self._session.patiently("PBD.plug", ref)
-                except XapiError as error:
-                    raise self._missing_folder(error, host) from None
-        self._picture.refresh()
-
-    def _missing_folder(self, error: XapiError, host: str) -> HypervisorError:
-        if error.code not in ("SR_BACKEND_FAILURE_226", "SR_BACKEND_FAILURE_47"):
-            return error
-        folder, label = self._settings.iso_dir, self._planner.host_label(host)
-        return DriveError(
-            f"the folder {folder} (hypervisor.iso_dir) does not exist on host {label}, and XAPI cannot make it: run "
-            f"'mkdir -p {folder}' there as root, or let the role do so over SSH"
-        )
 
     def _insert(self, vm: Vm, plan: Plan) -> None:
         slot = plan.slot
         if slot is None or plan.vdi is None:
             raise DriveError(f"{vm.name}: its VM or ISO was changed while its config drive was put; run the task again")
-        if slot.kind == "CD" and slot.vbd is not None:
-            vbd = self._need("vbd", slot.vbd)
+        if slot.vbd is not None:
+            vbd = self._media.need("vbd", slot.vbd)
             if DRIVE_KEY not in vbd["other_config"]:
                 self._session.call("VBD.add_to_other_config", slot.vbd, DRIVE_KEY, "config")
             if slot.visible:
-                self._session.patiently("VBD.insert", slot.vbd, plan.vdi)
+                self._session.patiently("VBD.insert", slot.vbd, plan.vdi, also=BUSY)
                 return
             # Made after the VM's start: no medium can be changed in it, but the drive itself can be made anew.
             self._session.patiently("VBD.destroy", slot.vbd)
-        vbd_ref = self._session.patiently(
-            "VBD.create",
-            {
-                "VM": vm.handle,
-                "VDI": plan.vdi,
-                "userdevice": str(slot.number),
-                "bootable": False,
-                "mode": "RO",
-                "type": slot.kind,
-                "unpluggable": True,
-                "empty": False,
-                "other_config": {DRIVE_KEY: "config"},
-                "qos_algorithm_type": "",
-                "qos_algorithm_params": {},
-            },
-        )
+        record = {"VM": vm.handle, "VDI": plan.vdi, "userdevice": str(slot.number), "bootable": False, "mode": "RO", "type": "CD"}
+        record.update(unpluggable=True, empty=False, other_config={DRIVE_KEY: "config"})
+        record.update(qos_algorithm_type="", qos_algorithm_params={})
+        ref = self._session.patiently("VBD.create", record)
         if plan.running and slot.visible:
-            try:
-                self._session.patiently("VBD.plug", vbd_ref)
-            except XapiError as error:
-                if error.code not in _NO_HOTPLUG:
-                    raise
-                # The guest agent runs, but not the drivers: the VM's next start attaches it.
-
-    def _empty(self, ref: str) -> None:
-        """Takes the medium out of a drive: eject, or, for a disk and for a drive the guest cannot see, away with the VBD."""
-        vbd = self._picture.get("vbd", ref)
-        if vbd is None:
-            return
-        vm = self._need("vm", vbd["VM"])
-        running = vm["power_state"] == "Running"
-        if vbd["type"] == "CD" and (not running or vbd["currently_attached"]):
-            try:
-                self._session.patiently("VBD.eject", ref)
-            except XapiError as error:
-                if error.code != "VBD_IS_EMPTY":
-                    raise
-            return
-        if running and vbd["currently_attached"]:
-            self._session.patiently("VBD.unplug", ref)
-        self._session.patiently("VBD.destroy", ref)
-
-    def _destroy(self, vdi: str | None) -> None:
-        """Deletes an ISO of ours. VDI.destroy would take the drives that hold it along, so they are emptied first."""
-        record = self._picture.get("vdi", vdi)
-        if record is None:
-            return
-        self._picture.refresh()
-        for ref in (self._picture.get("vdi", vdi) or record)["VBDs"]:
-            self._empty(ref)
-        try:
-            self._session.patiently("VDI.destroy", vdi)
-        except XapiError as error:
-            if error.code != "HANDLE_INVALID":
-                raise
-        self._picture.refresh()
+            self._session.patiently("VBD.plug", ref, also=BUSY)
 
     # -- looking ---------------------------------------------------------------------------------------------------
 
     def _state(self, plan: Plan) -> DriveState:
         # An ISO that is still where the VM was before counts as there, though not as attached: it is to be moved or deleted.
-        vdi = self._picture.get("vdi", plan.vdi or self._whole(plan.stale))
+        vdi = self._picture.get("vdi", plan.vdi or self._media.whole(plan.stale))
         return DriveState(
             location=self._location(plan),
             slot=str(plan.slot.number) if plan.slot else None,
             file_exists=vdi is not None,
-            attached=self._inserted(plan) and not plan.eject and not plan.stale,
+            attached=self._in_place(plan),
             sha256=vdi["other_config"].get(DIGEST_KEY) if vdi else None,
             size=int(vdi["virtual_size"]) if vdi else None,
             owner=plan.owner if plan.vdi else vdi["other_config"].get(OWNER_KEY) if vdi else None,
             can_attach_now=plan.slot is None or plan.slot.visible,
-            problem=plan.problem,
+            problem=plan.problem or self._media.broken(plan.sr),
         )
 
     def _change(self, vm: Vm, plan: Plan, changed: bool) -> DriveChange:
@@ -455,6 +355,11 @@ class XenDrives(Drives):
         vdi = self._picture.get("vdi", ref)
         return bool(vdi and vdi["other_config"].get(DIGEST_KEY) == digest and int(vdi["virtual_size"]) == size)
 
+    def _in_place(self, plan: Plan) -> bool:
+        """Whether the guest has it, or has it at the next start: inserted, and on storage that its host can use now."""
+        serves = plan.sr is not None and self._planner.serves(plan.sr, plan.host) and self._media.broken(plan.sr) is None
+        return serves and self._inserted(plan) and not plan.eject and not plan.stale
+
     def _inserted(self, plan: Plan) -> bool:
         vbd = self._picture.get("vbd", plan.slot.vbd if plan.slot else None)
         return bool(plan.vdi and vbd and not vbd["empty"] and vbd["VDI"] == plan.vdi)
@@ -462,63 +367,9 @@ class XenDrives(Drives):
     def _location(self, plan: Plan) -> str:
         return self._planner.location(plan.sr, plan.host, plan.file)
 
-    def _need(self, cls: str, ref: str | None) -> Record:
-        record = self._picture.get(cls, ref)
-        if record is None:
-            raise DriveError(f"{self._session.endpoint}: a {cls} changed while it was worked on; run the task again")
-        return record
-
     def _in_shared_sr(self, vdi: str) -> bool:
         record = self._picture.get("vdi", vdi)
         return record is not None and self._planner.is_shared(record["SR"])
-
-    def _owner_of(self, vdi: str) -> str | None:
-        """The VM id marked in the record, else in the ISO itself (a file that a scan found has no marks in its record)."""
-        record = self._picture.get("vdi", vdi)
-        if record is None:
-            return None
-        owner = record["other_config"].get(OWNER_KEY)
-        if owner:
-            return owner
-        uuid = record["uuid"]
-        if uuid not in self._read_owners:
-            self._read_owners[uuid] = read_owner(self._bytes(vdi, HEAD_SIZE))
-        return self._read_owners[uuid]
-
-    def _whole(self, refs: Sequence[str]) -> str | None:
-        """The first of these VDIs that was written completely."""
-        for ref in refs:
-            vdi = self._picture.get("vdi", ref)
-            if vdi is not None and DIGEST_KEY in vdi["other_config"]:
-                return ref
-        return None
-
-    def _bytes(self, vdi: str, limit: int = MAX_SIZE) -> bytes:
-        record = self._need("vdi", vdi)
-        host = self._seen_by(record["SR"], None)
-        size = min(limit, int(record["virtual_size"]))
-        data = download(self._session, self._host_names(), self._need("host", host)["address"], record["uuid"], size)
-        if len(data) != size:
-            raise DriveError(f"{record['location']}: only {len(data)} of {size} bytes could be read back")
-        return data
-
-    def _seen_by(self, sr: str, wanted: str | None) -> str:
-        """A host that has the SR plugged: the wanted one where possible."""
-        hosts = self._planner.sr_hosts(sr)
-        if wanted in hosts:
-            return wanted  # type: ignore[return-value]
-        if not hosts:
-            label = self._need("sr", sr)["name_label"]
-            raise DriveError(f"the SR {label} is plugged on no host; repair it (xe pbd-plug) and run the task again")
-        return sorted(hosts)[0]
-
-    def _host_names(self) -> dict[str, str]:
-        """Address of each host → how to connect to it: the master by the name that the user gave, as in its certificate."""
-        masters = [pool["master"] for pool in self._picture.records["pool"].values()]
-        return {
-            host["address"]: self._session.host if ref in masters else host["address"]
-            for ref, host in self._picture.records["host"].items()
-        }
 
 
 class _Errors:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
+    DriveChange,
+    DriveError,
     HypervisorError,
     HypervisorUnreachable,
     MachineError,
@@ -42,10 +44,6 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.drives import XenDrives
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.flows import Flow
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import Session
-
-MIGRATE_SECONDS = 3600.0
-# A host carries out four operations at a time; two migrations leave it room for others.
-MIGRATIONS_AT_ONCE = 2
 
 
 class XenMachines(Machines):
@@ -203,20 +201,22 @@ class XenMachines(Machines):
 
     def delete(self, vms: Sequence[Vm]) -> Iterator[Outcome]:
         """See api.Machines."""
-        self._picture.refresh()
-        for _vm, outcome in self._run((vm, self._delete(vm)) for vm in vms):
+        problems = self.delete_problems(vms)
+        there = {vm.id for vm in vms if (self._picture.get("vm", vm.handle) or {"uuid": ""})["uuid"].lower() == vm.id}
+        drives = dict(self._drives.remove([vm for vm in vms if vm.id in there and vm.id not in problems]))
+        for vm in vms:
+            if vm.id in problems:
+                yield Outcome(vm.name, vm.id, False, f"{vm.name}: it could not be deleted: {problems[vm.id]}")
+            elif vm.id not in there:
+                yield Outcome(vm.name, vm.id)
+        for _vm, outcome in self._run((vm, self._delete(vm, change)) for vm, change in drives.items()):
             yield outcome
 
-    def _delete(self, vm: Vm) -> Flow:
-        record = self._picture.get("vm", vm.handle)
-        if record is None or record["uuid"].lower() != vm.id:
-            return Outcome(vm.name, vm.id)
-        changed = False
+    def _delete(self, vm: Vm, drive: DriveChange | DriveError) -> Flow:
+        changed = isinstance(drive, DriveChange) and drive.changed
         try:
-            problem = self._delete_problem(vm)
-            if problem:
-                raise MachineError(problem)
-            changed = self._drives.remove_one(vm).changed
+            if isinstance(drive, DriveError):
+                raise drive
             yield from destroy(self._picture, vm.handle)
             return Outcome(vm.name, vm.id, True)
         except HypervisorError as error:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import threading
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import XapiError
@@ -28,10 +29,11 @@ INVENTORY: Mapping[str, frozenset[str]] = {
     "vif": frozenset("VM device MAC network".split()),
     "network": frozenset(("name_label",)),
 }
-_DRIVE_VM = "uuid name_label power_state is_a_template VBDs resident_on affinity domain_type HVM_boot_policy guest_metrics"
+_DRIVE_VM = "uuid name_label power_state is_a_template is_control_domain VBDs resident_on affinity domain_type HVM_boot_policy guest_metrics"
 DRIVES: Mapping[str, frozenset[str]] = {
     "pool": frozenset(("master",)),
-    "host": frozenset("uuid name_label hostname address enabled".split()),
+    "host": frozenset("uuid name_label hostname address enabled metrics".split()),
+    "host_metrics": frozenset(("live",)),
     "vm": frozenset(_DRIVE_VM.split()),
     "vbd": frozenset("uuid VM VDI type userdevice device empty currently_attached other_config".split()),
     "vdi": frozenset("uuid name_label SR VBDs location virtual_size read_only other_config".split()),
@@ -71,6 +73,8 @@ class Picture:
         self._fields = fields
         self._token = ""
         self._generation = 0
+        self._lock = threading.Lock()
+        self._begun = self._ended = 0
         # Goes up at each look, for those who keep what they worked out from the records.
         self.looks = 0
         # Set by the caller that lists the VMs: the read of their addresses that follows needs no look of its own.
@@ -85,8 +89,19 @@ class Picture:
     def refresh(self, wait: float = 0.0) -> set[tuple[str, str]]:
         """Brings the records up to date; returns (class, reference) of what is new or changed.
 
-        wait: seconds to wait for the first change.
+        wait: seconds to wait for the first change. Threads that ask at the same time share one look.
         """
+        asked = self._begun
+        with self._lock:
+            if self._ended > asked and not wait:
+                return set()  # another thread's look, begun after this one was asked for
+            self._begun += 1
+            number = self._begun
+            changed = self._look(wait)
+            self._ended = number
+            return changed
+
+    def _look(self, wait: float) -> set[tuple[str, str]]:
         if self._generation != self._session.generation:
             self._token = ""
         try:
@@ -100,12 +115,11 @@ class Picture:
             # Logged in anew while asking, perhaps at another master, which counts its events anew.
             self._token = ""
             batch = self._events(0.0)
-        if not self._token:
-            for records in self.records.values():
-                records.clear()
+        # New dictionaries: another thread may be going through the old ones.
+        new = {name: dict(records) if self._token else {} for name, records in self.records.items()}
         changed = set()
         for event in batch["events"]:
-            records = self.records.get(event["class"].lower())
+            records = new.get(event["class"].lower())
             if records is None:
                 continue
             changed.add((event["class"].lower(), event["ref"]))
@@ -113,6 +127,7 @@ class Picture:
                 records.pop(event["ref"], None)
             elif "snapshot" in event:
                 records[event["ref"]] = event["snapshot"]
+        self.records = new
         self._token = batch["token"]
         self._generation = self._session.generation
         self.looks += 1

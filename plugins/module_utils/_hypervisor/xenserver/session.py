@@ -8,10 +8,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.client
 import re
 import socket
 import ssl
+import threading
 import time
 import traceback
 import typing as t
@@ -89,8 +91,20 @@ class _Transport(xmlrpc.client.SafeTransport):
         return reader, reader
 
 
+@dataclasses.dataclass(eq=False)
+class _Connection:
+    """One thread's connection; generation: of the login that it is for."""
+
+    proxy: t.Any
+    transport: _Transport
+    generation: int
+
+
 class Session:
-    """A logged-in session; see call() and read(). Never holds up longer than the time limit of the call."""
+    """A logged-in session; see call() and read(). Never holds up longer than the time limit of the call.
+
+    Threads share it; each has a connection of its own.
+    """
 
     def __init__(self, description: Mapping[str, t.Any]) -> None:
         if XenAPI is None:
@@ -102,9 +116,12 @@ class Session:
         self._password = _required(description, "password")
         # Goes up at each login: what a token of an earlier session says may not hold for this one.
         self.generation = 0
-        self._xenapi: t.Any = None
-        self._transport: t.Any = None
-        self._login()
+        self._reference: str | None = None
+        self._mine = threading.local()
+        self._connections: list[_Connection] = []
+        self._guarding = threading.RLock()
+        with self._guarding:
+            self._login()
 
     @property
     def endpoint(self) -> str:
@@ -114,7 +131,7 @@ class Session:
     @property
     def reference(self) -> str:
         """The session's reference, for the HTTP handlers; a secret."""
-        return self._xenapi.handle
+        return self._reference or ""
 
     def call(self, method: str, *args: t.Any) -> t.Any:
         """One call that may change something. Raises XapiError, ConnectionCut (nobody knows whether it was done)."""
@@ -123,15 +140,18 @@ class Session:
         except HypervisorUnreachable as error:
             raise ConnectionCut(str(error)) from None
 
-    def patiently(self, method: str, *args: t.Any) -> t.Any:
-        """call(), again and again while another operation is under way on the object, until the time limit."""
+    def patiently(self, method: str, *args: t.Any, also: tuple[str, ...] = ()) -> t.Any:
+        """call(), again and again while another operation is under way on the object, until the time limit.
+
+        also: further codes of XAPI that pass by themselves.
+        """
         deadline = time.monotonic() + self.timeout
         pause, longest = _PATIENCE_STEP
         while True:
             try:
                 return self.call(method, *args)
             except XapiError as error:
-                if error.code != "OTHER_OPERATION_IN_PROGRESS" or time.monotonic() + pause > deadline:
+                if error.code not in ("OTHER_OPERATION_IN_PROGRESS", *also) or time.monotonic() + pause > deadline:
                     raise
             time.sleep(pause)
             pause = min(pause * 2, longest)
@@ -179,15 +199,19 @@ class Session:
 
     def close(self) -> None:
         """Logs out. Safe to call twice, and on a broken connection."""
-        session, self._xenapi = self._xenapi, None
-        if session is None:
-            return
-        try:
-            session.xenapi_request("session.logout", ())
-        except (XenAPI.Failure, xmlrpc.client.Fault, *_CONNECTION_ERRORS):
-            pass  # the session is gone already, or XAPI will drop it
-        finally:
-            self._transport.close()
+        with self._guarding:
+            if self._reference is None:
+                return
+            try:
+                connection = self._connection()
+                connection.proxy.session.logout(self._reference)
+            except (HypervisorError, XenAPI.Failure, xmlrpc.client.Fault, *_CONNECTION_ERRORS):
+                pass  # the session is gone already, or XAPI will drop it
+            finally:
+                self._reference = None
+                for one in self._connections:
+                    one.transport.close()
+                self._connections.clear()
 
     def _quietly(self, method: str, *args: t.Any) -> None:
         try:
@@ -196,16 +220,14 @@ class Session:
             pass  # tidying up; what went wrong before it is what counts
 
     def _login(self) -> None:
-        old = self._xenapi.handle if self._xenapi is not None else None
-        if self._transport is not None:
-            self._transport.close()
+        """Logs in at the pool's master, wherever it is by now. The caller holds the lock."""
+        old = self._reference
         for _attempt in range(_MAX_MOVES):
-            self._transport = _Transport(self.context, self.timeout)
-            session = XenAPI.Session(f"{self.endpoint}/", transport=self._transport)
+            connection = self._new_connection()
             try:
-                self._guard("login", lambda s=session: s.login_with_password(self._username, self._password, "1.0", ORIGINATOR))
+                self._guard("login", connection, lambda c=connection: self._password_login(c))
             except XapiError as error:
-                self._transport.close()
+                connection.transport.close()
                 if error.code == "HOST_IS_SLAVE" and error.params:
                     self.host = error.params[0]
                     continue
@@ -215,43 +237,72 @@ class Session:
                     ) from None
                 raise
             except HypervisorError:
-                self._transport.close()
+                connection.transport.close()
                 raise
-            self._xenapi = session
-            self.generation += 1
+            self._keep(connection)
             if old is not None:
                 # Sessions are the pool's: the new master can end the one that the old one began.
                 try:
-                    self._guard("logout", lambda s=session: s.session.logout(old))
+                    self._guard("logout", connection, lambda c=connection: c.proxy.session.logout(old))
                 except HypervisorError:
                     pass
             return
         raise HypervisorUnreachable(f"{self.endpoint}: the pool's master is changing; try again later")
 
+    def _password_login(self, connection: _Connection) -> None:
+        self._reference_of(
+            connection, connection.proxy.session.login_with_password(self._username, self._password, "1.0", ORIGINATOR)
+        )
+
+    def _reference_of(self, connection: _Connection, answer: dict[str, t.Any]) -> None:
+        self._reference = _value_of(answer)
+        self.generation += 1
+        connection.generation = self.generation
+
+    def _new_connection(self) -> _Connection:
+        transport = _Transport(self.context, self.timeout)
+        return _Connection(XenAPI.Session(f"{self.endpoint}/", transport=transport), transport, self.generation)
+
+    def _keep(self, connection: _Connection) -> None:
+        before = getattr(self._mine, "connection", None)
+        if before in self._connections:
+            before.transport.close()
+            self._connections.remove(before)
+        self._mine.connection = connection
+        self._connections.append(connection)
+
+    def _connection(self) -> _Connection:
+        """This thread's connection to the host that the session is at now."""
+        with self._guarding:
+            if self._reference is None:
+                self._login()
+            connection: _Connection | None = getattr(self._mine, "connection", None)
+            if connection is None or connection.generation != self.generation or connection not in self._connections:
+                connection = self._new_connection()
+                self._keep(connection)
+            return connection
+
     def _send(self, method: str, args: tuple[t.Any, ...], wait: float = 0.0, keep: Fields = None) -> t.Any:
         for _attempt in range(_MAX_MOVES):
-            if self._xenapi is None:
-                self._login()
-            session = self._xenapi
-            before = session.handle
-            self._transport.limit = self.timeout + (wait + _EVENT_MARGIN if wait else 0.0)
-            self._transport.keep = keep
+            connection = self._connection()
+            connection.transport.limit = self.timeout + (wait + _EVENT_MARGIN if wait else 0.0)
+            connection.transport.keep = keep
             try:
-                result = self._guard(method, lambda s=session: s.xenapi_request(method, args))
-                if session.handle != before:
-                    self.generation += 1  # the package logged in again because XAPI had forgotten the session
-                return result
+                send = getattr(connection.proxy, method)
+                return self._guard(method, connection, lambda s=send: _value_of(s(self._reference, *args)))
             except XapiError as error:
-                if error.code != "HOST_IS_SLAVE" or not error.params:
+                if error.code not in ("HOST_IS_SLAVE", "SESSION_INVALID") or (error.code == "HOST_IS_SLAVE" and not error.params):
                     raise
-                self.host = error.params[0]
-                self._login()
+                with self._guarding:
+                    if connection.generation == self.generation:  # else another thread has logged in already
+                        self.host = error.params[0] if error.code == "HOST_IS_SLAVE" else self.host
+                        self._login()
             finally:
-                self._transport.keep = None
-                self._transport.limit = self.timeout
+                connection.transport.keep = None
+                connection.transport.limit = self.timeout
         raise HypervisorUnreachable(f"{self.endpoint}: the pool's master is changing; try again later")
 
-    def _guard(self, method: str, action: t.Callable[[], t.Any]) -> t.Any:
+    def _guard(self, method: str, connection: _Connection, action: t.Callable[[], t.Any]) -> t.Any:
         """Runs one request and turns its errors into ours. The session object itself never reaches a message."""
         try:
             return action()
@@ -262,18 +313,18 @@ class Session:
         except ssl.SSLCertVerificationError as error:
             raise HypervisorUnreachable(_certificate_message(self.endpoint, error)) from None
         except (socket.timeout, TimeoutError):
-            self._transport.close()
+            connection.transport.close()
             raise _TimedOut(
                 f"{self.endpoint}: no answer to {method} within {self.timeout:g} s (hypervisor.connect_timeout)"
             ) from None
         except xmlrpc.client.ProtocolError as error:
-            self._transport.close()
+            connection.transport.close()
             raise HypervisorUnreachable(
                 f"{self.endpoint}: {method}: HTTP {error.errcode} {error.errmsg}; is this a XenServer or XCP-ng host?"
             ) from None
         except (*_CONNECTION_ERRORS, TypeError, KeyError, IndexError) as error:
             # The last three: an answer without Status, or cut off in the middle.
-            self._transport.close()
+            connection.transport.close()
             raise HypervisorUnreachable(f"{self.endpoint}: {method}: the connection failed: {_short(error)}") from None
 
     def xapi_error(self, method: str, details: list[str]) -> XapiError:
@@ -332,6 +383,13 @@ def _certificate_message(endpoint: str, error: ssl.SSLCertVerificationError) -> 
     else:
         way_out = "put the CA's (or the host's own) certificate into a file and name it in hypervisor.ca_path"
     return f"{endpoint}: the certificate is not trusted: {reason}; {way_out}"
+
+
+def _value_of(answer: dict[str, t.Any]) -> t.Any:
+    """What a call answered; raises XenAPI.Failure with XAPI's own words."""
+    if answer["Status"] == "Success":
+        return answer["Value"]
+    raise XenAPI.Failure(answer["ErrorDescription"])
 
 
 def _short(error: BaseException) -> str:

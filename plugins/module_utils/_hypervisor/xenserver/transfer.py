@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.client
 import ssl
 import typing as t
@@ -29,16 +30,25 @@ if t.TYPE_CHECKING:
 TASK_SECONDS = 300.0
 _AFTER_CUT_SECONDS = 3.0
 _BLOCK = 65536
+_NAME_MISMATCH = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+
+
+@dataclasses.dataclass(frozen=True)
+class HostNames:
+    """connect: name or address to connect to; other: a name that the host's certificate may have instead."""
+
+    connect: str
+    other: str
 
 
 class UploadCut(ConnectionCut):
     """The bytes did not all arrive, or nobody knows whether they did."""
 
 
-def upload(session: Session, hosts: Mapping[str, str], host: str, vdi: str, data: bytes) -> None:
+def upload(session: Session, hosts: Mapping[str, HostNames], host: str, vdi: str, data: bytes) -> None:
     """Writes data, which must have the VDI's exact size. Raises XapiError if XAPI says that it failed, UploadCut if it was cut.
 
-    vdi: its reference or UUID. hosts: address → name to connect to, of all hosts of the pool; a redirection is followed to these only.
+    vdi: its reference or UUID. hosts: by address, how to connect to each host of the pool; a redirection is followed to these only.
     host: the address of the host that sees the VDI.
     """
     task = session.call("task.create", "vmops.external_dhcp", "config drive")
@@ -68,7 +78,7 @@ def upload(session: Session, hosts: Mapping[str, str], host: str, vdi: str, data
         raise UploadCut(f"https://{host}: PUT /import_raw_vdi: {cut or 'not all of it arrived'}{detail}") from None
 
 
-def download(session: Session, hosts: Mapping[str, str], host: str, vdi: str, limit: int) -> bytes:
+def download(session: Session, hosts: Mapping[str, HostNames], host: str, vdi: str, limit: int) -> bytes:
     """The first `limit` bytes of the VDI, or all of it if it has fewer."""
     try:
         answer, _all = _request(session, hosts, host, "GET", "/export_raw_vdi", {"vdi": vdi, "format": "raw"}, None, None)
@@ -84,7 +94,7 @@ def download(session: Session, hosts: Mapping[str, str], host: str, vdi: str, li
 
 def _request(
     session: Session,
-    hosts: Mapping[str, str],
+    hosts: Mapping[str, HostNames],
     host: str,
     verb: str,
     path: str,
@@ -104,9 +114,7 @@ def _request(
     target = f"{path}?{urllib.parse.urlencode(query)}"
     address = host
     for _attempt in range(2):
-        connection = http.client.HTTPSConnection(
-            hosts.get(address, address), session.port, timeout=session.timeout, context=session.context
-        )
+        connection = _HostConnection(session, hosts.get(address) or HostNames(address, address))
         try:
             connection.putrequest(verb, target, skip_accept_encoding=True)
             for name, value in headers.items():
@@ -118,8 +126,9 @@ def _request(
         except ssl.SSLCertVerificationError as error:
             connection.close()
             raise HypervisorError(
-                f"https://{address}: the certificate of this host of the pool is not trusted: {error.verify_message}; add its "
-                "CA to hypervisor.ca_path, or set hypervisor.check_hostname to false if only the name does not match"
+                f"https://{address}: the certificate of this host of the pool is not trusted: {error.verify_message}; add its CA (or the "
+                "certificate itself) to hypervisor.ca_path; if it names neither the host's address nor its hostname in XAPI, correct "
+                "the latter (xe host-set-hostname-live), or set hypervisor.check_hostname to false"
             ) from None
         except BaseException:
             connection.close()
@@ -135,6 +144,31 @@ def _request(
         address = location.hostname
         target = f"{location.path}?{location.query}"
     raise HypervisorError(f"https://{address}: redirected in a circle")
+
+
+class _HostConnection(http.client.HTTPSConnection):
+    """To a host that XAPI knows by its address, while certificates made by default hold its name only."""
+
+    def __init__(self, session: Session, names: HostNames) -> None:
+        super().__init__(names.connect, session.port, timeout=session.timeout, context=session.context)
+        self._tls = session.context
+        self._names = names
+
+    def connect(self) -> None:
+        try:
+            self._secure(self._names.connect)
+        except ssl.SSLCertVerificationError as error:
+            if error.verify_code not in _NAME_MISMATCH or not self._names.other:
+                raise
+            self._secure(self._names.other)
+
+    def _secure(self, name: str) -> None:
+        http.client.HTTPConnection.connect(self)
+        try:
+            self.sock = self._tls.wrap_socket(self.sock, server_hostname=name)
+        except BaseException:
+            self.close()
+            raise
 
 
 def _send(connection: http.client.HTTPSConnection, data: bytes) -> bool:

@@ -33,6 +33,8 @@ class LifeMixin:
             self.take_time(ident, self.durations.get(op, 0.0))
             for vbd in self.loaded(vm):
                 self.attach_check(self.store.get("VDI", vbd["VDI"]))
+            if self.is_hvm(vm):
+                self._refuse_high_cds(vm)
             self.domid += 1
             self.store.set(vm, power_state="Running", resident_on=host, domid=self.domid)
             self.store.set(self.store.get("VM_metrics", vm["metrics"]), start_time=self.now(), hvm=self.is_hvm(vm))
@@ -45,6 +47,14 @@ class LifeMixin:
             for ref in vm["VIFs"]:
                 self.store.set(self.store.get("VIF", ref), currently_attached=True)
         self.refresh_operations(vm)
+
+    def _refuse_high_cds(self, vm: Obj) -> None:
+        """QEMU has four IDE places; a CD drive beyond them ends the start in xenopsd (device.ml)."""
+        for vbd in self.vm_vbds(vm):
+            if vbd["type"] == "CD" and int(vbd["userdevice"]) > 3:
+                raise Failure(
+                    "INTERNAL_ERROR", f"xenopsd internal error: Unable to plug CD device {vbd['userdevice']}: no IDE slot"
+                )
 
     def _new_guest_metrics(self, vm: Obj) -> None:
         """Each boot has a new record, which says `live` long before a guest agent speaks (create_guest_metrics_if_needed)."""

@@ -158,6 +158,7 @@ class MachineMixin:
 
     def VBD_destroy(self, call: Call, self_: str) -> None:
         vbd = self.store.get("VBD", self_)
+        self.not_xapis_own(vbd)
         if vbd["currently_attached"]:
             raise Failure("OPERATION_NOT_ALLOWED", f"VBD '{vbd['uuid']}' still attached to '{vbd['VM']}'")
         with self.operation(call, vbd, "unplug"):
@@ -199,6 +200,7 @@ class MachineMixin:
 
     def VBD_eject(self, call: Call, vbd: str) -> None:
         obj = self.store.get("VBD", vbd)
+        self.not_xapis_own(obj)
         if obj["type"] == "CD" and obj["empty"]:
             raise Failure("VBD_IS_EMPTY", vbd)
         vm = self._media_change(obj)
@@ -223,6 +225,11 @@ class MachineMixin:
             raise Failure("OPERATION_NOT_ALLOWED", HVM_CDS)
         return vm
 
+    def not_xapis_own(self, vbd: Obj) -> None:
+        """XAPI would let a client do it, and its own export or import would break: nobody should."""
+        if self.store.get("VM", vbd["VM"])["is_control_domain"]:
+            self.violation(f"a VBD of a control domain was touched: {vbd.ref}")
+
     def VBD_plug(self, call: Call, self_: str) -> None:
         vbd = self.store.get("VBD", self_)
         if vbd["currently_attached"]:
@@ -230,6 +237,8 @@ class MachineMixin:
         vm = self._hotplug(vbd)
         if vbd["empty"]:
             raise Failure("VBD_IS_EMPTY", self_)
+        if self.is_hvm(vm) and vbd["type"] != "CD" and vbd["mode"] == "RO":
+            raise Failure("DISK_VBD_MUST_BE_READWRITE_FOR_HVM", self_)
         vdi = self.store.get("VDI", vbd["VDI"])
         with self.operation(call, vbd, "plug"):
             sr = self.store.get("SR", vdi["SR"])
@@ -243,6 +252,7 @@ class MachineMixin:
 
     def VBD_unplug(self, call: Call, self_: str) -> None:
         vbd = self.store.get("VBD", self_)
+        self.not_xapis_own(vbd)
         if not vbd["currently_attached"]:
             raise Failure("DEVICE_ALREADY_DETACHED", self_)
         vm = self._hotplug(vbd)

@@ -82,7 +82,7 @@ class Rig:
             self.pool.store.set(vm, is_default_template=True, other_config=config)
 
     def vm(self, name: str, *, template: bool = False, nics: int = 1, disks: int = 1, cd: str | None = "3", domain: str = "hvm",
-           network: str = "corp-vlan120", affinity: str | None = None) -> Obj:  # fmt: skip
+           network: str = "corp-vlan120", affinity: str | None = "xen01") -> Obj:  # fmt: skip
         """A halted VM; cd: the slot of its empty CD drive, None for none."""
         store = self.pool.store
         with store.changed:

@@ -27,6 +27,7 @@ from xapi_rig.store import Obj
 IMPORT = "PUT /import_raw_vdi"
 EXPORT = "GET /export_raw_vdi"
 BLOCK = 65536
+EXPORT_LINGERS = 0.15
 
 
 class HostServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
@@ -231,12 +232,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 if pool.vdi_busy(vdi):
                     raise Failure("VDI_IN_USE", vdi.ref, "attach")
                 pool.attach_check(vdi)
-                pool.dom0_attached.add(vdi.ref)
+                vbd = pool.attach_to_dom0(vdi)
             try:
                 self._receive(vdi, length, fault)
             finally:
-                with pool.store.changed:
-                    pool.dom0_attached.discard(vdi.ref)
+                pool.detach_from_dom0(vbd)
             if fault is not None and fault.kind == "fail_task":
                 raise Failure(*(fault.error or ("VDI_IO_ERROR", "Device I/O errors")))
             if fault is not None and fault.kind == "body500":
@@ -293,6 +293,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 return
             with self.pool.store.changed:
                 self.pool.attach_check(vdi)
+                vbd = self.pool.attach_to_dom0(vdi)
+            # The client has all bytes before XAPI has detached the VDI.
+            timer = threading.Timer(EXPORT_LINGERS, self.pool.detach_from_dom0, [vbd])
+            timer.daemon = True
+            timer.start()
             file = self.pool.vdi_file(vdi)
             data = file.read_bytes() if file is not None else b"\0" * vdi["virtual_size"]
         except Failure:

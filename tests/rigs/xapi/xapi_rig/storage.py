@@ -97,6 +97,21 @@ class StorageMixin:
             self.store.remove(self.store.get("VBD", ref))
         self.store.remove(vdi)
 
+    def attach_to_dom0(self, vdi: Obj) -> Obj:
+        """XAPI's own VBD, in the control domain, for as long as it reads or writes the VDI."""
+        host = sorted(self.sr_hosts(self.store.get("SR", vdi["SR"])))[0]
+        dom0 = self.store.get("host", host)["control_domain"]
+        self.dom0_attached.add(vdi.ref)
+        return self.store.add(
+            "VBD", VM=dom0, VDI=vdi.ref, userdevice="autodetect", device="xvda", type="Disk", mode="RW", currently_attached=True
+        )
+
+    def detach_from_dom0(self, vbd: Obj) -> None:
+        with self.store.changed:
+            if vbd.ref in self.store.objects:
+                self.dom0_attached.discard(vbd["VDI"])
+                self.store.remove(vbd)
+
     def vdi_busy(self, vdi: Obj) -> bool:
         vbds = [self.store.get("VBD", r) for r in vdi["VBDs"]]
         return vdi.ref in self.dom0_attached or any(v["currently_attached"] for v in vbds)
@@ -108,9 +123,7 @@ class StorageMixin:
         sr = self.store.get("SR", pbd["SR"])
         if sr["type"] == "iso":
             self._iso_attach(pbd["host"], pbd["device_config"])
-        self.store.set(pbd, currently_attached=True)
-        if sr["type"] == "iso":
-            self.iso_scan(sr)
+        self.store.set(pbd, currently_attached=True)  # nobody scans: files that are there already stay unknown
 
     def PBD_unplug(self, call: Call, self_: str) -> None:
         pbd = self.store.get("PBD", self_)
@@ -147,7 +160,6 @@ class StorageMixin:
         # Plugging runs as a task of its own afterwards; its failure does not undo the two records.
         if not self.take_fault("SR.create: PBD stays unplugged"):
             self.store.set(pbd, currently_attached=True)
-            self.iso_scan(sr)
         return sr.ref
 
     def SR_scan(self, call: Call, sr: str) -> None:

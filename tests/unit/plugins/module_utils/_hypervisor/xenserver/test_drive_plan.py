@@ -10,7 +10,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver import drive_plan as plans
 
 NULL = "OpaqueRef:NULL"
-SETTINGS = plans.Settings("ConfigDriveISOs", "/iso", "cd")
+SETTINGS = plans.Settings("ConfigDriveISOs", "/iso")
 
 
 class Records:
@@ -22,9 +22,11 @@ class Records:
         self.records = {
             "pool": {"p": {"master": "h1"}},
             "host": {
-                f"h{n}": {"uuid": f"u{n}", "name_label": f"xen0{n}", "hostname": f"xen0{n}", "address": f"192.0.2.{n}", "enabled": True}
+                f"h{n}": {"uuid": f"u{n}", "name_label": f"xen0{n}", "hostname": f"xen0{n}", "address": f"192.0.2.{n}", "enabled": True,
+                        "metrics": f"m{n}"}
                 for n in (1, 2)
             },
+            "host_metrics": {f"m{n}": {"live": True} for n in (1, 2)},
             "sr": {
                 f"s{n}": {"uuid": f"s{n}", "name_label": "ConfigDriveISOs", "type": "iso", "shared": False, "PBDs": [f"b{n}"], "VDIs": []}
                 for n in (1, 2)
@@ -35,7 +37,7 @@ class Records:
             "vm": {
                 "v": {
                     "uuid": "vm-id", "name_label": "web1", "power_state": "Halted", "is_a_template": False, "VBDs": [],
-                    "resident_on": NULL, "affinity": NULL, "domain_type": "hvm", "HVM_boot_policy": "BIOS order", "guest_metrics": NULL,
+                    "resident_on": NULL, "affinity": "h1", "domain_type": "hvm", "HVM_boot_policy": "BIOS order", "guest_metrics": NULL,
                 }
             },
             "vbd": {},
@@ -67,13 +69,11 @@ def records():
     return Records()
 
 
-def plan(records, device="cd", host=None):
-    settings = plans.Settings(SETTINGS.sr_name, SETTINGS.iso_dir, device)
-
+def plan(records, host=None):
     def owner_of(ref):
         return records.records["vdi"][ref]["other_config"].get(plans.OWNER_KEY)
 
-    return plans.Planner(records, settings, owner_of).plan(Vm("web1", "vm-id", "stopped", (), "v"), host)
+    return plans.Planner(records, SETTINGS, owner_of).plan(Vm("web1", "vm-id", "stopped", (), "v"), host)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_drive_of_its_own_where_there_is_none(records):
     records.vbd("disk", 0, "d", kind="Disk")
     found = plan(records)
     assert (found.host, found.sr, found.vdi, found.file) == ("h1", "s1", None, "web1.iso")
-    assert found.slot == plans.Slot(1, "CD", None, True)
+    assert found.slot == plans.Slot(1, None, True)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_which_drive(records, drives, expected):
     found = plan(records)
     assert (None if found.slot is None else (found.slot.number, found.slot.vbd)) == expected
     if expected is None:
-        assert "hypervisor.device" in found.problem
+        assert "slots 0 to 2" in found.problem
     assert all(records.get("vbd", ref)["VDI"] != "media" for ref in found.eject)
 
 
@@ -185,12 +185,12 @@ def test_a_drive_the_guest_has_is_better_than_one_it_has_not(records):
 @pytest.mark.parametrize(
     ("affinity", "drive_on", "disk_on", "expected"),
     [
-        (NULL, None, None, "h1"),
+        (NULL, None, None, "h2"),  # its share of the VMs without a preference
         ("h2", None, None, "h2"),
         (NULL, "s2", None, "h2"),
         ("h1", "s2", None, "h1"),
         ("h1", None, "s2", "h2"),
-        ("gone", None, None, "h1"),
+        ("gone", None, None, "h2"),
     ],
 )
 def test_where_a_halted_vm_would_start(records, affinity, drive_on, disk_on, expected):
@@ -207,7 +207,7 @@ def test_no_host_sees_the_disks(records):
     records.records["sr"]["dead"] = {"uuid": "x", "name_label": "x", "type": "lvm", "shared": True, "PBDs": [], "VDIs": []}
     records.vdi("disk", "x", sr="dead")
     records.vbd("d", 0, "disk", kind="Disk")
-    assert "no enabled host" in plan(records).problem
+    assert "no live, enabled host" in plan(records).problem
 
 
 def test_an_sr_at_another_folder_is_not_ours_but_a_shared_one_is(records):
@@ -227,17 +227,61 @@ def test_of_two_srs_all_runs_choose_the_same(records):
     assert plan(records, host="h2").sr == "sb"
 
 
-@pytest.mark.parametrize(("device", "expected"), [("cd", "CD"), ("disk", "Disk"), ("auto", "CD")])
-def test_device(records, device, expected):
-    assert plan(records, device).slot.kind == expected
+def test_vms_without_a_preference_are_spread(records):
+    def owner_of(ref):
+        return None
+
+    hosts = []
+    for number in range(40):
+        records.records["vm"][f"v{number}"] = {**records.vm, "affinity": NULL, "uuid": f"vm-{number}"}
+        vm = Vm(f"web{number}", f"vm-{number}", "stopped", (), f"v{number}")
+        hosts.append(plans.Planner(records, SETTINGS, owner_of).plan(vm).host)
+    assert 8 < hosts.count("h1") < 32
+    again = plans.Planner(records, SETTINGS, owner_of).plan(Vm("web7", "vm-7", "stopped", (), "v7")).host
+    assert again == hosts[7]
 
 
-def test_auto_falls_back_to_a_disk(records):
+@pytest.mark.parametrize("change", [{"enabled": False}, {"metrics": "none"}])
+def test_hosts_that_are_disabled_or_down_are_passed_over(records, change):
+    records.records["host"]["h1"].update(change)
+    assert plan(records).host == "h2"
+
+
+def test_what_lies_on_a_host_that_is_down_is_left_there(records):
+    records.vm["affinity"] = "h2"
+    records.vdi("ours", "web1.iso", sr="s1", owner="vm-id")
+    assert plan(records).stale == ("ours",)
+    records.records["host_metrics"]["m1"]["live"] = False
+    assert plan(records).stale == ()
+
+
+def test_a_running_vm_of_a_dead_host_waits(records):
+    records.vm.update(power_state="Running", resident_on="h1")
+    records.records["host_metrics"]["m1"]["live"] = False
+    assert "xen01 is down" in plan(records).problem
+
+
+def test_a_cd_of_the_users_own_decides_on_the_host_too(records):
+    records.records["sr"]["s2"]["name_label"] = "ISOs of xen02"
+    records.vdi("install", "install.iso", sr="s2")
+    records.vbd("user", 3, "install")
+    assert plan(records).host == "h2"
+
+
+def test_a_shared_sr_is_preferred(records):
+    records.records["sr"]["sz"] = {**records.records["sr"]["s1"], "uuid": "z", "shared": True, "PBDs": ["bz"]}
+    records.records["pbd"]["bz"] = {**records.records["pbd"]["b1"], "device_config": {"location": "nfs:/isos"}}
+    assert plan(records).sr == "sz"
+
+
+def test_slots_that_no_emulated_vm_has_are_not_used(records):
+    records.vbd("high", 5)
     for slot in (0, 1, 2):
         records.vbd(f"d{slot}", slot, "media", kind="Disk")
-    found = plan(records, "auto")
-    assert found.slot == plans.Slot(4, "Disk", None, True)
-    assert found.problem is None
+    found = plan(records)
+    assert found.slot is None and "slots 0 to 2" in found.problem
+    records.vm["domain_type"] = "pvh"
+    assert plan(records).slot.number == 5
 
 
 def test_find_host(records):

@@ -1,0 +1,259 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""The ISOs of config drives as XAPI has them: VDIs in ISO SRs, made, read, taken out of drives and deleted."""
+
+from __future__ import annotations
+
+import threading
+import typing as t
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import HEAD_SIZE, MAX_SIZE, read_owner
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import drive_rules
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveError, HypervisorError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.drive_plan import (
+    DIGEST_KEY,
+    OWNER_KEY,
+    Planner,
+)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import XapiError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.transfer import (
+    HostNames,
+    download,
+    upload,
+)
+
+if t.TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Vm
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.drive_plan import Plan, Settings
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import Picture, Record
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import Session
+
+# XAPI's own domain has a VDI attached while it exports or imports it, and for a moment after.
+BUSY = ("VDI_IN_USE",)
+_NO_FOLDER = ("SR_BACKEND_FAILURE_226", "SR_BACKEND_FAILURE_47")
+
+
+class Media:
+    """The ISOs in the SRs of one pool; threads may share it."""
+
+    def __init__(self, session: Session, picture: Picture, settings: Settings) -> None:
+        self._session = session
+        self._picture = picture
+        self._settings = settings
+        self.planner = Planner(picture, settings, self.owner_of)
+        # What was read from unmarked VDIs, by UUID: those have no owner in their record.
+        self._read_owners: dict[str, str | None] = {}
+        # SRs that were scanned, and what was found wrong with their folder.
+        self._scanned: dict[str, str | None] = {}
+        self._sr_lock = threading.Lock()
+
+    # -- storage repositories --------------------------------------------------------------------------------------
+
+    def verify(self, srs: Iterable[str | None]) -> bool:
+        """Has XAPI look into these SRs, once each: it does not notice by itself that a file is gone. True if it looked."""
+        looked = False
+        for sr in sorted({sr for sr in srs if sr is not None}):
+            with self._sr_lock:
+                if sr in self._scanned or not self.planner.sr_hosts(sr):
+                    continue
+                self._scanned[sr] = None
+                looked = True
+                try:
+                    self._session.patiently("SR.scan", sr)
+                except XapiError as error:
+                    if error.code in _NO_FOLDER:
+                        self._scanned[sr] = str(self._missing_folder(error, self.planner.sr_hosts(sr)[0]))
+                    elif error.code != "RBAC_PERMISSION_DENIED":  # without that right XAPI's records are all there is
+                        raise
+        return looked
+
+    def broken(self, sr: str | None) -> str | None:
+        """What is wrong with the SR's folder, as far as verify() has found out."""
+        return self._scanned.get(sr or "")
+
+    def sr_for(self, host: str) -> str:
+        """The SR for drives on this host, made and plugged where it is not yet."""
+        with self._sr_lock:
+            sr = self.planner.find_sr(host)
+            if sr is None:
+                self._picture.refresh()
+                sr = self.planner.find_sr(host) or self._create_sr(host)
+            self._plug(sr, host)
+            return sr
+
+    def _create_sr(self, host: str) -> str:
+        config = {"location": self._settings.iso_dir, "legacy_mode": "true"}
+        text = "Config drives of this host's VMs"
+        try:
+            self._session.patiently("SR.create", host, config, "0", self._settings.sr_name, text, "iso", "iso", False, {})
+        except XapiError as error:
+            raise self._missing_folder(error, host) from None
+        self._picture.refresh()
+        sr = self.planner.find_sr(host)
+        if sr is None:
+            label = self.planner.host_label(host)
+            raise DriveError(f"the SR {self._settings.sr_name} was made on {label} but is not there; try again")
+        return sr
+
+    def _plug(self, sr: str, host: str) -> None:
+        """An SR can exist unplugged, also right after it was made."""
+        if host in self.planner.sr_hosts(sr):
+            return
+        for ref in self.need("sr", sr)["PBDs"]:
+            pbd = self.need("pbd", ref)
+            if pbd["host"] == host and not pbd["currently_attached"]:
+                try:
+                    self._session.patiently("PBD.plug", ref)
+                except XapiError as error:
+                    raise self._missing_folder(error, host) from None
+        self._picture.refresh()
+
+    def _missing_folder(self, error: XapiError, host: str) -> HypervisorError:
+        if error.code not in _NO_FOLDER:
+            return error
+        folder, label = self._settings.iso_dir, self.planner.host_label(host)
+        return DriveError(
+            f"the folder {folder} (hypervisor.iso_dir) does not exist on host {label}, and XAPI cannot make it: run "
+            f"'mkdir -p {folder}' there as root, or let the role do so over SSH"
+        )
+
+    # -- making ----------------------------------------------------------------------------------------------------
+
+    def make(self, vm: Vm, plan: Plan, iso: bytes, digest: str) -> None:
+        """Creates the VDI and fills it; at a failure nothing half-written is left."""
+        sr = self.sr_for(plan.host)
+        vdi = self._create(vm, plan, sr, len(iso))
+        try:
+            upload(self._session, self._host_names(), self._address(sr, plan.host), vdi, iso)
+            self._session.call("VDI.add_to_other_config", vdi, DIGEST_KEY, digest)
+        except HypervisorError:
+            try:
+                self._session.patiently("VDI.destroy", vdi, also=BUSY)
+            except HypervisorError:
+                pass  # without a digest it counts as half-written, and the next put replaces it
+            raise
+
+    def _create(self, vm: Vm, plan: Plan, sr: str, size: int) -> str:
+        record = {
+            "name_label": plan.file,
+            "name_description": f"Config drive of {vm.name}",
+            "SR": sr,
+            "virtual_size": str(size),
+            "type": "user",
+            "sharable": False,
+            "read_only": False,
+            "other_config": {OWNER_KEY: vm.id},
+            "xenstore_data": {},
+            "sm_config": {"path": plan.file},
+            "tags": [],
+        }
+        try:
+            return self._session.patiently("VDI.create", record)
+        except XapiError as error:
+            if error.code != "SR_BACKEND_FAILURE_43":
+                raise
+        # The file is there, but XAPI has no record of it: it came from outside, or XAPI's database is older.
+        self._session.patiently("SR.scan", sr)
+        self._picture.refresh()
+        found = self.planner.find_vdi(sr, plan.file)
+        owner = None if found is None else self.owner_of(found)
+        if found is None or owner != vm.id:
+            place = f"{self.planner.location(sr, plan.host, plan.file)} on {self.planner.host_label(plan.host)}"
+            raise DriveError(f"{vm.name}: {drive_rules.foreign(place, owner)}")
+        self.destroy(found)
+        return self._session.patiently("VDI.create", record)
+
+    # -- unmaking --------------------------------------------------------------------------------------------------
+
+    def empty(self, ref: str) -> None:
+        """Takes the medium out of a drive: eject, or, for a disk and for a drive the guest cannot see, away with the VBD."""
+        vbd = self._picture.get("vbd", ref)
+        vm = self._picture.get("vm", vbd["VM"]) if vbd is not None else None
+        if vbd is None or vm is None or vm["is_control_domain"]:
+            return  # a control domain's is XAPI's own, while it exports the VDI
+        running = vm["power_state"] == "Running"
+        try:
+            if vbd["type"] == "CD" and (not running or vbd["currently_attached"]):
+                self._session.patiently("VBD.eject", ref)
+                return
+            if running and vbd["currently_attached"]:
+                self._session.patiently("VBD.unplug", ref)
+            self._session.patiently("VBD.destroy", ref)
+        except XapiError as error:
+            if error.code not in ("VBD_IS_EMPTY", "HANDLE_INVALID"):
+                raise
+
+    def destroy(self, vdi: str | None) -> None:
+        """Deletes an ISO. VDI.destroy would take the drives that hold it along, so they are emptied first."""
+        record = self._picture.get("vdi", vdi)
+        if record is None:
+            return
+        self._picture.refresh()
+        for ref in (self._picture.get("vdi", vdi) or record)["VBDs"]:
+            self.empty(ref)
+        try:
+            self._session.patiently("VDI.destroy", vdi, also=BUSY)
+        except XapiError as error:
+            if error.code != "HANDLE_INVALID":
+                raise
+        self._picture.refresh()
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def owner_of(self, vdi: str) -> str | None:
+        """The VM id marked in the record, else in the ISO itself (a file that a scan found has no marks in its record)."""
+        record = self._picture.get("vdi", vdi)
+        if record is None:
+            return None
+        owner = record["other_config"].get(OWNER_KEY)
+        if owner:
+            return owner
+        uuid = record["uuid"]
+        if uuid not in self._read_owners:
+            self._read_owners[uuid] = read_owner(self.bytes(vdi, HEAD_SIZE))
+        return self._read_owners[uuid]
+
+    def whole(self, refs: Sequence[str]) -> str | None:
+        """The first of these VDIs that was written completely."""
+        for ref in refs:
+            vdi = self._picture.get("vdi", ref)
+            if vdi is not None and DIGEST_KEY in vdi["other_config"]:
+                return ref
+        return None
+
+    def bytes(self, vdi: str, limit: int = MAX_SIZE) -> bytes:
+        """The beginning of an ISO, or all of it."""
+        record = self.need("vdi", vdi)
+        size = min(limit, int(record["virtual_size"]))
+        data = download(self._session, self._host_names(), self._address(record["SR"], None), record["uuid"], size)
+        if len(data) != size:
+            raise DriveError(f"{record['location']}: only {len(data)} of {size} bytes could be read back")
+        return data
+
+    def need(self, cls: str, ref: str | None) -> Record:
+        record = self._picture.get(cls, ref)
+        if record is None:
+            raise DriveError(f"{self._session.endpoint}: a {cls} changed while it was worked on; run the task again")
+        return record
+
+    def _address(self, sr: str, wanted: str | None) -> str:
+        """The address of a host that has the SR plugged: the wanted one where possible."""
+        hosts = [host for host in self.planner.sr_hosts(sr) if self.planner.live(host)]
+        if not hosts:
+            label = self.need("sr", sr)["name_label"]
+            raise DriveError(f"the SR {label} is plugged on no host that is up; repair it (xe pbd-plug) and run the task again")
+        return self.need("host", wanted if wanted in hosts else sorted(hosts)[0])["address"]
+
+    def _host_names(self) -> dict[str, HostNames]:
+        """By address, how to connect to each host: the master by the name that the user gave, as in its certificate."""
+        masters = [pool["master"] for pool in self._picture.records["pool"].values()]
+        return {
+            host["address"]: HostNames(self._session.host if ref in masters else host["address"], host["hostname"])
+            for ref, host in self._picture.records["host"].items()
+        }
