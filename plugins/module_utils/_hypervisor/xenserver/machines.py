@@ -24,6 +24,10 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xe
     PLACEMENT_KEYS,
     CreationPlanner,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.drives import (
+    MIGRATE_SECONDS,
+    MIGRATIONS_AT_ONCE,
+)
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.flows import (
     Call,
     Flows,
