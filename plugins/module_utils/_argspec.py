@@ -107,3 +107,8 @@ def vm_table() -> dict[str, t.Any]:
         "format": {"type": "str", "choices": ["table", "csv", "json", "yaml"], "default": "table"},
         "width": {"type": "int"},
     }
+
+
+def vm_errors() -> dict[str, t.Any]:
+    """Doc fragment: vm_errors."""
+    return {"ignore_vm_errors": {"type": "bool", "default": False}}

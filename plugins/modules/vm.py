@@ -20,6 +20,7 @@ author:
   - vmops maintainers (@vmops)
 extends_documentation_fragment:
   - vmops.external_dhcp.hypervisor
+  - vmops.external_dhcp.vm_errors
   - vmops.external_dhcp.attributes
   - vmops.external_dhcp.attributes.action_group
 attributes:
@@ -176,6 +177,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **_argspec.hypervisor(),
+            **_argspec.vm_errors(),
             "vms": {
                 "type": "list",
                 "elements": "dict",

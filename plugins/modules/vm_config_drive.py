@@ -22,6 +22,7 @@ author:
   - vmops maintainers (@vmops)
 extends_documentation_fragment:
   - vmops.external_dhcp.hypervisor
+  - vmops.external_dhcp.vm_errors
   - vmops.external_dhcp.config_drive
   - vmops.external_dhcp.attributes
   - vmops.external_dhcp.attributes.action_group
@@ -178,6 +179,7 @@ def main() -> None:
     module = DriveModule(
         argument_spec={
             **_argspec.hypervisor(),
+            **_argspec.vm_errors(),
             **_argspec.drives(),
             "state": {"type": "str", "choices": ["present", "updated", "moved", "absent"], "default": "present"},
             "destination": {"type": "str"},

@@ -15,6 +15,7 @@ author:
   - vmops maintainers (@vmops)
 extends_documentation_fragment:
   - vmops.external_dhcp.hypervisor
+  - vmops.external_dhcp.vm_errors
   - vmops.external_dhcp.attributes
   - vmops.external_dhcp.attributes.action_group
 attributes:
@@ -121,6 +122,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **_argspec.hypervisor(),
+            **_argspec.vm_errors(),
             "vms": {"type": "raw", "required": True},
             "state": {"type": "str", "choices": ["running", "stopped", "restarted"], "required": True},
             "timeout": {"type": "float", "default": 120},

@@ -79,7 +79,7 @@ def test_tasks_use_only_variables_that_there_are(role: str) -> None:
     used = {
         f"{path.relative_to(ROLES)}: {name}": name
         for path, text in files.items()
-        for name in re.findall(rf"(?<![\w./-]){role}_\w+", text)
+        for name in re.findall(rf"(?<![\w./'-]){role}_\w+", text)
     }
     assert [place for place, name in used.items() if name not in known] == []
 
@@ -103,3 +103,18 @@ def test_no_name_is_both_a_result_and_a_variable_of_a_task(role: str) -> None:
             kept |= set(task.get("ansible.builtin.set_fact") or {})
             local |= set(task.get("vars") or {})
     assert kept & local == set()
+
+
+FILES = sorted([*ROLES.glob("*/*/**/*.yml"), *ROLES.parent.glob("playbooks/*.yml")])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROLES.parent)))
+def test_nothing_is_computed_by_side_effects_in_templates(path: pathlib.Path) -> None:
+    """A filter that fails inside such a call leaves an empty list behind, and the user reads of something else."""
+    for call in (r"\{%-?\s*(set|do)\b", r"\.(append|extend|insert|update|setdefault|pop)\("):
+        assert not re.search(call, path.read_text()), call
+
+
+def test_nothing_depends_on_the_kind_of_hypervisor() -> None:
+    branches = [str(path) for path in FILES if re.search(r"hypervisor\.type|hypervisor\['type'\]", path.read_text())]
+    assert branches == []

@@ -104,11 +104,13 @@ def secrets_of(entries: Iterable[Mapping[str, t.Any]]) -> set[str]:
 
 
 def exit_with(module: AnsibleModule, result: dict[str, t.Any], errors: Mapping[str, str] | None = None) -> t.NoReturn:
-    """Ends the module; with errors (sentences by drive) it fails, after everything that could be done was done.
+    """Ends the module; with errors (sentences by drive) it fails unless told otherwise, after all that could be done was done.
 
     Ansible compares every text of a result with every secret, which takes longer than the work itself for a thousand
     drives. The results hold no secret; that is made sure of here in one pass, and what is found is left for Ansible to mask.
     """
+    if module.params.get("ignore_vm_errors"):
+        errors = None  # each is in its drive's result
     if errors:
         result["msg"] = f"{len(errors)} of {len(result['drives'])} drives failed: {summary(errors)}"
     text = json.dumps([result, module.params], ensure_ascii=False, default=str)

@@ -112,7 +112,7 @@ class Results:
         )
 
     def end(self, module: AnsibleModule) -> t.NoReturn:
-        """Ends the module; it fails if one VM failed, after all others were done."""
+        """Ends the module; it fails if one VM failed and nobody said to ignore that, after all others were done."""
         results = list(self.by_asked.values())
         for warning in dict.fromkeys(warning for result in results for warning in result["warnings"]):
             module.warn(warning)
@@ -120,7 +120,7 @@ class Results:
         if module._diff:
             ending["diff"] = self.diffs
         errors = [result["error"] for result in results if result["error"] is not None]
-        if errors:
+        if errors and not module.params["ignore_vm_errors"]:
             module.fail_json(msg=f"{len(errors)} of {len(results)} VMs failed: {_shorten(errors)}", **ending)
         module.exit_json(**ending)
         raise AssertionError("that ends the module")  # pragma: no cover

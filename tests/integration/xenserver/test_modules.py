@@ -204,7 +204,9 @@ def play_guests(rig, stop: threading.Event) -> None:
     while not stop.wait(0.2):
         with rig.pool.store.changed:
             for vm in rig.pool.store.all("VM"):
-                if vm["power_state"] == "Running" and vm["guest_metrics"] == NULL and not vm["is_control_domain"]:
+                metrics = rig.pool.store.maybe(vm["guest_metrics"])
+                silent = metrics is None or not metrics["PV_drivers_version"].get("major")
+                if vm["power_state"] == "Running" and silent and not vm["is_control_domain"]:
                     last = 60 + sum(map(ord, vm["name_label"])) % 100
                     rig.pool.agent(vm, {"0/ip": f"10.99.0.{last}", "1/ip": f"10.98.0.{last}"})
 
@@ -274,25 +276,52 @@ def test_a_guest_without_tools_is_powered_off(rig, playbook):
     playbook("stop_vms", {"vm_shutdown_timeout": 300})
     assert {vm["power_state"] for vm in vms} == {"Halted"}
     assert time.monotonic() - begun < 200  # nobody waited for the guest that could not be asked
-    assert "VM.hard_shutdown" in rig.pool.calls
+    assert any(call.endswith("VM.hard_shutdown") for call in rig.pool.calls)
 
 
 def test_a_failed_clone_leaves_nothing_and_does_not_stop_the_other(rig, playbook):
     rig.vm("debian-12", template=True)
     rig.pool.fault("VM.provision", "error", error=["SR_FULL", "1", "2"])
     output = playbook("deploy_vms", {"vm_wait": False}, fails=True)
-    assert "could not be cloned from its template" in output
+    assert "SR_FULL" in output
     there = [n for n in ("web1", "web2") if named(rig, n) is not None]
     assert len(there) == 1
     assert named(rig, there[0])["power_state"] == "Running"
 
 
-def test_surplus_nics_of_a_template_are_refused(rig, playbook):
+def test_surplus_nics_of_a_template_are_left_out(rig, playbook):
     rig.vm("debian-12", template=True, nics=2)
-    output = playbook("deploy_vms", {"vm_wait": False}, fails=True)
-    assert "remove the surplus NICs from the template" in output
-    assert named(rig, "web2") is None
-    assert named(rig, "web1")["power_state"] == "Running"
+    playbook("deploy_vms", {"vm_wait": False})
+    assert [len(named(rig, name)["VIFs"]) for name in ("web1", "web2")] == [2, 1]
+
+
+def test_vms_of_one_name_stay_and_so_do_their_rows(rig, connection, playbook, run_module, tmp_path):
+    twins = [rig.vm("web1"), rig.vm("web1")]
+    other = rig.vm("web2")
+    for vm in (*twins, other):
+        rig.power(vm, "start")
+        rig.pool.agent(vm, {"0/ip": "10.99.0.60"})
+    playbook("sync_vms")
+    record = {"record": f"sqlite:///{tmp_path}/record.db"}
+    before = run_module("vm_nic_record_info", record)["nics"]
+    for job in ("stop_vms", "destroy_vms"):
+        output = playbook(job, {"vm_names": ["web1"]}, fails=True)
+        assert all(vm["uuid"] in output for vm in twins)
+        assert {vm["power_state"] for vm in twins} == {"Running"}
+        assert run_module("vm_nic_record_info", record)["nics"] == before
+    # The other one of the same run is stopped all the same.
+    playbook("stop_vms", fails=True)
+    assert other["power_state"] == "Halted"
+
+
+def test_only_what_is_of_the_inventory_and_marked_is_destroyed(rig, playbook):
+    foreign, unmarked = rig.vm("db1"), rig.vm("web1")
+    for names, words in (("db1", "not in vms"), ("web1, db1", "not in vms"), ("debian-12", "template"), ("web1", "no mark")):
+        assert words in playbook("destroy_vms", {"vm_names": names}, fails=True)
+    assert "no mark" in playbook("destroy_vms", {"vm_names": "db1", "vm_destroy_others": True}, fails=True)
+    assert {vm["power_state"] for vm in (foreign, unmarked)} == {"Halted"}
+    playbook("destroy_vms", {"vm_names": foreign["uuid"], "vm_destroy_others": True})
+    assert named(rig, "db1") is None
 
 
 def test_the_folder_is_made_where_asked(rig, playbook, tmp_path):

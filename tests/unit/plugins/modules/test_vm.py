@@ -87,6 +87,13 @@ def test_one_failing_vm_does_not_stop_the_others(host: fake.FakeHypervisor, run_
     assert result["msg"] == "1 of 3 VMs failed: web2: no space" and result["changed"]
 
 
+def test_errors_of_vms_can_be_left_to_the_caller(host: fake.FakeHypervisor, run_module: RunModule):
+    host.trouble["create", "web2"] = "no space"
+    result = run_module("vm", options("web1", "web2", ignore_vm_errors=True))
+    assert errors(result) == {"web1": None, "web2": "web2: no space"}
+    assert "debain" in run_module("vm", options({"name": "x", "template": "debain"}, ignore_vm_errors=True), fails=True)["msg"]
+
+
 @pytest.mark.parametrize(
     ("entry", "words"),
     [

@@ -68,6 +68,8 @@ def test_one_failing_vm_does_not_stop_the_others(host: fake.Host, run_module: Ru
     assert errors["web1"] is errors["web3"] is None
     assert "no config drive of this collection" in errors["web2"] and "there is no VM nobody" in errors["nobody"]
     assert "2 of 4 drives failed" in result["msg"] and result["changed"]
+    ignored = run_module("vm_config_drive", options("web2", "nobody", ignore_vm_errors=True))
+    assert [drive["error"] for drive in ignored["drives"]] == [errors["web2"], errors["nobody"]]
     assert SECRET not in json.dumps(result)
     assert set(host.files) == {"web1.iso", "web2.iso", "web3.iso"}
 
