@@ -24,7 +24,9 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 # A folder of the user's own: the one without a number is root's, where the KVM and DHCP rigs are.
-STATE = pathlib.Path("/var/tmp/vmops-external-dhcp" + (f"-{os.getuid()}" if os.getuid() else ""))
+STATE = pathlib.Path(
+    os.environ.get("VMOPS_RIG_DIR") or "/var/tmp/vmops-external-dhcp" + (f"-{os.getuid()}" if os.getuid() else "")
+)
 READY_SECONDS = 30
 
 
