@@ -862,3 +862,157 @@ def test_drives_of_a_hundred_vms_in_one_task(run_module: t.Any) -> None:
         gone = run_module("vm_config_drive", {**task, "drives": [{"name": vm} for vm in names], "state": "absent"})
         assert gone["changed"] and rig.isos() == []
         assert rig.sessions() == 0
+
+
+# --- what the account may not do ---
+
+
+@pytest.mark.parametrize("thing", ["LocalDS_0", "DC0"])
+@pytest.mark.parametrize("status", [401, 404, 500])
+@pytest.mark.parametrize("privilege", ["Datastore.FileManagement", "Datastore.Browse"])
+def test_missing_privilege_on_datastore_or_datacenter_is_named(
+    rig: VCenterRig, admin: Admin, driver: t.Any, name: str, thing: str, status: int, privilege: str
+) -> None:
+    vm = find(driver, name)
+    rig.deny((thing, privilege, status))
+    try:
+        with pytest.raises(DriveError) as caught:
+            driver.drives.put_one(vm, iso_for(vm))
+    finally:
+        rig.deny()
+    text = str(caught.value)
+    assert "session has ended" not in text and name in text
+    assert "Datastore.Browse and Datastore.FileManagement on the datastore LocalDS_0 and on the datacenter DC0" in text
+    for location in rig.isos():  # an upload that it may not delete either is left, and no drive
+        assert location.endswith(".upload")
+
+
+def test_missing_privilege_for_a_task_names_the_object(rig: VCenterRig, driver: t.Any, name: str) -> None:
+    vm = find(driver, name)
+    rig.fault("ReconfigVM_Task", "fault", fault="NoPermission")
+    with pytest.raises(
+        DriveError, match=r"lacks the privilege VirtualMachine.Config.EditDevice on the Folder Datacenters \(group-d1\)"
+    ):
+        driver.drives.put_one(vm, iso_for(vm))
+
+
+def test_folder_that_stays_missing_is_one_vms_error(rig: VCenterRig, driver: t.Any, name: str) -> None:
+    vms = [find(driver, name), find(driver, SOURCE)]
+    rig.fault(f"PUT {name}/*", "status", status=404, count=-1)
+    done = {vm.name: change for vm, change in driver.drives.put([(vm, iso_for(vm)) for vm in vms])}
+    assert isinstance(done[name], DriveError) and "(HTTP 404)" in str(done[name])
+    assert done[SOURCE].changed
+    driver.drives.remove_one(vms[1])
+
+
+# --- a VM that goes meanwhile ---
+
+
+@pytest.mark.parametrize("step", ["MoveDatastoreFile_Task", "ReconfigVM_Task"])
+def test_vm_destroyed_while_its_drive_is_put_leaves_no_secrets(
+    rig: VCenterRig, admin: Admin, driver: t.Any, name: str, step: str
+) -> None:
+    vm = find(driver, name)
+    steps = driver.drives._steps
+    inner = steps._task
+    begun: list[str] = []
+
+    def task(start: t.Any, what: str, target: t.Any = None) -> t.Any:
+        if not begun and (what.startswith("naming") if step.startswith("Move") else what.startswith("the reconfiguration")):
+            begun.append(what)
+            admin.destroy(name)
+        return inner(start, what, target)
+
+    steps._task = task
+    with pytest.raises(DriveError, match="is gone"):
+        driver.drives.put_one(vm, iso_for(vm))
+    assert begun and rig.isos() == [] and not rig.file(f"[LocalDS_0] {name}").exists()
+
+
+def test_drive_of_a_vm_that_goes_is_named_when_it_cannot_be_deleted(
+    rig: VCenterRig, admin: Admin, driver: t.Any, name: str
+) -> None:
+    vm = find(driver, name)
+    steps = driver.drives._steps
+    inner = steps._task
+
+    def task(start: t.Any, what: str, target: t.Any = None) -> t.Any:
+        if what.startswith("the reconfiguration") and rig.vm(name):
+            admin.destroy(name)
+            rig.fault("DeleteDatastoreFile_Task", "task", fault="CannotDeleteFile", count=-1)
+        return inner(start, what, target)
+
+    steps._task = task
+    with pytest.raises(DriveError, match=rf"is gone meanwhile: delete \[LocalDS_0\] {name}/{name}.iso"):
+        driver.drives.put_one(vm, iso_for(vm))
+
+
+def test_no_empty_folder_stays_behind_after_a_move(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    vm = find(driver, name)
+    driver.drives.put_one(vm, iso_for(vm))
+    admin.relocate(name, datastore="LocalDS_1")
+    assert rig.file(f"[LocalDS_0] {name}").is_dir()
+    assert driver.drives.move_one(find(driver, name), "").changed
+    assert not rig.file(f"[LocalDS_0] {name}").exists()
+    # A folder that holds something else stays.
+    admin.relocate(name, datastore="LocalDS_2")
+    rig.file(f"[LocalDS_1] {name}/notes.txt").write_text("kept")
+    assert driver.drives.move_one(find(driver, name), "").changed
+    assert [path.name for path in rig.file(f"[LocalDS_1] {name}").iterdir()] == ["notes.txt"]
+
+
+# --- a host with the free licence ---
+
+
+def test_free_esxi_is_told_before_anything_is_changed() -> None:
+    with VCenterRig("itvmfree", vms=1, esx=True, free=True, off=True) as rig:
+        opened = open_hypervisor(rig.description())
+        try:
+            vm = opened.inventory.vms().vms[0]
+            rig.calls(reset=True)
+            with pytest.raises(DriveError, match="the licence of this ESXi host allows no changes through its API"):
+                opened.drives.put_one(vm, iso_for(vm))
+            for done in (*opened.machines.start([vm]), *opened.machines.delete([vm])):
+                assert "the licence of this ESXi host" in done.error
+            assert not [call for call in rig.calls() if call.endswith("_Task") or call.startswith("PUT")]
+            assert opened.drives.states([vm])[vm.id].problem is None  # reading goes on
+        finally:
+            opened.close()
+
+
+# --- a datacenter in a folder ---
+
+
+@pytest.mark.parametrize("datacenter", ["F0/DC0", "/F0/DC0", "DC0"])
+def test_datacenter_in_a_folder_is_written_one_way_everywhere(datacenter: str) -> None:
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import NicWanted, VmWanted
+
+    with VCenterRig("itvmdcf", vms=2, folder=True, off=True) as rig:
+        source = rig.vms()[0]["name"]
+        for folder in (None, "/F0/DC0/vm/F0", "F0/DC0/vm/F0", "F0"):
+            opened = open_hypervisor(rig.description(datacenter=datacenter, folder=folder))
+            try:
+                assert len(opened.inventory.vms().vms) == 2 + (len(rig.vms()) - 2)
+                name = f"web{folder or ''}".replace("/", "")
+                if rig.vm(name):
+                    name += "2"
+                wanted = VmWanted(
+                    name, source, (NicWanted("VM Network"),), placement={"folder": "/F0/DC0/vm/F0"} if not folder else {}
+                )
+                assert opened.machines.check([wanted]) == {}
+                assert [one.error for one in opened.machines.create([wanted])] == [None]
+                vm = find(opened, name)
+                assert opened.drives.put_one(vm, iso_for(vm)).changed
+                assert [one.error for one in opened.machines.start([vm])] == [None]
+            finally:
+                opened.close()
+
+
+def test_datacenter_that_is_not_there() -> None:
+    with VCenterRig("itvmdcf", vms=1, folder=True, off=True) as rig:
+        opened = open_hypervisor(rig.description(datacenter="DC7"))
+        try:
+            with pytest.raises(HypervisorError, match=r"hypervisor\.datacenter: .*DC7.*; one in a folder is written as F0/DC0"):
+                opened.inventory.vms()
+        finally:
+            opened.close()

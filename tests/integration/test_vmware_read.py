@@ -493,3 +493,18 @@ class ConnectProxy(Forwarder):
         host, _sep, port = target.rpartition(":")
         client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
         self.join(client, (host, int(port)))
+
+
+@pytest.mark.parametrize("call", ["RetrievePropertiesEx", "ContinueRetrievePropertiesEx"])
+def test_an_object_that_vanishes_fails_no_read(call: str) -> None:
+    with VCenterRig("itvmgone", vms=30, page_size=10) as rig:
+        opened = open_hypervisor(rig.description())
+        try:
+            names = [vm.name for vm in opened.inventory.vms().vms]
+            rig.fault(call, "fault", fault="ManagedObjectNotFound")
+            assert [vm.name for vm in opened.inventory.vms().vms] == names
+            rig.clear_faults()
+            rig.fault(call, "fault", fault="ManagedObjectNotFound", skip=1)
+            assert [vm.name for vm in opened.inventory.vms(names).vms] == names
+        finally:
+            opened.close()

@@ -139,6 +139,9 @@ func (r *rig) serveDatastore(w http.ResponseWriter, req *http.Request) {
 		w.WriteHeader(http.StatusUnauthorized)
 		return
 	}
+	if r.refuseFile(w, req) {
+		return
+	}
 	r.world.Lock()
 	file, ok := locate(req.URL)
 	locked := ok && req.Method == http.MethodPut && inUse(file)
@@ -211,6 +214,9 @@ func (r *rig) put(w http.ResponseWriter, req *http.Request, file string, f *faul
 // fileTask runs one of the file manager's tasks unless a running VM has one of the files locked.
 func fileTask(c *call, name string, files []string, run func() soap.HasFault) types.ManagedObjectReference {
 	return c.start(mo.Reference(simulator.Map.FileManager()), name, nil, func() (types.AnyType, types.BaseMethodFault) {
+		if fault := c.rig.refuseTask(files...); fault != nil {
+			return nil, fault
+		}
 		for _, file := range files {
 			if inUse(diskPath(file)) {
 				return nil, &types.FileLocked{FileFault: types.FileFault{File: file}}

@@ -234,6 +234,16 @@ func (r *rig) control() http.Handler {
 		r.doors[vm.Self.Value] = door.Locked
 		answer(w, door)
 	})
+	mux.HandleFunc("/denied", func(w http.ResponseWriter, req *http.Request) {
+		var all []denied
+		if !read(w, req, &all) {
+			return
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.denied = all
+		answer(w, all)
+	})
 	mux.HandleFunc("/deaf", func(w http.ResponseWriter, req *http.Request) {
 		var deaf struct {
 			VM   string `json:"vm"`

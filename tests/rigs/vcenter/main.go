@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/types"
 )
 
 // options are the switches of the rig.
@@ -37,6 +38,7 @@ type options struct {
 	delay     time.Duration // time added to every call, as the network would
 	bare      bool          // no corrections: the simulator as it is
 	esx       bool          // a stand-alone ESXi host instead of a vCenter
+	free      bool          // the free licence of a stand-alone host, which refuses all changes
 	folder    bool          // the datacenter and everything in it lie in folders
 	off       bool          // VMs are not started
 	user      string
@@ -55,6 +57,7 @@ func parse() options {
 	flag.DurationVar(&o.delay, "delay", 0, "time added to every call")
 	flag.BoolVar(&o.bare, "bare", false, "no corrections")
 	flag.BoolVar(&o.esx, "esx", false, "a stand-alone ESXi host")
+	flag.BoolVar(&o.free, "free", false, "the free licence of a stand-alone ESXi host")
 	flag.BoolVar(&o.folder, "folder", false, "the datacenter lies in a folder")
 	flag.BoolVar(&o.off, "off", false, "the VMs are stopped")
 	flag.StringVar(&o.user, "user", "administrator@vsphere.local", "account")
@@ -107,6 +110,11 @@ func main() {
 	r := newRig(o)
 	if !o.bare {
 		r.normalizeAll()
+	}
+	if o.free {
+		simulator.Map.Get(*model.ServiceContent.LicenseManager).(*simulator.LicenseManager).Licenses = []types.LicenseManagerLicenseInfo{
+			{LicenseKey: "00000-00000-00000-00000-00000", EditionKey: "esxBasic.hypervisor.cpuPackage", Name: "VMware vSphere Hypervisor"},
+		}
 	}
 	server := model.Service.NewServer()
 	r.next = server.Config.Handler

@@ -46,6 +46,7 @@ type rig struct {
 	answers  map[string]chan string
 	macs     int
 	units    map[string]int      // host -> units of work it does now
+	denied   []denied            // privileges that the account lacks
 	filters  map[string]*watched // session, collector and name of a property filter
 	deaf     map[string]bool     // VM references whose guest takes no notice of a request to shut down
 }
@@ -190,6 +191,10 @@ func (r *rig) answer(w *recorder, req *http.Request, c *call) {
 		return
 	}
 	name := c.name
+	if r.free && (strings.HasSuffix(name, "_Task") || name == "MakeDirectory" || name == "ShutdownGuest") {
+		writeFault(w, "Current license or ESXi version prohibits execution of the requested operation.", &types.RestrictedVersion{})
+		return
+	}
 	if handler, ok := overrides[name]; ok {
 		res, fault := func() (interface{}, types.BaseMethodFault) {
 			r.world.Lock()

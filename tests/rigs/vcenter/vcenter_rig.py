@@ -103,6 +103,10 @@ class VCenterRig:
         """Lets the guest lock or free the CD door."""
         self._control("POST", "/door", {"vm": vm, "locked": locked})
 
+    def deny(self, *denied: tuple[str, str, int]) -> None:
+        """Takes privileges from the account: (datastore or datacenter, privilege, HTTP status of file access); replaces the last."""
+        self._control("POST", "/denied", [{"object": o, "privilege": p, "status": s} for o, p, s in denied])
+
     def deaf(self, vm: str, deaf: bool = True) -> None:
         """Lets the guest take no notice of a request to shut down."""
         self._control("POST", "/deaf", {"vm": vm, "deaf": deaf})

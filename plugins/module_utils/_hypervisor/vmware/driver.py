@@ -15,12 +15,13 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     MissingLibrary,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.addresses import VMwareAddresses
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.connection import endpoint_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.datacenters import Datacenters
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.drives import VMwareDrives
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.inventory import VMwareInventory
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.machines import VMwareMachines
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.pyvmomi_import import IMPORT_TRACEBACK, vim
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.session import Session, endpoint_of
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.session import Session
 
 if t.TYPE_CHECKING:
     from collections.abc import Mapping

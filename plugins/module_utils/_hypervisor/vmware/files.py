@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import HEAD_SIZE, MAX_SIZE
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveError
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.session import (
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.connection import (
     ConnectionLost,
     broken_connections,
     open_connection,
@@ -193,20 +193,24 @@ class DatastoreFiles:
     def _deadline(self, size: int) -> float:
         return time.monotonic() + self._session.endpoint.timeout + size / SLOWEST
 
-    @staticmethod
-    def _refused(action: str, location: Location, answer: http.client.HTTPResponse) -> Exception:
+    def privileges(self, location: Location) -> str:
+        """What access to a file takes: vCenter answers a missing privilege with 401, 404 or 500, and does not say which."""
+        return (
+            f"{self._session.endpoint.username} needs the privileges Datastore.Browse and Datastore.FileManagement on the datastore "
+            f"{location.datastore} and on the datacenter {location.datacenter} (and Cryptographer.Access where VMs are encrypted)"
+        )
+
+    def _refused(self, action: str, location: Location, answer: http.client.HTTPResponse) -> Exception:
         status = answer.status
-        if status == 401:
+        if status == 401 and not self._session.is_alive():
             return ConnectionLost("the session has ended")
-        if status == 403:
-            return DriveError(
-                f"{location}: the account may not {action} it (HTTP 403): it needs the privileges Datastore.Browse and "
-                "Datastore.FileManagement on the datastore"
-            )
+        if status in (401, 403):
+            return DriveError(f"{location}: the account may not {action} it (HTTP {status}): {self.privileges(location)}")
         if status == 507:
             return DriveError(
                 f"{location} cannot be written: the datastore {location.datastore} is full (HTTP 507): make room on it"
             )
         if status in (500, 502, 503, 504):
-            return ConnectionLost(f"the server would not {action} {location}: HTTP {status} {answer.reason}", DriveError)
+            hint = f": where a privilege is the reason, {self.privileges(location)}" if status == 500 else ""
+            return ConnectionLost(f"the server would not {action} {location}: HTTP {status} {answer.reason}{hint}", DriveError)
         return DriveError(f"{location}: the server would not {action} it: HTTP {status} {answer.reason}")

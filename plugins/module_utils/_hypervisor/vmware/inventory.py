@@ -33,6 +33,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vm
     ObjectSpec,
     child_text,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.places import PlaceError, Places
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.pyvmomi_import import vim
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.session import Session
 
@@ -79,7 +80,7 @@ class VMwareInventory(Inventory):
         """See api.Inventory. With names, the names of all are read first and the rest for those asked for only."""
         data = self._session.run(lambda: self._read_vms(names))
         networks = self._networks(data)
-        found = []
+        found: list[Vm] = []
         problems: dict[str, str] = {}
         ambiguous: set[str] = set()
         by_name: dict[str, list[ObjectData]] = {}
@@ -130,20 +131,33 @@ class VMwareInventory(Inventory):
         return self._session.retrieve([ObjectSpec("VirtualMachine", _VM_PROPERTIES, chosen)])
 
     def _root(self) -> t.Any:
-        """The folder to look below; None for everything."""
+        """The folder or datacenter to look below; None for everything."""
         folder = (self._folder or "").strip("/")
-        datacenter = (self._datacenter or "").strip("/")
-        if not folder and not datacenter:
+        if not folder and not self._datacenter:
             return None
-        path = folder if not datacenter or folder.startswith(f"{datacenter}/") else f"{datacenter}/vm/{folder}".rstrip("/")
-        found = self._session.content.searchIndex.FindByInventoryPath(path)
-        if found is None or not isinstance(found, (vim.Folder, vim.Datacenter)):
-            option = "folder" if folder else "datacenter"
-            raise HypervisorError(
-                f"hypervisor.{option}: {self.endpoint} has no folder {path}: give the datacenter's name, and the folder "
-                "as in /DC0/vm/web"
-            )
-        return found
+        home = self._datacenter_path(self._datacenter) if self._datacenter else ""
+        # As a path from the top, or below the datacenter's VM folder, or below the datacenter.
+        paths = [home] if not folder else [folder, f"{home}/vm/{folder}", f"{home}/{folder}"] if home else [folder]
+        for path in paths:
+            found = self._session.content.searchIndex.FindByInventoryPath(path)
+            inside = path == home or path.startswith(f"{home}/") if home else True
+            if inside and isinstance(found, (vim.Folder, vim.Datacenter)):
+                return found
+        raise HypervisorError(
+            f"hypervisor.folder: {self.endpoint} has no folder {folder}{f' in {home}' if home else ''}: give its path, as in "
+            "/DC0/vm/web"
+        )
+
+    def _datacenter_path(self, name: str) -> str:
+        """The inventory path of a datacenter that is given by it, as F0/DC0, or by its name alone."""
+        path = name.strip("/")
+        if isinstance(self._session.content.searchIndex.FindByInventoryPath(path), vim.Datacenter):
+            return path
+        places = Places(self._session)
+        try:
+            return places.path(places.datacenter(path))
+        except PlaceError as error:
+            raise HypervisorError(f"hypervisor.datacenter: {error}; one in a folder is written as F0/DC0") from None
 
     def _networks(self, data: Sequence[ObjectData]) -> dict[str, str]:
         """Names of distributed port groups and opaque networks by their keys; read only if a VM is on one."""

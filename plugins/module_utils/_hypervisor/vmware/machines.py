@@ -71,6 +71,8 @@ class VMwareMachines(Machines):
 
     def _read(self, vms: Sequence[Vm], more: tuple[str, ...] = ()) -> dict[str, ObjectData | str]:
         """The VMs as they are now by id, or why one is not the VM that was meant. more: properties."""
+        if self._session.read_only:
+            return {vm.id: f"{vm.name}: {self._session.read_only}" for vm in vms}
         spec = ObjectSpec("VirtualMachine", _PROPERTIES + more, tuple(vm.handle.reference for vm in vms))
         data = {one.name: one for one in self._session.run(lambda: self._session.retrieve([spec]))} if vms else {}
         found: dict[str, ObjectData | str] = {}

@@ -117,6 +117,7 @@ class Places:
             return home
         full = {wanted, f"{self.path(datacenter)}/{wanted}", f"{self.path(home)}/{wanted}"}
         found = [one.name for one in self._all.values() if one.kind == "Folder" and self.path(one.name) in full]
+        found = [one for one in found if self.datacenter_of(one) == datacenter]
         return self._only(found, "folder", path, "give its path, as in /DC0/vm/web")
 
     def _only(self, found: list[str], option: str, name: str, hint: str = "") -> str:
@@ -141,6 +142,10 @@ class Places:
         host = self._below(("HostSystem",), "host", placement["host"], datacenter) if placement.get("host") else None
         cluster = self._cluster(placement, host, datacenter)
         pool = self._pool(placement, cluster, source, datacenter)
+        if self.datacenter_of(pool) != datacenter:
+            raise PlaceError(
+                f"the template is not in the datacenter {self.path(datacenter)}: name a cluster of it (placement.cluster)"
+            )
         datastore = self._datastore(placement, datacenter)
         resource = host or self._all[pool].text("owner")
         store = datastore or source.datastore

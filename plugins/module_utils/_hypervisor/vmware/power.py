@@ -77,12 +77,12 @@ class Power:
                 yield outcome(vm, False, "its datacenter cannot be seen: the account needs System.View on it")
             else:
                 by_datacenter.setdefault(vm.datacenter, []).append(vm)
-        starts = []
+        groups: list[tuple[tuple[PowerState, ...], t.Any]] = []
         for name, group in by_datacenter.items():
-            starts.append((tuple(group), self._start_of(name, group)))
+            groups.append((tuple(group), self._start_of(name, group)))
         waiting: dict[str, PowerState] = {}
-        for group, result in run_tasks(self._session, starts):
-            yield from self._attempted(t.cast("Sequence[PowerState]", group), result, waiting)
+        for members, result in run_tasks(self._session, groups):
+            yield from self._attempted(members, result, waiting)
         yield from self._await(waiting)
 
     def _start_of(self, datacenter: str, group: Sequence[PowerState]) -> t.Any:

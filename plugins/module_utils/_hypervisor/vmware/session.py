@@ -13,9 +13,9 @@ that cannot be read are met by one new login; what comes after that is Hyperviso
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import http.client
 import io
-import os
 import random
 import ssl
 import threading
@@ -31,10 +31,16 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     VmNotFound,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware import objects as vmware_objects
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.connection import (
+    ConnectionLost,
+    Endpoint,
+    broken_connections,
+    open_connection,
+)
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.pyvmomi_import import SoapAdapter, vim, vmodl
 
 if t.TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from xml.etree.ElementTree import Element
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.objects import ObjectData, ObjectSpec
@@ -45,57 +51,22 @@ if t.TYPE_CHECKING:
 # question which versions the server knows, which pyVmomi asks without a time limit.
 API_VERSION = "vim.version.version11"
 
+# Objects that may vanish during one read; each costs a read more.
+_VANISHING = 5
+
 # Longest time for a task (a reconfiguration, a move of a small file), in seconds.
 TASK_SECONDS = 300.0
 # Seconds between looks at a task: at first short, for most are done at once.
 TASK_FIRST_LOOK = 0.02
 TASK_LAST_LOOK = 2.0
 
+_FREE_LICENCE = (
+    "the licence of this ESXi host allows no changes through its API: connect to the vCenter that manages it, or give the host a "
+    "paid licence"
+)
+
 # The question of a host whose guest holds the CD door: VMware's message id, and the word for CD in its text.
 _DOOR_MESSAGES = ("msg.cdromdisconnect.locked",)
-
-
-class Endpoint(t.NamedTuple):
-    """Where and as whom; timeout: seconds for making a connection and for one call."""
-
-    host: str
-    port: int
-    username: str
-    password: str
-    verify: bool
-    ca_path: str | None
-    proxy_host: str | None
-    proxy_port: int
-    timeout: float
-
-    def __repr__(self) -> str:
-        return f"{self.host}:{self.port}"  # never the password, not in a traceback either
-
-    __str__ = __repr__
-
-    def context(self) -> ssl.SSLContext:
-        """TLS that verifies certificate and host name, unless the user turned it off."""
-        if not self.verify:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-            return context
-        try:
-            return ssl.create_default_context(cafile=self.ca_path)
-        except (OSError, ssl.SSLError) as error:
-            raise HypervisorError(f"hypervisor.ca_path {self.ca_path}: no certificates can be read from it: {error}") from None
-
-
-class ConnectionLost(Exception):
-    """The session ended or the connection broke: a new login may help. Never leaves Session.run().
-
-    final: what it becomes if the same thing happens after a new login; DriveError where only one file is concerned, for
-    the login has shown that the server answers.
-    """
-
-    def __init__(self, message: str, final: type[HypervisorError] = HypervisorUnreachable) -> None:
-        super().__init__(message)
-        self.final = final
 
 
 def explain(fault: BaseException) -> str:
@@ -106,38 +77,6 @@ def explain(fault: BaseException) -> str:
     if isinstance(reason, str) and reason and reason not in text:
         text = f"{text} ({reason})" if text else reason
     return f"{name}: {text[:300]}" if text and text != name else name
-
-
-@contextlib.contextmanager
-def broken_connections(endpoint: Endpoint, final: type[HypervisorError] = HypervisorUnreachable) -> Iterator[None]:
-    """Turns the errors of sockets, TLS and HTTP into ConnectionLost (see there for final)."""
-    silence = f"no answer within {endpoint.timeout:g} s (hypervisor.connect_timeout)"
-    try:
-        yield
-    except ssl.SSLCertVerificationError as error:
-        raise HypervisorUnreachable(
-            f"{endpoint}: the certificate is not trusted: {error.verify_message}; set hypervisor.ca_path to the CA that "
-            "signed it, and use the name the certificate is for"
-        ) from None
-    except ssl.SSLError as error:
-        raise ConnectionLost(f"TLS failed: {error}", final) from None
-    except TimeoutError:
-        raise ConnectionLost(silence, final) from None
-    except OSError as error:
-        text = str(error) or type(error).__name__
-        # Before Python 3.10 a time-out of a socket is no TimeoutError.
-        raise ConnectionLost(silence if "timed out" in text else f"no connection: {text}", final) from None
-    except http.client.HTTPException as error:
-        raise ConnectionLost(f"the server answered: {error or type(error).__name__}", final) from None
-
-
-def open_connection(endpoint: Endpoint, context: ssl.SSLContext) -> http.client.HTTPSConnection:
-    """A connection to the server, through the proxy if there is one; it is made with the first request."""
-    if not endpoint.proxy_host:
-        return http.client.HTTPSConnection(endpoint.host, endpoint.port, timeout=endpoint.timeout, context=context)
-    connection = http.client.HTTPSConnection(endpoint.proxy_host, endpoint.proxy_port, timeout=endpoint.timeout, context=context)
-    connection.set_tunnel(endpoint.host, endpoint.port)
-    return connection
 
 
 class _Stub(SoapAdapter.SoapStubAdapter if SoapAdapter is not None else object):  # type: ignore[misc]
@@ -156,6 +95,48 @@ class _Stub(SoapAdapter.SoapStubAdapter if SoapAdapter is not None else object):
         return self._open()
 
 
+class _Batch:
+    """Looks of several threads that are made together."""
+
+    def __init__(self) -> None:
+        self.names: dict[tuple[str, tuple[str, ...]], set[str]] = {}
+        self.done = False
+        self.found: list[ObjectData] = []
+        self.error: BaseException | None = None
+
+
+class _Looks:
+    """Reads for many threads that wait for tasks: whoever asks while a read is under way shares the next one."""
+
+    def __init__(self, retrieve: Callable[[Sequence[ObjectSpec]], list[ObjectData]]) -> None:
+        self._retrieve = retrieve
+        self._lock = threading.Lock()
+        self._turn = threading.Lock()
+        self._next = _Batch()
+
+    def look(self, specs: Sequence[ObjectSpec]) -> list[ObjectData]:
+        """Like Session.retrieve(), for specs with names."""
+        with self._lock:
+            batch = self._next
+            for spec in specs:
+                batch.names.setdefault((spec.kind, spec.properties), set()).update(spec.names)
+        with self._turn:
+            if not batch.done:
+                with self._lock:
+                    self._next = _Batch()
+                try:
+                    batch.found = self._retrieve(
+                        [vmware_objects.ObjectSpec(*key, tuple(sorted(names))) for key, names in batch.names.items()]
+                    )
+                except Exception as error:  # pylint: disable=broad-except  # it is every waiting thread's
+                    batch.error = error
+                batch.done = True
+        if batch.error is not None:
+            raise batch.error
+        wanted = {name for spec in specs for name in spec.names}
+        return [one for one in batch.found if one.name in wanted]
+
+
 class Session:
     """A login that is renewed once when it is lost. Usable from several threads."""
 
@@ -169,6 +150,8 @@ class Session:
         self._lock = threading.RLock()
         self._generation = 0
         self._closed = False
+        self._read_only: str | None = None
+        self._looks = _Looks(lambda specs: self.retrieve(specs))  # pylint: disable=unnecessary-lambda
         self._login_or_say_why()
 
     # --- login ---
@@ -221,6 +204,35 @@ class Session:
         """False at a stand-alone ESXi host."""
         return self.content.about.apiType == "VirtualCenter"
 
+    def is_alive(self) -> bool:
+        """Whether the login is still good; asks the server."""
+        manager = self.content.sessionManager._moId
+        try:
+            found = self.retrieve([vmware_objects.ObjectSpec("SessionManager", ("currentSession",), (manager,))])
+        except vim.fault.NotAuthenticated:
+            return False
+        return any(one.get("currentSession") is not None for one in found)
+
+    @property
+    def read_only(self) -> str:
+        """Why nothing can be changed here: a host alone with the free licence; empty where it can. Asked once."""
+        if self._read_only is None:
+            self._read_only = self.run(self._licence_problem) if not self.is_vcenter else ""
+        return self._read_only
+
+    def _licence_problem(self) -> str:
+        spec = vmware_objects.ObjectSpec("LicenseManager", ("licenses",), (self.content.licenseManager._moId,))
+        try:
+            found = self.retrieve([spec])
+        except vim.fault.NoPermission:
+            return ""  # whoever may not see it is told when the host refuses
+        free = any(
+            vmware_objects.child_text(one, "editionKey").startswith("esxBasic")
+            for data in found
+            for one in data.children("licenses")
+        )
+        return _FREE_LICENCE if free else ""
+
     @property
     def cookie(self) -> str:
         """The header that proves the login, for file transfers."""
@@ -257,12 +269,26 @@ class Session:
         """A fault in a sentence; a missing privilege with its object."""
         if isinstance(fault, HypervisorError):
             return str(fault)
+        if isinstance(fault, vim.fault.RestrictedVersion):
+            return _FREE_LICENCE
         if isinstance(fault, vim.fault.NoPermission):
             return (
-                f"the account {self.endpoint.username} lacks the privilege {fault.privilegeId} on "
-                f"{getattr(fault.object, '_moId', 'an object')}: give it a role that has it"
+                f"the account {self.endpoint.username} lacks the privilege {fault.privilegeId} on {self._name_of(fault.object)}: "
+                "give it a role that has it"
             )
         return explain(fault)
+
+    def _name_of(self, thing: t.Any) -> str:
+        """Kind, name and reference of an object, as much as can be told."""
+        number = getattr(thing, "_moId", None)
+        if number is None:
+            return "an object"
+        kind = type(thing).__name__.rpartition(".")[2]
+        try:
+            name = self.retrieve([vmware_objects.ObjectSpec(kind, ("name",), (number,))])[0].text("name")
+        except Exception:  # pylint: disable=broad-except  # it is for a message about something else
+            name = ""
+        return f"the {kind} {name} ({number})" if name else number
 
     def _translate(self, operation: Callable[[], R]) -> R:
         """Turns what a library raises into ConnectionLost or an error for the user; other faults pass."""
@@ -276,7 +302,7 @@ class Session:
             ) from None
         except vim.fault.NotAuthenticated:
             raise ConnectionLost("the session has ended") from None
-        except vim.fault.NoPermission as fault:
+        except (vim.fault.NoPermission, vim.fault.RestrictedVersion) as fault:
             raise HypervisorError(f"{self.endpoint}: {self.say(fault)}") from None
         except (xml.parsers.expat.ExpatError, xml.etree.ElementTree.ParseError):
             raise ConnectionLost("the server's answer is not complete or is no SOAP") from None
@@ -295,7 +321,17 @@ class Session:
             return self._views[key]
 
     def retrieve(self, specs: Sequence[ObjectSpec]) -> list[ObjectData]:
-        """All objects of these specs, page after page."""
+        """All objects of these specs, page after page. One that vanishes meanwhile is left out: then all is read anew."""
+        for _attempt in range(_VANISHING):
+            try:
+                return self._pages(specs)
+            except vmodl.fault.ManagedObjectNotFound as fault:
+                gone = getattr(fault.obj, "_moId", None)
+                specs = [dataclasses.replace(one, names=tuple(n for n in one.names if n != gone)) for one in specs]
+                specs = [one for one in specs if one.view is not None or one.names]
+        return self._pages(specs)
+
+    def _pages(self, specs: Sequence[ObjectSpec]) -> list[ObjectData]:
         with self._lock:
             if self._stub is None:
                 raise ConnectionLost("there is no session")
@@ -354,7 +390,7 @@ class Session:
         answered: set[str] = set()
         while True:
             state, result, question = "", None, None
-            for found in self.retrieve(specs):
+            for found in self._looks.look(specs):
                 if found.kind == "Task":
                     state, result = found.text("info.state"), found.get("info.result")
                 else:
@@ -407,42 +443,3 @@ class Session:
     def object(self, kind: str, name: str) -> t.Any:
         """The managed object of this reference, for calls."""
         return getattr(vim, kind)(name, self.stub)
-
-
-def endpoint_of(description: Mapping[str, t.Any]) -> Endpoint:
-    def value(option: str, *variables: str) -> t.Any:
-        given = description.get(option)
-        return given if given is not None else next((os.environ[v] for v in variables if os.environ.get(v)), None)
-
-    def number(option: str, default: int, *variables: str) -> int:
-        text = value(option, *variables)
-        try:
-            found = int(text) if text is not None else default
-        except ValueError:
-            found = 0
-        if not 0 < found < 65536:
-            raise HypervisorError(f"hypervisor.{option} is {text!r}: it must be a TCP port, 1 to 65535")
-        return found
-
-    host = value("host", "VMWARE_HOST")
-    username = value("username", "VMWARE_USER")
-    password = value("password", "VMWARE_PASSWORD")
-    for option, found in (("host", host), ("username", username), ("password", password)):
-        if not found:
-            raise HypervisorError(f"hypervisor.{option} is not set: for hypervisor.type vmware it is needed")
-    if "/" in host:
-        raise HypervisorError(f"hypervisor.host is {host!r}: give the name or address alone, such as vcenter.example.com")
-    timeout = float(description.get("connect_timeout") or 30)
-    ca_path = description.get("ca_path")
-    verify = description.get("validate_certs")
-    return Endpoint(
-        host=host,
-        port=number("port", 443, "VMWARE_PORT"),
-        username=username,
-        password=password,
-        verify=True if verify is None else bool(verify),
-        ca_path=os.path.expanduser(ca_path) if ca_path else None,
-        proxy_host=value("proxy_host", "VMWARE_PROXY_HOST"),
-        proxy_port=number("proxy_port", 8080, "VMWARE_PROXY_PORT"),
-        timeout=timeout,
-    )

@@ -14,10 +14,10 @@ import pytest
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorError, MissingLibrary, Nic, Vm
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware import driver as vmware
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.addresses import observe
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.connection import endpoint_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.files import Location
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.inventory import Handle
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.objects import ObjectData
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.session import endpoint_of
 
 GIVEN = {"type": "vmware", "host": "vcenter.example.com", "username": "u", "password": "top-secret"}
 

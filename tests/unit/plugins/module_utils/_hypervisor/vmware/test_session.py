@@ -24,13 +24,9 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     VmNotFound,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware import session as vmware_session
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.connection import ConnectionLost, Endpoint
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.objects import ObjectData
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.session import (
-    ConnectionLost,
-    Endpoint,
-    Session,
-    explain,
-)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.session import Session, explain
 
 
 class OfflineSession(Session):

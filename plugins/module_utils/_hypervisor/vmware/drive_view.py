@@ -1,0 +1,221 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""A VM and its config drive at one moment: what is where, whose it is, and what that means."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import read_owner
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import drive_rules
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveError, DriveState
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware import devices as devices_of
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.files import Location
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.objects import ObjectSpec, references
+
+if t.TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Vm
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.datacenters import Datacenters
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.devices import CdDrive, Devices, Slot
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.files import DatastoreFiles, FileContent
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.objects import ObjectData
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.session import Session
+
+VM_PROPERTIES = (
+    "name",
+    "runtime.powerState",
+    "config.template",
+    "config.hardware.device",
+    "config.files.vmPathName",
+    "config.instanceUuid",
+    "config.uuid",
+    "datastore",
+)
+
+
+class TryAgain(Exception):
+    """Somebody else was at the VM at the same moment: look again, then decide anew."""
+
+
+@dataclasses.dataclass
+class Work:
+    """What an operation on one VM has done, over all its attempts.
+
+    begun: steps in words. placed: the VM as it was when a drive was put in its place.
+    """
+
+    begun: list[str] = dataclasses.field(default_factory=list)
+    placed: Machine | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """A VM as the drive's steps see it, read at one moment.
+
+    location: where its config drive belongs. work: what was done so far, in this and earlier attempts.
+    """
+
+    vm: Vm
+    reference: str
+    running: bool
+    suspended: bool
+    devices: Devices
+    location: Location
+    datacenter: str
+    work: Work = dataclasses.field(default_factory=Work)
+
+    @property
+    def iso_name(self) -> str:
+        """Name of the config drive's file."""
+        return self.location.path.rpartition("/")[2]
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """A VM with the files that matter: ours at its place, and media in its drives that are this VM's from another place."""
+
+    machine: Machine
+    slot: Slot
+    file: FileContent | None
+    strays: tuple[Location, ...] = ()
+
+    @property
+    def owner(self) -> str | None:
+        """Id in the mark of the file at the drive's place."""
+        return None if self.file is None else read_owner(self.file.head)
+
+    @property
+    def foreign(self) -> str | None:
+        """Why the file at the drive's place is not this VM's; None if it is, or if there is none."""
+        if self.file is None or self.owner == self.machine.vm.id:
+            return None
+        return drive_rules.foreign(str(self.machine.location), self.owner)
+
+    @property
+    def attached(self) -> bool:
+        """The slot holds the file, connected if the VM runs and at its next start."""
+        drive = self.slot.drive
+        if drive is None or drive.iso != str(self.machine.location) or not drive.start_connected:
+            return False
+        return drive.connected or not self.machine.running
+
+    @property
+    def wrong_drives(self) -> list[CdDrive]:
+        """Other drives that hold this VM's config drive."""
+        ours = {str(self.machine.location), *map(str, self.strays)}
+        chosen = self.slot.drive.key if self.slot.drive is not None else None
+        return [d for d in self.machine.devices.drives if d.iso in ours and d.key != chosen]
+
+    def state(self) -> DriveState:
+        """See api.DriveState. A drive of this VM at another place (the VM was moved or renamed) is one that exists."""
+        f = self.file
+        elsewhere = f is None and bool(self.strays)
+        return DriveState(
+            location=str(self.machine.location),
+            slot=self.slot.label,
+            file_exists=f is not None or elsewhere,
+            attached=self.attached and not self.wrong_drives,
+            sha256=f.sha256 if f is not None else None,
+            size=f.size if f is not None else None,
+            owner=self.machine.vm.id if elsewhere else self.owner,
+            can_attach_now=self.slot.hot,
+            problem=self.foreign or self.slot.problem,
+        )
+
+
+class Looker:
+    """Reads VMs and their drives in the name of a session."""
+
+    def __init__(self, session: Session, files: DatastoreFiles, datacenters: Datacenters) -> None:
+        self._session = session
+        self._files = files
+        self._datacenters = datacenters
+
+    def exists(self, vm: Vm) -> bool:
+        """Whether the VM is still there."""
+        return bool(self._session.retrieve([ObjectSpec("VirtualMachine", ("name",), (vm.handle.reference,))]))
+
+    def machines(self, vms: Sequence[Vm]) -> dict[str, Machine | DriveError]:
+        """All VMs in one read (and pages), with the datastores' datacenters read once per session."""
+        if not vms:
+            return {}
+        spec = ObjectSpec("VirtualMachine", VM_PROPERTIES, tuple(vm.handle.reference for vm in vms))
+        data = {found.name: found for found in self._session.retrieve([spec])}
+        self._datacenters.learn(name for one in data.values() for name in references(one.get("datastore")))
+        found: dict[str, Machine | DriveError] = {}
+        for vm in vms:
+            one = data.get(vm.handle.reference)
+            try:
+                found[vm.id] = self._place(vm, one)
+            except DriveError as error:
+                found[vm.id] = error
+        return found
+
+    def _place(self, vm: Vm, data: ObjectData | None) -> Machine:
+        if data is None:
+            raise DriveError(f"{vm.name} is gone from {self._session.endpoint}")
+        if data.text("config.template") == "true":
+            raise DriveError(f"{vm.name} is a template: it gets no config drive; deploy a VM from it")
+        devices = devices_of.parse(data.children("config.hardware.device"))
+        root = devices_of.root_file(devices, data.text("config.files.vmPathName"))
+        split = devices_of.split_location(root) if root else None
+        if split is None:
+            raise DriveError(
+                f"{vm.name}: its first disk has no file on a datastore ({root}): a config drive cannot be placed beside it"
+            )
+        datastore, path = split
+        datacenter = self._datacenters.named(datastore, references(data.get("datastore")))
+        if datacenter is None:
+            raise DriveError(
+                f"{vm.name}: the datastore {datastore} of its first disk cannot be found: the account may lack Datastore.Browse"
+            )
+        reference, inventory_path = datacenter
+        folder = path.rpartition("/")[0]
+        name = devices_of.iso_name(data.text("name"))
+        return Machine(
+            vm=vm,
+            reference=data.name,
+            running=data.text("runtime.powerState") == "poweredOn",
+            suspended=data.text("runtime.powerState") == "suspended",
+            devices=devices,
+            location=Location(inventory_path, datastore, f"{folder}/{name}" if folder else name),
+            datacenter=reference,
+        )
+
+    def look(self, machine: Machine) -> View:
+        """Reads the file at its place, and the marks of other files in the drives that could be this VM's or another's."""
+        file = self._files.read(machine.location)
+        strays: list[Location] = []
+        free: list[str] = []
+        for number, drive in enumerate(machine.devices.ordered_drives()):
+            if drive.iso is None or drive.iso == str(machine.location):
+                continue
+            location = self._location(drive.iso, machine)
+            if number == 0 and (location is None or location.folder != machine.location.folder):
+                continue  # the first drive is for other media; what is in it is nobody's business
+            content = self._files.read(location, head_only=True) if location is not None else None
+            owner = read_owner(content.head) if content is not None else None
+            if location is not None and owner == machine.vm.id:
+                strays.append(location)
+            elif content is None and location is not None and self._was_ours(location, machine):
+                free.append(drive.iso)  # its file is gone already
+            elif owner:
+                free.append(drive.iso)  # a clone's drive still holds the source's config drive, with its secrets
+        ours = [str(machine.location), *map(str, strays)]
+        return View(machine, devices_of.choose(machine.devices, ours, machine.running, free), file, tuple(strays))
+
+    def _was_ours(self, location: Location, machine: Machine) -> bool:
+        """A file that is gone was this VM's drive, by all that can be known: a former datastore, or a former name."""
+        return location.folder == machine.location.folder or location.path.rpartition("/")[2] == machine.iso_name
+
+    def _location(self, text: str, machine: Machine) -> Location | None:
+        """A medium's file; it is in the VM's own datacenter. None for one without a datastore (a host's own folder)."""
+        split = devices_of.split_location(text)
+        return Location(machine.location.datacenter, *split) if split else None
