@@ -22,10 +22,14 @@ import tempfile
 import time
 import typing as t
 
+from pyVim.task import WaitForTask
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "rigs" / "vcenter"))
 from vcenter_admin import Admin
 from vcenter_rig import VCenterRig
+
+TEMPLATE = "DC0_C0_RP0_VM0"
 
 # What is promised: CPU seconds for 1,000 VMs, and how many times fewer calls and less wall time than the others.
 CPU_SECONDS = 2.0
@@ -125,6 +129,59 @@ def fill(rig: VCenterRig) -> list[str]:
     return sorted(guest["vm"] for guest in guests)
 
 
+def life(rig: VCenterRig, number: int) -> None:
+    """What the life of VMs costs: the driver alone, in a process of its own."""
+    code = f"""
+import json, sys, time
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import NicWanted, VmWanted
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.connect import open_hypervisor
+sys.path.insert(0, {str(ROOT / "tests" / "rigs" / "vcenter")!r})
+from vcenter_rig import VCenterRig
+rig = VCenterRig("itbenchm")
+rig.facts, description = json.load(sys.stdin)
+driver = open_hypervisor(description)
+wanted = [VmWanted(f"web{{n}}", "{TEMPLATE}", (NicWanted("VM Network"),)) for n in range({number})]
+def measured(text, action):
+    rig.calls(reset=True)
+    wall, cpu = time.monotonic(), time.process_time()
+    done = list(action())
+    wall, cpu = time.monotonic() - wall, time.process_time() - cpu
+    bad = [one for one in done if getattr(one, "error", None) or isinstance(one, Exception)]
+    if bad:
+        raise SystemExit(str(bad[:3]))
+    print(f"{{text:<52}} {{wall:8.2f}} {{cpu:8.2f}} {{sum(rig.calls(reset=True).values()):8d}}", flush=True)
+measured("driver: check and create {number} VMs", lambda: [*driver.machines.check(wanted), *driver.machines.create(wanted)])
+vms = list(driver.inventory.vms([one.name for one in wanted]).vms)
+isos = [(vm, image.build({{"cloudstack/metadata/local_hostname": vm.name.encode()}}, "config", vm.id)) for vm in vms]
+measured("driver: {number} new drives", lambda: [change for vm, change in driver.drives.put(isos)])
+measured("driver: start {number} VMs", lambda: driver.machines.start(vms))
+rig.guests(*({{"vm": vm.name, "tools_running": "guestToolsRunning", "tools_version": "guestToolsCurrent"}} for vm in vms))
+measured("driver: stop {number} VMs, their guests asked", lambda: driver.machines.stop(vms, 60))
+measured("driver: delete {number} VMs with their drives", lambda: driver.machines.delete(vms))
+driver.close()
+"""
+    found = {**environment(), "PYTHONPATH": str(ROOT / ".build" / "collections")}
+    subprocess.run([sys.executable, "-c", code], input=json.dumps([rig.facts, rig.description()]).encode(), env=found, check=True)
+
+
+def life_of_others(rig: VCenterRig, number: int, folder: pathlib.Path) -> None:
+    """The same by a loop over the modules of community.vmware, for fewer VMs: it takes a process and some tens of calls for each."""
+    common = {"datacenter": "DC0", "name": "{{ item }}"}
+    loop = {"loop": [f"loop{n}" for n in range(number)]}
+    steps = {
+        "create": {
+            "vmware_guest": {**common, "template": TEMPLATE, "folder": "/DC0/vm", "cluster": "DC0_C0", "state": "present"}
+        },
+        "start": {"vmware_guest_powerstate": {**common, "state": "powered-on"}},
+        "stop": {"vmware_guest_powerstate": {**common, "state": "powered-off"}},
+        "delete": {"vmware_guest": {**common, "state": "absent"}},
+    }
+    for text, step in steps.items():
+        task = {f"community.vmware.{name}": arguments for name, arguments in step.items()}
+        row(f"playbook: {text} {number} VMs, a loop of community.vmware", play(rig, [{**task, **loop}], folder))
+
+
 def row(text: str, cost: Cost) -> None:
     print(f"{text:<52} {cost.wall:8.2f} {cost.cpu:8.2f} {cost.calls:8d}", flush=True)
 
@@ -134,6 +191,9 @@ def main() -> int:
     parser.add_argument("--vms", type=int, default=1000, help="VMs of the large simulator")
     parser.add_argument("--compared", type=int, default=100, help="VMs on which the modules are compared")
     parser.add_argument("--latency", type=int, default=10, help="milliseconds that each call takes in the comparison")
+    parser.add_argument("--life", type=int, default=100, help="VMs that are created, started, stopped and deleted")
+    parser.add_argument("--life-loop", type=int, default=3, help="VMs with which a loop of community.vmware does the same")
+    parser.add_argument("--only-life", action="store_true", help="nothing else is measured")
     options = parser.parse_args()
     missed: list[str] = []
 
@@ -147,6 +207,15 @@ def main() -> int:
     print(f"{'':<52} {'wall s':>8} {'CPU s':>8} {'calls':>8}")
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
+        with VCenterRig("itbenchm", vms=1, off=True, delay=f"{options.latency}ms", task_delay="50ms") as rig:
+            with Admin(rig) as admin:
+                WaitForTask(admin.vm(TEMPLATE).CreateSnapshot_Task("base", "", False, False))
+                admin.vm(TEMPLATE).MarkAsTemplate()
+            life(rig, options.life)
+            if options.life_loop:
+                life_of_others(rig, options.life_loop, folder)
+        if options.only_life:
+            return 0
         with VCenterRig("itbenchl", vms=options.vms, nics=2) as rig:
             fill(rig)
             cost = module(rig, "vm_ip_info", {"hypervisor": rig.description()}, folder)

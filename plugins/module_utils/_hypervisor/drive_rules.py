@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Whose a drive is, decided and worded once for folders and all hypervisors.
+"""What is decided and worded once about drives, for folders and all hypervisors: whose one is, and what stands against it.
 
 A drive built here carries the id of its VM (its owner mark), or none if it was built for none. A file in the place of a VM's drive
 is foreign if it does not carry this VM's id. Nobody touches a foreign file but for a caller that says so (take_over), and then only
@@ -12,6 +12,10 @@ if it is a config drive.
 """
 
 from __future__ import annotations
+
+#: Staged files (a drive under a name of its own, until it is whole) that are older than this many seconds are a killed run's
+#: left-over; younger ones may be a run's that is at work now.
+LEFTOVER_SECONDS = 3600.0
 
 
 def foreign(location: str, owner: str | None) -> str:
@@ -26,3 +30,21 @@ def foreign(location: str, owner: str | None) -> str:
 def not_a_drive(location: str) -> str:
     """Why a file is not touched whatever the caller says."""
     return f"{location} is not a config drive: move it away, or choose another place"
+
+
+def no_slot(way_out: str) -> str:
+    """Why a drive cannot be put into a VM without a free slot. The first CD/DVD drive is for other media."""
+    return f"it has no free CD/DVD drive after the first and no place for another one; {way_out}"
+
+
+def restart_needed(vm_name: str) -> str:
+    """What is to be done where a slot cannot be made in a VM that runs: the file is there, and the guest cannot see it."""
+    return (
+        f"{vm_name} has no second CD/DVD drive, and none can be added while it runs: shut it down, run this again, start it (a reboot "
+        "in the guest is not enough)"
+    )
+
+
+def is_left_over(age: float) -> bool:
+    """Whether a staged file of this age (seconds) is deleted by the next run for its VM."""
+    return age > LEFTOVER_SECONDS

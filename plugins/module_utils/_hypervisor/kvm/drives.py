@@ -450,10 +450,7 @@ def _problem(vm: Vm, location: str, content: _Content, drive: kvm_domain.Cdrom |
     if content.data is not None and content.owner != vm.id:
         return drive_rules.foreign(location, content.owner)
     if drive is None:
-        return (
-            "it has no free CD/DVD drive after the first and no place for another one; eject the medium of one, or free "
-            "a place on that bus"
-        )
+        return drive_rules.no_slot("eject the medium of one, or free a place on that bus")
     return None
 
 

@@ -16,6 +16,7 @@ import dataclasses
 import re
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import drive_rules
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.objects import VIM, child_text, kind_of
 
 if t.TYPE_CHECKING:
@@ -257,7 +258,5 @@ def _add(devices: Devices, first: CdDrive | None, running: bool) -> Slot:
     buses = {c.bus for c in devices.controllers if c.kind == SATA}
     bus = next((n for n in range(_MAX_SATA_CONTROLLERS) if n not in buses), None)
     if bus is None:
-        return Slot(
-            problem="there is no free place for a second CD/DVD drive: remove a drive or disk from an IDE or SATA controller"
-        )
+        return Slot(problem=drive_rules.no_slot("remove a drive or disk from an IDE or SATA controller"))
     return Slot(new=tuple(NewDrive(-1, unit) for unit in range(missing)), sata_bus=bus, hot=not running)

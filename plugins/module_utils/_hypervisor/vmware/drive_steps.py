@@ -16,6 +16,7 @@ import secrets
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import read_owner
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import drive_rules
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveError, HypervisorError, VmNotFound
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.cd_specs import added_drives, edited_drive
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.drive_view import TryAgain
@@ -38,8 +39,6 @@ if t.TYPE_CHECKING:
 
 # An upload's name while it is not verified: the drive's own name, a random part, an ending that nobody attaches.
 _UPLOAD = re.compile(r"\.[0-9a-f]{16}\.upload")
-# Younger ones may belong to a task that is at work now.
-_LEFTOVER_SECONDS = 3600
 
 
 class Steps:
@@ -248,7 +247,7 @@ class Steps:
             return
         for entry in result.iterfind(VIM + "file") if result is not None else ():
             found = child_text(entry, "path")
-            if found.startswith(name) and _UPLOAD.fullmatch(found[len(name) :]) and _age(entry) > _LEFTOVER_SECONDS:
+            if found.startswith(name) and _UPLOAD.fullmatch(found[len(name) :]) and drive_rules.is_left_over(_age(entry)):
                 yield found
 
     def _browser(self, file: Location, machine: Machine) -> t.Any:

@@ -20,7 +20,7 @@ import time
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import read_owner
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import workers
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import drive_rules, workers
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
     DriveChange,
     DriveError,
@@ -184,9 +184,7 @@ class VMwareDrives(Drives):
                 location=str(machine.location),
                 slot=slot.label,
                 restart_required=True,
-                message=(
-                    f"{vm.name} has no second CD/DVD drive, and none can be added while it runs: shut it down, run this again, start it"
-                ),
+                message=drive_rules.restart_needed(vm.name),
             )
         kept = self._steps.delete_strays(view)
         if not view.attached or view.wrong_drives or (changed and machine.running):
@@ -200,7 +198,15 @@ class VMwareDrives(Drives):
         """See api.Hypervisor. The CD/DVD drive stays and is empty."""
         return self._change(vm, lambda work: self._remove(vm, work))
 
-    def _remove(self, vm: Vm, work: Work) -> DriveChange:
+    def erase(self, vms: Sequence[Vm]) -> Iterator[tuple[Vm, DriveChange | DriveError]]:
+        """remove() for VMs that are off and about to be deleted: the ISO goes, the CD/DVD drive goes with the VM."""
+        for start in range(0, len(vms), _CHUNK):
+            self._read_ahead(vms[start : start + _CHUNK])
+            yield from self._each(
+                vms[start : start + _CHUNK], lambda vm: self._change(vm, lambda work: self._remove(vm, work, eject=False))
+            )
+
+    def _remove(self, vm: Vm, work: Work, eject: bool = True) -> DriveChange:
         view = self._looker.look(self._machine(vm, work))
         machine = view.machine
         own = view.file is not None and view.foreign is None
@@ -209,7 +215,7 @@ class VMwareDrives(Drives):
             media.add(str(machine.location))
         holding = [drive for drive in machine.devices.drives if drive.iso in media]
         changed = bool(holding or own or view.strays)
-        self._steps.reconfigure(machine, [edited_drive(drive, None) for drive in holding])
+        self._steps.reconfigure(machine, [edited_drive(drive, None) for drive in holding if eject or machine.running])
         for location in (*([machine.location] if own else []), *view.strays):
             self._steps.delete(location, machine, vm.id)
         self._steps.remove_leftovers(machine)

@@ -270,7 +270,7 @@ class VMwareMachines(Machines):
             else:
                 todo.append(vm)
         bare = []
-        for vm, change in self._drives.remove(todo):
+        for vm, change in self._drives.erase(todo):
             if isinstance(change, DriveError):
                 yield Outcome(vm.name, vm.id, error=f"{vm.name}: it was not deleted, for its config drive is left: {change}")
             else:

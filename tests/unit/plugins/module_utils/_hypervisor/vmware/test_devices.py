@@ -217,7 +217,7 @@ def test_no_place_left() -> None:
     controllers = tuple(Controller(15000 + n, SATA, n) for n in range(4))
     taken = tuple((c.key, unit) for c in controllers for unit in range(30) if (c.key, unit) != (15003, 29))
     slot = choose(machine(drive(16119, 15003, 29), controllers=controllers, taken=taken), [], running=False)
-    assert slot.problem is not None and "no free place" in slot.problem
+    assert slot.problem is not None and "no free CD/DVD drive" in slot.problem
 
 
 def test_second_sata_controller_gets_the_next_bus() -> None:
