@@ -887,6 +887,22 @@ def test_missing_privilege_on_datastore_or_datacenter_is_named(
         assert location.endswith(".upload")
 
 
+def test_a_login_made_by_another_thread_is_no_missing_privilege(
+    rig: VCenterRig, driver: t.Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm = find(driver, name)
+    session, inner = driver._session, driver._session.is_alive
+
+    def alive() -> bool:
+        session._renew(session._generation)
+        return inner()
+
+    monkeypatch.setattr(session, "is_alive", alive)
+    rig.fault(f"GET {name}/*", "revoke")
+    assert state(driver, vm).problem is None
+    assert rig.fault_hits() == 1
+
+
 def test_missing_privilege_for_a_task_names_the_object(rig: VCenterRig, driver: t.Any, name: str) -> None:
     vm = find(driver, name)
     rig.fault("ReconfigVM_Task", "fault", fault="NoPermission")

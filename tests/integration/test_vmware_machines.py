@@ -214,7 +214,7 @@ def test_an_error_of_one_clone_is_its_own(rig: VCenterRig, driver: t.Any) -> Non
 def test_missing_privilege_names_privilege_and_object(rig: VCenterRig, driver: t.Any) -> None:
     rig.fault("CloneVM_Task", "task", fault="NoPermission")
     error = only(driver.machines.create([wanted("web1")])).error
-    assert "lacks the privilege VirtualMachine.Config.EditDevice on group-d1" in error
+    assert "lacks the privilege VirtualMachine.Config.EditDevice on the Folder Datacenters (group-d1)" in error
 
 
 @pytest.mark.parametrize("kind", ["lost", "revoke", "reset"])

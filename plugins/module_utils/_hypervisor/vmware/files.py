@@ -118,13 +118,14 @@ class DatastoreFiles:
         Raises DriveError for a file too large to be a config drive, unless only its head is wanted.
         """
         with self._connection() as connection:
-            connection.request("GET", location.url(), headers={"Cookie": self._session.cookie})
+            cookie = self._session.cookie
+            connection.request("GET", location.url(), headers={"Cookie": cookie})
             answer = connection.getresponse()
             if answer.status == 404:
                 answer.read()
                 return None
             if answer.status != 200:
-                raise self._refused("read", location, answer)
+                raise self._refused("read", location, answer, cookie)
             length = answer.length
             if head_only:
                 head = answer.read(HEAD_SIZE)
@@ -159,7 +160,8 @@ class DatastoreFiles:
         """
         with self._connection() as connection:
             connection.putrequest("PUT", location.url())
-            connection.putheader("Cookie", self._session.cookie)
+            cookie = self._session.cookie
+            connection.putheader("Cookie", cookie)
             connection.putheader("Content-Type", "application/octet-stream")
             connection.putheader("Content-Length", str(len(data)))
             # No "Expect: 100-continue": some hosts never answer it.
@@ -172,23 +174,23 @@ class DatastoreFiles:
                         raise ConnectionLost(f"writing {location} takes too long", DriveError)
             except (BrokenPipeError, ConnectionResetError):
                 # A server that refuses says why before it hangs up.
-                self._early_answer(connection, location)
+                self._early_answer(connection, location, cookie)
                 raise
             answer = connection.getresponse()
             if answer.status == 404:
                 answer.read()
                 raise FolderMissing(str(location))
             if answer.status not in (200, 201):
-                raise self._refused("write", location, answer)
+                raise self._refused("write", location, answer, cookie)
             answer.read()
 
-    def _early_answer(self, connection: http.client.HTTPSConnection, location: Location) -> None:
+    def _early_answer(self, connection: http.client.HTTPSConnection, location: Location, cookie: str) -> None:
         try:
             answer = connection.getresponse()
         except (OSError, http.client.HTTPException):
             return
         if answer.status not in (200, 201):
-            raise self._refused("write", location, answer)
+            raise self._refused("write", location, answer, cookie)
 
     def _deadline(self, size: int) -> float:
         return time.monotonic() + self._session.endpoint.timeout + size / SLOWEST
@@ -200,9 +202,10 @@ class DatastoreFiles:
             f"{location.datastore} and on the datacenter {location.datacenter} (and Cryptographer.Access where VMs are encrypted)"
         )
 
-    def _refused(self, action: str, location: Location, answer: http.client.HTTPResponse) -> Exception:
+    def _refused(self, action: str, location: Location, answer: http.client.HTTPResponse, cookie: str) -> Exception:
         status = answer.status
-        if status == 401 and not self._session.is_alive():
+        # Another thread may have made a new login since the cookie was sent.
+        if status == 401 and (not self._session.is_alive() or self._session.cookie != cookie):
             return ConnectionLost("the session has ended")
         if status in (401, 403):
             return DriveError(f"{location}: the account may not {action} it (HTTP {status}): {self.privileges(location)}")
