@@ -99,7 +99,7 @@ class Creation:
         self._names = {seen.name: seen for seen in self._domains.values()}
         self._macs = kvm_host.macs_in_use(self._domains)
         self._networks = kvm_host.read_networks(self._host.connection)
-        plans = []
+        plans: list[_Plan] = []
         problems: dict[str, str] = {}
         for vm in wanted:
             if vm.name in problems or any(plan.wanted.name == vm.name for plan in plans):

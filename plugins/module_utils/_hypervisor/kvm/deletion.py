@@ -44,6 +44,7 @@ class Deletion:
         self._host = host
         self._drives = drives
         self._domains: dict[str, Seen] = {}
+        self._isos: Sequence[str] = ()
         self._volumes: dict[str, storage.Volume] = {}
         self._overlays: dict[str, set[str]] = {}
 
@@ -80,13 +81,14 @@ class Deletion:
                 todo.append((vm, self._belongings(vm)))
             except MachineError as error:
                 yield Outcome(vm.name, vm.id, False, f"{vm.name}: {error}")
+        self._isos = self._drives.files() if todo else ()
         folders = set()
-        for (vm, belongings), warnings, error in self._host.links.each(self._delete, todo):
+        for (vm, belongings), warnings, trouble in self._host.links.each(self._delete, todo):
             folders |= {posixpath.dirname(path) for path in belongings.paths}
-            if error is None:
+            if trouble is None:
                 yield Outcome(vm.name, vm.id, True, warnings=warnings or ())
             else:
-                yield Outcome(vm.name, vm.id, True, self._host.explain(vm.name, "it could not be deleted", error))
+                yield Outcome(vm.name, vm.id, True, self._host.explain(vm.name, "it could not be deleted", trouble))
         self._remove_own_pools({*folders, posixpath.normpath(self._host.image_dir)} if todo else set())
 
     # Looking --------------------------------------------------------------------------------------------------------------
@@ -171,7 +173,7 @@ class Deletion:
         """The drive first, for its secrets; the definition last: it tells a later run what there was."""
         vm, belongings = job
         domain = vm.handle if connection is self._host.connection else connection.lookupByUUIDString(vm.id)
-        warnings = self._drives.discard(vm)
+        warnings = self._drives.discard(vm, self._isos)
         for path in belongings.paths:
             if path in self._volumes:
                 _delete_volume(connection.storageVolLookupByPath, path)

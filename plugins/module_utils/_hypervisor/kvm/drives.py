@@ -181,14 +181,25 @@ class KvmDrives(Drives):
             self._delete_staged(file)
         return self.folder.path(file)
 
-    def discard(self, vm: Vm) -> tuple[str, ...]:
-        """Deletes the ISO, and staged files, of a VM that is off and about to go; what was left, being another's, as warnings."""
+    def files(self) -> Sequence[str]:
+        """The names of all files in the folder; none where there is no such folder."""
+        try:
+            return self.folder.names()
+        except DriveError:
+            return ()
+
+    def discard(self, vm: Vm, listed: Sequence[str] | None = None) -> tuple[str, ...]:
+        """Deletes the ISO, and staged files, of a VM that is off and about to go; what was left, being another's, as warnings.
+
+        listed: files(), where the caller has it.
+        """
         try:
             file = _file_name(vm)
         except DriveError:
             return ()  # it cannot have one
         warnings = []
-        for name in (file, *self._staged(file)):
+        listed = self.files() if listed is None else listed
+        for name in (*(name for name in listed if name == file), *self._staged(file, listed)):
             head = self.folder.head(name, HEAD_SIZE)
             owner = None if head is None else read_owner(head)
             if head is not None and (owner == vm.id or name != file):

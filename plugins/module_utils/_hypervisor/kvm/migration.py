@@ -65,12 +65,12 @@ class Migration:
                     prepared.append((vm, self._prepare(vm)))
                 except (MachineError, libvirt.libvirtError) as error:
                     yield Outcome(vm.name, vm.id, False, self._host.explain(vm.name, "it could not be moved", error))
-            for (vm, _files), warnings, error in bounded.each(self._move, prepared, _AT_ONCE, timeout=None):
-                if error is None:
+            for (vm, _files), warnings, trouble in bounded.each(self._move, prepared, _AT_ONCE, timeout=None):
+                if trouble is None:
                     yield Outcome(vm.name, vm.id, True, warnings=warnings or ())
                 else:
-                    text = self._host.explain(vm.name, f"it could not be moved to {self._uri}", error)
-                    yield Outcome(vm.name, vm.id, isinstance(error, _Moved), text)
+                    text = self._host.explain(vm.name, f"it could not be moved to {self._uri}", trouble)
+                    yield Outcome(vm.name, vm.id, isinstance(trouble, _Moved), text)
         finally:
             session.close_connection(self._other)
 

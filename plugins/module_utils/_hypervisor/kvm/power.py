@@ -55,7 +55,7 @@ def start(host: Host, vms: Sequence[Vm]) -> Iterator[Outcome]:
         if error is not None:
             yield Outcome(vm.name, vm.id, False, host.explain(vm.name, "it could not be started", error))
             continue
-        warnings = ()
+        warnings: tuple[str, ...] = ()
         if vm.id in saved and changed:
             warnings = (
                 f"{vm.name} goes on where its memory was saved, with the hardware and the drive of that time; shut it down and start it "
@@ -147,7 +147,7 @@ class _Stopping:
                 text = self._host.explain(vm.name, "it could not be powered off", error)
                 yield Outcome(vm.name, vm.id, False, text)
                 continue
-            warnings = ()
+            warnings: tuple[str, ...] = ()
             if self._timeout > 0:
                 why = self._refused.get(vm.id, f"{vm.name} did not shut down within {self._timeout:g} s")
                 warnings = (f"{why}: it was powered off",)
