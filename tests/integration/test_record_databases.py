@@ -639,12 +639,13 @@ def test_names_that_differ_by_a_blank_or_by_case_are_different(place: Place) -> 
 def test_entering_again_right_after_many_were_entered(place: Place) -> None:
     """PostgreSQL has no statistics of the table then, and read all of it for each five hundred VMs."""
     guests = [fakes.guest(number) for number in range(20000)]
-    enter(place, guests)
-    began = time.monotonic()
-    enter(place, guests)
-    took = time.monotonic() - began
-    print(f"{place.kind}: 20,000 entered again in {took:.1f} s")
-    assert took < 8
+    took = []
+    for _unused in range(2):
+        began = time.monotonic()
+        enter(place, guests)
+        took.append(time.monotonic() - began)
+    print(f"{place.kind}: 20,000 entered in {took[0]:.1f} s, and again in {took[1]:.1f} s")
+    assert took[1] < 2 * took[0] + 1
 
 
 def test_forty_hypervisors_are_polled_side_by_side(place: Place) -> None:

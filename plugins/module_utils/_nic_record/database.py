@@ -39,6 +39,7 @@ if t.TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 BUSY_TIMEOUT = 30  # seconds a writer waits for another one
+ATTEMPTS = 12  # of a transaction that others come between; the pauses between them grow to a second
 SCHEMA_LOCK = "vmops.external_dhcp.schema"
 SCHEMA_LOCK_NUMBER = 0x766D6F70730001  # PostgreSQL's advisory locks are numbers
 
@@ -158,14 +159,14 @@ class Database:
 
     def run(self, work: Callable[[t.Any], t.Any], write: bool = False) -> t.Any:
         """work(connection) in one short transaction, done again when the database asks for that (deadlock, double insert)."""
-        for attempt in range(5):
+        for attempt in range(ATTEMPTS):
             try:
                 with self._transaction(write) as connection:
                     return work(connection)
             except _Again as again:
-                if attempt == 4:
+                if attempt == ATTEMPTS - 1:
                     raise RecordBusy(f"{self.where} is too busy with other writers: {again}") from None
-                time.sleep(random.uniform(0.01, 0.05) * (attempt + 1))
+                time.sleep(random.uniform(0.01, 0.05) * 2 ** min(attempt, 5))
         raise AssertionError("not reached")
 
     # -- the tables --------------------------------------------------------------------------------------------------
