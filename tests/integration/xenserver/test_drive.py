@@ -13,9 +13,11 @@ import threading
 
 import pytest
 from xapi_rig.facts import NULL
+from xapi_rig.rigging import Rig
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveError, HypervisorUnreachable
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver import driver as xenserver
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.drive_plan import DRIVE_KEY, OWNER_KEY
 
 ISO_DIR = "/opt/xensource/packages/iso/configdrive_iso"
@@ -1039,6 +1041,31 @@ def test_a_redirection_is_followed_within_the_pool_only(rig, connect, iso):
     assert data == iso(vm)
     with pytest.raises(Exception, match="no host of this pool"):
         xenserver_transfer.download(pool._session, {"127.0.0.1": hosts["127.0.0.1"]}, "127.0.0.1", vdi["uuid"], 1 << 20)
+
+
+@pytest.mark.parametrize("hostname", ["xen02", "renamed"])
+def test_certificates_that_hold_names_only(tmp_path, iso, hostname):
+    """The host is reached at its address; its name in XAPI must then be the certificate's."""
+    with Rig(tmp_path / "names", names_only=True).start() as rig:
+        rig_vm = rig.vm("web1", cd="2")
+        rig.power(rig_vm, "start", "xen02")
+        rig.pool.store.set(rig.hosts["xen02"], hostname=hostname)
+        (rig.folder / "hosts" / "renamed").symlink_to(rig.folder / "hosts" / "xen02")
+        pool = xenserver.connect(rig.description(host="localhost"))
+        vm = one(pool, "web1")
+        if hostname == "xen02":
+            assert pool.drives.put_one(vm, iso(vm)).changed
+        else:
+            with pytest.raises(DriveError, match=r"127\.0\.0\.2: the certificate .*hostname.*check_hostname"):
+                pool.drives.put_one(vm, iso(vm))
+        pool.close()
+
+
+def test_a_member_that_refers_to_the_master_by_an_address_that_no_certificate_holds(tmp_path):
+    with Rig(tmp_path / "names", names_only=True).start() as rig:
+        rig.pool.store.set(rig.pool.pool_obj(), master=rig.hosts["xen02"].ref)
+        with pytest.raises(HypervisorUnreachable, match=r"127\.0\.0\.2.*certificate.*hypervisor\.host"):
+            xenserver.connect(rig.description(host="localhost"))
 
 
 def test_an_unreachable_pool_is_not_one_vms_problem(rig, connect, iso):

@@ -115,24 +115,7 @@ def _request(
     address = host
     for _attempt in range(2):
         connection = _HostConnection(session, hosts.get(address) or HostNames(address, address))
-        try:
-            connection.putrequest(verb, target, skip_accept_encoding=True)
-            for name, value in headers.items():
-                connection.putheader(name, value)
-            connection.endheaders()
-            complete = data is None or _send(connection, data)
-            # The answer keeps the socket; XAPI closes it after a transfer.
-            answer = connection.getresponse()
-        except ssl.SSLCertVerificationError as error:
-            connection.close()
-            raise HypervisorError(
-                f"https://{address}: the certificate of this host of the pool is not trusted: {error.verify_message}; add its CA (or the "
-                "certificate itself) to hypervisor.ca_path; if it names neither the host's address nor its hostname in XAPI, correct "
-                "the latter (xe host-set-hostname-live), or set hypervisor.check_hostname to false"
-            ) from None
-        except BaseException:
-            connection.close()
-            raise
+        answer, complete = _ask(connection, address, verb, target, headers, data)
         if answer.status not in (301, 302, 307):
             return answer, complete
         location = urllib.parse.urlsplit(answer.headers.get("Location", ""))
@@ -144,6 +127,30 @@ def _request(
         address = location.hostname
         target = f"{location.path}?{location.query}"
     raise HypervisorError(f"https://{address}: redirected in a circle")
+
+
+def _ask(
+    connection: _HostConnection, address: str, verb: str, target: str, headers: Mapping[str, str], data: bytes | None
+) -> tuple[http.client.HTTPResponse, bool]:
+    try:
+        connection.connect()  # it may take two tries, which a request that has begun would not survive
+        connection.putrequest(verb, target, skip_accept_encoding=True)
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        complete = data is None or _send(connection, data)
+        # The answer keeps the socket; XAPI closes it after a transfer.
+        return connection.getresponse(), complete
+    except ssl.SSLCertVerificationError as error:
+        connection.close()
+        raise HypervisorError(
+            f"https://{address}: the certificate of this host of the pool is not trusted: {error.verify_message}; add its CA (or the "
+            "certificate itself) to hypervisor.ca_path; if it names neither the host's address nor its hostname in XAPI, correct "
+            "the latter (xe host-set-hostname-live), or set hypervisor.check_hostname to false"
+        ) from None
+    except BaseException:
+        connection.close()
+        raise
 
 
 class _HostConnection(http.client.HTTPSConnection):

@@ -40,8 +40,11 @@ def _write_key(path: pathlib.Path, key: ec.EllipticCurvePrivateKey) -> None:
     )
 
 
-def make_certificates(folder: pathlib.Path, hosts: dict[str, str]) -> pathlib.Path:
-    """hosts: name → address. Writes ca.pem, <name>.pem and <name>.key; returns the CA file."""
+def make_certificates(folder: pathlib.Path, hosts: dict[str, str], *, names_only: bool = False) -> pathlib.Path:
+    """hosts: name → address. Writes ca.pem, <name>.pem and <name>.key; returns the CA file.
+
+    names_only: no address is in them, as in those that hosts of version 8.2 make for themselves.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     ca_key = ec.generate_private_key(ec.SECP256R1())
     ski = x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key())
@@ -58,7 +61,9 @@ def make_certificates(folder: pathlib.Path, hosts: dict[str, str]) -> pathlib.Pa
     )
     for name, address in hosts.items():
         key = ec.generate_private_key(ec.SECP256R1())
-        names = [x509.DNSName("localhost"), x509.DNSName(name), x509.IPAddress(ipaddress.ip_address(address))]
+        names: list[x509.GeneralName] = [x509.DNSName("localhost"), x509.DNSName(name)]
+        if not names_only:
+            names.append(x509.IPAddress(ipaddress.ip_address(address)))
         cert = (
             _builder(name, "xapi rig test CA", key.public_key())
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

@@ -19,6 +19,7 @@ import typing as t
 import uuid as uuidlib
 
 from xapi_rig.derive import is_map
+from xapi_rig.encoding import EncodingMixin
 from xapi_rig.facts import DEFAULTED, NULL, Facts, Failure, TypeMismatch
 from xapi_rig.life import LifeMixin
 from xapi_rig.machine import MachineMixin
@@ -26,7 +27,7 @@ from xapi_rig.making import MakingMixin
 from xapi_rig.operations import OperationsMixin
 from xapi_rig.storage import StorageMixin
 from xapi_rig.store import Obj, Store
-from xapi_rig.wire import json_value, xml_value
+from xapi_rig.wire import xml_value
 
 EVENT_CLASS_KIND = {"vm", "vbd", "vdi", "sr", "pbd", "vif", "host", "pool", "network", "pif", "task", "vm_metrics",
                     "vm_guest_metrics", "host_metrics", "session", "sm", "vbd_metrics"}  # fmt: skip
@@ -59,7 +60,7 @@ class CutConnection(Exception):
     """A fault says: close the socket without an answer."""
 
 
-class Pool(StorageMixin, MachineMixin, OperationsMixin, LifeMixin, MakingMixin):
+class Pool(EncodingMixin, StorageMixin, MachineMixin, OperationsMixin, LifeMixin, MakingMixin):
     def __init__(self, folder: pathlib.Path, facts: Facts | None = None, username: str = "root", password: str = "") -> None:
         self.folder = folder
         self.facts = facts or Facts()
@@ -148,8 +149,6 @@ class Pool(StorageMixin, MachineMixin, OperationsMixin, LifeMixin, MakingMixin):
 
     def invoke(self, host: str, method: str, params: list[t.Any], *, from_json: bool = False) -> tuple[str, t.Any]:
         """(result type, result in the rig's own form) of one call, or Failure. Everything XAPI refuses is refused here."""
-        is_async = method.startswith("Async.")
-        name = method[len("Async."):] if is_async else method  # fmt: skip
         self.note(method)
         fault = self.take_fault(method, "drop_before", "error", "wait", "session_invalid")
         if fault is not None:
@@ -158,39 +157,7 @@ class Pool(StorageMixin, MachineMixin, OperationsMixin, LifeMixin, MakingMixin):
             if fault.kind == "wait":
                 self.gates[method].wait(fault.seconds or None)
         try:
-            cls, message, sig = self.facts.find(name)
-            if is_async and not self.facts.has_async(cls, message):
-                raise Failure("MESSAGE_METHOD_UNKNOWN", method)
-            needs_session = sig.get("session", True)
-            given = list(params)
-            session = given.pop(0) if needs_session and given else ""
-            defaults = DEFAULTED.get(f"{cls}.{message}", [])
-            expected = len(sig["params"])
-            if needs_session and not params or not expected - len(defaults) <= len(given) <= expected:
-                raise Failure("MESSAGE_PARAMETER_COUNT_MISMATCH", method, str(expected), str(len(given)))
-            if needs_session:
-                if not isinstance(session, str):
-                    raise TypeMismatch("session_id: a string is expected")
-                if fault is not None and fault.kind == "session_invalid":
-                    self.open_sessions.pop(session, None)
-                self.check_session(session)
-            if host != self.pool_obj()["master"]:
-                raise Failure("HOST_IS_SLAVE", self.master()["address"])
-            if fault is not None and fault.kind == "error":
-                raise Failure(*fault.error)
-            if sig.get("state") == "removed":
-                raise Failure("MESSAGE_REMOVED")
-            args = [
-                self.facts.read(kind, value, from_json, f"{name}({label})")
-                for (kind, label), value in zip(sig["params"], given, strict=False)
-            ]
-            args += [copy.deepcopy(d) for d in defaults[len(defaults) - (expected - len(args)) :]] if len(args) < expected else []
-            self._check_constructor(cls, sig["params"], args)
-            self._check_refs(sig["params"], args)
-            call = Call(host, session, name)
-            if is_async:
-                return "task ref", self._start_async(call, cls, message, sig, args)
-            return sig["result"], self._run(call, cls, message, sig, args)
+            return self._carry_out(host, method, params, fault, from_json)
         except TypeMismatch as exc:
             self.violation(f"{method}: {exc}")
             raise Failure("INTERNAL_ERROR", f"Rpc.Runtime_error: {exc}") from exc
@@ -206,6 +173,43 @@ class Pool(StorageMixin, MachineMixin, OperationsMixin, LifeMixin, MakingMixin):
         except Exception as exc:
             self.violation(f"{method}: rig error {traceback.format_exc()}")
             raise Failure("INTERNAL_ERROR", f"rig: {exc!r}") from exc
+
+    def _carry_out(self, host: str, method: str, params: list[t.Any], fault: Fault | None, from_json: bool) -> tuple[str, t.Any]:
+        is_async = method.startswith("Async.")
+        name = method[len("Async.") :] if is_async else method
+        cls, message, sig = self.facts.find(name)
+        if is_async and not self.facts.has_async(cls, message):
+            raise Failure("MESSAGE_METHOD_UNKNOWN", method)
+        needs_session = sig.get("session", True)
+        given = list(params)
+        session = given.pop(0) if needs_session and given else ""
+        defaults = DEFAULTED.get(f"{cls}.{message}", [])
+        expected = len(sig["params"])
+        if needs_session and not params or not expected - len(defaults) <= len(given) <= expected:
+            raise Failure("MESSAGE_PARAMETER_COUNT_MISMATCH", method, str(expected), str(len(given)))
+        if needs_session:
+            if not isinstance(session, str):
+                raise TypeMismatch("session_id: a string is expected")
+            if fault is not None and fault.kind == "session_invalid":
+                self.open_sessions.pop(session, None)
+            self.check_session(session)
+        if host != self.pool_obj()["master"]:
+            raise Failure("HOST_IS_SLAVE", self.master()["address"])
+        if fault is not None and fault.kind == "error":
+            raise Failure(*fault.error)
+        if sig.get("state") == "removed":
+            raise Failure("MESSAGE_REMOVED")
+        args = [
+            self.facts.read(kind, value, from_json, f"{name}({label})")
+            for (kind, label), value in zip(sig["params"], given, strict=False)
+        ]
+        args += [copy.deepcopy(d) for d in defaults[len(defaults) - (expected - len(args)) :]] if len(args) < expected else []
+        self._check_constructor(cls, sig["params"], args)
+        self._check_refs(sig["params"], args)
+        call = Call(host, session, name)
+        if is_async:
+            return "task ref", self._start_async(call, cls, message, sig, args)
+        return sig["result"], self._run(call, cls, message, sig, args)
 
     def _check_constructor(self, cls: str, params: list[list[str]], args: list[t.Any]) -> None:
         if [kind for kind, _label in params] == [f"{cls} record"]:
@@ -394,7 +398,8 @@ class Pool(StorageMixin, MachineMixin, OperationsMixin, LifeMixin, MakingMixin):
         value = self.store.counter if counter is None else counter
         return f"{value:020d},{0:020d}"
 
-    def event_from(self, call: Call, classes: list[str], token: str, timeout: float) -> dict[str, t.Any]:
+    def _subscription(self, classes: list[str]) -> tuple[set[str], set[tuple[str, str]]]:
+        """Classes that are wanted whole, and single objects (class, reference)."""
         wanted: set[str] = set()
         refs: set[tuple[str, str]] = set()
         for entry in classes:
@@ -408,94 +413,42 @@ class Pool(StorageMixin, MachineMixin, OperationsMixin, LifeMixin, MakingMixin):
                     wanted.add(self.facts.lower[cls.lower()])
             elif cls.lower() not in self.facts.lower:
                 raise Failure("EVENT_SUBSCRIPTION_PARSE_FAILURE", entry)
+        wanted.discard("session")
+        return wanted, refs
+
+    def _events_since(self, since: int, wanted: set[str], refs: set[tuple[str, str]]) -> list[tuple[str, str, str, Obj | None]]:
+        # Small subscriptions look at their own objects only, not at the whole pool.
+        objects = [o for cls in wanted for o in self.store.by_class[cls].values()]
+        objects += [o for cls, ref in refs if cls not in wanted for o in [self.store.by_class[cls].get(ref)] if o]
+        found: list[tuple[str, str, str, Obj | None]] = []
+        for obj in objects:
+            if obj.created > since:
+                found.append(("add", obj.cls, obj.ref, obj))
+            elif obj.modified > since:
+                found.append(("mod", obj.cls, obj.ref, obj))
+        for gone in reversed(self.store.deleted if since else []):
+            if gone.deleted <= since:
+                break
+            if gone.created <= since and (gone.cls in wanted or (gone.cls, gone.ref) in refs):
+                found.append(("del", gone.cls, gone.ref, None))
+        return found
+
+    def event_from(self, call: Call, classes: list[str], token: str, timeout: float) -> dict[str, t.Any]:
+        wanted, refs = self._subscription(classes)
         if token and not re.fullmatch(r"\d{20},\d{20}", token):
             raise Failure("EVENT_FROM_TOKEN_PARSE_FAILURE", token)
         since = int(token[:20]) if token else 0
-        wanted.discard("session")
 
-        def matches(cls: str, ref: str) -> bool:
-            return cls in wanted or (cls, ref) in refs
-
-        def collect() -> list[tuple[str, str, str, Obj | None]]:
-            # Small subscriptions look at their own objects only, not at the whole pool.
-            objects = [o for cls in wanted for o in self.store.by_class[cls].values()]
-            objects += [o for cls, ref in refs if cls not in wanted for o in [self.store.by_class[cls].get(ref)] if o]
-            found = []
-            for obj in objects:
-                if obj.created > since:
-                    found.append(("add", obj.cls, obj.ref, obj))
-                elif obj.modified > since:
-                    found.append(("mod", obj.cls, obj.ref, obj))
-            if since:
-                for gone in reversed(self.store.deleted):
-                    if gone.deleted <= since:
-                        break
-                    if gone.created <= since and matches(gone.cls, gone.ref):
-                        found.append(("del", gone.cls, gone.ref, None))
-            return found
-
-        with self.store.changed:
-            deadline = 24 * 3600.0 if timeout < 0 else timeout
-
-            def ready() -> bool:
-                if call.session not in self.open_sessions:
-                    raise Failure("SESSION_INVALID", call.session)
-                return bool(collect())
-
-            self.store.changed.wait_for(ready, deadline)
+        def ready() -> bool:
             if call.session not in self.open_sessions:
                 raise Failure("SESSION_INVALID", call.session)
-            events = collect()
+            return bool(self._events_since(since, wanted, refs))
+
+        with self.store.changed:
+            self.store.changed.wait_for(ready, 24 * 3600.0 if timeout < 0 else timeout)
+            if call.session not in self.open_sessions:
+                raise Failure("SESSION_INVALID", call.session)
+            events = self._events_since(since, wanted, refs)
             counts = {cls.lower(): len(objs) for cls, objs in self.store.by_class.items()}
             # Encoded under the lock: records change under our feet otherwise.
             return {"events": events, "valid_ref_counts": counts, "token": self._token()}
-
-    def encode_events_xml(self, batch: dict[str, t.Any]) -> str:
-        parts = []
-        counter = str(self.store.counter)
-        for operation, cls, ref, obj in batch["events"]:
-            members = (
-                f"<member><name>id</name><value>{counter}</value></member>"
-                f"<member><name>timestamp</name><value>0.</value></member>"
-                f"<member><name>class</name><value>{cls.lower()}</value></member>"
-                f"<member><name>operation</name><value>{operation}</value></member>"
-                f"<member><name>ref</name><value>{ref}</value></member>"
-            )
-            if obj is not None:
-                members += f"<member><name>snapshot</name>{self.store.record_xml(obj)}</member>"
-            parts.append(f"<value><struct>{members}</struct></value>")
-        counts = "".join(f"<member><name>{k}</name><value>{v}</value></member>" for k, v in batch["valid_ref_counts"].items())
-        return (
-            "<value><struct><member><name>events</name><value><array><data>" + "".join(parts) + "</data></array></value></member>"
-            f"<member><name>valid_ref_counts</name><value><struct>{counts}</struct></value></member>"
-            f"<member><name>token</name><value>{batch['token']}</value></member></struct></value>"
-        )
-
-    def encode_xml(self, kind: str, result: t.Any) -> str:
-        with self.store.changed:
-            if kind == "an event batch":
-                return self.encode_events_xml(result)
-            if kind.endswith(" record) map"):
-                members = "".join(f"<member><name>{r}</name>{self.store.record_xml(o)}</member>" for r, o in result.items())
-                return f"<value><struct>{members}</struct></value>"
-            return xml_value(self.facts, kind, result)
-
-    def encode_json(self, kind: str, result: t.Any) -> t.Any:
-        with self.store.changed:
-            if kind == "an event batch":
-                events = []
-                for operation, cls, ref, obj in result["events"]:
-                    event = {
-                        "id": str(self.store.counter),
-                        "timestamp": "0.",
-                        "class": cls.lower(),
-                        "operation": operation,
-                        "ref": ref,
-                    }
-                    if obj is not None:
-                        event["snapshot"] = json_value(self.facts, f"{obj.cls} record", obj.fields)
-                    events.append(event)
-                return {"events": events, "valid_ref_counts": result["valid_ref_counts"], "token": result["token"]}
-            if kind.endswith(" record) map"):
-                return {r: json_value(self.facts, f"{o.cls} record", o.fields) for r, o in result.items()}
-            return json_value(self.facts, kind, result)

@@ -26,10 +26,10 @@ GIB = 1 << 30
 class Rig:
     """Two hosts on 127.0.0.1 and 127.0.0.2 with one port; state and the hosts' folders live in `folder`."""
 
-    def __init__(self, folder: pathlib.Path, *, make_iso_dir: bool = True) -> None:
+    def __init__(self, folder: pathlib.Path, *, make_iso_dir: bool = True, names_only: bool = False) -> None:
         self.folder = folder
         self.pool = Pool(folder, username=USERNAME, password=PASSWORD)
-        self.ca = make_certificates(folder / "tls", HOSTS)
+        self.ca = make_certificates(folder / "tls", HOSTS, names_only=names_only)
         self.hosts: dict[str, Obj] = {}
         self.networks: dict[str, Obj] = {}
         self.disk_sr: Obj | None = None
