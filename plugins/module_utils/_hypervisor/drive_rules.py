@@ -45,6 +45,14 @@ def restart_needed(vm_name: str) -> str:
     )
 
 
+def seen_after_restart(vm_name: str, place: str) -> str:
+    """What is to be done where the slot is made for the next start of a VM that runs. place: where, such as "at slot 2"."""
+    return (
+        f"{vm_name} runs without a CD/DVD drive for it; one was added {place}, and the guest will see it once the VM has been shut down "
+        "and started (a reboot in the guest is not enough)"
+    )
+
+
 def is_left_over(age: float) -> bool:
     """Whether a staged file of this age (seconds) is deleted by the next run for its VM."""
     return age > LEFTOVER_SECONDS

@@ -233,7 +233,7 @@ def test_no_place_for_a_drive_is_said_before_anything_is_changed(rig, connect, i
     vm = one(pool, "web1")
     state = pool.drives.states([vm])[vm.id]
     assert "slots 0 to 2" in state.problem
-    with pytest.raises(DriveError, match="web1: it has no free place"):
+    with pytest.raises(DriveError, match="web1: it has no free CD/DVD drive"):
         pool.drives.put_one(vm, iso(vm))
     assert writes(rig) == []
 

@@ -99,7 +99,7 @@ def test_vm_config_drive_one_bad_vm_does_not_stop_the_others(rig, connection, ru
     rig.vm("web2")
     result = run_module("vm_config_drive", drives(connection, "web1", "ghost", "web2"), fails=True)
     errors = {d["name"]: d["error"] for d in result["drives"]}
-    assert "no free place" in errors["web1"]
+    assert "no free CD/DVD drive" in errors["web1"]
     assert "there is no VM ghost" in errors["ghost"]
     assert errors["web2"] is None
     assert os.listdir(rig.iso_dir()) == ["web2.iso"]

@@ -612,7 +612,7 @@ def test_the_generator_writes_out_what_cannot_be_derived(monkeypatch):
 def test_the_rig_as_a_command():
     command = FACTS.parent / "rig"
     name = f"pytest{os.getpid()}"
-    base = "/var/tmp/vmops-external-dhcp" + (f"-{os.getuid()}" if os.getuid() else "")
+    base = os.environ.get("VMOPS_RIG_DIR") or "/var/tmp/vmops-external-dhcp" + (f"-{os.getuid()}" if os.getuid() else "")
     state = pathlib.Path(base) / f"{name}-xapi"
 
     def run(*arguments, code=0):

@@ -239,10 +239,7 @@ class KvmDrives(Drives):
         if plan.add:
             self._attach(vm, plan.drive, location)
             if not plan.state.can_attach_now:
-                message = (
-                    f"{vm.name} runs without a CD/DVD drive for it; one was added to its definition and the guest will see it "
-                    "once the VM has been shut down and started"
-                )
+                message = drive_rules.seen_after_restart(vm.name, "to its definition")
         else:
             message = self._insert(vm, plan.drive.target, location)
         self._delete_staged(plan.file)

@@ -326,7 +326,7 @@ class Planner:
         if record["power_state"] not in ("Running", "Halted"):
             return f"the VM is {record['power_state'].lower()}, and XAPI changes no drive of it then; resume it or shut it down first"
         if slot is None:
-            return "it has no free place for another CD/DVD drive (slot 3 is kept for the user's own); free one of slots 0 to 2"
+            return drive_rules.no_slot("free one of slots 0 to 2; slot 3 is kept for the user's own media")
         return None
 
 

@@ -19,6 +19,7 @@ import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils import _defaults
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import MAX_SIZE
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import drive_rules
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
     DriveChange,
     DriveError,
@@ -343,12 +344,7 @@ class XenDrives(Drives):
         number = str(plan.slot.number) if plan.slot else None
         vbd = self._picture.get("vbd", plan.slot.vbd if plan.slot else None)
         restart = plan.running and not (vbd is not None and vbd["currently_attached"])
-        message = None
-        if restart:
-            message = (
-                f"{vm.name} runs without a drive for it; one was added at slot {number}, and the guest will see it once the VM "
-                "has been shut down and started"
-            )
+        message = drive_rules.seen_after_restart(vm.name, f"at slot {number}") if restart else None
         return DriveChange(changed, self._location(plan), number, restart, message)
 
     def _has(self, ref: str | None, digest: str, size: int) -> bool:
