@@ -6,13 +6,18 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
 from xapi_rig.facts import NULL
 from xapi_rig.rigging import GIB
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import NicWanted, VmWanted
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
+    HypervisorUnreachable,
+    NicWanted,
+    VmWanted,
+)
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver import power
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.marks import CREATED_KEY, unfinished_name
 
@@ -382,6 +387,22 @@ def test_four_hung_guests_do_not_stop_the_others(rig, connect):
     assert all(outcomes[f"fine{n}"].warnings == () for n in range(6))
     assert all("did not shut down within 1.5 s" in outcomes[f"hung{n}"].warnings[0] for n in range(4))
     assert not rig.pool.store.by_class["task"]
+
+
+def test_a_dead_connection_is_not_tried_once_for_each_task(rig, connect):
+    names = [f"hung{n}" for n in range(4)]
+    running(rig, *names)
+    rig.pool.hung.update(one(rig, name).ref for name in names)
+    pool = connect()
+    vms = vms_of(pool, *names)
+    stopping = pool.machines.stop(vms, 2)
+    timer = threading.Timer(0.5, rig.pool.fault, ["*", "drop_before", 20])
+    timer.start()
+    with pytest.raises(HypervisorUnreachable):
+        list(stopping)
+    timer.join()
+    assert "task.destroy" not in rig.pool.calls
+    rig.pool.faults.clear()
 
 
 def test_a_suspended_vm_loses_its_memory_and_it_is_told(rig, connect):

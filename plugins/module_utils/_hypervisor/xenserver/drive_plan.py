@@ -310,8 +310,8 @@ class Planner:
         if candidates:
             _late, _rank, number, ref, visible = min(candidates)
             return Slot(number, ref, visible)
-        number = free_cd_slot(used_slots(vbds), hvm)
-        return None if number is None else Slot(number, None, not (running and hvm))
+        place = free_cd_slot(used_slots(vbds), hvm)
+        return None if place is None else Slot(place, None, not (running and hvm))
 
     def _problem(
         self, vm: Vm, record: Record, host: str, file: str, vdi: str | None, owner: str | None, slot: Slot | None

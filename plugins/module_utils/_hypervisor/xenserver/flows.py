@@ -14,7 +14,7 @@ import re
 import time
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorError, HypervisorUnreachable
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import ConnectionCut, XapiError
 
 if t.TYPE_CHECKING:
@@ -117,6 +117,9 @@ class Flows:
                 ready.extend(self._begin_queued())
                 if not ready and self._open:
                     ready.extend(self._wait())
+        except HypervisorUnreachable:
+            self._open.clear()  # nobody is there to be told, and each try would cost a time limit
+            raise
         finally:
             for task in self._open:
                 self._session.forget_task(task)

@@ -30,10 +30,13 @@ def set_nics(session: Session, picture: Picture, vm: str, wanted: Sequence[NicPl
     used = {int(vif["device"]) for _ref, vif in there}
     free = iter([number for number in range(len(wanted) + len(used)) if number not in used])
     changed = len(there) > len(wanted)
-    for ref, _vif in there[len(wanted) :]:
-        session.patiently("VIF.destroy", ref)
+    for surplus, _vif in there[len(wanted) :]:
+        session.patiently("VIF.destroy", surplus)
     for index, nic in enumerate(wanted):
-        ref, vif = there[index] if index < len(there) else (None, None)
+        ref: str | None = None
+        vif: Record | None = None
+        if index < len(there):
+            ref, vif = there[index]
         if ref is not None and vif is not None and nic.mac in (None, vif["MAC"].lower()):
             if vif["network"] != nic.network:
                 session.patiently("VIF.move", ref, nic.network)

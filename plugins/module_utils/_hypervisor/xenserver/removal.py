@@ -41,7 +41,8 @@ def own_disks(picture: Picture, ref: str, vm: Record) -> tuple[list[str], list[t
 
     Never one in an ISO library, nor one that is made to be shared.
     """
-    own, shared = [], []
+    own: list[str] = []
+    shared: list[tuple[str, str]] = []
     candidates = [vm["suspend_VDI"]]
     for one in vm["VBDs"]:
         vbd = picture.get("vbd", one)

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import http.client
 import re
 import socket
@@ -225,7 +226,7 @@ class Session:
         for _attempt in range(_MAX_MOVES):
             connection = self._new_connection()
             try:
-                self._guard("login", connection, lambda c=connection: self._password_login(c))
+                self._guard("login", connection, functools.partial(self._password_login, connection))
             except XapiError as error:
                 connection.transport.close()
                 if error.code == "HOST_IS_SLAVE" and error.params:
@@ -243,7 +244,7 @@ class Session:
             if old is not None:
                 # Sessions are the pool's: the new master can end the one that the old one began.
                 try:
-                    self._guard("logout", connection, lambda c=connection: c.proxy.session.logout(old))
+                    self._guard("logout", connection, functools.partial(connection.proxy.session.logout, old))
                 except HypervisorError:
                     pass
             return
@@ -288,8 +289,8 @@ class Session:
             connection.transport.limit = self.timeout + (wait + _EVENT_MARGIN if wait else 0.0)
             connection.transport.keep = keep
             try:
-                send = getattr(connection.proxy, method)
-                return self._guard(method, connection, lambda s=send: _value_of(s(self._reference, *args)))
+                send = functools.partial(getattr(connection.proxy, method), self._reference, *args)
+                return self._guard(method, connection, functools.partial(_answer_of, send))
             except XapiError as error:
                 if error.code not in ("HOST_IS_SLAVE", "SESSION_INVALID") or (error.code == "HOST_IS_SLAVE" and not error.params):
                     raise
@@ -383,6 +384,10 @@ def _certificate_message(endpoint: str, error: ssl.SSLCertVerificationError) -> 
     else:
         way_out = "put the CA's (or the host's own) certificate into a file and name it in hypervisor.ca_path"
     return f"{endpoint}: the certificate is not trusted: {reason}; {way_out}"
+
+
+def _answer_of(send: t.Callable[[], dict[str, t.Any]]) -> t.Any:
+    return _value_of(send())
 
 
 def _value_of(answer: dict[str, t.Any]) -> t.Any:

@@ -122,9 +122,10 @@ def _request(
         answer.close()
         connection.close()
         # The cookie is the session: it goes to hosts of the pool only, over https only.
-        if location.scheme != "https" or location.hostname not in hosts:
-            raise HypervisorError(f"https://{address}: redirected to {location.hostname!r}, which is no host of this pool")
-        address = location.hostname
+        elsewhere = location.hostname or ""
+        if location.scheme != "https" or elsewhere not in hosts:
+            raise HypervisorError(f"https://{address}: redirected to {elsewhere!r}, which is no host of this pool")
+        address = elsewhere
         target = f"{location.path}?{location.query}"
     raise HypervisorError(f"https://{address}: redirected in a circle")
 
