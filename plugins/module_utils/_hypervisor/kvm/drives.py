@@ -37,6 +37,8 @@ if t.TYPE_CHECKING:
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Vm
 
+    T = t.TypeVar("T")
+
 _UNSAFE_NAME = re.compile(r"[/\\]")  # what does not print has become an escape with a backslash
 # How often a change is tried when something gets in between, and seconds between two tries.
 _TRIES = 5
@@ -91,7 +93,7 @@ class KvmDrives(Drives):
         listed: list[str] | None = None
         for vm in vms:
             try:
-                listed = self.folder.names() if listed is None else listed
+                listed = self._anew(self._names) if listed is None else listed
                 plan = self._plan(vm)
                 # A file that a killed run has left, with secrets in it, is to go: there is something to do.
                 left_over = bool(self._staged(plan.file, listed))
@@ -106,7 +108,7 @@ class KvmDrives(Drives):
         """See api.Drives."""
         file = _file_name(vm)
         try:
-            content = self._content(vm, file)
+            content = self._anew(lambda: self._content(vm, file))
         except libvirt.libvirtError as error:
             raise self._error(vm, "its config drive could not be read", error) from None
         if content.data is not None and content.owner != vm.id:
@@ -217,10 +219,25 @@ class KvmDrives(Drives):
                 if not left:
                     raise
             except libvirt.libvirtError as error:
-                if not left or error.get_error_code() not in _passing():
+                if error.get_error_code() == libvirt.VIR_ERR_NO_STORAGE_POOL:
+                    self._folder = None
+                if not left or error.get_error_code() not in (*_passing(), libvirt.VIR_ERR_NO_STORAGE_POOL):
                     raise self._error(vm, what, error) from None
             time.sleep(random.uniform(*_PAUSE))
         raise AssertionError("the last try returns or raises")  # pragma: no cover
+
+    def _names(self) -> list[str]:
+        return self.folder.names()
+
+    def _anew(self, read: t.Callable[[], T]) -> T:
+        """What read() gives; another task that deleted the folder's last VM may have taken our pool of the folder with it."""
+        try:
+            return read()
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_POOL:
+                raise
+            self._folder = None
+            return read()
 
     def _put(self, vm: Vm, iso: bytes) -> DriveChange:
         plan = self._plan(vm)

@@ -310,11 +310,17 @@ class Pool:
     def info(self) -> list[int]:
         return [2, 1 << 40, 0, self._host.room]
 
+    def _there(self) -> None:
+        if self not in self._host.pools:
+            raise LibvirtError("VIR_ERR_NO_STORAGE_POOL", f"Storage pool not found: {self._name}")
+
     def listVolumes(self) -> list[str]:
+        self._there()
         assert self.active
         return list(self._host.files)
 
     def storageVolLookupByName(self, name: str) -> Volume:
+        self._there()
         if name not in self._host.files:
             raise LibvirtError("VIR_ERR_NO_STORAGE_VOL", f"Storage volume not found: {name}")
         return Volume(self._host, name)

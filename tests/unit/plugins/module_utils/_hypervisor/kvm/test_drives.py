@@ -460,3 +460,22 @@ def test_the_option_for_the_bus_is_kept_to_and_brings_its_controller(host: fake.
     assert change.slot == "sdc" and domain.inserted("sdc") == ISO
     assert 'model="virtio-scsi"' in domain.config
     assert driver.drives.states([vm])[vm.id].attached
+
+
+def test_a_pool_that_another_task_took_away_is_made_anew(host: fake.Host):
+    host.domain("web1")
+    driver = connect(image_dir="/srv/vms")
+    vm = one(driver)
+    for change in (
+        lambda: driver.drives.put_one(vm, iso(vm, "x")),
+        lambda: driver.drives.states([vm]),
+        lambda: driver.drives.read(vm),
+        lambda: driver.drives.remove_one(vm),
+    ):
+        change()
+        (ours,) = (pool for pool in host.pools if pool.folder == "/srv/vms")
+        host.pools.remove(ours)
+        assert not isinstance(driver.drives.states([vm])[vm.id], Exception)
+        (ours,) = (pool for pool in host.pools if pool.folder == "/srv/vms")
+        host.pools.remove(ours)
+        change()
