@@ -85,6 +85,9 @@ options:
   placement:
     description:
       - Where the VMs are made; which keys there are is up to the kind of hypervisor.
+      - On V(kvm), V(storage_pool), the pool of the disks; the default is that of the folder O(hypervisor.image_dir).
+      - On V(vmware), V(cluster), V(host), V(resource_pool), V(datastore) and V(folder).
+      - On V(xenserver), V(host) and V(sr).
     type: dict
   update_nics:
     description: Whether a VM that is there and powered off is given the NICs listed, where it has others.

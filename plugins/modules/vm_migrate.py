@@ -35,6 +35,10 @@ options:
   destination:
     description:
       - Where the VMs go; which keys there are is up to the kind of hypervisor.
+      - On V(xenserver), V(host), the name or UUID of a host of the pool.
+      - On V(vmware), V(host), V(cluster), V(resource_pool) and V(datastore).
+      - On V(kvm), V(uri), the libvirt URI of the other host, which the controller must reach; and where the hosts know each other under
+        other URIs, V(peer_uri) and V(migrate_uri).
     type: dict
     required: true
 requirements:
