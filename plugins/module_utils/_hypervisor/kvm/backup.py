@@ -37,6 +37,7 @@ _OURS = re.compile(r"ext-dhcp-([0-9a-f]{8})-([0-9a-f]{6})-([0-9a-f]+)-([0-9a-f]+
 # Seconds after its time limit until a job is held for one whose maker is dead, whatever its machine's clock says.
 _GRACE = 120
 _END_PATIENCE = 10
+_ATTEMPTS = 4
 # Seconds to wait for another task that is just reading the same VM's disk.
 _WAIT = 3
 
@@ -112,7 +113,11 @@ def end(domain: t.Any, path: str) -> bool:
     """Ends the domain's job if it is the one that listens there, its scratch files too; False if it is not (any more)."""
     if socket_of(domain) != path:
         return False
-    domain.abortJob()
+    try:
+        domain.abortJob()
+    except libvirt.libvirtError:
+        if socket_of(domain) == path:  # else it has ended by itself meanwhile
+            raise
     # libvirt says so before it is done.
     patience = time.monotonic() + _END_PATIENCE
     while socket_of(domain) == path and time.monotonic() < patience:
@@ -133,31 +138,62 @@ def begin(domain: t.Any, path: str, targets: Sequence[str], others: Sequence[str
     Raises Busy, NoBackup, and libvirtError.
     """
     _make_way(domain)
-    if domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE:
-        raise Busy("a migration, a snapshot or another job is under way")
     if any(domain.blockJobInfo(target, 0) for target in targets):
         raise Busy("a job of its disks is under way")
     scratches = {target: posixpath.join(image_dir, f"ext-dhcp-{domain.UUIDString()}-{target}.scratch") for target in targets}
+    for attempt in range(_ATTEMPTS):
+        try:
+            domain.backupBegin(_description(path, scratches, others), None, 0)
+            return
+        except libvirt.libvirtError as error:
+            text = error.get_error_message() or str(error)
+            left_file = next((scratch for scratch in scratches.values() if scratch in text), None)
+            if left_file is None or attempt == _ATTEMPTS - 1:
+                raise NoBackup(text) from None
+        # libvirt removes the file of the job before a moment after that has ended; one that stays was left by a killed libvirtd.
+        time.sleep(0.3)
+        if attempt:
+            _remove(domain.connect(), left_file)
+
+
+def _remove(connection: t.Any, scratch: str) -> None:
+    """Deletes a scratch file of ours that no job uses, where a storage pool knows it."""
     try:
-        domain.backupBegin(_description(path, scratches, others), None, 0)
-    except libvirt.libvirtError as error:
-        raise NoBackup(error.get_error_message() or str(error)) from None
+        connection.storageVolLookupByPath(scratch).delete(0)
+    except libvirt.libvirtError:
+        pass  # the next attempt says what is wrong
 
 
 def _make_way(domain: t.Any) -> None:
-    """Returns when the domain has no backup job; waits for one of ours, which lasts for moments. Raises Busy, libvirtError."""
+    """Returns when the domain has no job; waits for one of ours, which lasts for moments. Raises Busy, libvirtError."""
     patience = time.monotonic() + _WAIT
     while True:
         left = socket_of(domain)
-        if left is None:
-            return
-        if is_over(left, time.time()):
+        if left is not None and is_over(left, time.time()):
             end(domain, left)
-            return
-        if time.monotonic() > patience or (left and not is_ours(left)):
-            whose = "its disk is just being read by another task" if is_ours(left) else "a backup of somebody else's is under way"
-            raise Busy(whose)
+        elif left is None:
+            kind = _kind_of_job(domain)
+            if kind == libvirt.VIR_DOMAIN_JOB_NONE:
+                return
+            if kind is not None and socket_of(domain) is None:
+                raise Busy("a migration, a snapshot or another job is under way")
+        elif time.monotonic() > patience or (left and not is_ours(left)):
+            raise Busy(
+                "its disk is just being read by another task" if is_ours(left) else "a backup of somebody else's is under way"
+            )
+        if time.monotonic() > patience:
+            raise Busy("a job is under way")
         time.sleep(0.05)
+
+
+def _kind_of_job(domain: t.Any) -> int | None:
+    """libvirt's number of the kind of job; None for a backup that is just beginning or ending."""
+    try:
+        return domain.jobInfo()[0]
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_INTERNAL_ERROR:
+            return None
+        raise
 
 
 def _description(path: str, scratches: dict[str, str], others: Sequence[str]) -> str:
