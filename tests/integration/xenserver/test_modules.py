@@ -281,7 +281,7 @@ def test_a_guest_without_tools_is_powered_off(rig, playbook):
 
 def test_a_failed_clone_leaves_nothing_and_does_not_stop_the_other(rig, playbook):
     rig.vm("debian-12", template=True)
-    rig.pool.fault("VM.provision", "error", error=["SR_FULL", "1", "2"])
+    rig.pool.fault("Async.VM.clone", "error", error=["SR_FULL", "1", "2"])
     output = playbook("deploy_vms", {"vm_wait": False}, fails=True)
     assert "SR_FULL" in output
     there = [n for n in ("web1", "web2") if named(rig, n) is not None]

@@ -179,7 +179,10 @@ class XenMachines(Machines):
     # -- deleting --------------------------------------------------------------------------------------------------
 
     def delete_problems(self, vms: Sequence[Vm]) -> dict[str, str]:
-        """See api.Machines. A template's clones do not depend on it: XenServer keeps the blocks that they share."""
+        """See api.Machines. A template's clones do not depend on it: XenServer keeps the blocks that they share.
+
+        That a VM runs is no problem here: it is stopped once it is known that nothing else stands against deleting it.
+        """
         self._picture.refresh()
         problems = {vm.id: self._delete_problem(vm) for vm in vms}
         return {ident: problem for ident, problem in problems.items() if problem}
@@ -190,8 +193,6 @@ class XenMachines(Machines):
             return None  # gone, as it shall be
         if record["is_a_template"] or record["is_a_snapshot"] or record["is_control_domain"]:
             return f"{vm.name} is a template or belongs to XenServer itself: it is not deleted"
-        if record["power_state"] != "Halted":
-            return f"{vm.name} is {record['power_state'].lower()}: stop it first"
         for ref in (vm.handle, *record["snapshots"]):
             one = self._picture.get("vm", ref)
             if one is not None and "destroy" in one["blocked_operations"]:
@@ -206,6 +207,10 @@ class XenMachines(Machines):
     def delete(self, vms: Sequence[Vm]) -> Iterator[Outcome]:
         """See api.Machines."""
         problems = self.delete_problems(vms)
+        for vm in vms:
+            power = (self._picture.get("vm", vm.handle) or {"power_state": "Halted"})["power_state"]
+            if power != "Halted":
+                problems.setdefault(vm.id, f"it is {power.lower()}: stop it first")
         there = {vm.id for vm in vms if (self._picture.get("vm", vm.handle) or {"uuid": ""})["uuid"].lower() == vm.id}
         drives = dict(self._drives.remove([vm for vm in vms if vm.id in there and vm.id not in problems]))
         for vm in vms:
