@@ -34,7 +34,7 @@ all:
           user_data: {{role: web, tier: front}}
           ssh_keys: ["{key}"]
         - name: web2
-          template: {template}
+          template: {template_q35}   # its kernel does not see a CD/DVD drive on SATA, which q35 has
           networks: [corp]
           password: "{{{{ secrets_of.web2 }}}}"
           user_data: {{role: db, tier: back}}
@@ -76,6 +76,7 @@ def main() -> None:
             cidr=rig["CIDR"],
             ip_range=rig["DHCP_RANGE"],
             template=rig["TEMPLATE"],
+            template_q35=rig["TEMPLATE_Q35"],
             template_no_agent=rig["TEMPLATE_NO_AGENT"],
             key=(work / "id_ed25519.pub").read_text().strip(),
             work=work,

@@ -42,7 +42,8 @@ class Site:
         vms = [
             {
                 "name": name,
-                "template": self.kvm.status["TEMPLATE"],
+                # The second is a q35 whose kernel does not see the CD/DVD drive on SATA.
+                "template": self.kvm.status["TEMPLATE_Q35" if number else "TEMPLATE"],
                 "networks": ["corp"],
                 "password": self.passwords[name],
                 "ssh_keys": [self.keys[name]],

@@ -66,6 +66,7 @@ IMAGES = "/var/lib/libvirt/images"
 TEMPLATE = {"bookworm": "debian-12", "jammy": "ubuntu-22.04", "noble": "ubuntu-24.04"}
 #: What the name of a template without the guest agent's channel ends with.
 NO_AGENT = "-no-agent"
+Q35 = "-q35"
 #: Other templates by the word in --with-WORD: what builds their tree, and the name of theirs among the facts.
 LAYERS = {
     "cloud-init": (layer.cloud_init, "TEMPLATE_CLOUD_INIT"),
@@ -269,7 +270,9 @@ def publish_template(rig: KvmRig, built: image.Image, kind: str, suffix: str = "
             os.replace(new, rig.images / target)
     define(rig, "define", template_xml(rig, name, kind))
     # The same guest in a machine without the channel of the guest agent.
-    define(rig, "define", template_xml(rig, name, kind, agent=False))
+    define(rig, "define", template_xml(rig, name, kind, NO_AGENT))
+    # And as virt-install makes it today: machine q35, its CD drive on SATA, which the small kernel does not see.
+    define(rig, "define", template_xml(rig, name, kind, Q35))
     if rig.virsh("pool-info", "default", check=False).returncode != 0:
         define(rig, "pool-define", f"<pool type='dir'><name>default</name><target><path>{IMAGES}</path></target></pool>")
         rig.virsh("pool-autostart", "default")
@@ -284,17 +287,23 @@ def define(rig: KvmRig, command: str, xml: str) -> None:
     path.unlink()
 
 
-def template_xml(rig: KvmRig, files: str, kind: str, agent: bool = True) -> str:
+def cd_drive(target: str, bus: str) -> str:
+    return f"    <disk type='file' device='cdrom'><driver name='qemu' type='raw'/><target dev='{target}' bus='{bus}'/><readonly/></disk>\n"
+
+
+def template_xml(rig: KvmRig, files: str, kind: str, variant: str = "") -> str:
     """The template's machine: `pc` with IDE CD drives, since the small kernel knows no SATA; two of them, both empty.
 
-    files: the name of its files. agent: whether it has the guest agent's channel; without it, its own name says so.
+    files: the name of its files. variant: NO_AGENT leaves out the guest agent's channel; Q35 is machine q35 with a
+    virtio-scsi controller and one CD drive, on SATA. Its own name says so.
     """
-    name = files if agent else f"{files}{NO_AGENT}"
-    channel = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>" if agent else ""
-    drives = "\n".join(
-        f"    <disk type='file' device='cdrom'><driver name='qemu' type='raw'/><target dev='{target}' bus='ide'/><readonly/></disk>"
-        for target in ("hdc", "hdd")
+    name = files + variant
+    channel = (
+        "" if variant == NO_AGENT else "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
     )
+    machine, drives = "pc", cd_drive("hdc", "ide") + cd_drive("hdd", "ide")
+    if variant == Q35:
+        machine, drives = "q35", cd_drive("sda", "sata") + "    <controller type='scsi' model='virtio-scsi'/>"
     return f"""<domain type='{kind}'>
   <name>{escape(name)}</name>
   <uuid>{rig.uuid_of(f"domain/{name}")}</uuid>
@@ -302,7 +311,7 @@ def template_xml(rig: KvmRig, files: str, kind: str, agent: bool = True) -> str:
   <memory unit='MiB'>{MEMORY_MIB}</memory>
   <vcpu>1</vcpu>
   <os>
-    <type arch='x86_64' machine='pc'>hvm</type>
+    <type arch='x86_64' machine='{machine}'>hvm</type>
     <kernel>{IMAGES}/{files}.vmlinux</kernel>
     <initrd>{IMAGES}/{files}.initrd.img</initrd>
     <cmdline>{escape(image.COMMAND_LINE)}</cmdline>
@@ -353,6 +362,7 @@ def status(rig: KvmRig) -> dict[str, t.Any]:
         "DOMAIN_TYPE_REASON": facts.get("DOMAIN_TYPE_REASON"),
         "TEMPLATE": facts.get("TEMPLATE"),
         "TEMPLATE_NO_AGENT": f"{facts['TEMPLATE']}{NO_AGENT}" if facts.get("TEMPLATE") else None,
+        "TEMPLATE_Q35": f"{facts['TEMPLATE']}{Q35}" if facts.get("TEMPLATE") else None,
         **{fact: facts.get(fact) for _build, fact in LAYERS.values()},
         "GUEST_KERNEL": facts.get("GUEST_KERNEL"),
         "HYPERVISOR_NETNS": rig.hypervisor_netns,
