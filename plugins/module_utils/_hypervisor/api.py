@@ -335,7 +335,10 @@ class Machines(abc.ABC):
 
     @abc.abstractmethod
     def delete_problems(self, vms: Sequence[Vm]) -> dict[str, str]:
-        """What stands against deleting: a sentence by VM id (a template others are clones of, a disk of somebody else's, ...)."""
+        """What stands against deleting: a sentence by VM id (a template others are clones of, a disk of somebody else's, ...).
+
+        That a VM runs does not: it is asked about before it is powered off.
+        """
 
     @abc.abstractmethod
     def delete(self, vms: Sequence[Vm]) -> Iterator[Outcome]:
