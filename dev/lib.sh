@@ -62,23 +62,31 @@ use_venv() {
     unset PYTHONPATH PYTHONHOME
 }
 
-# Rigs have names (tests/rigs/*/rig up --name NAME). Integration tests and measurements name theirs "it…" and take them down
-# themselves; this is for the ones they could not, having been stopped. Rigs of other names, and those that were there before
-# this run began (rigs_since, in seconds), are somebody else's.
+# Rigs have names (tests/rigs/*/rig up --name NAME) and keep their state in VMOPS_RIG_DIR. A run of integration tests has a folder
+# of its own, so that two runs on one machine know nothing of each other; with VMOPS_TEST_KVM_RIG it uses a rig that is up.
+own_rig_dir() {
+    [ -n "${VMOPS_RIG_DIR:-}${VMOPS_TEST_KVM_RIG:-}" ] || export VMOPS_RIG_DIR=/var/tmp/vmops-it-$$
+}
+
+# Integration tests and measurements name their rigs "it…" and take them down themselves; this is for the ones they could not,
+# having been stopped. Rigs of other names, and those that were there before this run began (rigs_since, in seconds), are
+# somebody else's.
 rigs_since=$(date +%s)
 take_down_test_rigs() {
-    local state rig kind name
-    for state in "${VMOPS_RIG_DIR:-/var/tmp/vmops-external-dhcp}"/it* "/var/tmp/vmops-external-dhcp-$(id -u)"/it*; do
+    local state rig kind name places=("${VMOPS_RIG_DIR:-}")
+    [ -n "${VMOPS_RIG_DIR:-}" ] || places=(/var/tmp/vmops-external-dhcp "/var/tmp/vmops-external-dhcp-$(id -u)" /var/tmp/vmops-it-*)
+    for state in $(printf '%s/it*\n' "${places[@]}"); do
         [ -d "$state" ] || continue
         [ "$(stat -c %W "$state")" -ge "$rigs_since" ] || continue
         for rig in tests/rigs/*/rig; do
             kind=$(basename "$(dirname "$rig")")
             name=$(basename "$state")
             name=${name%-"$kind"}
-            if [ -d "$state" ] && "$rig" status --name "$name" >/dev/null 2>&1 </dev/null; then
+            if [ -d "$state" ] && VMOPS_RIG_DIR=$(dirname "$state") "$rig" status --name "$name" >/dev/null 2>&1 </dev/null; then
                 say "taking down $rig $name"
-                "$rig" down --name "$name" </dev/null || printf 'error: %s down --name %s failed\n' "$rig" "$name" >&2
+                VMOPS_RIG_DIR=$(dirname "$state") "$rig" down --name "$name" </dev/null || printf 'error: %s down --name %s failed\n' "$rig" "$name" >&2
             fi
         done
     done
+    if [ "${VMOPS_RIG_DIR:-}" = "/var/tmp/vmops-it-$$" ] && [ -d "$VMOPS_RIG_DIR" ]; then as_root rmdir "$VMOPS_RIG_DIR" || true; fi
 }

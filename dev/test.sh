@@ -9,6 +9,7 @@
 # shellcheck source=dev/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
+own_rig_dir
 step=''
 keep_sudo=''
 # Some steps run as root.

@@ -9,8 +9,8 @@ DOCUMENTATION = r"""
 module: vm_ip_fetch
 short_description: Poll a hypervisor once for the addresses that its VMs got from an external DHCP server
 description:
-  - Makes the record agree with the VMs that the hypervisor has (O(reconcile)), takes the NICs that are due from the record's queue, reads their addresses in bulk, and records each
-    answer as it arrives, with an event.
+  - Makes the record agree with the VMs that the hypervisor has (O(reconcile)), takes the NICs that are due from the record's
+    queue, reads their addresses in bulk, and records each answer as it arrives, with an event.
   - A NIC enters the queue with M(vmops.external_dhcp.vm_nic_record) and is looked at by the next poll, then every O(interval)
     seconds until its address is found or O(max_retry) tries have failed. Tries are kept in the record, whoever polls.
   - Call it with O(looks) to wait for the addresses, or once from a schedule every few minutes. Each look but the last prints who

@@ -29,8 +29,8 @@ if t.TYPE_CHECKING:
 
     from ansible.module_utils.basic import AnsibleModule
 
-    from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import NicRecord
-    from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import Changes, RecordStore
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import Changes, NicRecord
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
 
 MAX_DEVICE = 9999
 # power states of the module vm_ip_info

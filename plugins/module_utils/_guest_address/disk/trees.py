@@ -141,7 +141,7 @@ class BtrfsTree(Tree):
 
     def __init__(self, volume: t.Any, root: t.Any = None) -> None:
         self._system: t.Any = dissect.Btrfs(volume) if root is None else None
-        super().__init__(self._system.root if root is None else root)
+        super().__init__(root if self._system is None else self._system.root)
 
     def _entries(self, node: t.Any) -> Iterator[tuple[str, t.Any]]:
         return node.iterdir()

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import (
@@ -78,7 +79,7 @@ class KvmAddresses(Addresses):
         for position, source in enumerate(self._open(sources)):
             last = position == len(sources) - 1
             left = []
-            for vm, answer, error in bounded.each(lambda vm, s=source: s.ask(vm, timeout), running, workers, timeout):
+            for vm, answer, error in bounded.each(functools.partial(source.ask, timeout=timeout), running, workers, timeout):
                 if answer is not None and answer.readings:
                     yield Observation(vm, answer.readings, source.name)
                     continue

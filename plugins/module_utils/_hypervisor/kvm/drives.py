@@ -101,7 +101,10 @@ class KvmDrives(Drives):
             except DriveError as error:
                 found[vm.id] = error
             except libvirt.libvirtError as error:
-                found[vm.id] = self._error(vm, "its config drive could not be read", error)
+                failure = self._error(vm, "its config drive could not be read", error)
+                if not isinstance(failure, DriveError):
+                    raise failure from None
+                found[vm.id] = failure
         return found
 
     def read(self, vm: Vm) -> bytes | None:
