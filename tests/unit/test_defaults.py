@@ -16,7 +16,6 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils import _argspe
 
 ROLES = pathlib.Path(__file__).resolve().parents[2] / "roles"
 SAME = {
-    ("vm", "vm_drive_label"): _defaults.LABEL,
     ("vm_ip_poll", "vm_ip_poll_interval"): _defaults.INTERVAL,
     ("vm_ip_poll", "vm_ip_poll_max_retry"): _defaults.MAX_RETRY,
     ("vm_ip_poll", "vm_ip_poll_workers"): _defaults.WORKERS,
@@ -40,6 +39,11 @@ def test_what_a_role_documents_is_the_default(role: str, variable: str) -> None:
     entries = _read(role, "meta/argument_specs.yml")["argument_specs"].values()
     documented = [entry["options"][variable].get("default") for entry in entries if variable in entry.get("options", {})]
     assert documented and set(documented) == {SAME[role, variable]}
+
+
+@pytest.mark.parametrize(("role", "variable"), [("vm", "vm_drive_label"), ("vm_template", "vm_template_label")])
+def test_the_label_is_one_variable_for_drives_and_templates(role: str, variable: str) -> None:
+    assert _read(role, "defaults/main.yml")[variable] == "{{ config_drive_label | default('%s') }}" % _defaults.LABEL
 
 
 def test_the_specification_has_them() -> None:
