@@ -60,8 +60,20 @@ mount --make-private "$system"
 cd "$system"
 mount -t proc proc proc
 mount --rbind /sys sys
-mount --rbind /dev dev
 mount -t tmpfs tmpfs run
+# Device files of its own: packages change the owners of what they find in /dev.
+mount -t tmpfs -o mode=755 tmpfs dev
+mkdir dev/net dev/pts dev/shm
+for node in null zero full random urandom tty kvm fuse loop-control loop0 loop1 loop2 loop3 loop4 loop5 loop6 loop7 nbd0 net/tun; do
+    [ ! -e "/dev/$node" ] || cp -a "/dev/$node" "dev/$node"
+done
+ln -s /proc/self/fd dev/fd
+ln -s /proc/self/fd/0 dev/stdin
+ln -s /proc/self/fd/1 dev/stdout
+ln -s /proc/self/fd/2 dev/stderr
+mount -t devpts -o newinstance,ptmxmode=0666,mode=620,gid=5 devpts dev/pts
+ln -s pts/ptmx dev/ptmx
+mount -t tmpfs -o mode=1777 tmpfs dev/shm
 mkdir -p outside
 pivot_root . outside
 umount -l /outside
