@@ -92,6 +92,7 @@ def run_module(tmp_path: pathlib.Path) -> RunModule:
     `importlib.import_module("ansible_collections.vmops.external_dhcp.plugins.modules.<name>")` is the same object.
     """
     from ansible.module_utils import basic
+    from ansible.module_utils.common import warnings
 
     def run(
         module: str,
@@ -111,6 +112,9 @@ def run_module(tmp_path: pathlib.Path) -> RunModule:
             "_ansible_keep_remote_files": False,
         }
         output = io.StringIO()
+        # A module is a process of its own, which starts without the warnings of another one.
+        warnings._global_warnings.clear()
+        warnings._global_deprecations.clear()
         with (
             _module_arguments(arguments),
             _as_a_module(),
