@@ -18,6 +18,7 @@ fresh=$build/fresh
 targets=${TARGETS:-demo demo-down test}
 
 mirror() {
+    # shellcheck disable=SC2016 # for apt to expand
     apt-get indextargets --format '$(SITE) $(REPO_URI) $(ORIGIN)' 2>/dev/null | awk '$3 == "Debian" && $2 !~ /security/ {print $2; exit}'
 }
 

@@ -43,7 +43,6 @@ def hypervisor() -> dict[str, t.Any]:
                 "check_hostname": {"type": "bool", "default": True},
                 "iso_sr_name": {"type": "str", "default": _defaults.ISO_SR_NAME},
                 "iso_dir": {"type": "path", "default": _defaults.ISO_DIR},
-                "device": {"type": "str", "default": "cd", "choices": ["cd", "disk", "auto"]},
                 # VMware
                 "proxy_host": {"type": "str"},
                 "proxy_port": {"type": "int"},

@@ -26,7 +26,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     HypervisorError,
     HypervisorUnreachable,
 )
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import driver as driver
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import driver
 from ansible_collections.vmops.external_dhcp.tests.integration.kvm_host import KvmHost, rig
 
 IMAGES = "/var/lib/libvirt/images"

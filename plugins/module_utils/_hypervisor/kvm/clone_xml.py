@@ -138,8 +138,7 @@ def definition(
     """
     domain = copy.deepcopy(template)
     name = domain.findtext("name") or "?"
-    devices = domain.find("devices")
-    assert devices is not None  # unclonable() has found a disk
+    devices = t.cast("ET.Element", domain.find("devices"))  # unclonable() has found a disk in it
     _identify(domain, name, wanted, vm_id, disks)
     _use_disks(devices, disks)
     _own_nvram(domain, nvram)

@@ -282,8 +282,8 @@ class Creation:
                 )
             form = "qcow2" if not full else volume.form if place.files and volume is not None else "raw"
             name = _volume_name(vm.name, None if first else target, form, place)
-            assert disk.path is not None
-            stale = name in place.volumes and not full and self._is_left_over(place, name, disk.path)
+            base = t.cast("str", disk.path)  # a disk without one is refused before
+            stale = name in place.volumes and not full and self._is_left_over(place, name, base)
             if name in place.volumes and not stale:
                 raise MachineError(
                     f"{posixpath.join(place.folder, name)} is there already, though there is no VM of this name: delete it, or give the "
@@ -292,9 +292,9 @@ class Creation:
             path = posixpath.join(place.folder, name)
             disks[target] = clone_xml.NewDisk(path, form, not place.files, None if full else disk.path)
             if full:
-                assert volume is not None
-                xml = storage.volume_xml(name, form, volume.capacity, like=volume if place.files else None, sparse=place.files)
-                volumes.append(_NewVolume(place.folder, name, xml, disk.path, size))
+                source = t.cast("storage.Volume", volume)  # one that is in no pool is refused above
+                xml = storage.volume_xml(name, form, source.capacity, like=source if place.files else None, sparse=place.files)
+                volumes.append(_NewVolume(place.folder, name, xml, base, size))
             else:
                 xml = storage.volume_xml(name, form, size, (disk.path, disk.form), volume)
                 volumes.append(_NewVolume(place.folder, name, xml, stale=stale))

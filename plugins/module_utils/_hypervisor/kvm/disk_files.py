@@ -68,10 +68,9 @@ def _chain(disk: ET.Element) -> t.Iterator[tuple[str | None, str]]:
     layer: ET.Element | None = disk
     form = disk.find("driver")
     for _number in range(_MAX_CHAIN):
-        if layer is None or layer.find("source") is None:
+        source = None if layer is None else layer.find("source")
+        if layer is None or source is None:
             return
-        source = layer.find("source")
-        assert source is not None
         yield source.get("file") or source.get("dev"), "raw" if form is None else form.get("type", "raw")
         layer = layer.find("backingStore")
         form = None if layer is None else layer.find("format")

@@ -69,10 +69,10 @@ class Guard:
                     cwd="/",
                     start_new_session=True,
                 )
-            assert self._process.stdin is not None
+            stdin = t.cast("t.IO[bytes]", self._process.stdin)
             with contextlib.suppress(OSError):  # without it the next look ends what is left
-                self._process.stdin.write((json.dumps(words) + "\n").encode())
-                self._process.stdin.flush()
+                stdin.write((json.dumps(words) + "\n").encode())
+                stdin.flush()
 
 
 def main() -> None:

@@ -198,8 +198,9 @@ class Creation:
         plans, problems = self.plans(wanted)
         for name, problem in problems.items():
             yield Outcome(name, error=problem)
-        for plan, result in run_tasks(self._session, [(plan.id, self._start(plan)) for plan in plans]):
-            yield self._created(next(one for one in plans if one.id == plan), result)
+        by_id = {plan.id: plan for plan in plans}
+        for plan_id, result in run_tasks(self._session, [(plan.id, self._start(plan)) for plan in plans]):
+            yield self._created(by_id[plan_id], result)
 
     def _start(self, plan: Plan) -> t.Any:
         def start() -> t.Any:

@@ -199,7 +199,7 @@ class Places:
         name = placement.get("datastore")
         if not name:
             return None
-        if any(True for _ in self.named(("StoragePod",), name)):
+        if any(True for _found in self.named(("StoragePod",), name)):
             raise PlaceError(f"datastore {name}: that is a datastore cluster: name one of its datastores")
         return self._below(("Datastore",), "datastore", name, datacenter)
 

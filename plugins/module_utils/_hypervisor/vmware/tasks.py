@@ -186,7 +186,7 @@ def run_tasks(session: Session, starts: Iterable[tuple[K, Callable[[], t.Any]]])
     try:
         while todo or len(work):
             if todo and len(work) <= MAX_OPEN // 2:
-                yield from work.start([todo.popleft() for _ in range(min(len(todo), MAX_OPEN - len(work)))])
+                yield from work.start([todo.popleft() for _number in range(min(len(todo), MAX_OPEN - len(work)))])
                 continue
             ended = list(work.ended(30))
             if ended:

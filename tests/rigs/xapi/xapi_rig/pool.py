@@ -125,7 +125,8 @@ class Pool(EncodingMixin, StorageMixin, MachineMixin, OperationsMixin, LifeMixin
             obj = self.store.maybe(vm["guest_metrics"])
             values = {
                 "networks": networks, "live": live, "last_updated": updated or self.now(), "other": other or {},
-                "PV_drivers_version": {"major": "8", "minor": "4", "micro": "0", "build": "1"}, "PV_drivers_detected": True, "PV_drivers_up_to_date": True, "os_version": {"name": "Debian", "distro": "debian"},
+                "PV_drivers_version": {"major": "8", "minor": "4", "micro": "0", "build": "1"}, "PV_drivers_detected": True,
+                "PV_drivers_up_to_date": True, "os_version": {"name": "Debian", "distro": "debian"},
             }  # fmt: skip
             if obj is None:
                 obj = self.store.add("VM_guest_metrics", **values)

@@ -133,7 +133,7 @@ def test_names_that_are_shown_alike_are_told_apart_by_id(host: fake.Host, run_mo
 
 
 def test_a_vm_that_could_not_be_read_is_not_one_that_is_gone(host: fake.Host, run_module: RunModule):
-    host.domains["web2"].XMLDesc = lambda flags: (_ for _ in ()).throw(fake.LibvirtError("VIR_ERR_INTERNAL_ERROR", "no\x9b"))
+    host.domains["web2"].XMLDesc = lambda flags: (one for one in ()).throw(fake.LibvirtError("VIR_ERR_INTERNAL_ERROR", "no\x9b"))
     entry = run_module("vm_ip_info", {"hypervisor": HYPERVISOR, "sources": []})["vms"][-1]
     assert (entry["name"], entry["id"], entry["reason"]) == ("web2", None, "source_unavailable")
     assert entry["message"] == r"web2 could not be read: no\x9b"

@@ -183,7 +183,7 @@ def test_a_lock_file_that_cannot_be_opened_says_whose_it_is(tmp_path: pathlib.Pa
     one = subject.Database(f"sqlite:///{tmp_path}/record.db")
     one.prepare()
     (tmp_path / "record.db.vmIpFetch.lock").touch(0o600)
-    monkeypatch.setattr(locks.os, "open", lambda *_words: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    monkeypatch.setattr(locks.os, "open", lambda *_words: (one for one in ()).throw(PermissionError(13, "Permission denied")))
     with pytest.raises(RecordReadOnly, match=f"belongs to user {os.getuid()} with mode 0600: give it the record's owner"):
         PollLock(one, "kvm01").acquire()
     one.close()

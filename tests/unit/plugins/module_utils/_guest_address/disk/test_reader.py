@@ -44,7 +44,7 @@ def spin() -> None:
         lambda: open("/etc/passwd", "rb").close(),
         lambda: socket.socket().close(),
         lambda: socket.socket(socket.AF_UNIX).close(),
-        lambda: os.pipe(),
+        os.pipe,
         lambda: bytearray(2 << 30),
     ],
 )

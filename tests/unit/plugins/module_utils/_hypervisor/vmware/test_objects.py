@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware import objects as objects
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware import objects
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.objects import VIM, ObjectSpec
 
 ENVELOPE = (

@@ -22,8 +22,14 @@ class Records:
         self.records = {
             "pool": {"p": {"master": "h1"}},
             "host": {
-                f"h{n}": {"uuid": f"u{n}", "name_label": f"xen0{n}", "hostname": f"xen0{n}", "address": f"192.0.2.{n}", "enabled": True,
-                        "metrics": f"m{n}"}
+                f"h{n}": {
+                    "uuid": f"u{n}",
+                    "name_label": f"xen0{n}",
+                    "hostname": f"xen0{n}",
+                    "address": f"192.0.2.{n}",
+                    "enabled": True,
+                    "metrics": f"m{n}",
+                }
                 for n in (1, 2)
             },
             "host_metrics": {f"m{n}": {"live": True} for n in (1, 2)},
