@@ -282,8 +282,8 @@ class Creation:
                 )
             form = "qcow2" if not full else volume.form if place.files and volume is not None else "raw"
             name = _volume_name(vm.name, None if first else target, form, place)
-            base = t.cast("str", disk.path)  # a disk without one is refused before
-            stale = name in place.volumes and not full and self._is_left_over(place, name, base)
+            template_path = t.cast("str", disk.path)  # a disk without one is refused before
+            stale = name in place.volumes and not full and self._is_left_over(place, name, template_path)
             if name in place.volumes and not stale:
                 raise MachineError(
                     f"{posixpath.join(place.folder, name)} is there already, though there is no VM of this name: delete it, or give the "
@@ -294,7 +294,7 @@ class Creation:
             if full:
                 source = t.cast("storage.Volume", volume)  # one that is in no pool is refused above
                 xml = storage.volume_xml(name, form, source.capacity, like=source if place.files else None, sparse=place.files)
-                volumes.append(_NewVolume(place.folder, name, xml, base, size))
+                volumes.append(_NewVolume(place.folder, name, xml, template_path, size))
             else:
                 xml = storage.volume_xml(name, form, size, (disk.path, disk.form), volume)
                 volumes.append(_NewVolume(place.folder, name, xml, stale=stale))
