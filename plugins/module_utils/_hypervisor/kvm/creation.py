@@ -296,7 +296,7 @@ class Creation:
                 xml = storage.volume_xml(name, form, source.capacity, like=source if place.files else None, sparse=place.files)
                 volumes.append(_NewVolume(place.folder, name, xml, template_path, size))
             else:
-                xml = storage.volume_xml(name, form, size, (disk.path, disk.form), volume)
+                xml = storage.volume_xml(name, form, size, (template_path, disk.form), volume)
                 volumes.append(_NewVolume(place.folder, name, xml, stale=stale))
         return disks, volumes
 
