@@ -49,7 +49,15 @@ for link in /sys/class/net/eth*; do
 done
 : >/run/rig/booted
 port=/dev/virtio-ports/org.qemu.guest_agent.0
-[ -e "$port" ] && qemu-ga -d -m virtio-serial -p "$port"
+# On q35 the port may come after the network; a VM without one never gets it.
+(
+    tries=60
+    while [ ! -e "$port" ] && [ "$tries" -gt 0 ]; do
+        sleep 1
+        tries=$((tries - 1))
+    done
+    [ -e "$port" ] && exec qemu-ga -m virtio-serial -p "$port"
+) >/dev/null 2>&1 </dev/null &
 mark network
 
 # Password and keys from the config drive, before anybody can log in.
