@@ -49,15 +49,13 @@ for link in /sys/class/net/eth*; do
 done
 : >/run/rig/booted
 port=/dev/virtio-ports/org.qemu.guest_agent.0
-# On q35 the port may come after the network; a VM without one never gets it.
-(
-    tries=60
-    while [ ! -e "$port" ] && [ "$tries" -gt 0 ]; do
-        sleep 1
-        tries=$((tries - 1))
-    done
-    [ -e "$port" ] && exec qemu-ga -m virtio-serial -p "$port"
-) >/dev/null 2>&1 </dev/null &
+# On q35 the port comes a moment after its controller; a VM without an agent's channel has neither.
+tries=20
+while [ ! -e "$port" ] && [ "$tries" -gt 0 ] && ls -d /sys/bus/virtio/drivers/virtio_console/virtio* >/dev/null 2>&1; do
+    sleep 1
+    tries=$((tries - 1))
+done
+[ -e "$port" ] && qemu-ga -d -m virtio-serial -p "$port"
 mark network
 
 # Password and keys from the config drive, before anybody can log in.
