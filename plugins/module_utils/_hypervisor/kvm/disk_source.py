@@ -35,6 +35,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import backup, disk_files, nbd
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import channel as channels
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import domain as kvm_domain
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.guard import Guard
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.libvirt_import import libvirt
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.source import AddressSource, Answer
@@ -126,7 +127,11 @@ class KvmDisks:
         if not disks:
             raise disk_files.NoFile("it has none")
         beside = "a job of its disks is under way"
-        if not disk_files.has_job(domain):
+        if kvm_domain.awaits_agent(domain):
+            # libvirt gives up after 30 s on telling itself that an agent has connected, if jobs hold the VM all the while; then
+            # it knows nothing of the agent until the VM is started anew.
+            beside = "its guest agent may be about to connect, and libvirt could miss that beside a job"
+        elif not disk_files.has_job(domain):
             try:
                 with self._served(vm, [disk.target for disk in disks], others, deadline) as exports:
                     return self._reader.read([[export] for export in exports], deadline - time.monotonic()), ""

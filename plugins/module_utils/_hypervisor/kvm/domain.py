@@ -83,6 +83,12 @@ def has_agent_channel(domain: ET.Element) -> bool:
     return any(target.get("name") == AGENT_CHANNEL for target in domain.findall("devices/channel/target"))
 
 
+def awaits_agent(domain: ET.Element) -> bool:
+    """Whether a running VM has the guest agent's channel and no agent has connected to it yet."""
+    channels = [target for target in domain.findall("devices/channel/target") if target.get("name") == AGENT_CHANNEL]
+    return any(channel.get("state") != "connected" for channel in channels)
+
+
 def mark(domain: ET.Element) -> Mark | None:
     """The mark that set_mark() left; None if there is none, or if it is that of the VM which this one is a copy of."""
     element = domain.find(f"metadata/{{{MARK}}}vm")

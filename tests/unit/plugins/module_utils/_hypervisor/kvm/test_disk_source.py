@@ -226,3 +226,26 @@ def test_without_libguestfs_its_package_is_named(ask: t.Callable[..., t.Any], mo
     monkeypatch.setattr(libguestfs_source.shutil, "which", lambda program: None)
     seen = ask(never, sources=["libguestfs"])
     assert seen.reason == "source_unavailable" and "libguestfs-tools" in seen.message
+
+
+@pytest.mark.parametrize(
+    ("channel", "jobs"), [("", 1), ("<channel><target name='org.qemu.guest_agent.0' state='disconnected'/></channel>", 0)]
+)
+def test_no_job_is_begun_while_an_agent_may_connect(
+    channel: str, jobs: int, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+):
+    """libvirt missed that an agent had connected while looks followed each other, each with its backup job."""
+    begun = []
+
+    def served(*words: t.Any) -> t.Any:
+        begun.append(words)
+        raise disk_source.backup.NoBackup("refused")
+
+    monkeypatch.setattr(disk_source.KvmDisks, "_served", served)
+    monkeypatch.setattr(disk_source.disk_files, "open_files", lambda *words: [])
+    disks = disk_source.KvmDisks.__new__(disk_source.KvmDisks)
+    disks._connection = None
+    disks._channel = types.SimpleNamespace(root=lambda: None)
+    disks._reader = types.SimpleNamespace(read=lambda files, left: examined()()[0])
+    _seen, beside = disks._examine(t.cast("t.Any", None), ET.fromstring(XML.replace("</devices>", channel + "</devices>")), 1e12)
+    assert len(begun) == jobs and beside

@@ -91,3 +91,17 @@ def test_nics_by_network_bridge_or_device():
         (2, "52:54:00:ab:00:03", "eth1"),
         (3, "", None),
     ]
+
+
+@pytest.mark.parametrize(
+    ("channel", "awaited"),
+    [
+        ("", False),
+        ("<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0' state='connected'/></channel>", False),
+        ("<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0' state='disconnected'/></channel>", True),
+        ("<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>", True),
+        ("<channel type='spicevmc'><target type='virtio' name='com.redhat.spice.0'/></channel>", False),
+    ],
+)
+def test_an_agent_is_awaited_where_its_channel_is_not_connected(channel: str, awaited: bool) -> None:
+    assert kvm_domain.awaits_agent(kvm_domain.parse(f"<domain><devices>{channel}</devices></domain>")) is awaited
