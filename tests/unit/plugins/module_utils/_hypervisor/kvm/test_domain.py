@@ -10,6 +10,7 @@ import pytest
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.domain import (
     Cdrom,
+    awaits_agent,
     cdrom_xml,
     cdroms,
     choose_cdrom,
@@ -104,4 +105,4 @@ def test_nics_by_network_bridge_or_device():
     ],
 )
 def test_an_agent_is_awaited_where_its_channel_is_not_connected(channel: str, awaited: bool) -> None:
-    assert kvm_domain.awaits_agent(kvm_domain.parse(f"<domain><devices>{channel}</devices></domain>")) is awaited
+    assert awaits_agent(parse(f"<domain><devices>{channel}</devices></domain>")) is awaited
