@@ -20,11 +20,7 @@ if [ "$kind" = integration ]; then
 fi
 dev/cloud_init.sh
 # pytest-ansible, where somebody has it, would fill the checkout with links; tests/unit/conftest.py does its work.
-if [[ " $*" != *" tests/"* ]]; then
-    set -- "tests/$kind" "$@"
-    # The whole folder: what needs the KVM rig beside the rest (tests/integration/conftest.py).
-    [ "$kind" != integration ] || set -- --numprocesses 2 --dist loadgroup "$@"
-fi
+[[ " $*" == *" tests/"* ]] || set -- "tests/$kind" "$@"
 run=()
 if [ "$kind" = integration ] && [ "$(id -u)" -ne 0 ]; then
     say "These tests run as root (through sudo): they look at what libvirt and the guests keep to themselves."

@@ -23,16 +23,6 @@ _spec.loader.exec_module(_unit)
 run_module = _unit.run_module
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several processes (xdist, loadgroup) a file stays in one of them, and all that need the KVM rig in the same one.
-
-    The rig's guests wait for their emulated processor most of the time, and two rigs at once would wait twice as long.
-    """
-    on_rig = {item.path for item in items if "kvm" in getattr(item, "fixturenames", ())}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("kvm" if item.path in on_rig else str(item.path)))
-
-
 @pytest.fixture(scope="session")
 def kvm():
     """The KVM rig and the external DHCP server, up for all tests that need them.
