@@ -88,5 +88,7 @@ take_down_test_rigs() {
             fi
         done
     done
-    if [ "${VMOPS_RIG_DIR:-}" = "/var/tmp/vmops-it-$$" ] && [ -d "$VMOPS_RIG_DIR" ]; then as_root rmdir "$VMOPS_RIG_DIR" || true; fi
+    if [ "${VMOPS_RIG_DIR:-}" = "/var/tmp/vmops-it-$$" ] && [ -d "$VMOPS_RIG_DIR" ]; then
+        as_root find "$VMOPS_RIG_DIR" -depth -type d -empty -delete # what is not empty is still somebody's
+    fi
 }
