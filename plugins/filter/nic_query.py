@@ -56,9 +56,7 @@ except ImportError:
 
 def nic_query(rows: list[dict[str, t.Any]], question: str) -> t.Any:
     if jmespath is None:
-        raise AnsibleFilterError(
-            "the Python library jmespath is needed to answer a question (https://pypi.org/project/jmespath/)"
-        )
+        raise AnsibleFilterError("the Python library jmespath is needed to answer a question (https://jmespath.org/)")
     try:
         # The words are other people's, and may be of types that jmespath does not know as text.
         return make_unsafe(jmespath.search(question, [{key: _plain(value) for key, value in row.items()} for row in rows]))

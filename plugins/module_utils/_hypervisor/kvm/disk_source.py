@@ -179,7 +179,10 @@ class _DiskSource(AddressSource):
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
-        self._disks: KvmDisks = host.shared.setdefault("disks", KvmDisks(host))
+        # One for both sources; not setdefault(), which would make another one only to drop it.
+        if "disks" not in host.shared:
+            host.shared["disks"] = KvmDisks(host)
+        self._disks: KvmDisks = host.shared["disks"]
 
     def ask(self, vm: Vm, timeout: float) -> Answer:
         """See AddressSource."""
