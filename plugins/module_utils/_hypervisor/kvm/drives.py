@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import random
-import re
 import secrets
 import time
 import typing as t
@@ -27,7 +26,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     HypervisorUnreachable,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import domain as kvm_domain
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import session
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import leftovers, session
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.iso_folder import IsoFolder, NotAsWritten
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.libvirt_import import libvirt
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.session import is_alive
@@ -39,7 +38,6 @@ if t.TYPE_CHECKING:
 
     T = t.TypeVar("T")
 
-_UNSAFE_NAME = re.compile(r"[/\\]")  # what does not print has become an escape with a backslash
 # How often a change is tried when something gets in between, and seconds between two tries.
 _TRIES = 5
 _PAUSE = (0.2, 0.6)
@@ -109,7 +107,7 @@ class KvmDrives(Drives):
 
     def read(self, vm: Vm) -> bytes | None:
         """See api.Drives."""
-        file = _file_name(vm)
+        file = leftovers.file_name(vm.name)
         try:
             content = self._anew(lambda: self._content(vm, file))
         except libvirt.libvirtError as error:
@@ -121,7 +119,7 @@ class KvmDrives(Drives):
     def read_foreign(self, vm: Vm) -> bytes | None:
         """See api.Drives."""
         try:
-            content = self._content(vm, _file_name(vm))
+            content = self._content(vm, leftovers.file_name(vm.name))
         except libvirt.libvirtError as error:
             raise self._error(vm, "the file in the place of its config drive could not be read", error) from None
         return None if content.owner == vm.id else content.data
@@ -170,21 +168,8 @@ class KvmDrives(Drives):
         return True
 
     def delete_orphan(self, name: str, known: Collection[str], delete: bool) -> str | None:
-        """Deletes the ISO of a VM of this name that is no more; its path, or None if there is none of ours.
-
-        known: ids of the VMs there are; a drive of one of these is not touched. delete: False only looks.
-        """
-        if _UNSAFE_NAME.search(name) or name.startswith("."):
-            return None
-        file = f"{name}.iso"
-        head = self.folder.head(file, HEAD_SIZE)
-        owner = None if head is None else read_owner(head)
-        if owner is None or owner in known:
-            return None
-        if delete:
-            self.folder.delete(file)
-            self._delete_staged(file)
-        return self.folder.path(file)
+        """See leftovers.orphan()."""
+        return leftovers.orphan(self.folder, name, known, delete)
 
     def files(self) -> Sequence[str]:
         """The names of all files in the folder; none where there is no such folder."""
@@ -194,24 +179,8 @@ class KvmDrives(Drives):
             return ()
 
     def discard(self, vm: Vm, listed: Sequence[str] | None = None) -> tuple[str, ...]:
-        """Deletes the ISO, and staged files, of a VM that is off and about to go; what was left, being another's, as warnings.
-
-        listed: files(), where the caller has it.
-        """
-        try:
-            file = _file_name(vm)
-        except DriveError:
-            return ()  # it cannot have one
-        warnings = []
-        listed = self.files() if listed is None else listed
-        for name in (*(name for name in listed if name == file), *self._staged(file, listed)):
-            head = self.folder.head(name, HEAD_SIZE)
-            owner = None if head is None else read_owner(head)
-            if head is not None and (owner == vm.id or name != file):
-                self.folder.delete(name)
-            elif head is not None:
-                warnings.append(f"{vm.name}: {drive_rules.foreign(self.folder.path(name), owner)}: it was left")
-        return tuple(warnings)
+        """See leftovers.of_a_going_vm(). listed: files(), where the caller has it."""
+        return leftovers.of_a_going_vm(self.folder, vm, self.files() if listed is None else listed)
 
     def _repeat(self, vm: Vm, what: str, change: t.Callable[[], DriveChange]) -> DriveChange:
         """Does the change, anew when something got in between: two tasks for one VM end with the whole drive of one."""
@@ -225,7 +194,7 @@ class KvmDrives(Drives):
                 if error.get_error_code() == libvirt.VIR_ERR_NO_STORAGE_POOL:
                     self._folder = None
                 if not left or error.get_error_code() not in (*_passing(), libvirt.VIR_ERR_NO_STORAGE_POOL):
-                    raise self._error(vm, what, error) from None
+                    raise self._cleared_up(vm, what, error) from None
             time.sleep(random.uniform(*_PAUSE))
         raise AssertionError("the last try returns or raises")  # pragma: no cover
 
@@ -274,7 +243,7 @@ class KvmDrives(Drives):
         vm.handle.attachDeviceFlags(kvm_domain.cdrom_xml(drive, location), libvirt.VIR_DOMAIN_AFFECT_CONFIG)
 
     def _receive(self, vm: Vm, iso: bytes) -> DriveChange:
-        file = _file_name(vm)
+        file = leftovers.file_name(vm.name)
         content = self._content(vm, file)
         location = self.folder.path(file)
         if content.data is not None and content.owner != vm.id:
@@ -320,8 +289,7 @@ class KvmDrives(Drives):
             raise
 
     def _staged(self, file: str, listed: Sequence[str] | None = None) -> list[str]:
-        pattern = re.compile(re.escape(file) + r"\.[0-9a-f]{8}\.new")
-        return [name for name in (self.folder.names() if listed is None else listed) if pattern.fullmatch(name)]
+        return leftovers.staged(file, self.folder.names() if listed is None else listed)
 
     def _delete_staged(self, file: str) -> bool:
         """Deletes staged files, also those of runs that were killed: they hold secrets."""
@@ -348,7 +316,7 @@ class KvmDrives(Drives):
         return _Content(data, owner, data is not None)
 
     def _plan(self, vm: Vm) -> _Plan:
-        file = _file_name(vm)
+        file = leftovers.file_name(vm.name)
         location = self.folder.path(file)
         content = self._content(vm, file)
         running = vm.handle.isActive() == 1
@@ -451,6 +419,14 @@ class KvmDrives(Drives):
             # The guest holds the tray (mounted medium, or nobody there to answer the request to let go).
             domain.updateDeviceFlags(xml, flag | libvirt.VIR_DOMAIN_DEVICE_MODIFY_FORCE)
 
+    def _cleared_up(self, vm: Vm, what: str, error: t.Any) -> HypervisorError:
+        """As _error(), after what a VM that somebody undefined meanwhile has of a drive was deleted."""
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN and vm.handle.connect() is self._connection:
+            gone = leftovers.of_a_vanished_vm(self._connection, self.folder, vm)
+            if gone is not None:
+                return DriveError(f"{vm.name}: {what}: {gone}")
+        return self._error(vm, what, error)
+
     def _error(self, vm: Vm, what: str, error: t.Any) -> HypervisorError:
         if not is_alive(self._connection):
             return HypervisorUnreachable(f"{vm.name}: {what}: the connection to {self._endpoint} broke; run the task again")
@@ -480,9 +456,3 @@ def _problem(vm: Vm, location: str, content: _Content, drive: kvm_domain.Cdrom |
     if drive is None:
         return drive_rules.no_slot("eject the medium of one, or free a place on that bus")
     return None
-
-
-def _file_name(vm: Vm) -> str:
-    if _UNSAFE_NAME.search(vm.name) or vm.name.startswith("."):
-        raise DriveError(f"the VM name {vm.name!r} cannot be a file name: rename the VM")
-    return f"{vm.name}.iso"

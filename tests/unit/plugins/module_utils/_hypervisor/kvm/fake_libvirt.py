@@ -154,6 +154,8 @@ class Connection:
         self._host.trouble("list", "")
         self._host.calls += 1
         found = list(self._host.domains.values())
+        for domain in found:
+            domain.connection = self
         if flags == ACTIVE:
             self._host.trouble("look", "")
             return [domain for domain in found if domain.isActive()]
@@ -162,6 +164,7 @@ class Connection:
     def lookupByUUIDString(self, text: str) -> Domain:
         for domain in self._host.domains.values():
             if domain.UUIDString().lower() == text:
+                domain.connection = self
                 return domain
         raise LibvirtError("VIR_ERR_NO_DOMAIN", "Domain not found")
 
@@ -430,6 +433,7 @@ class Domain:
         self._host = host
         self._name = name
         self._uuid = ET.fromstring(xml or "<x/>").findtext("uuid") or str(uuid.uuid5(uuid.NAMESPACE_OID, name))
+        self.connection: Connection | None = None
         self.saved = False
         self.snapshots = 0
         self.obeys: tuple[str, ...] = ("acpi",)  # what makes the guest shut down: acpi, agent
@@ -453,8 +457,15 @@ class Domain:
     def name(self) -> str:
         return self._name
 
+    def connect(self) -> Connection | None:
+        return self.connection
+
     def ID(self) -> int:
-        return 1 if self.isActive() else -1
+        return 1 if self._state != SHUTOFF else -1
+
+    def _there(self) -> None:
+        if all(domain is not self for domain in self._host.domains.values()):
+            raise LibvirtError("VIR_ERR_NO_DOMAIN", f"Domain not found: no domain with matching uuid '{self._uuid}' ({self._name})")
 
     def snapshotNum(self, flags: int) -> int:
         assert flags == 0
@@ -503,15 +514,18 @@ class Domain:
         return [self._state, 0]
 
     def isActive(self) -> int:
+        self._there()
         return int(self._state != SHUTOFF)
 
     def isPersistent(self) -> int:
+        self._there()
         return int(self._persistent)
 
     def XMLDesc(self, flags: int) -> str:
         assert flags in (0, INACTIVE, INACTIVE | SECURE)
         self._host.trouble("xml", self._name)
         self._host.calls += 1
+        self._there()
         return self.config if flags & INACTIVE or not self.isActive() else self.live
 
     def inserted(self, target: str, live: bool = False) -> str | None:
@@ -522,6 +536,7 @@ class Domain:
         raise AssertionError(f"{self._name} has no drive {target}")
 
     def updateDeviceFlags(self, xml: str, flags: int) -> int:
+        self._there()
         assert flags in (LIVE, LIVE | FORCE, CONFIG)
         assert flags != CONFIG or self._persistent
         assert flags == CONFIG or self.isActive()
@@ -551,6 +566,7 @@ class Domain:
         raise AssertionError(f"{self._name} has no drive {target} to update")
 
     def attachDeviceFlags(self, xml: str, flags: int) -> int:
+        self._there()
         assert flags == CONFIG and self._persistent
         disk = ET.fromstring(xml)
         if disk.tag == "controller":

@@ -353,6 +353,65 @@ def test_a_vm_that_is_gone_and_a_connection_that_broke(host: fake.Host):
         driver.drives.put_one(vm, iso(vm, "x"))
 
 
+@pytest.mark.parametrize("state", [fake.SHUTOFF, fake.RUNNING])
+@pytest.mark.parametrize("when", ["upload", "eject", "delete", "copy", "insert"])
+def test_a_vm_undefined_while_its_drive_is_put_leaves_nothing(host: fake.Host, state: int, when: str):
+    host.domain("web1", state=state)
+    host.domain("web2")
+    driver = connect()
+    vm, other = one(driver), one(driver, "web2")
+    driver.drives.put_one(other, iso(other, "x"))
+    driver.drives.put_one(vm, iso(vm, "old"))
+
+    def undefine(what: str, name: str) -> None:
+        if what.startswith(when):
+            host.domains.pop("web1", None)
+
+    host.trouble = undefine
+    with pytest.raises(DriveError, match="web1: its config drive could not be put: the VM is gone meanwhile; nothing of"):
+        driver.drives.put_one(vm, iso(vm, "new"))
+    assert host.files == {"web2.iso": iso(other, "x")}
+
+
+def test_a_drive_of_a_vm_undefined_meanwhile_that_cannot_be_deleted_is_named(host: fake.Host):
+    host.domain("web1")
+    driver = connect()
+    vm = one(driver)
+
+    def undefine(what: str, name: str) -> None:
+        if what == "copy":
+            host.domains.pop("web1", None)
+        if what == "delete":
+            raise fake.LibvirtError("VIR_ERR_SYSTEM_ERROR", "the file system is read-only")
+
+    host.trouble = undefine
+    with pytest.raises(DriveError, match=r"may hold secrets: delete .*/web1\.iso \(the file system.*/web1\.iso\.[0-9a-f]{8}\.new"):
+        driver.drives.put_one(vm, iso(vm, "new"))
+
+
+def test_the_drive_of_a_vm_that_took_the_name_meanwhile_stays(host: fake.Host):
+    host.domain("web1")
+    driver = connect()
+    vm = one(driver)
+    theirs = images.build({"x": b"theirs"}, owner="99999999-9999-9999-9999-999999999999")
+    host.files = {"web1.iso": theirs, "web1.iso.00000001.new": iso(vm, "ours"), "web1.iso.00000002.new": theirs}
+    del host.domains["web1"]
+    with pytest.raises(DriveError, match="the VM is gone meanwhile"):
+        driver.drives.remove_one(vm)
+    assert host.files == {"web1.iso": theirs, "web1.iso.00000002.new": theirs}
+
+
+def test_a_vm_undefined_before_its_drive_is_removed_leaves_nothing(host: fake.Host):
+    host.domain("web1")
+    driver = connect()
+    vm = one(driver)
+    driver.drives.put_one(vm, iso(vm, "x"))
+    del host.domains["web1"]
+    with pytest.raises(DriveError, match="could not be removed: the VM is gone meanwhile; nothing of its config drive is left"):
+        driver.drives.remove_one(vm)
+    assert host.files == {}
+
+
 def test_the_folder_that_cannot_be_used_is_named(host: fake.Host):
     host.domain("web1")
     host.trouble = once("pool", fake.LibvirtError("VIR_ERR_SYSTEM_ERROR", "cannot open directory"))
