@@ -153,7 +153,7 @@ vms:
         reason:
           description:
             - Why there is no IPv4 address; V(none) if there is one.
-            - One of V(vm_not_running), V(no_guest_tools), V(guest_tools_blocked), V(no_lease), V(filtered_out),
+            - One of V(vm_not_running), V(no_guest_tools), V(no_agent_channel), V(guest_tools_blocked), V(no_lease), V(filtered_out),
               V(source_unavailable), V(disk_encrypted), V(timeout), V(hypervisor_unreachable), V(vm_not_found) and V(ambiguous_name).
           type: str
           sample: no_lease

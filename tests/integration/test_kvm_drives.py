@@ -582,6 +582,9 @@ def test_reasons_of_vms_whose_guests_say_nothing(kvm: KvmHost, make: t.Any, run_
     arp = run_module("vm_ip_info", {"hypervisor": kvm.hypervisor, "vms": names[1:3], "sources": ["agent", "arp"]})["vms"]
     assert [vm["nics"][0]["reason"] for vm in arp] == ["no_guest_tools", "no_guest_tools"]
     assert [vm["nics"][0]["ip4_address"] for vm in arp] == [None, None]
+    # Nobody but the agent is asked, and it can never answer.
+    (alone,) = run_module("vm_ip_info", {"hypervisor": kvm.hypervisor, "vms": ["it-bare"], "sources": ["agent"]})["vms"]
+    assert alone["nics"][0]["reason"] == "no_agent_channel"
 
 
 def test_a_left_over_disk_is_not_given_to_a_new_vm(kvm: KvmHost, tmp_path: pathlib.Path):

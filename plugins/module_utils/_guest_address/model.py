@@ -29,6 +29,7 @@ SOURCE_ARP = "arp"  # the hypervisor's own neighbour table
 # Why there is no address. A closed list: playbooks and rules branch on these words.
 REASON_VM_NOT_RUNNING = "vm_not_running"
 REASON_NO_GUEST_TOOLS = "no_guest_tools"
+REASON_NO_AGENT_CHANNEL = "no_agent_channel"  # KVM: no guest agent can ever answer, and no other source that was asked can
 REASON_GUEST_TOOLS_BLOCKED = "guest_tools_blocked"
 REASON_NO_LEASE = "no_lease"
 REASON_FILTERED_OUT = "filtered_out"

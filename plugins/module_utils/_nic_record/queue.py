@@ -19,6 +19,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils import _defaul
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import (
     REASON_FILTERED_OUT,
     REASON_HYPERVISOR_UNREACHABLE,
+    REASON_NO_AGENT_CHANNEL,
     REASON_NO_LEASE,
     REASON_VM_NOT_FOUND,
     REASON_VM_NOT_RUNNING,
@@ -50,6 +51,8 @@ if t.TYPE_CHECKING:
 # The guest was heard and has no such address. All other reasons say only that nobody heard the guest: they never
 # count against an address that is known.
 CONCLUSIVE_REASONS = frozenset((REASON_NO_LEASE, REASON_FILTERED_OUT))
+# Nothing comes of asking again: the first look takes all tries. What mends it shows at a restart or the slow look.
+LASTING_REASONS = frozenset((REASON_NO_AGENT_CHANNEL,))
 
 ADDRESS_RULES = ("cidrs", "ignore_interfaces", "family_order")  # another address may count when one of these changes
 RULES = ("required", "ip_range") + ADDRESS_RULES
@@ -320,7 +323,7 @@ def _lost(nic: NicRecord, verdict: NicAddress, settings: PollSettings, now: date
 
 
 def _take_try(nic: NicRecord, settings: PollSettings, now: datetime.datetime) -> Step:
-    failed = nic.tries_failed + 1
+    failed = _total(nic, settings) if nic.last_reason in LASTING_REASONS else nic.tries_failed + 1
     left = max(0, _total(nic, settings) - failed)
     nic = dataclasses.replace(nic, tries_failed=failed, tries_left=left)
     if left:

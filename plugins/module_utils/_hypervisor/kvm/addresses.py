@@ -14,6 +14,8 @@ import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import (
     REASON_DISK_ENCRYPTED,
+    REASON_NO_AGENT_CHANNEL,
+    REASON_NO_GUEST_TOOLS,
     REASON_SOURCE_UNAVAILABLE,
     REASON_TIMEOUT,
     REASON_VM_NOT_FOUND,
@@ -75,7 +77,7 @@ class KvmAddresses(Addresses):
             else:
                 yield Observation(vm, reason=REASON_VM_NOT_RUNNING, message=f"{vm.name} is {vm.power_state}: start it")
         # Each source has its own time limit, so that a guest whose agent hangs can still be found another way.
-        open_ends: dict[str, Observation] = {}
+        open_ends: dict[str, list[tuple[Observation, bool]]] = {}
         for position, source in enumerate(self._open(sources)):
             last = position == len(sources) - 1
             left = []
@@ -87,13 +89,15 @@ class KvmAddresses(Addresses):
                     raise HypervisorUnreachable(f"{self.endpoint}: the connection broke; run the task again")
                 if answer is None or answer.message is None:
                     seen = _no_answer(vm, source, error, timeout)
+                    if answer is not None and answer.reason is not None:
+                        seen = dataclasses.replace(seen, reason=answer.reason)
                     # Said for nothing but want of an answer: whoever was asked before has more to say.
                     told = source.told and error is not None
                 else:
                     seen = Observation(vm, reason=answer.reason, message=f"{vm.name}: {answer.message}")
                     told = source.told
-                observation = _joined(open_ends.get(vm.id), seen, told)
-                open_ends[vm.id] = observation
+                open_ends.setdefault(vm.id, []).append((seen, told))
+                observation = _joined(open_ends[vm.id])
                 if last or observation.reason == REASON_VM_NOT_RUNNING:
                     yield observation
                 else:
@@ -109,16 +113,24 @@ class KvmAddresses(Addresses):
         return [self._opened[name] for name in names]
 
 
-def _joined(before: Observation | None, now: Observation, told: bool) -> Observation:
-    """The first source's reason says most about what to mend; what later ones found out is added to its message."""
-    if before is None:
-        return now
-    if not told or not now.message or not before.message:
-        return before
-    reason = now.reason if now.reason == REASON_DISK_ENCRYPTED else before.reason
-    return dataclasses.replace(
-        before, reason=reason, message=f"{before.message}; {now.message.partition(': ')[2] or now.message}"
-    )
+def _joined(said: Sequence[tuple[Observation, bool]]) -> Observation:
+    """What the sources said of one VM, and whether it is told where another one has failed before it.
+
+    The first source's reason says most about what to mend; what later ones found out is added to its message.
+    """
+    first, message = said[0][0], said[0][0].message
+    reasons = {seen.reason for seen, _told in said}
+    reason = first.reason
+    if REASON_NO_AGENT_CHANNEL in reasons and reasons <= {REASON_NO_AGENT_CHANNEL, REASON_DISK_ENCRYPTED}:
+        reason = REASON_NO_AGENT_CHANNEL
+    elif REASON_DISK_ENCRYPTED in reasons:
+        reason = REASON_DISK_ENCRYPTED
+    elif reason == REASON_NO_AGENT_CHANNEL:
+        reason = REASON_NO_GUEST_TOOLS  # another source may still answer: worth to be asked again
+    for seen, told in said[1:]:
+        if told and message and seen.message:
+            message = f"{message}; {seen.message.partition(': ')[2] or seen.message}"
+    return dataclasses.replace(first, reason=reason, message=message)
 
 
 def _no_answer(vm: Vm, source: AddressSource, error: Exception | None, timeout: float) -> Observation:

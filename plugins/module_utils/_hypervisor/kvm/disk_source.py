@@ -190,7 +190,7 @@ class _DiskSource(AddressSource):
         if told.source == self.name:
             return told.answer
         if again:
-            return Answer()  # the other source has said it
+            return Answer(reason=told.answer.reason)  # the other source has said it
         if told.source is None:
             return told.answer
         return Answer(reason=REASON_NO_LEASE, message=f"its disk is for source {told.source} to read")

@@ -12,6 +12,7 @@ import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import (
     REASON_GUEST_TOOLS_BLOCKED,
+    REASON_NO_AGENT_CHANNEL,
     REASON_NO_GUEST_TOOLS,
     REASON_TIMEOUT,
     SOURCE_AGENT,
@@ -49,7 +50,7 @@ class AgentSource(AddressSource):
             return REASON_NO_GUEST_TOOLS, text
         if code == libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED:
             text = f" has no channel {kvm_domain.AGENT_CHANNEL}: add it to the VM's definition, shut the VM down and start it"
-            return REASON_NO_GUEST_TOOLS, text
+            return REASON_NO_AGENT_CHANNEL, text
         if "disabled" in detail or "not been found" in detail or "has not been enabled" in detail:
             text = (
                 ": the QEMU guest agent refuses guest-network-get-interfaces; allow it in the agent's configuration "

@@ -71,6 +71,19 @@ def test_ten_failed_tries_end_with_giving_up() -> None:
     assert (nic.last_reason, nic.last_message) == ("no_guest_tools", "nobody answers")
 
 
+def test_what_asking_again_cannot_mend_is_given_up_at_once_and_not_for_good() -> None:
+    never = NicAddress(reason="no_agent_channel", message="it has no channel: add one")
+    nic, events = look(entered(), never)
+    assert (nic.fetch_state, nic.tries_left, nic.next_try_at, events) == ("gave_up", 0, None, ["GAVE.UP"])
+    assert (nic.last_reason, nic.last_message) == ("no_agent_channel", "it has no channel: add one")
+    again, events = look(nic, never, 3600)
+    assert (again.fetch_state, events) == ("gave_up", []), "the slow look is no news"
+    assert look(nic, has("10.0.0.1"), 3600)[0].fetch_state == "found"
+    assert entered(nic, 60, rearm=True).tries_left == 10
+    known, events = look(look(entered(), has("10.0.0.1"))[0], never, 60)
+    assert (known.fetch_state, known.ip4_address, events) == ("found", "10.0.0.1", [])
+
+
 def test_the_limit_is_the_nics_own_or_the_polls() -> None:
     assert look(entered(), UNHEARD, max_retry=1)[0].fetch_state == "gave_up"
     nic = entered(max_tries=2)

@@ -36,18 +36,19 @@ XML = """<domain><name>web1</name><devices>
 
 class LibvirtError(Exception):
     def get_error_code(self) -> int:
-        return 86
+        return self.args[0]
 
     def get_error_message(self) -> str:
-        return "QEMU guest agent is not connected"
+        return {86: "QEMU guest agent is not connected", 74: "QEMU guest agent is not configured"}[self.args[0]]
 
 
 class Domain:
-    """sent: packets the guest has sent; agent: what its agent answers, None for no agent."""
+    """sent: packets the guest has sent; agent: what its agent answers, None for no agent; channel: whether it has one for it."""
 
-    def __init__(self, sent: int = 9, agent: t.Any = None) -> None:
+    def __init__(self, sent: int = 9, agent: t.Any = None, channel: bool = True) -> None:
         self.sent = sent
         self.agent = agent
+        self.channel = channel
 
     def XMLDesc(self, flags: int) -> str:
         return XML
@@ -58,7 +59,7 @@ class Domain:
 
     def interfaceAddresses(self, source: int, flags: int) -> t.Any:
         if source == 1 and self.agent is None:
-            raise LibvirtError
+            raise LibvirtError(86 if self.channel else 74)
         return self.agent if source == 1 else {}
 
 
@@ -170,6 +171,11 @@ def test_before_the_guest_has_sent_anything_its_disk_is_of_its_last_start(ask: t
 def test_why_there_is_no_address(ask: t.Callable[..., t.Any], examine: t.Any, reason: str, words: str):
     alone = ask(examine, sources=["lease_file", "registry"])
     assert (alone.source, alone.reason) == (None, reason) and words in alone.message
+    # Without a channel for an agent there is nothing to wait for, unless another source could answer yet.
+    hopeless = ask(examine, Domain(channel=False), sources=["agent", "lease_file", "registry"])
+    assert hopeless.reason == ("no_agent_channel" if reason == "disk_encrypted" else "no_guest_tools")
+    assert "has no channel" in hopeless.message and words in hopeless.message
+    assert ask(examine, Domain(channel=False)).reason == ("disk_encrypted" if reason == "disk_encrypted" else "no_guest_tools")
     # After the agent its reason stays, and what the disk told is added; an encrypted disk is a reason of its own.
     both = ask(examine)
     assert both.reason == ("disk_encrypted" if reason == "disk_encrypted" else "no_guest_tools")

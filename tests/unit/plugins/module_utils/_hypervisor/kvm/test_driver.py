@@ -167,7 +167,7 @@ def test_answers_that_are_none(host: fake.Host, answer: t.Any):
     [
         ("VIR_ERR_AGENT_UNRESPONSIVE", "QEMU guest agent is not connected", "no_guest_tools", "qemu-guest-agent is installed"),
         ("VIR_ERR_AGENT_UNRESPONSIVE", "guest agent command timed out", "timeout", "overloaded"),
-        ("VIR_ERR_ARGUMENT_UNSUPPORTED", "QEMU guest agent is not configured", "no_guest_tools", "has no channel"),
+        ("VIR_ERR_ARGUMENT_UNSUPPORTED", "QEMU guest agent is not configured", "no_agent_channel", "has no channel"),
         (
             "VIR_ERR_INTERNAL_ERROR",
             "The command guest-network-get-interfaces has been disabled",
@@ -196,6 +196,14 @@ def test_arp_that_raises_is_no_answer_and_the_agents_reason_is_told(host: fake.H
     alone = ask(host, answers, ("arp",))
     assert alone.reason == "source_unavailable" and "wrong nlmsg len" in alone.message
     assert ask(host, {}, ("arp",)).message == "web1: source arp knows no address"
+
+
+def test_without_a_channel_it_may_still_be_a_source_that_answers_later(host: fake.Host):
+    def answers(source: int) -> t.Any:
+        return {} if source == fake.ARP else fake.LibvirtError("VIR_ERR_ARGUMENT_UNSUPPORTED", "QEMU guest agent is not configured")
+
+    seen = ask(host, answers, ("agent", "arp"))
+    assert seen.reason == "no_guest_tools" and "has no channel" in seen.message
 
 
 def test_arp_helps_where_the_agent_does_not(host: fake.Host):
