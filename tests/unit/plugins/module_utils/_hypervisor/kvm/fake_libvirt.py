@@ -465,7 +465,9 @@ class Domain:
 
     def _there(self) -> None:
         if all(domain is not self for domain in self._host.domains.values()):
-            raise LibvirtError("VIR_ERR_NO_DOMAIN", f"Domain not found: no domain with matching uuid '{self._uuid}' ({self._name})")
+            raise LibvirtError(
+                "VIR_ERR_NO_DOMAIN", f"Domain not found: no domain with matching uuid '{self._uuid}' ({self._name})"
+            )
 
     def snapshotNum(self, flags: int) -> int:
         assert flags == 0

@@ -200,7 +200,9 @@ def test_arp_that_raises_is_no_answer_and_the_agents_reason_is_told(host: fake.H
 
 def test_without_a_channel_it_may_still_be_a_source_that_answers_later(host: fake.Host):
     def answers(source: int) -> t.Any:
-        return {} if source == fake.ARP else fake.LibvirtError("VIR_ERR_ARGUMENT_UNSUPPORTED", "QEMU guest agent is not configured")
+        return (
+            {} if source == fake.ARP else fake.LibvirtError("VIR_ERR_ARGUMENT_UNSUPPORTED", "QEMU guest agent is not configured")
+        )
 
     seen = ask(host, answers, ("agent", "arp"))
     assert seen.reason == "no_guest_tools" and "has no channel" in seen.message

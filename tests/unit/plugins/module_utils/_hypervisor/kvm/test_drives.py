@@ -385,7 +385,9 @@ def test_a_drive_of_a_vm_undefined_meanwhile_that_cannot_be_deleted_is_named(hos
             raise fake.LibvirtError("VIR_ERR_SYSTEM_ERROR", "the file system is read-only")
 
     host.trouble = undefine
-    with pytest.raises(DriveError, match=r"may hold secrets: delete .*/web1\.iso \(the file system.*/web1\.iso\.[0-9a-f]{8}\.new"):
+    with pytest.raises(
+        DriveError, match=r"may hold secrets: delete .*/web1\.iso \(the file system.*/web1\.iso\.[0-9a-f]{8}\.new"
+    ):
         driver.drives.put_one(vm, iso(vm, "new"))
 
 
