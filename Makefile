@@ -37,6 +37,10 @@ test: ## everything from lint to integration, with the seconds of each step (SKI
 lint: venv ## style, ansible-lint (production), changelog, documentation
 	@dev/lint.sh
 
+.PHONY: docs
+docs: venv ## the documentation site in .build/site/html, from guides, roles, plugins and changelog fragments
+	@dev/docs.sh
+
 .PHONY: format
 format: venv ## brings the Python files into the style that lint asks for
 	@dev/format.sh

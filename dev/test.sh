@@ -59,7 +59,7 @@ run_step() {
     esac
 }
 
-steps=(packages venv lint unit build unit-oldest sanity integration)
+steps=(packages venv lint docs unit build unit-oldest sanity integration)
 for name in ${SKIP:-}; do
     [[ " ${steps[*]} " == *" $name "* ]] || die "SKIP names $name, which is none of: ${steps[*]}"
 done

@@ -97,7 +97,7 @@ def _texts() -> t.Iterator[tuple[str, str]]:
     for folder in ("roles", "playbooks"):
         for path in sorted((ROOT / folder).rglob("*.yml")):
             yield str(path.relative_to(ROOT)), path.read_text()
-    for path in sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("roles/*/README.md")]):
+    for path in sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("roles/*/README.md")]):
         for place, match in enumerate(FENCED.finditer(path.read_text()), start=1):
             yield f"{path.relative_to(ROOT)} example {place}", match.group(1)
 
@@ -159,6 +159,40 @@ def test_playbooks_speak_of_variables_that_there_are() -> None:
             if variable not in known and not used:
                 unknown.append(f"{name}: {variable}")
     assert unknown == []
+
+
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("roles/*/README.md")])
+COMMANDS = re.compile(r"^```(?:sh|console)\n(.*?)^```$|`([^`\n]+)`", re.MULTILINE | re.DOTALL)
+MARKS = ("made", "created")  # drivers' marks on VMs have our prefix, too
+# What our names can name, beside these
+OTHERS = (
+    "roles/*",
+    "plugins/filter/*.py",
+    "plugins/inventory/*.py",
+    "plugins/lookup/*.py",
+    "extensions/eda/plugins/event_source/*.py",
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_pages_name_what_there_is(page: pathlib.Path) -> None:
+    text = page.read_text()
+    ours = {*MODULES, *PLAYBOOKS, *MARKS, "all", *(path.stem for pattern in OTHERS for path in ROOT.glob(pattern))}
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    commands = "\n".join(block or inline for block, inline in COMMANDS.findall(text))
+    playbooks = "\n".join((ROOT / f"playbooks/{name}.yml").read_text() for name in PLAYBOOKS)
+    used = {name for path in ROOT.glob("roles/*/meta/argument_specs.yml") for name in _options(path.parents[1].name)}
+    used |= set(re.findall(r"\b[a-z][a-z_]+\b", re.sub(r"#.*", "", playbooks)))
+    problems = [
+        f"there is no {NAME}{name}" for name in re.findall(rf"\b{re.escape(NAME)}([a-z_0-9]+)\b", text) if name not in ours
+    ]
+    problems += [
+        f"make has no {name}"
+        for name in re.findall(r"(?:^|[;&] *)make ([a-z-]+)\b", commands, re.MULTILINE)
+        if name not in targets
+    ]
+    problems += [f"nothing takes -e {name}" for name in re.findall(r"-e [\"']?([a-z_]+)=", commands) if name not in used]
+    assert problems == []
 
 
 def _options(role: str) -> set[str]:
