@@ -15,7 +15,7 @@ import typing as t
 import pytest
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorUnreachable
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import vm_ip_fetch
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import verdicts, vm_ip_fetch
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_ip_fetch import Request, fetch
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.database import Database
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.lock import PollLock
@@ -76,14 +76,14 @@ def test_a_driver_with_a_bug_fails_the_poll_and_costs_no_try(site: Site) -> None
 
 
 def test_one_bad_vm_does_not_stop_the_others(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = vm_ip_fetch.decide_vm
+    real = verdicts.decide_vm
 
     def decide(nics: t.Any, *more: t.Any) -> t.Any:
         if nics == [(0, site.guests[1].macs[0])]:
             raise RecursionError("a guest said something clever")
         return real(nics, *more)
 
-    monkeypatch.setattr(vm_ip_fetch, "decide_vm", decide)
+    monkeypatch.setattr(verdicts, "decide_vm", decide)
     assert site.poll().problem is None
     assert site.states() == {"vm1": FOUND, "vm2": ("pending", "source_unavailable", 9), "vm3": FOUND, "vm4": FOUND}
 

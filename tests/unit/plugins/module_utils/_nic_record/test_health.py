@@ -13,6 +13,7 @@ import typing as t
 
 import pytest
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import vm_ip_fetch
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_ip_fetch import Request, fetch
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import journal, metrics
@@ -57,7 +58,7 @@ def test_a_look_is_noted_and_one_with_a_problem_too(record: Record) -> None:
     assert (note.pid, note.host, note.interval_seconds) == (os.getpid(), os.uname().nodename, 180)
     assert 0 < note.seconds < 30
     record.now += datetime.timedelta(minutes=3)
-    hypervisor.fail_connect = vm_ip_fetch.HypervisorError("no way")
+    hypervisor.fail_connect = HypervisorError("no way")
     record.look(hypervisor)
     (note,) = journal.looks(record.store.database)
     assert (note.looked_at, note.good_at, note.problem) == (record.now, T0, "no way")

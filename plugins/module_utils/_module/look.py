@@ -1,0 +1,302 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+
+"""One poll. Here the record, the drivers and the policy meet.
+
+lock -> the due NICs -> their VMs and addresses, in bulk -> the policy's verdicts -> record and events, as they arrive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import os
+import socket
+import time
+import typing as t
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _defaults
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import (
+    REASON_SOURCE_UNAVAILABLE,
+    REASON_VM_NOT_FOUND,
+    NicAddress,
+)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorError, MissingLibrary
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.arriving import as_they_arrive
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import LONGEST_ERROR, check_sources
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.verdicts import Answer, verdicts
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.watched import pictured
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import journal, queue
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.lock import BEAT_SECONDS, PollLock, awx_job
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import (
+    EVENT_CHANGED,
+    EVENT_FETCHED,
+    EVENT_GAVE_UP,
+    EVENT_LOST,
+    LookNote,
+    PollSettings,
+    iso,
+)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain
+
+if t.TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Hypervisor, Observation, Vm, VmList
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import Event, LockHolder, NicRecord
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
+
+OLD_SECONDS = 1800  # a holder of the lock that is at work for so long is in trouble
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What to poll and how. vms: only these names. sources: None takes the driver's own order."""
+
+    hypervisor_name: str
+    settings: PollSettings = PollSettings()
+    sources: t.Optional[t.Sequence[str]] = None
+    workers: int = _defaults.WORKERS
+    timeout: float = _defaults.GUEST_TIMEOUT
+    lock_scope: str = "hypervisor"
+    lock_wait: float = 0
+    vms: t.Optional[t.Sequence[str]] = None
+    # networks: None leaves NICs that are not in the record out of it. rearm: those that were given up get all tries again.
+    reconcile: bool = False
+    networks: t.Optional[t.Mapping[str, t.Mapping[str, t.Any]]] = None
+    rearm: bool = False
+    # Events are kept for so many days, and so many of them.
+    keep_days: float = 90
+    keep_events: int = 1_000_000
+
+
+@dataclasses.dataclass
+class Poll:
+    """What one poll did. problem: why it could not look at all its NICs; library: what is missing on the controller."""
+
+    looked_at: int = 0
+    found: list[NicRecord] = dataclasses.field(default_factory=list)
+    lost: list[NicRecord] = dataclasses.field(default_factory=list)
+    gave_up: list[NicRecord] = dataclasses.field(default_factory=list)
+    skipped: bool = False
+    holder: t.Optional[LockHolder] = None
+    problem: t.Optional[str] = None
+    library: t.Optional[MissingLibrary] = None
+    warnings: list[str] = dataclasses.field(default_factory=list)
+    told: dict[str, list[str]] = dataclasses.field(default_factory=dict)  # names of VMs by what the look found of them
+    rearmed: int = 0
+    vms: t.Optional[int] = None
+
+
+def fetch(
+    store: RecordStore,
+    connect: Callable[[], Hypervisor],
+    request: Request,
+    log: Callable[[Sequence[Event]], t.Any] = list,
+) -> Poll:
+    """One poll of one hypervisor. Raises RecordError; what a hypervisor does wrong is in the result.
+
+    With request.reconcile the hypervisor's VMs are read first, and the record is made to agree with them. Else connect() is
+    called only when a NIC is due.
+    """
+    started = store.clock()
+    rearmed = store.rearm(request.hypervisor_name, request.vms) if request.rearm else 0
+    if not request.reconcile and store.counts(request.hypervisor_name, request.settings, started, request.vms).due == 0:
+        return Poll(rearmed=rearmed)
+    lock = PollLock(store.database, request.hypervisor_name, request.lock_scope, store.clock)
+    if not lock.acquire(request.lock_wait):
+        return _skipped(lock.holder(), request, store.clock())
+    with lock:
+        # Again, now that nobody else can claim: the time another poller took must not make NICs due twice.
+        look = _Round(store, lock, request, store.clock(), log)
+        look.poll.rearmed = rearmed
+        began = time.monotonic()
+        poll = look.run(connect)
+        if request.reconcile:
+            _note(store, request, look.started, time.monotonic() - began, poll)
+            oldest = look.started - datetime.timedelta(days=request.keep_days)
+            journal.purge_events(store.database, oldest, request.keep_events)
+        return poll
+
+
+def _note(store: RecordStore, request: Request, started: datetime.datetime, seconds: float, poll: Poll) -> None:
+    note = LookNote(
+        name=request.hypervisor_name,
+        looked_at=started,
+        good_at=started if poll.problem is None else None,
+        host=socket.gethostname()[:255],
+        pid=os.getpid(),
+        job=awx_job(),
+        seconds=seconds,
+        interval_seconds=request.settings.interval,
+        vms=poll.vms,
+        problem=poll.problem,
+    )
+    journal.note_look(store.database, note)
+
+
+def _skipped(holder: LockHolder | None, request: Request, now: datetime.datetime) -> Poll:
+    """Another poller is at work: well, unless it has been for far too long, or gives no sign of life."""
+    poll = Poll(skipped=True, holder=holder)
+    if holder is None:
+        return poll
+    silent = (now - (holder.beat_at or holder.since)).total_seconds()
+    busy = (now - holder.since).total_seconds()
+    interval = request.settings.interval
+    what = f"the poller that holds the lock {holder.name}, process {holder.pid} on {holder.host},"
+    way_out = "nobody else can poll meanwhile. If it hangs or is stopped, end that process: the lock goes with it"
+    if silent > max(6 * BEAT_SECONDS, 3 * interval):
+        poll.problem = f"{what} has given no sign of life since {iso(holder.beat_at or holder.since)}: {way_out}"
+    elif silent > 6 * BEAT_SECONDS:
+        poll.warnings.append(f"{what} has given no sign of life since {iso(holder.beat_at or holder.since)}: {way_out}")
+    elif busy > max(OLD_SECONDS, 10 * interval):
+        poll.problem = f"{what} has been at work since {iso(holder.since)}: {way_out}"
+    elif busy > max(OLD_SECONDS / 3, 3 * interval):
+        poll.warnings.append(f"{what} has been at work since {iso(holder.since)}: {way_out}")
+    return poll
+
+
+class _Round:
+    """The looks at the claimed NICs, and what became of them."""
+
+    def __init__(
+        self,
+        store: RecordStore,
+        lock: PollLock,
+        request: Request,
+        started: datetime.datetime,
+        log: Callable[[Sequence[Event]], t.Any],
+    ) -> None:
+        self.store = store
+        self.lock = lock
+        self.request = request
+        self.started = started
+        self.log = log
+        self.poll = Poll()
+        self.open: dict[str, list[NicRecord]] = {}  # by VM id: claimed and not yet answered
+
+    def run(self, connect: Callable[[], Hypervisor]) -> Poll:
+        hypervisor = None
+        try:
+            listed = None
+            if self.request.reconcile:
+                hypervisor = connect()
+                listed = self._agree(hypervisor)
+            self._claim()
+            if not self.open:
+                return self.poll
+            hypervisor = hypervisor or connect()
+            vms = self._find(hypervisor, listed)
+            answers = hypervisor.addresses.read(
+                vms, check_sources(hypervisor, self.request.sources), self.request.workers, self.request.timeout
+            )
+            with contextlib.closing(as_they_arrive(answers)) as batches:
+                for batch in batches:
+                    self._answered(batch)
+        except HypervisorError as error:
+            self._claim()  # if it was not done yet: what is due was not looked at, and says why
+            self.poll.problem = plain(str(error), LONGEST_ERROR)
+            self.poll.library = error if isinstance(error, MissingLibrary) else None
+            self._nobody_looked(str(error))
+        except _LockLost:
+            self.poll.problem = (
+                f"the connection that held the lock {self.lock.name} broke, so another poller may be at work: this one stopped."
+                " What it had found is recorded"
+            )
+        finally:
+            if hypervisor is not None:
+                hypervisor.close()
+        if self.poll.problem is None:
+            # A driver owes one observation for each VM; a NIC must not hang on one that did not come.
+            silent = NicAddress(reason=REASON_SOURCE_UNAVAILABLE, message="the hypervisor's driver said nothing about this VM")
+            self._store([Answer(nic, silent) for nics in self.open.values() for nic in nics])
+        return self.poll
+
+    def _claim(self) -> None:
+        if self.open:
+            return
+        for nic in self.store.claim(self.request.hypervisor_name, self.request.settings, self.started, self.request.vms):
+            self.open.setdefault(nic.vm_id, []).append(nic)
+
+    def _agree(self, hypervisor: Hypervisor) -> VmList:
+        """Reads all VMs and makes the record agree with them."""
+        read_at = self.store.clock()
+        listed = hypervisor.inventory.vms(None)
+        picture = pictured(listed, self.request.hypervisor_name, self.request.networks, read_at)
+        changes, told = self.store.reconcile(picture, self.request.settings.interval)
+        self.poll.vms = len(listed.vms)
+        self.poll.told = told
+        self.log(changes.events)
+        return listed
+
+    def _find(self, hypervisor: Hypervisor, listed: VmList | None) -> list[Vm]:
+        """The claimed NICs' VMs, by id. NICs of VMs that are gone are answered at once."""
+        everything = listed is not None
+        names = sorted({nics[0].vm_name for nics in self.open.values()})
+        listed = listed or hypervisor.inventory.vms(names)
+        by_id = {vm.id: vm for vm in listed.vms}
+        if not everything and any(vm_id not in by_id for vm_id in self.open):
+            # Renamed, or one of several of that name: the id still tells.
+            by_id.update((vm.id, vm) for vm in hypervisor.inventory.vms(None).vms)
+        by_name = {vm.name: vm for vm in by_id.values()}
+        gone = []
+        for vm_id in [vm_id for vm_id in self.open if vm_id not in by_id]:
+            for nic in self.open.pop(vm_id):
+                other = by_name.get(nic.vm_name)
+                message = listed.problems.get(nic.vm_name) or f"the VM {nic.vm_name} is no longer on {hypervisor.endpoint}"
+                if other is not None:
+                    message = f"{nic.vm_name} is another VM now (id {other.id}): put that one into the record"
+                gone.append(Answer(nic, NicAddress(reason=REASON_VM_NOT_FOUND, message=message)))
+        self._store(gone)
+        return [by_id[vm_id] for vm_id in self.open]
+
+    def _answered(self, batch: Sequence[Observation]) -> None:
+        if not self.lock.still_held():
+            raise _LockLost
+        answers = []
+        for seen in batch:
+            # A second observation of a VM, or one of a VM nobody asked for, finds nothing here.
+            answers.extend(verdicts(seen, self.open.pop(seen.vm.id, [])))
+        self._store(answers)
+
+    def _store(self, answers: Sequence[Answer]) -> None:
+        by_row = {answer.nic.id: answer for answer in answers}
+
+        def decide(nic: NicRecord) -> tuple[NicRecord, list[Event]]:
+            answer = by_row[nic.id]
+            return queue.after_reading(nic, answer.verdict, self.request.settings, self.started, vm_off=answer.vm_off)
+
+        settled = self.store.settle_claims([answer.nic for answer in answers], decide)
+        self._keep(settled.nics, settled.events)
+        for nic in settled.doubted:
+            self.poll.warnings.append(f"{nic.vm_name} NIC {nic.device} on {nic.hypervisor_name} is suspect: {nic.last_message}")
+
+    def _nobody_looked(self, message: str) -> None:
+        def decide(nic: NicRecord) -> tuple[NicRecord, list[Event]]:
+            return queue.unreachable(nic, self.request.settings, self.started, message), []
+
+        self.store.settle_claims([nic for nics in self.open.values() for nic in nics], decide)
+
+    def _keep(self, stored: Sequence[NicRecord], events: Sequence[Event]) -> None:
+        self.poll.looked_at += len(stored)
+        kinds: dict[tuple[str, str], set[str]] = {}
+        for event in events:
+            kinds.setdefault((event.vm_id, event.mac), set()).add(event.type)
+        for nic in stored:
+            kind = kinds.get((nic.vm_id, nic.mac), set())
+            if kind & {EVENT_FETCHED, EVENT_CHANGED}:
+                self.poll.found.append(nic)
+            if EVENT_LOST in kind:
+                self.poll.lost.append(nic)
+            if EVENT_GAVE_UP in kind:
+                self.poll.gave_up.append(nic)
+        self.log(events)
+
+
+class _LockLost(Exception):
+    """The database ended the session that held the lock."""

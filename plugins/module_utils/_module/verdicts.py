@@ -1,0 +1,62 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+
+"""What the policy makes of the observation of one VM."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import (
+    REASON_SOURCE_UNAVAILABLE,
+    REASON_VM_NOT_FOUND,
+    NicAddress,
+    NicRules,
+)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.policy import decide_vm
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import POWER_STOPPED
+
+if t.TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Observation
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import NicRecord
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """One NIC's verdict; nic carries the VM's name and the NIC's place as the hypervisor has them now."""
+
+    nic: NicRecord
+    verdict: NicAddress
+    vm_off: bool = False
+
+
+def verdicts(seen: Observation, claimed: Sequence[NicRecord]) -> list[Answer]:
+    """What the policy makes of one VM's observation, for each claimed NIC. One bad VM is a verdict, not an exception."""
+    devices = {nic.mac: nic.device for nic in seen.vm.nics}
+    here = [_up_to_date(nic, seen.vm.name or nic.vm_name, devices.get(nic.mac, nic.device)) for nic in claimed]
+    if seen.source is None:
+        nothing = NicAddress(reason=seen.reason or REASON_SOURCE_UNAVAILABLE, message=seen.message)
+        return [Answer(nic, nothing, vm_off=seen.vm.power_state == POWER_STOPPED) for nic in here]
+    rules = {nic.device: NicRules(nic.cidrs, nic.ip_range, nic.ignore_interfaces, nic.family_order) for nic in here}
+    previous = {nic.device: nic.ip4_address for nic in here if nic.ip4_address}
+    try:
+        decided = decide_vm([(nic.device, nic.mac) for nic in seen.vm.nics], seen.readings, rules, seen.source, previous)
+    except Exception as error:  # whatever a guest managed to say must not stop the others
+        broken = NicAddress(reason=REASON_SOURCE_UNAVAILABLE, message=f"the answer could not be read: {error!r}"[:200])
+        return [Answer(nic, broken) for nic in here]
+    removed = NicAddress(reason=REASON_VM_NOT_FOUND, message="the VM has no NIC with this MAC any more: synchronize the record")
+    return [Answer(nic, decided[nic.device] if nic.mac in devices else removed) for nic in here]
+
+
+def _up_to_date(nic: NicRecord, vm_name: str, device: int) -> NicRecord:
+    """The NIC with its VM's name and its place as the hypervisor has them now."""
+    if (nic.vm_name, nic.device) == (vm_name, device):
+        return nic
+    return dataclasses.replace(nic, vm_name=vm_name, device=device)
