@@ -94,6 +94,8 @@ cgroup_controllers = []
 namespaces = []
 hugetlbfs_mount = []
 security_driver = "none"
+# Some sudo takes away the right to raise this limit, and libvirt raises it unless told otherwise.
+max_core = 0
 """,
     "virtlogd.conf": "max_clients = 4096\nadmin_max_clients = 5\n",
 }
