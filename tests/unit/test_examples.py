@@ -180,7 +180,7 @@ def test_pages_name_what_there_is(page: pathlib.Path) -> None:
     ours = {*MODULES, *PLAYBOOKS, *MARKS, "all", *(path.stem for pattern in OTHERS for path in ROOT.glob(pattern))}
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     commands = "\n".join(block or inline for block, inline in COMMANDS.findall(text))
-    playbooks = "\n".join((ROOT / f"playbooks/{name}.yml").read_text() for name in PLAYBOOKS)
+    playbooks = "\n".join(path.read_text() for path in (*ROOT.glob("playbooks/*.yml"), *ROOT.glob("roles/*/defaults/*.yml")))
     used = {name for path in ROOT.glob("roles/*/meta/argument_specs.yml") for name in _options(path.parents[1].name)}
     used |= set(re.findall(r"\b[a-z][a-z_]+\b", re.sub(r"#.*", "", playbooks)))
     problems = [
