@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shutil
 import subprocess
 import typing as t
 import xml.etree.ElementTree as ET
@@ -159,6 +160,61 @@ def test_two_disks_raw_and_whole_copies(kvm: KvmHost, host: t.Any, template: t.C
     assert len(problems) == 1 and "is the base of the disks of linked" in next(iter(problems.values()))
     good(host.machines.delete(find(host, "linked", "whole")))
     assert not {file for file in kvm.files() if file.startswith(("linked", "whole"))}
+
+
+@pytest.mark.parametrize("way", ["plain", "relative", "json", "two down", "in an inactive pool", "by pool and volume"])
+def test_a_disk_under_somebodys_overlay_outside_of_the_pools_stays(
+    kvm: KvmHost, host: t.Any, template: t.Callable[..., str], way: str
+):
+    """VMs and pools that were made without this collection, and that are off: libvirt tells nothing of what their disks are."""
+    template()
+    folder = pathlib.Path(kvm.status["STATE_DIR"]) / "theirs"
+    (folder / "mid").mkdir(parents=True, exist_ok=True)
+    base = f"{IMAGES}/tpl.qcow2"
+    if way == "relative":
+        base = os.path.relpath(base, folder)
+    elif way == "json":
+        base = 'json:{"driver": "qcow2", "file": {"driver": "file", "filename": "%s"}}' % base
+    top = str(folder / "theirs.qcow2")
+
+    def overlay(path: str, of: str) -> None:
+        # -u: QEMU here sees other files under that path than the rig's.
+        words = ["qemu-img", "create", "-q", "-u", "-f", "qcow2", "-F", "qcow2", "-b", of, path, "8M"]
+        subprocess.run(words, check=True, timeout=60)
+
+    try:
+        if way == "two down":
+            overlay(str(folder / "mid" / "mid.qcow2"), base)
+            base = str(folder / "mid" / "mid.qcow2")
+        overlay(top, base)
+        named = "theirs"
+        if way in ("in an inactive pool", "by pool and volume"):
+            kvm.virsh("pool-define-as", "theirs", "dir", "--target", str(folder))
+        if way == "in an inactive pool":
+            named = top
+        elif way == "by pool and volume":
+            disk_xml = (
+                file_disk(top)
+                .replace("type='file'", "type='volume'")
+                .replace(f"file='{top}'", "pool='theirs' volume='theirs.qcow2'")
+            )
+            kvm.define(definition(kvm, "theirs", disk_xml))
+        else:
+            kvm.define(definition(kvm, "theirs", file_disk(top)))
+        pools = kvm.pools()
+        tpl = find(host, "tpl")
+        assert f"is the base of the disks of {named}:" in host.machines.delete_problems(tpl).get(tpl[0].id, "")
+        (outcome,) = host.machines.delete(tpl)
+        assert outcome.error and "tpl" in kvm.domains() and "tpl.qcow2" in kvm.files()
+        assert kvm.pools() == pools and "theirs" not in kvm.virsh("pool-list", "--name"), "nothing was started"
+        for path in folder.rglob("*.qcow2"):
+            path.unlink()
+        assert host.machines.delete_problems(tpl) == {}
+    finally:
+        for name in kvm.pools() & {"theirs"}:
+            kvm.virsh("pool-destroy", name, check=False)
+            kvm.virsh("pool-undefine", name)
+        shutil.rmtree(folder)
 
 
 def test_a_block_device_as_template(kvm: KvmHost, host: t.Any, template: t.Callable[..., str]):

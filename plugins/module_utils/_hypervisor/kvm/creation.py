@@ -319,7 +319,7 @@ class Creation:
         found = storage.read_volume(place.pool.storageVolLookupByName(name))
         path = posixpath.join(place.folder, name)
         used = any(path in seen.disk_paths() for seen in self._domains.values())
-        return found.base == base and found.allocation <= _UNWRITTEN and not used
+        return found.base == posixpath.normpath(base) and found.allocation <= _UNWRITTEN and not used
 
     # Making ---------------------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import re
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorError, MachineError, Outcome
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import clone_xml, storage
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import backing, clone_xml, storage
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import domain as kvm_domain
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import host as kvm_host
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.libvirt_import import libvirt
@@ -45,18 +45,12 @@ class Deletion:
         self._drives = drives
         self._domains: dict[str, Seen] = {}
         self._isos: Sequence[str] = ()
-        self._volumes: dict[str, storage.Volume] = {}
-        self._overlays: dict[str, set[str]] = {}
+        self._usage = backing.Usage({}, frozenset(), {}, {})
 
     def look(self) -> None:
-        """Reads all domains, and all volumes of the storage pools."""
+        """Reads all domains, and who needs which file."""
         self._domains = kvm_host.read_domains(self._host, live=True)
-        self._volumes = self._read_volumes()
-        self._overlays = {path: set(names) for path, names in kvm_host.overlays(self._domains).items()}
-        owners = {path: seen.name for seen in self._domains.values() for path in seen.disk_paths()}
-        for volume in self._volumes.values():
-            if volume.base is not None:
-                self._overlays.setdefault(volume.base, set()).add(owners.get(volume.path, volume.path))
+        self._usage = backing.look(self._host, self._domains)
 
     def problems(self, vms: Sequence[Vm]) -> dict[str, str]:
         """See api.Machines.delete_problems."""
@@ -93,20 +87,6 @@ class Deletion:
 
     # Looking --------------------------------------------------------------------------------------------------------------
 
-    def _read_volumes(self) -> dict[str, storage.Volume]:
-        volumes = []
-        for pool in self._host.connection.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE):
-            try:
-                storage.refresh(pool)
-                volumes += pool.listAllVolumes(0)
-            except libvirt.libvirtError:
-                continue  # a pool whose storage is away; who wants a disk of it is told that it is in no pool
-        found = {}
-        for _handle, volume, _error in self._host.links.each_here(lambda _c, handle: storage.read_volume(handle), volumes):
-            if volume is not None:  # else it has been deleted meanwhile
-                found[volume.path] = volume
-        return found
-
     def _belongings(self, vm: Vm) -> _Belongings:
         """What goes with the VM; raises MachineError where something is in the way."""
         seen = self._domains.get(vm.id)
@@ -137,10 +117,11 @@ class Deletion:
     def _own_chain(self, path: str, mark: kvm_domain.Mark) -> list[str]:
         """The disk and, under external snapshots of it, its base, down to what was made with the VM or is the template's."""
         chain = [path]
+        bases = {posixpath.normpath(base) for base in mark.bases}
         while chain[-1] not in mark.disks:
-            volume = self._volumes.get(chain[-1])
+            volume = self._usage.volumes.get(chain[-1])
             base = None if volume is None else volume.base
-            if base is None or base in mark.bases or base in chain:
+            if base is None or base in bases or base in chain:
                 break
             chain.append(base)
         return chain
@@ -148,24 +129,22 @@ class Deletion:
     def _check(self, seen: Seen, path: str, chain: Sequence[str], foreign: bool) -> None:
         if foreign:
             raise MachineError(f"its disk {path} was not made with it: detach it from the VM first, since it would be deleted")
-        users = [other.name for other in self._domains.values() if other.id != seen.id and path in other.disk_paths()]
+        users = self._usage.users(path) - {seen.name}
         if users:
             raise MachineError(f"its disk {path} is used by {', '.join(sorted(users))} as well: detach it from one of them first")
-        clones = {name for name in self._overlays.get(path, ()) if name != seen.name and name not in chain}
+        clones = self._usage.overlays(path) - {seen.name, *map(posixpath.normpath, chain)}
         if clones:
             named = sorted(clones)
             raise MachineError(
                 f"its disk {path} is the base of the disks of {', '.join(named[:5])}{' and others' if named[5:] else ''}: delete those "
                 "first, or keep this VM"
             )
-        if path not in self._volumes and self._is_there(path):
+        # A file that is not in the folder of a pool that was just looked into is gone already.
+        if path not in self._usage.volumes and posixpath.dirname(posixpath.normpath(path)) not in self._usage.folders:
             raise MachineError(
-                f"its disk {path} is in no storage pool, so it cannot be deleted: make a pool for its folder, or detach the disk"
+                f"its disk {path} is in no active storage pool, so it cannot be deleted: make a pool for its folder, or start it, or "
+                "detach the disk"
             )
-
-    def _is_there(self, path: str) -> bool:
-        """Whether a file in no pool may be there; one in the folder of a pool that was just looked into is not."""
-        return storage.find_pool(self._host.connection, posixpath.dirname(path)) is None
 
     # Deleting -------------------------------------------------------------------------------------------------------------
 
@@ -175,7 +154,7 @@ class Deletion:
         domain = vm.handle if connection is self._host.connection else connection.lookupByUUIDString(vm.id)
         warnings = self._drives.discard(vm, self._isos)
         for path in belongings.paths:
-            if path in self._volumes:
+            if path in self._usage.volumes:
                 _delete_volume(connection.storageVolLookupByPath, path)
         _undefine(domain, belongings.keep_nvram)
         return warnings

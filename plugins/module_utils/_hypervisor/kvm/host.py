@@ -162,17 +162,18 @@ def macs_in_use(domains: Mapping[str, Seen]) -> dict[str, str]:
 
 
 def overlays(domains: Mapping[str, Seen]) -> dict[str, list[str]]:
-    """By path, the names of the VMs that have an overlay of this file, as far as marks and running domains tell."""
+    """By path, the names of the VMs that have an overlay of this file, as far as marks, definitions and running domains tell."""
     found: dict[str, list[str]] = {}
     for seen in domains.values():
         mark = kvm_domain.mark(seen.element)
         bases = set(() if mark is None else mark.bases)
-        if seen.live is not None:
-            bases |= {
-                source.get("file") or source.get("dev") or ""
-                for chain in seen.live.findall("devices/disk/backingStore")
-                for source in chain.iter("source")
-            }
+        bases |= {
+            source.get("file") or source.get("dev") or ""
+            for element in (seen.element, seen.live)
+            if element is not None
+            for chain in element.findall("devices/disk/backingStore")
+            for source in chain.iter("source")
+        }
         for path in sorted(bases - {""}):
             found.setdefault(path, []).append(seen.name)
     return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import posixpath
 import re
 import time
@@ -124,12 +125,29 @@ def read_volume(handle: t.Any) -> Volume:
         form="raw" if form is None else form.get("type", "raw"),
         capacity=int(element.findtext("capacity") or 0),
         allocation=int(element.findtext("allocation") or 0),
-        base=element.findtext("backingStore/path") or None,
+        base=_backing_file(element.findtext("backingStore/path")),
         mode=0o600 if mode is None else int(mode, 8),
         owner=element.findtext("target/permissions/owner"),
         group=element.findtext("target/permissions/group"),
         handle=handle,
     )
+
+
+def _backing_file(text: str | None) -> str | None:
+    """The path of a backing file as a header names it: relative to the overlay, or as QEMU's JSON. None: it is no file."""
+    if text is not None and text.startswith("json:"):
+        try:
+            text = _file_in(json.loads(text[5:]))
+        except (ValueError, RecursionError):
+            return None
+    return posixpath.normpath(text) if text else None
+
+
+def _file_in(node: t.Any) -> str | None:
+    if not isinstance(node, dict):
+        return None
+    name = node.get("filename") or node.get("file.filename")
+    return name if isinstance(name, str) else _file_in(node.get("file"))
 
 
 def volume_xml(

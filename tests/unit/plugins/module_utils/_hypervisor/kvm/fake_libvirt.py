@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import pathlib
+import posixpath
 import types
 import typing as t
 import uuid
@@ -73,6 +74,7 @@ class Host:
         self.room = 1 << 30
         self.pools = [Pool(self, "default", FOLDER)]
         self.disks: dict[str, Disk] = {}
+        self.elsewhere: dict[str, Disk] = {}  # files outside of the image folder by path; the first are all in that one
         self.networks = ["corp"]
         self.links = ["br0", "br1"]
         self.calls = 0
@@ -210,6 +212,10 @@ class Connection:
         element = ET.fromstring(xml)
         path = element.findtext("target/path")
         assert element.get("type") == "dir" and path
+        if any(pool.folder == path for pool in self._host.pools):
+            raise LibvirtError("VIR_ERR_OPERATION_FAILED", "Storage source conflict with pool")
+        if "/." in path and not any(disk.startswith(posixpath.normpath(path) + "/") for disk in self._host.elsewhere):
+            raise LibvirtError("VIR_ERR_SYSTEM_ERROR", f"cannot open directory '{path}': No such file or directory")
         self._host.change("pool", path)
         self._host.pools.append(Pool(self._host, element.findtext("name") or "", path, persistent=False))
         return self._host.pools[-1]
@@ -294,6 +300,9 @@ class Pool:
 
     def listAllVolumes(self, flags: int) -> list[Volume]:
         assert flags == 0 and self.active
+        if "/." in self.folder:
+            folder = posixpath.normpath(self.folder)
+            return [Volume(self._host, path) for path in self._host.elsewhere if posixpath.dirname(path) == folder]
         return [Volume(self._host, name) for name in self._host.files]
 
     def isActive(self) -> int:
@@ -396,7 +405,7 @@ class Volume:
         return 0
 
     def path(self) -> str:
-        return f"{FOLDER}/{self.name}"
+        return posixpath.join(FOLDER, self.name)
 
     def resize(self, size: int, flags: int) -> int:
         assert flags == 0 and size >= self._host.disks[self.name].capacity, "a disk shrinks"
@@ -406,7 +415,8 @@ class Volume:
 
     def XMLDesc(self, flags: int) -> str:
         assert flags == 0
-        disk = self._host.disks.get(self.name) or Disk("raw", len(self._host.files[self.name]))
+        disk = self._host.elsewhere.get(self.name) or self._host.disks.get(self.name)
+        disk = disk or Disk("raw", len(self._host.files[self.name]))
         base = "" if disk.base is None else f"<backingStore><path>{disk.base}</path></backingStore>"
         return (
             f"<volume><name>{self.name}</name><capacity>{disk.capacity}</capacity><allocation>{disk.allocation}</allocation>"

@@ -261,6 +261,78 @@ def test_a_base_of_a_disk_that_no_vm_has_is_not_deleted(host: fake.Host, machine
     assert "somebody.qcow2" in machines.delete_problems(debian)[debian[0].id]
 
 
+def standalone(host: fake.Host, name: str, disk: str, form: str = "qcow2", kind: str = "file='{}'") -> fake.Domain:
+    """A VM that somebody else defined, with one disk."""
+    xml = TEMPLATE.format(disk=disk, os="", more="").replace("debian<", f"{name}<").replace("11111", "33333")
+    xml = xml.replace("<driver name='qemu' type='qcow2'/>", f"<driver name='qemu' type='{form}'/>")
+    return host.define(xml.replace(f"file='{disk}'", kind.format(disk)))
+
+
+BASE = f"{fake.FOLDER}/debian.qcow2"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"/srv/other/theirs.qcow2": BASE},
+        {"/srv/other/theirs.qcow2": "/srv/mid/mid.qcow2", "/srv/mid/mid.qcow2": BASE},
+        {"/srv/other/theirs.qcow2": "/srv/other/../../var/lib/libvirt/images/debian.qcow2"},
+        {"/srv/other/theirs.qcow2": f'json:{{"driver": "qcow2", "file": {{"driver": "file", "filename": "{BASE}"}}}}'},
+        {"/srv/other/theirs.qcow2": f'json:{{"driver": "qcow2", "file.filename": "{BASE}"}}'},
+    ],
+)
+def test_a_base_of_a_disk_outside_of_all_pools_is_not_deleted(host: fake.Host, machines: t.Any, files: dict[str, str]):
+    host.elsewhere = {path: fake.Disk(base=base) for path, base in files.items()}
+    standalone(host, "theirs", "/srv/other/theirs.qcow2")
+    debian = find("debian")
+    assert "is the base of the disks of theirs: delete" in machines.delete_problems(debian)[debian[0].id]
+    (outcome,) = machines.delete(debian)
+    assert outcome.error and "debian.qcow2" in host.files
+    assert [pool.name() for pool in host.pools] == ["default"], "what was made to look is gone"
+    host.elsewhere["/srv/other/theirs.qcow2"].base = None
+    assert machines.delete_problems(debian) == {}
+
+
+def test_a_base_of_a_disk_in_an_inactive_pool_is_not_deleted_and_the_pool_not_started(host: fake.Host, machines: t.Any):
+    host.elsewhere = {"/srv/old/left.qcow2": fake.Disk(base=BASE)}
+    host.pools.append(fake.Pool(host, "old", "/srv/old"))
+    host.pools[-1].active = False
+    debian = find("debian")
+    assert "the base of the disks of /srv/old/left.qcow2" in machines.delete_problems(debian)[debian[0].id]
+    assert not host.pools[-1].active and len(host.pools) == 2
+
+
+def test_a_base_that_a_definition_alone_tells_is_neither_deleted_nor_started(host: fake.Host, machines: t.Any):
+    theirs = standalone(host, "theirs", "/gone/theirs.qcow2")
+    chain = f"<backingStore type='file'><format type='qcow2'/><source file='{BASE}'/></backingStore>"
+    theirs.config = theirs.live = theirs.config.replace("<target dev='vda'", f"{chain}<target dev='vda'")
+    debian = find("debian")
+    assert "is the base of the disks of theirs" in machines.delete_problems(debian)[debian[0].id]
+    (outcome,) = machines.start(debian)
+    assert "the base of those of theirs" in outcome.error
+
+
+def test_a_disk_that_another_vm_names_by_its_pool_is_not_deleted(host: fake.Host, machines: t.Any):
+    standalone(host, "theirs", "debian.qcow2", kind="pool='default' volume='{}'")
+    debian = find("debian")
+    assert "is used by theirs as well" in machines.delete_problems(debian)[debian[0].id]
+
+
+def test_what_a_guest_wrote_to_a_raw_disk_protects_nothing(host: fake.Host, machines: t.Any):
+    standalone(host, "theirs", host.disk("theirs.img", base=BASE), form="raw")
+    debian = find("debian")
+    assert machines.delete_problems(debian) == {}
+
+
+def test_a_disk_in_a_pool_that_is_not_active_is_not_left_behind(host: fake.Host, machines: t.Any):
+    host.pools.append(fake.Pool(host, "old", "/srv/old"))
+    host.pools[-1].active = False
+    standalone(host, "theirs", "/srv/old/theirs.qcow2")
+    (theirs,) = find("theirs")
+    assert "is in no active storage pool" in machines.delete_problems([theirs])[theirs.id]
+    assert not host.pools[-1].active
+
+
 def test_a_disk_that_another_vm_has_as_well_is_not_deleted(host: fake.Host, machines: t.Any):
     host.define(
         TEMPLATE.format(disk=f"{fake.FOLDER}/debian.qcow2", os="", more="").replace("debian<", "twin<").replace("11111", "22222")
