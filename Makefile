@@ -61,6 +61,10 @@ sanity: venv ## all of ansible-test sanity, without an ignore file (ARGS= for an
 build: venv ## the collection's tarball in dist/, and a proof that it installs offline
 	@dev/build.sh
 
+.PHONY: release
+release: venv ## what a release consists of, in dist/; publishes nothing
+	@dev/release.sh
+
 .PHONY: integration
 integration: venv ## playbooks and modules against the rigs (ARGS= for pytest)
 	@dev/pytest.sh integration $(ARGS)

@@ -25,6 +25,7 @@ check "mypy (strict, plugins/)" check_types
 mapfile -t powershell < <(git ls-files '*.ps1')
 [ ${#powershell[@]} -eq 0 ] || check "powershell syntax" python dev/check_powershell.py "${powershell[@]}"
 check "ansible-lint --profile production" ansible-lint --profile production --offline --strict --nocolor -q
+check "workflows" check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 check "antsibull-changelog lint" antsibull-changelog lint
 
 [ ${#failed[@]} -eq 0 ] || die "lint: $(printf '%s; ' "${failed[@]}")"
