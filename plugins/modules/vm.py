@@ -12,7 +12,7 @@ description:
   - Makes every listed VM that is not there yet from its template, all of them at once, powered off; or deletes the listed VMs
     with their disks, snapshots and config drives.
   - A VM that is there already is kept as it is. Where its NICs are not as listed, that is told, and changed only with
-    O(update_nics).
+    O(update_nics), or before the VM is started for the first time.
   - A new VM never gets a disk that was there before it, and never what was inserted in its template's CD/DVD drives.
   - What is wrong with the list is told before anything is changed. Later, one VM that fails does not stop the others; the task
     fails at its end, and RV(vms) tells which.
@@ -90,7 +90,10 @@ options:
       - On V(xenserver), V(host) and V(sr).
     type: dict
   update_nics:
-    description: Whether a VM that is there and powered off is given the NICs listed, where it has others.
+    description:
+      - Whether a VM that is there and powered off is given the NICs listed, where it has others.
+      - A VM that this collection has made and that was never started is given them in any case, where the hypervisor shows that.
+        On V(kvm) it does if the disks are linked clones, on V(xenserver) always, on V(vmware) never.
     type: bool
     default: false
   recorded_ids:

@@ -135,6 +135,11 @@ def test_a_life(kvm: KvmHost, host: t.Any, template: t.Callable[..., str]):
         ["qemu-img", "info", "-U", "--output=json", str(kvm.images / "life0.qcow2")], capture_output=True, text=True, check=True
     ).stdout
     assert '"compat": "1.1"' in info and '"backing-filename-format": "qcow2"' in info and f'"virtual-size": {16 << 20}' in info
+    assert all(host.machines.never_started(vm) for vm in vms)
+    # The least that a guest can write. Its base is at another path for the QEMU here.
+    options = f"driver=qcow2,file.filename={kvm.images / 'life3.qcow2'},backing="
+    subprocess.run(["qemu-io", "--image-opts", "-c", "write -q -P 1 0 512", options], check=True, timeout=60)
+    assert [host.machines.never_started(vm) for vm in vms] == [True, True, True, False]
     done = good(host.machines.start(vms))
     assert all(outcome.changed for outcome in done)
     assert not any(outcome.changed for outcome in good(host.machines.start(vms)))

@@ -321,6 +321,10 @@ class Machines(abc.ABC):
     def set_nics(self, vm: Vm, nics: Sequence[NicWanted]) -> Outcome:
         """Gives a VM that is powered off exactly these NICs; a NIC whose network and MAC fit stays as it is."""
 
+    def never_started(self, vm: Vm) -> bool:
+        """Whether the hypervisor shows that a VM of ours, which is off, has not run since it was made; False where it cannot tell."""
+        return False
+
     @abc.abstractmethod
     def start(self, vms: Sequence[Vm]) -> Iterator[Outcome]:
         """Powers on; a VM that runs is left alone (changed is false)."""

@@ -157,7 +157,9 @@ def _compare_nics(
     after = [f"NIC {device}: {nic.network}{f', {nic.mac}' if nic.mac else ''}" for device, nic in enumerate(nics)]
     differ = f"it has {'; '.join(before) or 'no NIC'}, and is to have {'; '.join(after) or 'none'}"
     result = results.of(vm)
-    if not module.params["update_nics"]:
+    # Of a VM that has never run nobody knows the NICs yet: what was asked for has been corrected before it could matter.
+    fresh = vm.ours and vm.power_state == POWER_STOPPED and hypervisor.machines.never_started(vm)
+    if not module.params["update_nics"] and not fresh:
         result["warnings"].append(f"{vm.name}: {differ}: power it off and set update_nics, or correct what was asked for")
         return
     if vm.power_state != POWER_STOPPED:

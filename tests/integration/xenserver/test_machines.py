@@ -481,6 +481,26 @@ def test_nics_of_a_halted_vm_are_mended(rig, connect):
     assert "powered off" in pool.machines.set_nics(vm, keep).error
 
 
+def test_a_vm_that_was_never_started_is_known_though_its_template_was(rig, connect):
+    source = rig.vm("golden")
+    rig.power(source, "start")
+    rig.power(source, "stop")
+    with rig.pool.store.changed:  # some time ago
+        rig.pool.store.set(rig.pool.store.get("VM_metrics", source["metrics"]), start_time="20260101T08:00:00Z")
+    pool = connect()
+    (outcome,) = pool.machines.create([VmWanted("fresh", "golden")])
+    assert outcome.error is None
+    (fresh, golden) = vms_of(pool, "fresh", "golden")
+    assert pool.machines.never_started(fresh) and not pool.machines.never_started(golden)
+    rig.clone(one(rig, "fresh"), "copy")
+    (copy,) = vms_of(pool, "copy")
+    assert not pool.machines.never_started(copy), "it is not ours"
+    rig.power(one(rig, "fresh"), "start")
+    assert not pool.machines.never_started(fresh)
+    rig.power(one(rig, "fresh"), "stop")
+    assert not pool.machines.never_started(fresh)
+
+
 # -- delete --------------------------------------------------------------------------------------------------------------
 
 

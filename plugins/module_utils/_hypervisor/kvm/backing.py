@@ -37,8 +37,10 @@ _NO_FILES = ("/dev", "/proc", "/sys")
 
 @dataclasses.dataclass(frozen=True)
 class Usage:
-    """volumes: of the active pools by path; folders: these pools'. Of any path: users, the names of the VMs that have it as a disk or medium; overlays, the
-    names of the VMs whose disks are overlays of it, and the paths of such files that no VM has.
+    """volumes: of the active pools by path; folders: these pools'.
+
+    Of any path: users(), the names of the VMs that have it as a disk or medium; overlays(), the names of the VMs whose disks are
+    overlays of it, and the paths of such files that no VM has.
     """
 
     volumes: dict[str, storage.Volume]
@@ -184,7 +186,8 @@ def _read_folder(connection: t.Any, folder: str) -> list[tuple[str, str]]:
     # Two pools of one path are refused, also where one is inactive, so the path is spelt in a way of its own.
     path = ET.Element("path")
     path.text = folder + "/." * random.randint(1, 40)
-    xml = f"<pool type='dir'><name>external-dhcp-look-{secrets.token_hex(8)}</name><target>{ET.tostring(path, 'unicode')}</target></pool>"
+    name = f"external-dhcp-look-{secrets.token_hex(8)}"
+    xml = f"<pool type='dir'><name>{name}</name><target>{ET.tostring(path, 'unicode')}</target></pool>"
     try:
         pool = connection.storagePoolCreateXML(xml, 0)
     except libvirt.libvirtError:

@@ -32,8 +32,6 @@ if t.TYPE_CHECKING:
 # A new VM's name becomes file names. libvirt refuses the first two itself, but only when the disks are there.
 _BAD_NAME = re.compile(r"[/\\\x00-\x1f\x7f]")
 _LOGICAL_NAME = re.compile(r"[A-Za-z0-9+_][A-Za-z0-9+_.-]*")
-# The most that an overlay takes in which nothing was written yet (libvirt's clusters of 64 KiB: header, tables, no data).
-_UNWRITTEN = 512 * 1024
 
 
 @dataclasses.dataclass
@@ -319,7 +317,7 @@ class Creation:
         found = storage.read_volume(place.pool.storageVolLookupByName(name))
         path = posixpath.join(place.folder, name)
         used = any(path in seen.disk_paths() for seen in self._domains.values())
-        return found.base == posixpath.normpath(base) and found.allocation <= _UNWRITTEN and not used
+        return found.base == posixpath.normpath(base) and found.allocation <= storage.UNWRITTEN and not used
 
     # Making ---------------------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import typing as t
 import xml.etree.ElementTree as ET
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Machines, Outcome
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import deletion, power
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import deletion, power, storage
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import domain as kvm_domain
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import host as kvm_host
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import nics as kvm_nics
@@ -83,6 +83,18 @@ class KvmMachines(Machines):
         # Same name and uuid: the definition takes the place of the present one.
         self._host.connection.defineXMLFlags(ET.tostring(domain, encoding="unicode"), 0)
         return Outcome(vm.name, vm.id, True)
+
+    def never_started(self, vm: Vm) -> bool:
+        """See api.Machines. What tells are overlays to which nothing was written; copies of a template's disks tell nothing."""
+        try:
+            mark = kvm_domain.mark(kvm_domain.parse(vm.handle.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)))
+            handles = [storage.find_volume(self._host.connection, path) for path in (() if mark is None else mark.disks)]
+            disks = [storage.read_volume(handle) for handle in handles if handle is not None]
+            saved = vm.id in self._host.list(libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)
+        except libvirt.libvirtError:
+            return False
+        unwritten = [disk.base is not None and disk.allocation <= storage.UNWRITTEN for disk in disks]
+        return bool(handles) and len(disks) == len(handles) and all(unwritten) and not saved
 
     def start(self, vms: Sequence[Vm]) -> Iterator[Outcome]:
         """See api.Machines."""

@@ -23,6 +23,9 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kv
 _PATIENCE = 15
 #: Pools that keep each volume in a file of a folder.
 FILE_POOLS = ("dir", "fs", "netfs")
+#: The most that an overlay takes in which nothing was written yet: header and tables, about 200 KiB with libvirt's clusters of 64 KiB.
+#: The first byte written takes two clusters more.
+UNWRITTEN = 256 * 1024
 _PREFIX = "external-dhcp-"
 
 

@@ -31,7 +31,11 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xe
     TaskLate,
     TaskLost,
 )
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.marks import CREATED_KEY, unfinished_name
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.marks import (
+    CREATED_KEY,
+    START_TIME_KEY,
+    unfinished_name,
+)
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.nics import set_nics
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import NULL
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.removal import destroy
@@ -126,7 +130,8 @@ class Creation:
 
     def _other_config(self, plan: CreationPlan, vm: Record) -> dict[str, str]:
         """The clone's own, with our mark; the disks that a template of XenServer's own asks for get their SR."""
-        config = {**vm["other_config"], CREATED_KEY: vm["uuid"]}
+        started = (self._picture.get("vm_metrics", vm["metrics"]) or {}).get("start_time", "unknown")
+        config = {**vm["other_config"], CREATED_KEY: vm["uuid"], START_TIME_KEY: str(started)}
         if vm["is_a_template"] and _DISKS_KEY in config:
             pool_default = next((pool["default_SR"] for pool in self._picture.records["pool"].values()), NULL)
             sr = self._picture.get("sr", plan.sr if plan.sr != NULL else pool_default)

@@ -34,6 +34,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xe
     TaskLate,
     TaskLost,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.marks import START_TIME_KEY, is_ours
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.nics import set_nics
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import MACHINES, Picture
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.power import Power, hint
@@ -121,6 +122,15 @@ class XenMachines(Machines):
             return Outcome(vm.name, vm.id, changed)
         except (XapiError, MachineError) as error:
             return Outcome(vm.name, vm.id, changed, f"{vm.name}: its NICs could not be changed: {error}{hint(error)}")
+
+    def never_started(self, vm: Vm) -> bool:
+        """See api.Machines. XAPI writes down when a VM was started last; a clone has that of its template until then."""
+        self._picture.refresh()
+        record = self._picture.get("vm", vm.handle)
+        if record is None or not is_ours(record) or record["power_state"] != "Halted":
+            return False
+        metrics = self._picture.get("vm_metrics", record["metrics"])
+        return metrics is not None and record["other_config"].get(START_TIME_KEY) == str(metrics["start_time"])
 
     # -- power -----------------------------------------------------------------------------------------------------
 

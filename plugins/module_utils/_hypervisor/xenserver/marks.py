@@ -15,6 +15,8 @@ if t.TYPE_CHECKING:
 
 # In other_config of a VM that machines.create() made. The value is the VM's own UUID, because a clone inherits the key.
 CREATED_KEY = "vmops.external_dhcp.created"
+# Beside it, the VM's start time as it was made with: a clone has its template's, and XAPI sets it at every start.
+START_TIME_KEY = "vmops.external_dhcp.start_time"
 _UNFINISHED = " (being created by vmops.external_dhcp)"
 
 

@@ -43,7 +43,7 @@ DRIVES: Mapping[str, frozenset[str]] = {
 _MACHINE_VM = (
     "uuid name_label power_state is_a_template is_default_template is_a_snapshot is_control_domain snapshots VBDs VIFs other_config "
     "blocked_operations current_operations affinity resident_on suspend_VDI memory_static_min platform VCPUs_max VCPUs_at_startup "
-    "domain_type HVM_boot_policy"
+    "domain_type HVM_boot_policy metrics"
 )
 _MACHINE_VIF = (
     "VM device MAC MTU network other_config locking_mode ipv4_allowed ipv6_allowed qos_algorithm_type qos_algorithm_params"
@@ -53,6 +53,7 @@ MACHINES: Mapping[str, frozenset[str]] = {
     "host": frozenset("uuid name_label hostname address enabled metrics".split()),
     "host_metrics": frozenset(("live",)),
     "vm": frozenset(_MACHINE_VM.split()),
+    "vm_metrics": frozenset(("start_time",)),
     "vbd": frozenset("VM VDI type userdevice device empty currently_attached other_config".split()),
     "vdi": frozenset("uuid name_label SR VBDs virtual_size sharable".split()),
     "vif": frozenset(_MACHINE_VIF.split()),

@@ -93,8 +93,11 @@ class MakingMixin:
         # A fresh clone carries what the original's guest agent reported, the old address included.
         old = self.store.maybe(source["guest_metrics"])
         guest = self.store.add("VM_guest_metrics", **{k: v for k, v in old.fields.items() if k != "uuid"}).ref if old else NULL
+        # So is what VM_metrics says, the time of the last start among it (copy_metrics in xapi_vm_helpers.ml).
+        metrics = self.store.maybe(source["metrics"])
+        copied = self.store.add("VM_metrics", **{k: v for k, v in (metrics.fields if metrics else {}).items() if k != "uuid"})
         return self.store.add(
-            "VM", name_label=name, power_state="Halted", metrics=self.store.add("VM_metrics").ref, guest_metrics=guest, domid=-1,
+            "VM", name_label=name, power_state="Halted", metrics=copied.ref, guest_metrics=guest, domid=-1,
             other_config=config, current_operations={ident: op},
             **{"is_a_template": source["is_a_template"], **{k: source[k] for k in VM_COPIED}, **extra},
         )  # fmt: skip

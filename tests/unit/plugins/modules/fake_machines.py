@@ -39,6 +39,7 @@ class FakeHypervisor(api.Inventory, api.Machines):
         self.wanted: list[api.VmWanted] = []
         self.trouble: dict[tuple[str, str], str] = {}
         self.in_use: dict[str, str] = {}
+        self.fresh: set[str] = set()
         self.breaks_after: int | None = None
         self.timeouts: list[float] = []
 
@@ -101,6 +102,9 @@ class FakeHypervisor(api.Inventory, api.Machines):
         self.log.append(("set_nics", vm.name))
         self._replace(vm, nics=tuple(api.Nic(n, nic.mac or "52:54:00:00:99:00", nic.network) for n, nic in enumerate(nics)))
         return api.Outcome(vm.name, vm.id, changed=True)
+
+    def never_started(self, vm: api.Vm) -> bool:
+        return vm.name in self.fresh
 
     def start(self, vms: Sequence[api.Vm]) -> Iterator[api.Outcome]:
         return self._power("start", vms)

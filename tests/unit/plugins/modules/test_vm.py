@@ -145,6 +145,24 @@ def test_nics_that_differ_are_told_and_mended_on_request(host: fake.FakeHypervis
     assert not runs["changed"] and "powered off" in runs["vms"][0]["warnings"][0]
 
 
+def test_nics_that_differ_are_mended_without_request_before_the_first_start(host: fake.FakeHypervisor, run_module: RunModule):
+    host.add("web1", networks=["br1"], ours=True)
+    host.add("web2", networks=["br1"])
+    host.add("web3", networks=["br1"], ours=True, power_state="running")
+    host.fresh = {"web1", "web2", "web3"}
+    told = run_module("vm", options("web1", "web2", "web3"), check_mode=True, diff=True)
+    assert [vm["changed"] for vm in told["vms"]] == [True, False, False] and host.log == []
+    assert "br1" in told["diff"][0]["before"] and "br0" in told["diff"][0]["after"]
+    done = run_module("vm", options("web1", "web2", "web3"))
+    assert host.log == [("set_nics", "web1")] and host.named("web1").nics[0].network == "br0"
+    assert done["vms"][0]["warnings"] == [] and all("update_nics" in vm["warnings"][0] for vm in done["vms"][1:])
+    assert not run_module("vm", options("web1"))["changed"]
+    # It has run since: only told.
+    host._replace(host.named("web1"), nics=host.named("web2").nics)
+    host.fresh = set()
+    assert "update_nics" in run_module("vm", options("web1"))["vms"][0]["warnings"][0] and len(host.log) == 1
+
+
 # -- absent
 
 

@@ -420,6 +420,22 @@ def test_the_drive_of_a_vm_that_was_renamed_stays(host: fake.Host, machines: t.A
 # NICs -----------------------------------------------------------------------------------------------------------------------
 
 
+def test_a_vm_to_whose_disks_nothing_was_written_was_never_started(host: fake.Host, machines: t.Any):
+    list(machines.create([vm(), vm("whole", full_clone=True)]))
+    web1, whole, debian = find("web1", "whole", "debian")
+    assert machines.never_started(web1)
+    assert not machines.never_started(whole), "a copy does not tell"
+    assert not machines.never_started(debian)
+    host.domains["web1"].saved = True
+    assert not machines.never_started(web1)
+    host.domains["web1"].saved = False
+    host.disks["web1.qcow2"].allocation = 328 * 1024  # one byte written
+    assert not machines.never_started(web1)
+    host.disks["web1.qcow2"].allocation = 200 * 1024
+    del host.files["web1.qcow2"]
+    assert not machines.never_started(web1)
+
+
 def test_nics_are_changed_only_where_they_differ_and_the_vm_is_off(host: fake.Host, machines: t.Any):
     list(machines.create([vm()]))
     (web1,) = find("web1")
