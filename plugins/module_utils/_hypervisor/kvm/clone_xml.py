@@ -207,6 +207,8 @@ def _own_devices(devices: ET.Element, template: str, name: str) -> None:
         vsock.set("auto", "yes")
     for kind in ("serial", "parallel", "console", "channel"):
         for device in devices.findall(kind):
+            for source in device.findall("source"):
+                _drop(source, "seclabel")  # a file of the clone's own is labelled as the clone is
             for log in device.findall("log"):
                 log.set("file", _own_file(log.get("file", ""), template, name))
             for source in device.findall("source[@path]"):

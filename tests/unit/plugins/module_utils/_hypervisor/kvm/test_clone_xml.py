@@ -65,6 +65,26 @@ def interfaces(domain: ET.Element) -> list[ET.Element]:
     return domain.findall("devices/interface")
 
 
+@pytest.mark.parametrize(
+    "label",
+    [
+        "<seclabel type='none'/>",
+        "<seclabel type='none' model='dac'/>",
+        "<seclabel type='dynamic' model='dac' relabel='no'/>",
+        "<seclabel type='static' model='selinux' relabel='no'><label>system_u:system_r:svirt_t:s0:c1,c2</label></seclabel>",
+    ],
+)
+def test_no_wish_of_the_template_keeps_libvirt_from_labelling_what_is_the_clones(label: str):
+    """Neither the VM, nor its own disks, nor the files of its devices: each gets the label that libvirt makes for this VM."""
+    child = "<seclabel model='dac' relabel='no'/>"
+    template = TEMPLATE.replace("</domain>", f"{label}</domain>")
+    template = template.replace("index='1'/>", f"index='1'>{child}</source>")
+    template = template.replace("<source file='/img/debian.iso'/>", f"<source file='/img/debian.iso'>{child}</source>")
+    template = template.replace("<serial type='pty'>", f"<serial type='file'><source path='/var/log/debian.txt'>{child}</source>")
+    assert template.count("<seclabel") == 5
+    assert not list(made(template).iter("seclabel"))
+
+
 def test_a_clone_has_its_own_identity_and_none_of_the_templates():
     domain = made()
     assert domain.findtext("name") == "web1" and domain.findtext("uuid") == ID
