@@ -6,7 +6,8 @@
 # packages.sh GROUP…: installs the system packages of the groups that are missing; does nothing when none is.
 # A group is dev/packages/GROUP.txt; "rig" is tests/rigs/packages.txt (KVM and DHCP), "rigs" those of the other rigs as well;
 # "-p NAME why" adds one package. A line is "package  # why"; "one|other  # why" takes the first that the distribution has;
-# "@command|package  # why" installs the package only where there is no such command.
+# "@command|package  # why" installs the package only where there is no such command; "package|-  # why" does without it on
+# distributions other than Debian (Ubuntu's Chromium is no package).
 
 # shellcheck source=dev/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
@@ -79,6 +80,7 @@ for i in "${!names[@]}"; do
     for choice in "${choices[@]}"; do
         case $choice in
             @*) command -v "${choice#@}" >/dev/null && continue 2 ;;
+            -) grep -qx 'ID=debian' /etc/os-release || continue 2 ;;
             *) [[ $installed == *" $choice "* ]] && continue 2 ;;
         esac
     done

@@ -108,6 +108,19 @@ def vm_table() -> dict[str, t.Any]:
     }
 
 
+def vm_report() -> dict[str, t.Any]:
+    """The module vm_report, for its action plugin as well."""
+    return {
+        **record(),
+        "dest": {"type": "path", "required": True},
+        "mode": {"type": "str", "default": "0644"},
+        "title": {"type": "str", "default": "VMs on shared networks"},
+        "hypervisors": {"type": "list", "elements": "dict", "default": []},
+        "only_these": {"type": "bool", "default": False},
+        "events": {"type": "int", "default": 100},
+    }
+
+
 def vm_errors() -> dict[str, t.Any]:
     """Doc fragment: vm_errors."""
     return {"ignore_vm_errors": {"type": "bool", "default": False}}

@@ -42,7 +42,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "module_utils": ("ansible.module_utils",),
     # Thin: the body and the specification of a module stand in module_utils. Of the record only its words, for choices.
     "modules": ("module_utils._argspec", "module_utils._module", "module_utils._nic_record.model", "ansible.module_utils"),
-    "plugin_utils": ("module_utils", "plugin_utils", "ansible", "yaml"),
+    "plugin_utils": ("module_utils", "plugin_utils", "ansible", "yaml", "jinja2", "markupsafe"),
     "action": ("module_utils._argspec", "module_utils._text", "plugin_utils", "ansible"),
     "doc_fragments": (),
     "filter": ("module_utils._guest_address", "module_utils._names", "plugin_utils", "ansible.errors", "jmespath"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import LookNote
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import LockHolder, LookNote
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.schema import HAS_SQLALCHEMY
 
 if HAS_SQLALCHEMY:
@@ -22,6 +22,7 @@ if HAS_SQLALCHEMY:
         events,
         hypervisors,
         nics,
+        poll_locks,
     )
 
 if t.TYPE_CHECKING:
@@ -82,5 +83,15 @@ def tallies(database: Database) -> list[tuple[str, str, str | None, int]]:
         found = (nics.c.hypervisor_name, nics.c.fetch_state, nics.c.last_reason)
         rows = connection.execute(sa.select(*found, sa.func.count()).group_by(*found)).all()
         return sorted((tuple(row) for row in rows), key=str)
+
+    return database.run(work)
+
+
+def holders(database: Database) -> list[LockHolder]:
+    """Who polls, by the lock's name. A row may outlive a killed poller: its last sign of life tells."""
+
+    def work(connection: t.Any) -> list[LockHolder]:
+        columns = [poll_locks.c[field.name] for field in dataclasses.fields(LockHolder)]
+        return [LockHolder(*row) for row in connection.execute(sa.select(*columns).order_by(poll_locks.c.name))]
 
     return database.run(work)
