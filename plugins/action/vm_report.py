@@ -38,7 +38,7 @@ class ActionModule(ActionBase):
             recorded = _report_data.read_record(options["record"], only, options["events"])
         except _report_data.RecordError as error:
             raise AnsibleActionFail(str(error)) from None
-        now = datetime.datetime.now(datetime.timezone.utc)
+        now = datetime.datetime.now(datetime.UTC)
         data = _report_data.page_data(recorded, hypervisors, now, plain(options["title"]))
         before = _report_page.digest_of_file(path)
         result.update(changed=before != _report_page.digest(data), path=path, counts=data["counts"])

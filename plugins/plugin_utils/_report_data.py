@@ -53,7 +53,14 @@ COLUMNS = (
     "vm_id",
 )
 STATUSES = ("attention", "waiting", "found", "off", "not_recorded")
-_BAD_REASONS = ("vm_not_found", "ambiguous_name", "source_unavailable", "hypervisor_unreachable", "address_taken", "disk_encrypted")
+_BAD_REASONS = (
+    "vm_not_found",
+    "ambiguous_name",
+    "source_unavailable",
+    "hypervisor_unreachable",
+    "address_taken",
+    "disk_encrypted",
+)
 _LATE = 3  # intervals without a look, after which a hypervisor is told to be late
 _GROUPS = 12
 _NAMED = 5
@@ -81,7 +88,10 @@ def read_record(url: str | None, hypervisor_names: Sequence[str] | None, events:
         newest = store.events(hypervisor_names=hypervisor_names, limit=events) if events else []
         tallies = journal.tallies(database)
         looks = [
-            {**look_result(note, tallies), "late": (now - note.looked_at).total_seconds() > _LATE * max(note.interval_seconds, 60)}
+            {
+                **look_result(note, tallies),
+                "late": (now - note.looked_at).total_seconds() > _LATE * max(note.interval_seconds, 60),
+            }
             for note in journal.looks(database, hypervisor_names)
         ]
         holders = [t.cast("dict[str, t.Any]", holder_result(holder)) for holder in journal.holders(database)]
@@ -97,9 +107,7 @@ def page_data(
     hypervisors = [_plain(hypervisor) for hypervisor in hypervisors]
     live = {(one["name"], vm["id"]): vm for one in hypervisors for vm in one.get("vms") or () if vm.get("id")}
     read = {one["name"] for one in hypervisors if not one.get("problem") and one.get("vms") is not None}
-    checks = {
-        (one["name"], vm.get("id") or vm.get("name")): vm for one in hypervisors for vm in one.get("diagnosis") or ()
-    }
+    checks = {(one["name"], vm.get("id") or vm.get("name")): vm for one in hypervisors for vm in one.get("diagnosis") or ()}
     rows = [_recorded_row(nic, live.get((nic["hypervisor_name"], nic["vm_id"])), read) for nic in recorded.nics]
     known = {(nic["hypervisor_name"], nic["vm_id"], nic["mac"]) for nic in recorded.nics}
     for (name, vm_id), vm in live.items():
@@ -113,7 +121,7 @@ def page_data(
     rows.sort(key=lambda row: (STATUSES.index(row["status"]), row["hypervisor"] or "", row["vm"] or "", row["nic"] or 0))
     return {
         "title": title,
-        "made_at": made_at.astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "made_at": made_at.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "record": recorded.where,
         "columns": COLUMNS,
         "rows": [[row[column] for column in COLUMNS] for row in rows],
@@ -142,7 +150,9 @@ def _recorded_row(nic: Mapping[str, t.Any], vm: Mapping[str, t.Any] | None, read
         "source": nic["source"],
         "seen": nic["last_seen_at"],
         "reason": "vm_not_found" if gone else nic["last_reason"],
-        "message": "the hypervisor has no such VM any more; the next look takes it out of the record" if gone else nic["last_message"],
+        "message": "the hypervisor has no such VM any more; the next look takes it out of the record"
+        if gone
+        else nic["last_message"],
         "state": nic["fetch_state"],
         "tries_left": nic["tries_left"],
         "previous": nic["previous_address"],
@@ -152,7 +162,9 @@ def _recorded_row(nic: Mapping[str, t.Any], vm: Mapping[str, t.Any] | None, read
     }
     if row["address"] and not row["reason"] and nic["in_range"] is False:
         row["reason"] = "outside_range"
-        row["message"] = f"{nic['address']} lies outside of the announced range {nic['ip_range']}: ask the DHCP administrator which is right"
+        row["message"] = (
+            f"{nic['address']} lies outside of the announced range {nic['ip_range']}: ask the DHCP administrator which is right"
+        )
     elif row["address"] and nic["suspect"] and not row["reason"]:
         row["reason"] = "suspect"
         row["message"] = "the last readings did not show this address any more"

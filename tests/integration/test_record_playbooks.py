@@ -218,3 +218,22 @@ def test_the_records_password_is_nowhere(site: Site) -> None:
     output = site.run("vmops.external_dhcp.tick_vm_ips", "-vvv", "--diff", code=2)
     assert "cannot be reached" in output
     assert "c4nary-word" not in output.replace(f"EXTERNAL_DHCP_RECORD={site.record}", "")
+
+
+def test_report_vms_writes_a_page_whatever_cannot_be_reached(site: Site) -> None:
+    hosts = yaml.safe_load(site.hosts.read_text())
+    known = hosts["all"]["hosts"]["kvm01"]
+    known["shared_networks"] = [{"name": "default", "cidr": "192.168.122.0/24", "ip_range": "192.168.122.2-192.168.122.99"}]
+    away = {"type": "xenserver", "host": "127.0.0.1", "port": 1, "username": "u", "password": "never-on-the-page"}
+    hosts["all"]["hosts"]["xen01"] = {**known, "hypervisor": away}
+    site.hosts.write_text(yaml.safe_dump(hosts))
+    site.run("vmops.external_dhcp.tick_vm_ips", "--limit", "kvm01")
+    output = site.run("vmops.external_dhcp.report_vms", "-e", f"report_file={site.folder}/page.html")
+    assert "page.html: 1 VMs, 1 addresses" in output and changed(output) == 1
+    page = (site.folder / "page.html").read_text()
+    assert all(text in page for text in (MAC, "192.168.122.3", "1 of 98 addresses", "127.0.0.1:1"))
+    assert "never-on-the-page" not in page
+    again = site.run("vmops.external_dhcp.report_vms", "-e", f"report_file={site.folder}/page.html", "--check")
+    assert changed(again) == 0
+    wrong = site.run("vmops.external_dhcp.report_vms", "-e", "report_file=/nowhere/page.html", code=2)
+    assert "dest /nowhere/page.html: there is no folder /nowhere" in wrong

@@ -12,10 +12,14 @@ import uuid
 
 from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._report_data import Recorded
 
-NOW = datetime.datetime(2026, 11, 26, 20, 0, tzinfo=datetime.timezone.utc)
+NOW = datetime.datetime(2026, 11, 26, 20, 0, tzinfo=datetime.UTC)
 ROLES = ("web", "db", "cache", "queue", "build", "mail", "proxy", "store")
 TROUBLES = {
-    3: ("gave_up", "no_lease", "the guest reports no address; check that the DHCP server serves this network and the guest asks it"),
+    3: (
+        "gave_up",
+        "no_lease",
+        "the guest reports no address; check that the DHCP server serves this network and the guest asks it",
+    ),
     7: ("pending", "no_guest_tools", "no guest agent has answered: install and start it"),
     11: ("stopped", "vm_not_running", "it is stopped: start it"),
     13: ("pending", None, None),
@@ -70,7 +74,14 @@ def sample(count: int) -> tuple[Recorded, list[dict[str, t.Any]]]:
     nics = [nic(number, hypervisors) for number in range(1, count + 1)]
     names = sorted({one["hypervisor_name"] for one in nics})
     looks = [look(name, [one for one in nics if one["hypervisor_name"] == name], place) for place, name in enumerate(names)]
-    holder = {"lock": f"vmIpFetch:{names[0]}", "host": "awx-job-417", "pid": 42, "since": ago(seconds=9), "alive_at": ago(seconds=2), "job": "417"}
+    holder = {
+        "lock": f"vmIpFetch:{names[0]}",
+        "host": "awx-job-417",
+        "pid": 42,
+        "since": ago(seconds=9),
+        "alive_at": ago(seconds=2),
+        "job": "417",
+    }
     corp, dmz = ("/18", "47.250"), ("/21", "7.250")
     if count < 1000:
         corp, dmz = ("/23", "1.240"), ("/25", "0.120")

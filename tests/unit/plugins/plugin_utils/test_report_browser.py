@@ -71,7 +71,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[browsers.Bro
 def write(tmp_path: pathlib.Path) -> t.Callable[..., pathlib.Path]:
     def written(recorded: _report_data.Recorded, given: list[dict[str, t.Any]], name: str = "page") -> pathlib.Path:
         path = tmp_path / f"{name}.html"
-        _report_page.write(str(path), _report_page.page(_report_data.page_data(recorded, given, NOW, "VMs on shared networks")), 0o644)
+        _report_page.write(
+            str(path), _report_page.page(_report_data.page_data(recorded, given, NOW, "VMs on shared networks")), 0o644
+        )
         return path
 
     return written
@@ -84,7 +86,11 @@ def complaints(browser: browsers.Browser) -> list[t.Any]:
 
 
 def requests(browser: browsers.Browser) -> set[str]:
-    return {one["params"]["request"]["url"].partition("#")[0] for one in browser.said if one.get("method") == "Network.requestWillBeSent"}
+    return {
+        one["params"]["request"]["url"].partition("#")[0]
+        for one in browser.said
+        if one.get("method") == "Network.requestWillBeSent"
+    }
 
 
 def names(browser: browsers.Browser) -> list[str]:
@@ -115,10 +121,22 @@ def test_pictures(browser: browsers.Browser, write: t.Callable[..., pathlib.Path
         browser.picture(folder / "report-health.png")
 
 
-def test_no_script_of_a_hostile_name_runs(browser: browsers.Browser, write: t.Callable[..., pathlib.Path], tmp_path: pathlib.Path) -> None:
+def test_no_script_of_a_hostile_name_runs(
+    browser: browsers.Browser, write: t.Callable[..., pathlib.Path], tmp_path: pathlib.Path
+) -> None:
     recorded, given = sample(3)
     bad = [
-        nic(place, 1, vm_name=name, network=name, hypervisor_name=name, vm_id=name, last_message=name, last_reason=name, fetch_state=state)
+        nic(
+            place,
+            1,
+            vm_name=name,
+            network=name,
+            hypervisor_name=name,
+            vm_id=name,
+            last_message=name,
+            last_reason=name,
+            fetch_state=state,
+        )
         for place, name in enumerate(HOSTILE)
         for state in ("gave_up", "pending")
     ]
@@ -147,7 +165,12 @@ def test_no_script_of_a_hostile_name_runs(browser: browsers.Browser, write: t.Ca
     browser.run("new Promise((done) => setTimeout(done, 200))")
     assert browser.run("window.ranNumber") is None
     assert complaints(browser) == [], "not even tried, so the policy had nothing to stop"
-    assert browser.run("document.querySelectorAll('img,iframe,object,embed,svg[onload],[onerror],[onfocus],[onmouseover],body script').length") == 2
+    assert (
+        browser.run(
+            "document.querySelectorAll('img,iframe,object,embed,svg[onload],[onerror],[onfocus],[onmouseover],body script').length"
+        )
+        == 2
+    )
     assert requests(browser) == {page.as_uri()}
     browser.open(page)
     shown = names(browser)
@@ -159,7 +182,9 @@ def test_no_script_of_a_hostile_name_runs(browser: browsers.Browser, write: t.Ca
 def test_search_filters_order_and_details(browser: browsers.Browser, write: t.Callable[..., pathlib.Path]) -> None:
     page = write(*sample(300))
     browser.open(page, "#q=web&status=found&sort=-address")
-    shown = browser.run("[...document.querySelectorAll('#rows tr')].map((row) => [row.children[1].innerText, row.children[7].innerText])")
+    shown = browser.run(
+        "[...document.querySelectorAll('#rows tr')].map((row) => [row.children[1].innerText, row.children[7].innerText])"
+    )
     assert shown and all("web" in name for name, _address in shown)
     numbers = [tuple(map(int, address.split("."))) for _name, address in shown]
     assert numbers == sorted(numbers, reverse=True)
@@ -196,10 +221,16 @@ def test_assistive_technology_finds_its_way(browser: browsers.Browser, write: t.
     browser.open(write(*sample(300)))
     assert browser.run("[...document.querySelectorAll('main,header,nav,footer')].length") == 4
     assert browser.run("document.querySelectorAll('h1').length") == 1 and browser.run("document.documentElement.lang") == "en"
-    assert browser.run("[...document.querySelectorAll('section')].every((one) => document.getElementById(one.getAttribute('aria-labelledby')))")
+    assert browser.run(
+        "[...document.querySelectorAll('section')].every((one) => document.getElementById(one.getAttribute('aria-labelledby')))"
+    )
     assert browser.run("[...document.querySelectorAll('input,select')].every((one) => one.labels.length === 1)")
-    assert browser.run("[...document.querySelectorAll('table')].every((one) => one.caption && !one.querySelector('th:not([scope])'))")
-    assert browser.run("[...document.querySelectorAll('svg')].every((one) => one.ariaHidden === 'true' || one.getAttribute('aria-label'))")
+    assert browser.run(
+        "[...document.querySelectorAll('table')].every((one) => one.caption && !one.querySelector('th:not([scope])'))"
+    )
+    assert browser.run(
+        "[...document.querySelectorAll('svg')].every((one) => one.ariaHidden === 'true' || one.getAttribute('aria-label'))"
+    )
     ids = browser.run("[...document.querySelectorAll('[id]')].map((one) => one.id)")
     assert len(ids) == len(set(ids))
     browser.key("Tab", "Tab")

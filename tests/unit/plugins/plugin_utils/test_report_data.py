@@ -18,7 +18,9 @@ if t.TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def data(nics: Sequence[dict[str, t.Any]], *hypervisors: dict[str, t.Any], looks: Sequence[dict[str, t.Any]] = ()) -> dict[str, t.Any]:
+def data(
+    nics: Sequence[dict[str, t.Any]], *hypervisors: dict[str, t.Any], looks: Sequence[dict[str, t.Any]] = ()
+) -> dict[str, t.Any]:
     return _report_data.page_data(_report_data.Recorded("record", list(nics), [], list(looks), []), list(hypervisors), NOW, "VMs")
 
 
@@ -35,7 +37,14 @@ def test_every_state_of_a_nic_has_its_status() -> None:
             {**one, "vm_name": "outside", "in_range": False, "ip_range": "10.99.0.1-10.99.0.9"},
             {**one, "vm_name": "suspect", "suspect": True},
             {**one, "vm_name": "taken", "last_reason": "address_taken"},
-            {**one, "vm_name": "waiting", "fetch_state": "pending", "address": None, "ip4_address": None, "last_reason": "no_lease"},
+            {
+                **one,
+                "vm_name": "waiting",
+                "fetch_state": "pending",
+                "address": None,
+                "ip4_address": None,
+                "last_reason": "no_lease",
+            },
             {**one, "vm_name": "given up", "fetch_state": "gave_up", "address": None, "ip4_address": None},
             {**one, "vm_name": "off", "fetch_state": "stopped", "address": None, "ip4_address": None},
         ]
@@ -56,9 +65,24 @@ def test_every_state_of_a_nic_has_its_status() -> None:
 def test_what_the_hypervisor_says_now_is_joined_by_id_and_mac() -> None:
     gone, there = nic(1, 1, vm_name="gone"), nic(2, 1, vm_name="there")
     vms = [
-        {"name": "there", "id": there["vm_id"], "power_state": "running", "nics": [{"device": 0, "mac": there["mac"], "network": "corp"}]},
-        {"name": "new", "id": "n", "power_state": "running", "nics": [{"device": 0, "mac": "52:54:00:00:00:99", "network": "corp"}]},
-        {"name": "idle", "id": "i", "power_state": "stopped", "nics": [{"device": 0, "mac": "52:54:00:00:00:98", "network": "corp"}]},
+        {
+            "name": "there",
+            "id": there["vm_id"],
+            "power_state": "running",
+            "nics": [{"device": 0, "mac": there["mac"], "network": "corp"}],
+        },
+        {
+            "name": "new",
+            "id": "n",
+            "power_state": "running",
+            "nics": [{"device": 0, "mac": "52:54:00:00:00:99", "network": "corp"}],
+        },
+        {
+            "name": "idle",
+            "id": "i",
+            "power_state": "stopped",
+            "nics": [{"device": 0, "mac": "52:54:00:00:00:98", "network": "corp"}],
+        },
     ]
     found = rows(data([gone, there], {"name": "kvm01", "vms": vms}))
     assert {name: (row["status"], row["power"]) for name, row in found.items()} == {
@@ -93,7 +117,14 @@ def test_the_health_of_a_hypervisor_is_that_of_its_last_look() -> None:
 def test_a_failed_diagnosis_needs_attention_and_is_on_the_page() -> None:
     one = nic(1, 1)
     checks = [{"check": "drive_label", "status": "failed", "message": "it has the label x", "next_step": "build it again"}]
-    vm = {"name": one["vm_name"], "id": one["vm_id"], "status": "failed", "verdict": "wrong label", "next_step": "build", "checks": checks}
+    vm = {
+        "name": one["vm_name"],
+        "id": one["vm_id"],
+        "status": "failed",
+        "verdict": "wrong label",
+        "next_step": "build",
+        "checks": checks,
+    }
     page = data([one], {"name": "kvm01", "diagnosis": [vm]})
     assert page["counts"]["attention"] == 1
     (found,) = page["diagnosis"].values()
@@ -122,7 +153,10 @@ def test_how_full_a_range_is(used: list[str], state: str, percent: int, outside:
 def test_networks_of_several_hypervisors_are_one_and_wrong_ones_do_no_harm() -> None:
     corp = {"name": "corp", "cidr": "10.0.0.0/8", "ip_range": "10.0.0.1-10.255.255.254"}
     nics = [{"hypervisor_name": name, "network": "corp", "ip4_address": "10.1.1.1"} for name in ("a", "b")]
-    given = [{"name": "a", "networks": [corp, "plain", 7, {"cidr": "x"}]}, {"name": "b", "networks": [corp, {"name": "bad", "cidr": 5, "ip_range": "y"}]}]
+    given = [
+        {"name": "a", "networks": [corp, "plain", 7, {"cidr": "x"}]},
+        {"name": "b", "networks": [corp, {"name": "bad", "cidr": 5, "ip_range": "y"}]},
+    ]
     found = {one["name"]: one for one in _report_networks.networks_of(given, nics)}
     assert (found["corp"]["on"], found["corp"]["addresses"], found["corp"]["twice"]) == (["a", "b"], 1, ["10.1.1.1"])
     assert len(found["corp"]["cells"]["cells"]) == 256
@@ -131,7 +165,9 @@ def test_networks_of_several_hypervisors_are_one_and_wrong_ones_do_no_harm() -> 
 
 def test_no_text_can_end_the_script_element_or_become_markup() -> None:
     name = "</script><script>alert(1)</script><!--\u2028\u202e&amp;"
-    page = _report_page.page(data([nic(1, 1, vm_name=name, network=name, fetch_state="gave_up", last_message=name, hypervisor_name=name)]))
+    page = _report_page.page(
+        data([nic(1, 1, vm_name=name, network=name, fetch_state="gave_up", last_message=name, hypervisor_name=name)])
+    )
     assert page.count("<script") == page.count("</script>") == 2
     assert "alert(1)</script>" not in page and "\u202e" not in page and "\u2028" not in page
 
