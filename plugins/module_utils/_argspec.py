@@ -124,3 +124,14 @@ def vm_report() -> dict[str, t.Any]:
 def vm_errors() -> dict[str, t.Any]:
     """Doc fragment: vm_errors."""
     return {"ignore_vm_errors": {"type": "bool", "default": False}}
+
+
+def template() -> dict[str, t.Any]:
+    """Doc fragment: template."""
+    return {
+        "image_format": {"type": "str", "choices": ["auto", "raw", "qcow2"], "default": "auto"},
+        "init": {"type": "str", "choices": ["auto", "systemd", "sysv", "openrc"], "default": "auto"},
+        "hypervisor_type": {"type": "str", "choices": ["kvm", "xenserver", "vmware"]},
+        "reader": {"type": "str", "choices": ["ours", "cloud_init", "both"], "default": "ours"},
+        "label": {"type": "str", "default": "config"},
+    }

@@ -33,6 +33,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "module_utils/_guest_address": (),
     "module_utils/_guest_address/leases": ("module_utils._guest_address",),
     "module_utils/_guest_address/disk": ("module_utils._guest_address", "dissect"),
+    "module_utils/_guest_template": ("module_utils._guest_address",),
     "module_utils/_hypervisor": ("module_utils._guest_address", "module_utils._text"),
     "module_utils/_hypervisor/kvm": (*DRIVER, "module_utils._hypervisor.kvm", "libvirt"),
     "module_utils/_hypervisor/vmware": (*DRIVER, "module_utils._hypervisor.vmware", "pyVmomi"),

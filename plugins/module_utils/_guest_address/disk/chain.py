@@ -38,12 +38,16 @@ def open_disks(channel: socket.socket, disks: Sequence[Sequence[Mapping[str, t.A
 
 
 def _open_chain(channel: socket.socket, files: Sequence[Mapping[str, t.Any]]) -> Blocks:
+    return stack([(file["format"], Blocks(file["size"], _fetcher(channel, file["number"]))) for file in files])
+
+
+def stack(files: Sequence[tuple[str, Blocks]]) -> Blocks:
+    """The disk that these files make: (format, content) from the top down. Raises ChainError."""
     if not 0 < len(files) <= MAX_DEPTH:
         raise ChainError(f"a chain of {len(files)} files")
     below: t.Any = None
-    for file in reversed(files):
-        raw = Blocks(file["size"], _fetcher(channel, file["number"]))
-        below = raw if file["format"] == "raw" else _qcow2(raw, below)
+    for form, raw in reversed(files):
+        below = raw if form == "raw" else _qcow2(raw, below)
     return below
 
 

@@ -50,6 +50,25 @@ class Tree:
     def _mode(self, node: t.Any) -> int:
         return node.filetype
 
+    # The same, for who looks at every node of a path.
+    def entries_of(self, node: t.Any) -> Iterator[tuple[str, t.Any]]:
+        """Names and nodes in a folder."""
+        return self._entries(node)
+
+    def mode_of(self, node: t.Any) -> int:
+        """The type's bits of a node's mode."""
+        return self._mode(node)
+
+    def permissions_of(self, node: t.Any) -> int:
+        """The permissions' bits of a node's mode."""
+        record = node.inode
+        names = (name for name in ("i_mode", "di_mode", "mode") if hasattr(record, name))
+        return int(getattr(record, next(names))) & 0o7777
+
+    def target_of(self, node: t.Any) -> str:
+        """Where a link leads."""
+        return self._target(node)
+
     def names(self, path: str) -> list[str]:
         """The names in a folder, at most MAX_NAMES."""
         node = self.find(path)

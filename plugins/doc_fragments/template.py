@@ -1,0 +1,37 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this doc fragment is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    # What a template is to be; see _argspec.template().
+    DOCUMENTATION = r"""
+options:
+  image_format:
+    description: The image's format. V(auto) asks its first bytes.
+    type: str
+    choices: [auto, raw, qcow2]
+    default: auto
+  init:
+    description: What starts the system's services. V(auto) asks its files.
+    type: str
+    choices: [auto, systemd, sysv, openrc]
+    default: auto
+  hypervisor_type:
+    description: Which hypervisor's guest agent the template needs; left out, none is asked for.
+    type: str
+    choices: [kvm, xenserver, vmware]
+  reader:
+    description: What reads the drive, the guest scripts of the role P(vmops.external_dhcp.vm_template#role) (V(ours)), cloud-init, or both.
+    type: str
+    choices: [ours, cloud_init, both]
+    default: ours
+  label:
+    description: The label that the config drives of the clones will have.
+    type: str
+    default: config
+"""

@@ -1,0 +1,176 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Checks: what two clones must not share."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.rules import Problem, listed
+
+if t.TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.rules import Wanted
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.system import System
+
+_CLEAN = "run the entry point clean, or image with vm_template_clean"
+LEASES: Mapping[str, tuple[str, ...]] = {
+    "var/lib/dhcp": ("*.lease", "*.leases", "*.leases~", "dhclient*"),
+    "var/lib/dhclient": ("*.lease", "*.leases", "*.leases~"),
+    "var/lib/dhcpcd": ("*.lease", "*.lease6", "duid", "secret"),
+    "var/lib/dhcpcd5": ("*.lease", "*.lease6"),
+    "etc": ("dhcpcd.duid",),
+    "var/lib/NetworkManager": ("*.lease", "secret_key", "seen-bssids", "timestamps"),
+    "var/lib/wicked": ("lease-*.xml", "duid.xml", "iaid.xml"),
+    "var/lib/udhcpc": ("*",),
+    "var/lib/systemd/network": ("*.lease",),
+}
+HOST_KEYS: Mapping[str, tuple[str, ...]] = {
+    "etc/ssh": ("ssh_host_*_key", "ssh_host_*_key.pub"),
+    "etc/dropbear": ("dropbear_*_host_key",),
+}
+SEEDS: Mapping[str, tuple[str, ...]] = {
+    "var/lib/systemd": ("random-seed",),
+    "var/lib/urandom": ("random-seed",),
+    "var/lib/seedrng": ("seed.*",),
+}
+STATE: Mapping[str, tuple[str, ...]] = {"var/lib/config-drive": ("*",)}
+_DUID = re.compile(r"^\s*DUIDRawData\s*=", re.MULTILINE)
+_FIXED_NAME = re.compile(r"\s*(?!localhost\b)\S")
+
+
+def left(system: System, places: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """The files that these patterns mean."""
+    return [path for folder, patterns in places.items() for path in system.matching(folder, patterns)]
+
+
+def leftovers(system: System) -> list[str]:
+    """Every file that cleaning removes."""
+    found = [path for places in (LEASES, HOST_KEYS, SEEDS, STATE) for path in left(system, places)]
+    dbus = system.files.resolve("var/lib/dbus/machine-id", follow_last=False)
+    if dbus is not None and system.files.link(dbus) is None:
+        found.append(dbus)
+    return found + cloud_init_memory(system)
+
+
+def cloud_init_memory(system: System) -> list[str]:
+    """What cloud-init remembers of an instance."""
+    return [path for path in ("var/lib/cloud/instance", "var/lib/cloud/instances", "var/lib/cloud/data") if _full(system, path)]
+
+
+def _full(system: System, path: str) -> bool:
+    return system.files.link(path) is not None or bool(system.files.names(path))
+
+
+def machine_id(system: System, _wanted: Wanted) -> Iterator[Problem]:
+    """systemd, DHCP clients and IPv6 make the clone's identity of it: two with the same get one another's address."""
+    text = system.files.text("etc/machine-id").strip()
+    if text not in ("", "uninitialized"):
+        yield Problem("machine_id", "/etc/machine-id is not empty, all clones would share it", _CLEAN, ("etc/machine-id",))
+
+
+def dbus_machine_id(system: System, _wanted: Wanted) -> Iterator[Problem]:
+    """A copy comes back into /etc/machine-id."""
+    if system.files.there("var/lib/dbus/machine-id") and system.files.link("var/lib/dbus/machine-id") is None:
+        message = "/var/lib/dbus/machine-id is a copy, all clones would share it"
+        yield Problem("dbus_machine_id", message, _CLEAN, ("var/lib/dbus/machine-id",))
+
+
+def dhcp_identity(system: System, _wanted: Wanted) -> Iterator[Problem]:
+    """Leases and client ids: clones ask for the template's address, or are taken for one and the same client."""
+    found = left(system, LEASES)
+    if found:
+        message = f"DHCP leases and client ids of this machine are left, clones would ask for its address: {listed(found)}"
+        yield Problem("dhcp_identity", message, _CLEAN, tuple(found))
+
+
+def fixed_duid(system: System, _wanted: Wanted) -> Iterator[Problem]:
+    """A client id that is written down in a configuration."""
+    folders = {
+        "etc/systemd": ("networkd.conf",),
+        "etc/systemd/networkd.conf.d": ("*.conf",),
+        "etc/systemd/network": ("*.network",),
+    }
+    found = [path for path in left(system, folders) if _DUID.search(system.files.text(path))]
+    if found:
+        message = f"a DHCP client id is written down, clones would be one client to the DHCP server: {listed(found)}"
+        yield Problem("fixed_duid", message, "remove DUIDRawData", tuple(found))
+
+
+def host_keys(system: System, _wanted: Wanted) -> Iterator[Problem]:
+    """Whoever has one clone can play any other."""
+    found = left(system, HOST_KEYS)
+    if found:
+        message = f"SSH host keys are left, whoever owns one clone could play every other: {listed(found)}"
+        yield Problem("host_keys", message, _CLEAN, tuple(found))
+
+
+def random_seed(system: System, _wanted: Wanted) -> Iterator[Problem]:
+    """Clones would start with the same randomness."""
+    found = left(system, SEEDS)
+    if found:
+        message = f"the random seed is left, clones would begin with the same random numbers: {listed(found)}"
+        yield Problem("random_seed", message, _CLEAN, tuple(found))
+
+
+def script_state(system: System, _wanted: Wanted) -> Iterator[Problem]:
+    """The memory of another VM's drive: the password that was set there counts as set here."""
+    found = left(system, STATE)
+    if found:
+        message = f"what the guest scripts did for another VM's drive is left, and may hold its user data: {listed(found)}"
+        yield Problem("script_state", message, _CLEAN, tuple(found))
+
+
+def cloud_init_state(system: System, _wanted: Wanted) -> Iterator[Problem]:
+    """Another VM's user data, and an instance that is taken for the clone's."""
+    found = cloud_init_memory(system)
+    if found:
+        message = f"cloud-init remembers an instance, with its user data: {listed(found)}"
+        yield Problem("cloud_init_state", message, "run the entry point clean, or cloud-init clean --logs", tuple(found))
+
+
+def authorized_keys(system: System, _wanted: Wanted) -> Iterator[Problem]:
+    """Whoever had a key of the template can log in to all clones."""
+    homes = ["root", *(f"home/{name}" for name in system.files.names("home"))]
+    paths = [f"{home}/.ssh/{name}" for home in homes for name in ("authorized_keys", "authorized_keys2")]
+    found = [path for path in paths if re.search(r"^\s*[^#\s]", system.files.text(path), re.MULTILINE)]
+    if found:
+        message = f"SSH keys may log in to every clone: {listed(found)}"
+        yield Problem("authorized_keys", message, "remove them, or accept this check", tuple(found))
+
+
+def hostname(system: System, _wanted: Wanted) -> Iterator[Problem]:
+    """All clones tell the DHCP and DNS server one name, until somebody sets another one."""
+    if _FIXED_NAME.match(system.files.text("etc/hostname")):
+        message = "/etc/hostname has a name, which all clones tell the DHCP server at their first boot"
+        yield Problem("hostname", message, f"{_CLEAN}; it removes the name", ("etc/hostname",))
+
+
+def net_rules(system: System, _wanted: Wanted) -> Iterator[Problem]:
+    """The clone's NIC gets another name than the one that is configured."""
+    found = list(system.matching("etc/udev/rules.d", ["70-persistent-net.rules", "75-persistent-net-generator.rules"]))
+    found = [path for path in found if re.search(r"ATTR\{address\}\s*==", system.files.text(path))]
+    if found:
+        message = f"the names of NICs are bound to this machine's MAC addresses, a clone's NIC gets another one: {listed(found)}"
+        yield Problem("net_rules", message, "remove these files", tuple(found))
+
+
+CHECKS = (
+    machine_id,
+    dbus_machine_id,
+    dhcp_identity,
+    fixed_duid,
+    host_keys,
+    random_seed,
+    script_state,
+    cloud_init_state,
+    authorized_keys,
+    hostname,
+    net_rules,
+)

@@ -1,0 +1,114 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Checks an image in a process of its own: it is given the image's open file and nothing else, and limits."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import typing as t
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.rules import Wanted
+
+RAW, QCOW2 = "raw", "qcow2"
+INSTALL = "pip install -r requirements-disks.txt (it is in the collection's folder), for the Python that runs the module"
+# memory: bytes; cpu, wall: seconds. An image of thousands of files is read in a few.
+LIMITS = {"memory": 1 << 30, "cpu": 60, "wall": 120}
+_BOOT = f"import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {__name__} import child; child()"
+
+
+class ImageError(Exception):
+    """The image was not read; the message says why."""
+
+
+def format_of(path: str) -> str:
+    """raw or qcow2, by the file's first bytes. Raises ImageError for a format that is neither."""
+    with open(path, "rb") as stream:
+        head = stream.read(512)
+        if head[:4] == b"QFI\xfb":
+            return QCOW2
+        for magic, name in (
+            (b"KDMV", "a VMDK"),
+            (b"conectix", "a VHD"),
+            (b"vhdxfile", "a VHDX"),
+            (b"# Disk Descriptor", "a VMDK"),
+        ):
+            if head.startswith(magic):
+                raise ImageError(f"is {name} image: convert it first, qemu-img convert -O qcow2 {path} image.qcow2")
+        stream.seek(max(0, os.fstat(stream.fileno()).st_size - 512))
+        if stream.read(8) == b"conectix":
+            raise ImageError(f"is a VHD image: convert it first, qemu-img convert -O qcow2 {path} image.qcow2")
+    return RAW
+
+
+def look(path: str, form: str | None, wanted: Wanted, init: str | None) -> dict[str, t.Any]:
+    """What report() says of the image's system. form None: by the file's first bytes. Raises ImageError, OSError."""
+    form = form or format_of(path)
+    order = {"format": form, "wanted": dataclasses.asdict(wanted), "init": init}
+    own = __file__.rpartition(os.sep + __name__.partition(".")[0] + os.sep)[0]
+    path_entries = [os.path.abspath(entry) for entry in (own, *sys.path) if entry]
+    with open(path, "rb") as image:
+        try:
+            done = subprocess.run(  # pylint: disable=ansible-bad-function  # not for modules: it passes an open file
+                [sys.executable, "-I", "-B", "-c", _BOOT, json.dumps(path_entries), str(image.fileno())],
+                pass_fds=[image.fileno()],
+                input=json.dumps(order).encode(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={},
+                cwd="/",
+                timeout=LIMITS["wall"] + 10,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise ImageError("was not read in time") from None
+    try:
+        answer: dict[str, t.Any] = json.loads(done.stdout)
+    except ValueError:
+        raise ImageError("was not read within the limits of time and memory: what is on it may be damaged") from None
+    if "failed" in answer:
+        raise ImageError(str(answer["failed"])[:300])
+    return answer
+
+
+def child() -> None:
+    """The process: an order on stdin, the number of the image's descriptor as last argument, the answer on stdout."""
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.disk import (
+        chain,
+        dissect_import,
+        examine,
+    )
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.disk import (
+        child as confined,
+    )
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.disk.blocks import Blocks
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template import disk_files, report
+
+    order = json.load(sys.stdin)
+    number = int(sys.argv[-1])
+    if order["format"] == QCOW2:
+        dissect_import.need_qcow2()
+    if dissect_import.MISSING is not None:
+        json.dump({"failed": f"needs a library that reads disks ({dissect_import.MISSING}): {INSTALL}"}, sys.stdout)
+        return
+    examine.warm_up()
+    size = os.lseek(number, 0, os.SEEK_END)
+    confined.confine(LIMITS)
+    try:
+        blocks = Blocks(size, lambda offset, length: os.pread(number, length, offset))
+        files = disk_files.system_of([chain.stack([(order["format"], blocks)])])
+        answer = report.report(files, Wanted(**order["wanted"]), order["init"])
+    except disk_files.NoSystem as error:
+        answer = {"failed": str(error)}
+    except chain.ChainError as error:
+        answer = {"failed": f"cannot be read: {error}"}
+    except Exception as error:  # pylint: disable=broad-except  # the libraries raise anything for what is damaged
+        answer = {"failed": f"cannot be read ({type(error).__name__}): what is on it may be damaged"}
+    json.dump(answer, sys.stdout)

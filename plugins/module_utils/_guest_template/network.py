@@ -1,0 +1,72 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Checks: whether a clone asks the network's DHCP server for its address at all."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.rules import Problem, listed
+
+if t.TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.rules import Wanted
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.system import System
+
+
+class _Place(t.NamedTuple):
+    """Files of one kind of network configuration, and what in them is an address or a MAC address that stands fixed."""
+
+    folder: str
+    patterns: tuple[str, ...]
+    fixed: str
+    mac: str
+
+
+_M = r"[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}"
+_PLACES = (
+    _Place("etc/network", ("interfaces",), r"^\s*iface\s+(?!lo\b)\S+\s+inet6?\s+static", rf"^\s*hwaddress\s.*{_M}"),
+    _Place("etc/network/interfaces.d", ("*",), r"^\s*iface\s+(?!lo\b)\S+\s+inet6?\s+static", rf"^\s*hwaddress\s.*{_M}"),
+    _Place("etc/netplan", ("*.yaml", "*.yml"), r"^\s*[\"']?addresses[\"']?\s*:\s*(?:\[\s*[\"']?\d|\n\s*-\s*[\"']?\d+\.\d+\.\d+\.\d+/)",
+           rf"macaddress[\"']?\s*:\s*[\"']?{_M}"),
+    _Place("etc/systemd/network", ("*.network",), r"^\s*Address\s*=\s*[0-9a-fA-F:.]", rf"^\s*(?:PermanentMACAddress|MACAddress)\s*=\s*{_M}"),
+    _Place("etc/systemd/network", ("*.link",), r"(?!)", rf"^\s*(?:PermanentMACAddress|MACAddress)\s*=\s*{_M}"),
+    _Place("etc/NetworkManager/system-connections", ("*",), r"^\s*(?:method\s*=\s*manual|address1\s*=)", rf"^\s*(?:cloned-)?mac-address\s*=\s*{_M}"),
+    _Place("etc/sysconfig/network-scripts", ("ifcfg-*",), r"^\s*IPADDR\d*\s*=\s*[\"']?(?!127\.)\d", rf"^\s*(?:HWADDR|MACADDR)\s*=\s*[\"']?{_M}"),
+    _Place("etc/sysconfig/network", ("ifcfg-*",), r"^\s*IPADDR\w*\s*=\s*[\"']?(?!127\.)\d", rf"^\s*LLADDR\s*=\s*[\"']?{_M}"),
+)  # fmt: skip
+
+
+def _found(system: System, what: str) -> list[str]:
+    found = []
+    for place in _PLACES:
+        pattern = re.compile(getattr(place, what), re.MULTILINE)
+        found += [path for path, text in system.texts(place.folder, *place.patterns) if pattern.search(text)]
+    return found
+
+
+def static_address(system: System, _wanted: Wanted) -> Iterator[Problem]:
+    """All clones would have one address, and none asks the DHCP server."""
+    found = _found(system, "fixed")
+    if found:
+        message = f"an address is configured, all clones would have it and not ask the DHCP server: {listed(found)}"
+        yield Problem("static_address", message, "configure DHCP there", tuple(found))
+
+
+def fixed_mac(system: System, _wanted: Wanted) -> Iterator[Problem]:
+    """A clone's NIC has another MAC address, so that its configuration counts for none of them."""
+    found = _found(system, "mac")
+    if found:
+        message = (
+            f"the configuration names this machine's MAC address, so that it does not count for a clone's NIC: {listed(found)}"
+        )
+        yield Problem("fixed_mac", message, "remove the MAC address", tuple(found))
+
+
+CHECKS = (static_address, fixed_mac)

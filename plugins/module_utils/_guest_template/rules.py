@@ -1,0 +1,76 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""What a check of a template is given, and what it says."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+if t.TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.system import System
+
+SCRIPT_FOLDER = "usr/local/sbin"
+LIBRARY = "config-drive-lib.sh"
+STATE_FOLDER = "var/lib/config-drive"
+OURS, CLOUD_INIT, BOTH = "ours", "cloud_init", "both"
+READERS = (OURS, CLOUD_INIT, BOTH)
+# What a CD/DVD drive may hang on, and one kernel module that each needs.
+BUSES: Mapping[str, str] = {"ide": "ata-piix", "sata": "ahci", "scsi": "virtio-scsi", "xen": "xen-blkfront"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What the template is to be. hypervisor None: no guest agent is asked for. scripts: SHA-256 by name, of the guest scripts.
+
+    bus: what the config drive's CD/DVD drive hangs on; None: any that the kernel knows will do. cleaned: whether what two clones
+    must not share is looked for.
+    """
+
+    hypervisor: t.Optional[str] = None
+    reader: str = OURS
+    label: str = "config"
+    bus: t.Optional[str] = None
+    scripts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    cleaned: bool = True
+
+    @property
+    def with_scripts(self) -> bool:
+        """Whether our guest scripts read the drive."""
+        return self.reader in (OURS, BOTH)
+
+    @property
+    def with_cloud_init(self) -> bool:
+        """Whether cloud-init reads it."""
+        return self.reader in (CLOUD_INIT, BOTH)
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """message: what would go wrong in a clone, and why; remedy: what to do; paths: where it is."""
+
+    check: str
+    message: str
+    remedy: str
+    paths: tuple[str, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """All of it in one line."""
+        return f"{self.message} ({self.remedy})"
+
+
+Check = t.Callable[["System", Wanted], "Iterator[Problem]"]
+
+
+def listed(paths: t.Iterable[str]) -> str:
+    """Paths as people write them, the first ten."""
+    paths = sorted(paths)
+    rest = f" and {len(paths) - 10} more" if len(paths) > 10 else ""
+    return ", ".join(f"/{path}" for path in paths[:10]) + rest

@@ -1,0 +1,62 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Body of the module vm_template_info."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template import image
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.files import FolderFiles
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.report import report
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.rules import Problem, Wanted
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+
+def run_module(module: AnsibleModule) -> None:
+    """Looks at the system of a folder or an image and ends the module with what is wrong with it as a template."""
+    params = module.params
+    init = None if params["init"] == "auto" else params["init"]
+    found = _look(module, wanted_of(params), init)
+    problems = found["problems"]
+    for entry in problems:
+        entry["sentence"] = Problem(entry["check"], entry["message"], entry["remedy"]).sentence
+    accepted = set(params["accept"])
+    module.exit_json(
+        changed=False,
+        ready=all(entry["check"] in accepted for entry in problems),
+        problems=[entry for entry in problems if entry["check"] not in accepted],
+        accepted=[entry for entry in problems if entry["check"] in accepted],
+        system=found["system"],
+        leftovers=found["leftovers"],
+    )
+
+
+def wanted_of(params: t.Mapping[str, t.Any]) -> Wanted:
+    """What the options say of the template."""
+    return Wanted(params["hypervisor_type"], params["reader"], params["label"], params["bus"], params["scripts"], params["clean"])
+
+
+def _look(module: AnsibleModule, wanted: Wanted, init: str | None) -> dict[str, t.Any]:
+    path = module.params["image"]
+    if path is None:
+        root = module.params["root"]
+        if not os.path.isdir(root):
+            module.fail_json(msg=f"root is {root}: there is no such folder")
+        return report(FolderFiles(root), wanted, init)
+    form = None if module.params["image_format"] == "auto" else module.params["image_format"]
+    try:
+        return image.look(path, form, wanted, init)
+    except image.ImageError as error:
+        said = f"image {path} {error}"
+    except OSError as error:
+        said = f"image is {path}: {error.strerror}"
+    module.fail_json(msg=said)
+    return {}
