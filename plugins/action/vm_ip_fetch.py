@@ -35,9 +35,11 @@ class ActionModule(ActionBase):
         host = (task_vars or {}).get("inventory_hostname", "")
         looks = 1 if self._task.check_mode else max(1, _number(self._task.args.get("looks"), 1))
         pause = _number(self._task.args.get("pause"), _number(self._task.args.get("interval"), _defaults.INTERVAL))
+        listening = _number(self._task.args.get("watch"), 0) > 0
         kept: dict[str, list[t.Any]] = {name: [] for name in _KEPT}
         changed = False
         for look in range(1, looks + 1):
+            began = time.monotonic()
             words = self._task.args if look == 1 else {**self._task.args, "rearm": False}  # once is enough
             outcome = self._execute_module(module_name="vmops.external_dhcp.vm_ip_fetch", module_args=words, task_vars=task_vars)
             changed = changed or outcome.get("changed", False)
@@ -50,8 +52,11 @@ class ActionModule(ActionBase):
             if outcome.get("failed"):
                 display.display(f"[{host}] {plain(str(outcome.get('msg')), MAX_LINE)}")
             self._tell(host, outcome)
-            display.display(f"[{host}] looking again in {pause} s, {looks - look} more times at most")
-            time.sleep(pause)
+            left = (
+                pause if not listening else max(0, round(pause - (time.monotonic() - began)))
+            )  # the module has listened meanwhile
+            display.display(f"[{host}] looking again in {left} s, {looks - look} more times at most")
+            time.sleep(left)
         if self._task.until:
             self._tell(host, outcome)
         if looks > 1 and "pending" in outcome:

@@ -166,6 +166,21 @@ options:
     description: Whether events also go to the system's log, one line each.
     type: bool
     default: true
+  watch:
+    description:
+      - The task goes on listening after its look, until so many seconds after its beginning. What the hypervisor says of a VM meanwhile (its guest agent has
+        come, its guest has another address, it was started, stopped, made or taken away) leads to a reading of that VM, which is
+        recorded at once; V(0) does not listen. With V(170) in a schedule of every three minutes somebody is always listening.
+      - Events cost no tries and are not relied on. One that is lost costs time, until the next look.
+      - NICs that are found or given up are read as well, when their guest has news.
+      - Only the sources that events are about are asked because of one (C(agent), C(guest_metrics) or C(tools)).
+      - One task listens to a hypervisor at a time, under the lock C(vmIpWatch) of the hypervisor. Others wait for its end, and listen for what
+        is left of their time. The poller's lock is taken for moments only, so that looks go on.
+      - With a time longer than O(interval) a further look is taken every O(interval) seconds.
+      - After a look that had a problem nobody listens.
+      - With O(looks) it takes the place of O(pause), and ends when nothing is waited for.
+    type: int
+    default: 0
   looks:
     description:
       - How often to look at most. After each look the task ends if nothing is waited for, else it waits for O(pause) seconds.
@@ -196,6 +211,13 @@ EXAMPLES = r"""
     hypervisor_name: "{{ inventory_hostname }}"
     recheck_interval: 3600
   register: fetch
+
+- name: Poll from a schedule of every three minutes, and listen to the hypervisor until the next one
+  vmops.external_dhcp.vm_ip_fetch:
+    hypervisor: "{{ hypervisor }}"
+    hypervisor_name: "{{ inventory_hostname }}"
+    networks: "{{ shared_networks }}"
+    watch: 170
 
 - name: Poll two new VMs every five seconds, and take an address only when it has stood for ten
   vmops.external_dhcp.vm_ip_fetch:
@@ -328,6 +350,27 @@ reconciled:
   returned: as RV(pending)
   type: dict
   sample: {"entered": ["web3"]}
+watched:
+  description: What listening brought; what was found is in RV(found) and the others.
+  returned: when O(watch) is above V(0)
+  type: dict
+  contains:
+    hints:
+      description: How many hints the hypervisor gave.
+      type: int
+      sample: 4
+    readings:
+      description: How many times a VM was read because of one.
+      type: int
+      sample: 3
+    reconnects:
+      description: How often the connection broke and was made anew.
+      type: int
+      sample: 0
+    stood_by:
+      description: Seconds for which another task was listening.
+      type: float
+      sample: 0.0
 skipped:
   description: Whether nothing was done because another poller is at work.
   returned: as RV(pending)
@@ -407,6 +450,7 @@ def main() -> None:
             "settle": {"type": "int", "default": 0},
             "suspect_readings": {"type": "int", "default": _defaults.SUSPECT_READINGS},
             "syslog": {"type": "bool", "default": True},
+            "watch": {"type": "int", "default": 0},
             # The action plugin sees to these.
             "looks": {"type": "int", "default": 1},
             "pause": {"type": "int"},

@@ -314,30 +314,6 @@ def test_vm_ip_info_says_why_there_is_no_address(rig: VCenterRig, run_module: t.
     assert rig.sessions() == 0
 
 
-def test_changes_are_pushed(rig: VCenterRig, driver: t.Any) -> None:
-    vms = driver.inventory.vms([VM(0), VM(1)]).vms
-    watching = driver.addresses.watch(vms, 60)
-    first = {next(watching).vm.name, next(watching).vm.name}
-    assert first == {VM(0), VM(1)}
-    rig.calls(reset=True)
-    rig.guests(tools(VM(1), (vms[1].nics[0].mac, 4000, ["10.99.0.77"])))
-    pushed = next(watching)
-    assert (pushed.vm.name, tuple(pushed.readings[0].addresses)) == (VM(1), ("10.99.0.77",))
-    # Waited for, not polled.
-    assert rig.calls()["WaitForUpdatesEx"] <= 2
-    watching.close()
-
-
-def test_watching_survives_the_end_of_the_session(rig: VCenterRig, driver: t.Any) -> None:
-    vms = driver.inventory.vms([VM(0)]).vms
-    watching = driver.addresses.watch(vms, 60)
-    next(watching)
-    rig.revoke_sessions()
-    rig.guests(tools(VM(0), (vms[0].nics[0].mac, 4000, ["10.99.0.78"])))
-    assert tuple(next(watching).readings[0].addresses) == ("10.99.0.78",)
-    watching.close()
-
-
 # --- what breaks ---
 
 

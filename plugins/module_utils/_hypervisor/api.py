@@ -20,6 +20,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor im
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import MAX_NAME, plain, plain_name
 
 if t.TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import Reading
@@ -127,6 +128,20 @@ class Observation:
     def __post_init__(self) -> None:
         if self.message is not None:
             object.__setattr__(self, "message", plain(self.message))  # it may quote the guest
+
+
+# What a hint is about. HERE: nothing is new; the guest can be asked, should somebody wait for it. GUEST: what the guest says of
+# its addresses may be other than before. VM: it was started, stopped, made, changed or taken away.
+HINT_HERE = "here"
+HINT_GUEST = "guest"
+HINT_VM = "vm"
+
+
+class Hint(t.NamedTuple):
+    """Something happened to a VM; vm_id as in Vm."""
+
+    vm_id: str
+    kind: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -356,6 +371,27 @@ class Machines(abc.ABC):
         return iter(())
 
 
+class Events(abc.ABC):
+    """What the hypervisor says by itself. A hint never carries an address: it leads to a reading of that VM.
+
+    sources: those of Addresses that hints are about; only these are asked because of one.
+    again: seconds after a hint at which the VM is read once more while an address is missing; empty where the hint comes after it.
+    free: whether reading costs no more for many VMs than for one, so that all can be compared when listening begins.
+    """
+
+    sources: tuple[str, ...]
+    again: tuple[float, ...] = ()
+    free = False
+
+    @abc.abstractmethod
+    def listen(self, stop: threading.Event, look_up: float) -> Iterator[list[Hint]]:
+        """Hints as they come, perhaps an empty list now and then; ends when stop is set, which it sees every look_up seconds.
+
+        First a HINT_HERE of every VM whose guest may have an address, so that nothing is missed that happened before. One at a
+        time; the other parts can be used meanwhile, from other threads. Raises HypervisorUnreachable when the connection is gone.
+        """
+
+
 class Hypervisor(abc.ABC):
     """One connection to one hypervisor (a KVM host, a XenServer pool, a vCenter or ESXi host) and its parts.
 
@@ -368,14 +404,8 @@ class Hypervisor(abc.ABC):
     addresses: Addresses
     drives: Drives
     machines: Machines
+    events: Events
 
     @abc.abstractmethod
     def close(self) -> None:
         """Ends the session. Safe to call twice."""
-
-
-class Watching(t.Protocol):
-    """What the drivers of VMware and XenServer can do beyond a Hypervisor; no module uses it yet."""
-
-    def watch(self, vms: Sequence[Vm], timeout: float) -> Iterator[Observation]:
-        """Observations pushed by the hypervisor until timeout (seconds) is over."""

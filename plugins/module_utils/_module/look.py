@@ -52,6 +52,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
 
 OLD_SECONDS = 1800  # a holder of the lock that is at work for so long is in trouble
+MOMENTS = 5  # seconds that a look waits for a watcher, which holds the lock for moments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +93,30 @@ class Poll:
     rearmed: int = 0
     vms: t.Optional[int] = None
 
+    def add(self, later: Poll) -> None:
+        """What was found after it, by a further look or by listening."""
+        self.looked_at += later.looked_at
+        for mine, theirs in ((self.found, later.found), (self.lost, later.lost), (self.gave_up, later.gave_up)):
+            mine.extend(theirs)
+        for what, names in later.told.items():
+            self.told.setdefault(what, []).extend(names)
+        self.warnings.extend(text for text in later.warnings if text not in self.warnings)
+
+    def keep(self, stored: Sequence[NicRecord], events: Sequence[Event]) -> None:
+        """Counts these NICs, which were looked at, by what the events say of them."""
+        self.looked_at += len(stored)
+        kinds: dict[tuple[str, str], set[str]] = {}
+        for event in events:
+            kinds.setdefault((event.vm_id, event.mac), set()).add(event.type)
+        for nic in stored:
+            kind = kinds.get((nic.vm_id, nic.mac), set())
+            if kind & {EVENT_FETCHED, EVENT_CHANGED}:
+                self.found.append(nic)
+            if EVENT_LOST in kind:
+                self.lost.append(nic)
+            if EVENT_GAVE_UP in kind:
+                self.gave_up.append(nic)
+
 
 def fetch(
     store: RecordStore,
@@ -109,7 +134,7 @@ def fetch(
     if not request.reconcile and store.counts(request.hypervisor_name, request.settings, started, request.vms).due == 0:
         return Poll(rearmed=rearmed)
     lock = PollLock(store.database, request.hypervisor_name, request.lock_scope, store.clock)
-    if not lock.acquire(request.lock_wait):
+    if not lock.acquire(request.lock_wait) and not (lock.watched() and lock.acquire(MOMENTS)):
         return _skipped(lock.holder(), request, store.clock())
     with lock:
         # Again, now that nobody else can claim: the time another poller took must not make NICs due twice.
@@ -272,7 +297,8 @@ class _Round:
             return queue.after_reading(nic, answer.verdict, self.request.settings, self.started, vm_off=answer.vm_off)
 
         settled = self.store.settle_claims([answer.nic for answer in answers], decide)
-        self._keep(settled.nics, settled.events)
+        self.poll.keep(settled.nics, settled.events)
+        self.log(settled.events)
         for nic in settled.doubted:
             self.poll.warnings.append(f"{nic.vm_name} NIC {nic.device} on {nic.hypervisor_name} is suspect: {nic.last_message}")
 
@@ -281,21 +307,6 @@ class _Round:
             return queue.unreachable(nic, self.request.settings, self.started, message), []
 
         self.store.settle_claims([nic for nics in self.open.values() for nic in nics], decide)
-
-    def _keep(self, stored: Sequence[NicRecord], events: Sequence[Event]) -> None:
-        self.poll.looked_at += len(stored)
-        kinds: dict[tuple[str, str], set[str]] = {}
-        for event in events:
-            kinds.setdefault((event.vm_id, event.mac), set()).add(event.type)
-        for nic in stored:
-            kind = kinds.get((nic.vm_id, nic.mac), set())
-            if kind & {EVENT_FETCHED, EVENT_CHANGED}:
-                self.poll.found.append(nic)
-            if EVENT_LOST in kind:
-                self.poll.lost.append(nic)
-            if EVENT_GAVE_UP in kind:
-                self.poll.gave_up.append(nic)
-        self.log(events)
 
 
 class _LockLost(Exception):

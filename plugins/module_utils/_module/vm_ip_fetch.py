@@ -8,6 +8,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 import typing as t
 
 from ansible.module_utils.basic import missing_required_lib
@@ -17,6 +19,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.compla
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.look import Poll, Request, fetch
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.nic_record import record_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_nic_record import EntryError, read_networks
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.watch import Watch, Watcher
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import eventlog, journal, metrics
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.lock import (
     SCOPE_GLOBAL,
@@ -34,11 +37,12 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.ur
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain_name
 
 if t.TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ansible.module_utils.basic import AnsibleModule
 
-    from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import NicRecord
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Hypervisor
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import Event, NicRecord
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
 
 MAX_TOLD = 50  # names of VMs in one list of the result
@@ -48,25 +52,23 @@ def run_module(module: AnsibleModule) -> None:
     """Polls once and ends the module with what was found, what is still waited for and why."""
     params = module.params
     request = _request(module)
-    poll = Poll()
+    poll, watch = Poll(), Watch()
     with record_of(module) as store:
         waiting: list[NicRecord] = []
         old: list[str] = []
         if not module.check_mode:
             _check_place(module, store)
             store.database.prepare()
-            poll = fetch(
-                store,
-                lambda: open_hypervisor(params["hypervisor"]),
-                request,
-                log=eventlog.write if params["syslog"] else list,
-            )
+            log = eventlog.write if params["syslog"] else list
+            poll, watch = _look_and_watch(store, lambda: open_hypervisor(params["hypervisor"]), request, log, params)
         if not module.check_mode or store.database.exists():
             waiting = store.waiting(request.hypervisor_name, request.vms)
             old = stale(journal.looks(store.database), store.clock())
         if params["metrics_file"] and not module.check_mode:
             metrics.write(params["metrics_file"], metrics.text(journal.looks(store.database), journal.tallies(store.database)))
     result = _result(poll, waiting)
+    if params["watch"]:
+        result["watched"] = _watched(watch)
     for warning in poll.warnings + ([] if "stale" in params["fail_on"] else old):
         module.warn(warning)
     if poll.library is not None:
@@ -78,6 +80,48 @@ def run_module(module: AnsibleModule) -> None:
     if reasons:
         module.fail_json(**dict(result, msg="; ".join(reasons)))
     module.exit_json(**result)
+
+
+def _look_and_watch(
+    store: RecordStore,
+    connect: Callable[[], Hypervisor],
+    request: Request,
+    log: Callable[[Sequence[Event]], t.Any],
+    params: t.Mapping[str, t.Any],
+) -> tuple[Poll, Watch]:
+    """A look, and what the hypervisor says in the time after it; a further look whenever one is due meanwhile."""
+    end = time.monotonic() + params["watch"]
+    poll = fetch(store, connect, request, log=log)
+    if not params["watch"] or poll.problem is not None:
+        return poll, Watch()
+    end = max(end, time.monotonic())
+    # Between the looks of a task it is the time of waiting that is used, and there is none when nothing is waited for.
+    enough = (
+        (lambda: not store.counts(request.hypervisor_name, request.settings, store.clock(), request.vms).pending)
+        if (params["looks"] > 1)
+        else None
+    )
+    with Watcher(store, connect, request, log) as watcher:
+        while time.monotonic() < end and watcher.take_turn(end - time.monotonic()):
+            watcher.listen(min(request.settings.interval, end - time.monotonic()), enough)
+            if time.monotonic() >= end or not watcher.holds_turn() or (enough is not None and enough()):
+                break
+            again = fetch(store, connect, dataclasses.replace(request, rearm=False), log=log)
+            poll.add(again)
+            if again.problem is not None:
+                poll.problem, poll.library = again.problem, again.library
+                break
+    poll.add(watcher.watch.poll)
+    return poll, watcher.watch
+
+
+def _watched(watch: Watch) -> dict[str, t.Any]:
+    return {
+        "hints": watch.hints,
+        "readings": watch.readings,
+        "reconnects": watch.reconnects,
+        "stood_by": round(watch.stood_by, 1),
+    }
 
 
 def _check_place(module: AnsibleModule, store: RecordStore) -> None:
@@ -104,6 +148,7 @@ def _request(module: AnsibleModule) -> Request:
         ("lock_wait", 0),
         ("keep_events_days", 1),
         ("keep_events", 1),
+        ("watch", 0),
     )
     for option, least in limits:
         if params[option] is not None and params[option] < least:

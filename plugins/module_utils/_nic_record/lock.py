@@ -8,7 +8,8 @@
 
 A poller of all hypervisors (scope `global`) takes `vmIpFetch` alone. A poller of one hypervisor (scope `hypervisor`)
 takes `vmIpFetch` together with others of its kind, and `vmIpFetch:<hypervisor>` alone. So two of them work side by side
-on different hypervisors, never on the same one, and never beside a global one.
+on different hypervisors, never on the same one, and never beside a global one. A watcher holds `vmIpWatch:<hypervisor>` for as
+long as it listens, which keeps only other watchers out, and the poller's lock for moments.
 
 The holder gives a sign of life every few seconds, on the connection that holds the lock and in the record. A server that
 hears nothing ends the session, and with it the lock: of a process that was killed at once, of one that was stopped, whose
@@ -53,6 +54,8 @@ if t.TYPE_CHECKING:
 LOCK_NAME = "vmIpFetch"
 SCOPE_GLOBAL = "global"
 SCOPE_HYPERVISOR = "hypervisor"
+WATCH_NAME = "vmIpWatch"
+SCOPE_WATCH = "watch"
 
 BEAT_SECONDS = 10  # between two signs of life
 SILENT_SECONDS = 45  # after which a server ends the session of a holder that gives none
@@ -73,7 +76,10 @@ class PollLock:
         clock: Callable[[], datetime.datetime] | None = None,
     ) -> None:
         self._database = database
-        self.name = LOCK_NAME if scope == SCOPE_GLOBAL else f"{LOCK_NAME}:{hypervisor_name}"
+        self._watch_name = f"{WATCH_NAME}:{hypervisor_name}"
+        self.name = self._watch_name if scope == SCOPE_WATCH else f"{LOCK_NAME}:{hypervisor_name}"
+        if scope == SCOPE_GLOBAL:
+            self.name = LOCK_NAME
         self._scope = scope
         self._clock = clock or database.now
         self._token = uuid.uuid4().hex
@@ -116,13 +122,20 @@ class PollLock:
         def work(connection: t.Any) -> LockHolder | None:
             columns = [poll_locks.c[name] for name in ("name", "host", "pid", "since", "beat_at", "job")]
             query = sa.select(*columns)
-            if self._scope == SCOPE_HYPERVISOR:
-                query = query.where(poll_locks.c.name.in_([LOCK_NAME, self.name]))
+            if self._scope == SCOPE_GLOBAL:
+                query = query.where(sa.not_(poll_locks.c.name.startswith(WATCH_NAME + ":")))
+            else:
+                query = query.where(poll_locks.c.name.in_([LOCK_NAME, self.name] if self._scope != SCOPE_WATCH else [self.name]))
             rows = [LockHolder(**row) for row in connection.execute(query).mappings()]
             # Rows of pollers that were killed stay; the one that has the lock now gave the last sign of life.
             return max(rows, key=lambda row: row.beat_at or row.since, default=None)
 
         return self._database.run(work)
+
+    def watched(self) -> bool:
+        """Whether a watcher has signed for this hypervisor: it has the poller's lock for moments only."""
+        query = sa.select(poll_locks.c.name).where(poll_locks.c.name == self._watch_name)
+        return self._database.run(lambda connection: connection.execute(query).first()) is not None
 
     def still_held(self) -> bool:
         """False when the database broke the connection that holds the lock: another poller may be at work."""
@@ -208,6 +221,8 @@ class PollLock:
     # -- SQLite: locks on files beside the database --------------------------------------------------------------------
 
     def _acquire_file(self, _limit: float) -> bool:
+        if self._scope == SCOPE_WATCH:
+            return self._lock_file(self.name, fcntl.LOCK_EX)
         shared = self._scope == SCOPE_HYPERVISOR
         if not self._lock_file(LOCK_NAME, fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
             return False
@@ -248,6 +263,8 @@ class PollLock:
             raise self._database.explain(error) from None
 
     def _acquire_postgresql(self) -> bool:
+        if self._scope == SCOPE_WATCH:
+            return bool(self._connection.scalar(sa.select(sa.func.pg_try_advisory_lock(_number(self.name)))))
         number = _number(LOCK_NAME)
         if self._scope == SCOPE_GLOBAL:
             return bool(self._connection.scalar(sa.select(sa.func.pg_try_advisory_lock(number))))
@@ -266,10 +283,13 @@ class PollLock:
         if not self._connection.scalar(sa.select(sa.func.get_lock(_mysql_name(record, self.name), 0))):
             return False
         self._sign(self._connection)
+        if self._scope == SCOPE_WATCH:
+            return True
         if self._scope == SCOPE_HYPERVISOR:
             return not self._mysql_used(_mysql_name(record, LOCK_NAME))
         while True:
-            names = self._connection.execute(sa.select(poll_locks.c.name).where(poll_locks.c.name != LOCK_NAME)).scalars().all()
+            pollers = sa.and_(poll_locks.c.name != LOCK_NAME, sa.not_(poll_locks.c.name.startswith(WATCH_NAME + ":")))
+            names = self._connection.execute(sa.select(poll_locks.c.name).where(pollers)).scalars().all()
             if not any(self._mysql_used(_mysql_name(record, name)) for name in names):
                 return True
             if time.monotonic() >= limit:

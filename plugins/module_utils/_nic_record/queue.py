@@ -194,13 +194,22 @@ def doubt(known: NicRecord, taker: NicRecord, now: datetime.datetime) -> NicReco
 
 
 def after_reading(
-    known: NicRecord, verdict: NicAddress, settings: PollSettings, now: datetime.datetime, *, vm_off: bool = False
+    known: NicRecord,
+    verdict: NicAddress,
+    settings: PollSettings,
+    now: datetime.datetime,
+    *,
+    vm_off: bool = False,
+    hinted: bool = False,
 ) -> Step:
     """One look at the guest has ended with `verdict`.
 
     now: the time the poll began, so that intervals do not creep.
     vm_off: the hypervisor says the VM is stopped (not paused or suspended).
+    hinted: not the schedule but the hypervisor led to it. Then no address is no news: it takes no try and casts no doubt.
     """
+    if hinted and main_address(verdict.ip4_address, verdict.ip6_addresses, known.family_order) is None:
+        return dataclasses.replace(known, claim_token=None), []
     nic = dataclasses.replace(known, claim_token=None, last_try_at=now, updated_at=now)
     address = main_address(verdict.ip4_address, verdict.ip6_addresses, known.family_order)
     if address is None:
@@ -211,7 +220,7 @@ def after_reading(
     if settings.settle > 0 and address != known.address:
         settled = known.candidate_address == address and known.candidate_since is not None
         if not settled:
-            return _new_candidate(nic, address, settings, now)
+            return _new_candidate(nic, address, settings, now, hinted)
         ripe = _later(t.cast(datetime.datetime, known.candidate_since), settings.settle)
         if now < ripe:
             return dataclasses.replace(nic, next_try_at=ripe), []
@@ -248,7 +257,7 @@ def _found(nic: NicRecord, address: str, verdict: NicAddress, settings: PollSett
     return new, [_event(EVENT_FETCHED, new, now, address=address, message=new.last_message)]
 
 
-def _new_candidate(nic: NicRecord, address: str, settings: PollSettings, now: datetime.datetime) -> Step:
+def _new_candidate(nic: NicRecord, address: str, settings: PollSettings, now: datetime.datetime, hinted: bool) -> Step:
     """An address inside its settle window. The first one is no failure; each further change takes a try, or it would never end."""
     flapped = nic.candidate_address is not None
     nic = dataclasses.replace(
@@ -259,7 +268,7 @@ def _new_candidate(nic: NicRecord, address: str, settings: PollSettings, now: da
         last_reason=REASON_SETTLING,
         last_message=f"{address} was seen and counts when it has stood for {settings.settle:g} s",
     )
-    if not flapped or nic.fetch_state != STATE_PENDING:
+    if hinted or not flapped or nic.fetch_state != STATE_PENDING:
         return nic, []
     return _take_try(nic, settings, now)
 

@@ -17,6 +17,7 @@ import typing as t
 import uuid
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import queue
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.due import due
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import (
     STATE_FOUND,
     STATE_GAVE_UP,
@@ -258,7 +259,7 @@ class RecordStore:
             query = sa.select(
                 sa.func.count(sa.case((sa.and_(pending, nics.c.required), 1))),
                 sa.func.count(sa.case((sa.and_(pending, sa.not_(nics.c.required)), 1))),
-                sa.func.count(sa.case((_due(settings, now), 1))),
+                sa.func.count(sa.case((due(settings, now), 1))),
             ).where(nics.c.hypervisor_name == hypervisor_name)
             totals = [0, 0, 0]
             for part in _by_name(query, names):
@@ -284,14 +285,29 @@ class RecordStore:
 
         A mark left by a poller that died, or that lost its lock, is replaced; its late answers then find no row.
         """
+        return self._mark(hypervisor_name, [due(settings, now)], names)
+
+    def claim_hinted(
+        self, hypervisor_name: str, news: Collection[str], here: Collection[str], names: Sequence[str] | None = None
+    ) -> list[NicRecord]:
+        """As claim(), due or not: NICs of the VMs of these ids. news: all that are not stopped; here: those without an address."""
+        unknown = (STATE_PENDING, STATE_GAVE_UP)
+        wanted = [
+            sa.and_(nics.c.vm_id.in_(chunk), nics.c.fetch_state.in_(states))
+            for ids, states in ((news, (STATE_FOUND, *unknown)), (here, unknown))
+            for chunk in _chunks(sorted(ids))
+        ]
+        return self._mark(hypervisor_name, wanted, names)
+
+    def _mark(self, hypervisor_name: str, wanted: Sequence[t.Any], names: Sequence[str] | None) -> list[NicRecord]:
         token = uuid.uuid4().hex
+        ours = nics.c.hypervisor_name == hypervisor_name
 
         def work(connection: t.Any) -> list[NicRecord]:
-            change = nics.update().where(nics.c.hypervisor_name == hypervisor_name, _due(settings, now)).values(claim_token=token)
-            for part in _by_name(change, names):
-                connection.execute(part)
-            query = _all_columns().where(nics.c.hypervisor_name == hypervisor_name, nics.c.claim_token == token)
-            return sorted(_nics(connection.execute(query)), key=_shown_first)
+            for condition in wanted:
+                for part in _by_name(nics.update().where(ours, condition).values(claim_token=token), names):
+                    connection.execute(part)
+            return sorted(_nics(connection.execute(_all_columns().where(ours, nics.c.claim_token == token))), key=_shown_first)
 
         return self.database.run(work, write=True)
 
@@ -431,29 +447,6 @@ class RecordStore:
 
     def last_event_id(self) -> int:
         return self.database.run(lambda connection: connection.execute(sa.select(event_counter.c.last_event_id)).scalar_one())
-
-
-def _due(settings: PollSettings, now: datetime.datetime) -> t.Any:
-    """In the queue, or found and to be checked again; and its time has come, give or take the slack."""
-    limit = now + datetime.timedelta(seconds=settings.slack)
-
-    def come(longest: float) -> t.Any:
-        # Nobody sets a time further ahead than that: it was set before the clock was put back, and would stop everything.
-        ahead = limit + datetime.timedelta(seconds=longest)
-        return sa.or_(nics.c.next_try_at <= limit, nics.c.next_try_at > ahead)
-
-    due = sa.and_(nics.c.fetch_state == STATE_PENDING, come(max(settings.interval, settings.settle)))
-    if settings.relook_interval > 0:
-        old = limit - datetime.timedelta(seconds=settings.relook_interval)
-        long_ago = sa.or_(nics.c.last_try_at <= old, nics.c.last_try_at > limit)
-        due = sa.or_(due, sa.and_(nics.c.fetch_state == STATE_GAVE_UP, long_ago))
-    again = nics.c.next_try_at <= limit  # somebody wants it to be looked at
-    if settings.recheck_interval > 0:
-        # Found before anybody asked for re-checks: next_try_at was never set.
-        old = limit - datetime.timedelta(seconds=settings.recheck_interval)
-        never = sa.and_(nics.c.next_try_at.is_(None), sa.or_(nics.c.last_try_at <= old, nics.c.last_try_at > limit))
-        again = sa.or_(come(max(settings.recheck_interval, settings.interval, settings.settle)), never)
-    return sa.or_(due, sa.and_(nics.c.fetch_state == STATE_FOUND, again))
 
 
 def _by_name(statement: t.Any, names: Sequence[str] | None) -> list[t.Any]:

@@ -214,51 +214,6 @@ def test_an_unknown_source_says_so_for_each_vm(rig, connect):
     assert "guest_metrics" in found.message
 
 
-# -- watching ------------------------------------------------------------------------------------------------------------
-
-
-def test_watch_is_woken_by_the_guest_agent(rig, connect):
-    vm = rig.vm("web1")
-    other = rig.vm("other")
-    rig.power(vm, "start")
-    pool = connect()
-    (web1,) = pool.inventory.vms(["web1"]).vms
-    list(pool.addresses.read([web1], SOURCES, 1, 1.0))
-    watcher = pool.addresses.watch([web1], 20.0)
-    waiting = threading.Event()
-
-    def act() -> None:
-        waiting.wait(10)
-        rig.power(other, "start")
-        rig.pool.agent(vm, {"0/ip": "10.99.0.77"})
-
-    thread = threading.Thread(target=act)
-    thread.start()
-    waiting.set()
-    for seen in watcher:
-        if seen.readings:
-            break
-    thread.join()
-    assert seen.vm.name == "web1"
-    assert seen.readings[0].addresses == ("10.99.0.77",)
-
-
-def test_watch_misses_nothing_between_the_last_look_and_its_start(rig, connect):
-    vm = rig.vm("web1")
-    rig.power(vm, "start")
-    pool = connect()
-    (web1,) = pool.inventory.vms(["web1"]).vms
-    rig.pool.agent(vm, {"0/ip": "10.99.0.77"})
-    assert next(pool.addresses.watch([web1], 10.0)).readings[0].addresses == ("10.99.0.77",)
-
-
-def test_watch_ends_in_time(rig, connect):
-    rig.vm("web1")
-    pool = connect()
-    vms = pool.inventory.vms().vms
-    assert list(pool.addresses.watch(vms, 0.2)) == []
-
-
 # -- sessions ------------------------------------------------------------------------------------------------------------
 
 

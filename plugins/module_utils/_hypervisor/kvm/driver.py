@@ -16,6 +16,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.addresses import KvmAddresses
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.drives import KvmDrives
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.events import KvmEvents
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.host import Host
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.inventory import KvmInventory
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.links import Links
@@ -46,6 +47,7 @@ class KvmHost(Hypervisor):
         self.addresses = KvmAddresses(host.connection, host.endpoint, host.image_dir)
         self.drives = KvmDrives(host.connection, host.endpoint, host.image_dir, host.cd_bus)
         self.machines = KvmMachines(host, self.drives)
+        self.events = KvmEvents(host)
 
     def close(self) -> None:
         """See api.Hypervisor."""

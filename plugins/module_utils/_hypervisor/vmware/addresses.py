@@ -8,8 +8,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import (
@@ -36,7 +34,6 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vm
     ObjectSpec,
     child_text,
 )
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.pyvmomi_import import vim
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.session import Session
 
 if t.TYPE_CHECKING:
@@ -89,50 +86,6 @@ class VMwareAddresses(Addresses):
             return
         for vm in vms:
             yield observe(vm, data.get(vm.handle.reference))
-
-    def watch(self, vms: Sequence[Vm], timeout: float) -> Iterator[Observation]:
-        """See api.Watching. First what is known of every VM, then each VM again whenever its guest data change."""
-        if not vms:
-            return
-        by_reference = {vm.handle.reference: vm for vm in vms}
-        end = time.monotonic() + timeout
-        collector: t.Any = None
-        version = ""
-        while True:
-            left = end - time.monotonic()
-            if left <= 0 and version:
-                break
-            # Shorter than the time limit of a call, so that an idle wait is no broken connection.
-            seconds = max(1, int(min(left, self._session.endpoint.timeout / 2)))
-
-            def wait(seconds: int = seconds) -> t.Any:
-                nonlocal collector, version
-                if collector is None or collector._stub is not self._session.stub:
-                    collector, version = self._filter(list(by_reference)), ""
-                options = vim.PropertyCollector.WaitOptions(maxWaitSeconds=seconds)
-                return collector.WaitForUpdatesEx(version, options)
-
-            update = self._session.run(wait)
-            if update is None:
-                continue
-            version = update.version
-            changed = {change.obj._moId for part in update.filterSet for change in part.objectSet}
-            due = [vm for reference, vm in by_reference.items() if reference in changed]
-            yield from self.read(due, (SOURCE_TOOLS,), 1, timeout)
-        with contextlib.suppress(HypervisorError):  # it goes with its session anyway
-            self._session.run(collector.DestroyPropertyCollector)
-
-    def _filter(self, names: Sequence[str]) -> t.Any:
-        """A property collector of its own that reports changes of the guest data of these VMs."""
-        kind = vim.PropertyCollector
-        collector = self._session.content.propertyCollector.CreatePropertyCollector()
-        spec = kind.FilterSpec(
-            objectSet=[kind.ObjectSpec(obj=self._session.object("VirtualMachine", name)) for name in names],
-            propSet=[kind.PropertySpec(type=vim.VirtualMachine, pathSet=list(_GUEST_PROPERTIES))],
-            reportMissingObjectsInResults=True,
-        )
-        collector.CreateFilter(spec, False)
-        return collector
 
 
 def observe(vm: Vm, data: ObjectData | None) -> Observation:

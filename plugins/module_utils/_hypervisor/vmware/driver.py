@@ -18,6 +18,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vm
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.connection import endpoint_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.datacenters import Datacenters
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.drives import VMwareDrives
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.events import VMwareEvents
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.inventory import VMwareInventory
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.machines import VMwareMachines
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.pyvmomi_import import IMPORT_TRACEBACK, vim
@@ -48,6 +49,7 @@ class VMware(Hypervisor):
         self._session = session
         self.inventory = VMwareInventory(session, datacenter, folder)
         self.addresses = VMwareAddresses(session)
+        self.events = VMwareEvents(session, self.inventory)
         datacenters = Datacenters(session)
         self.drives = VMwareDrives(session, datacenters)
         self.machines = VMwareMachines(session, self.drives, datacenters, datacenter, folder)

@@ -120,7 +120,7 @@ class VMwareInventory(Inventory):
             problems[name] = f"there is no VM {name} on {self.endpoint}: check the name, and that the account may see it"
 
     def _read_vms(self, names: Sequence[str] | None) -> list[ObjectData]:
-        view = self._session.view(("VirtualMachine",), self._root())._moId
+        view = self._session.view(("VirtualMachine",), self.root())._moId
         if names is None:
             return self._session.retrieve([ObjectSpec("VirtualMachine", _VM_PROPERTIES, view=view)])
         wanted = set(names)
@@ -130,7 +130,7 @@ class VMwareInventory(Inventory):
             return []
         return self._session.retrieve([ObjectSpec("VirtualMachine", _VM_PROPERTIES, chosen)])
 
-    def _root(self) -> t.Any:
+    def root(self) -> t.Any:
         """The folder or datacenter to look below; None for everything."""
         folder = (self._folder or "").strip("/")
         if not folder and not self._datacenter:

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import time
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import (
@@ -29,10 +28,6 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xe
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-
-# Seconds one event.from of watch() blocks on the server: XAPI and the proxies before it close silent connections.
-_WATCH_SLICE = 30.0
 
 
 class XenAddresses(Addresses):
@@ -61,23 +56,6 @@ class XenAddresses(Addresses):
             return
         for vm in vms:
             yield self._observe(vm)
-
-    def watch(self, vms: Sequence[Vm], timeout: float) -> Iterator[Observation]:
-        """See api.Watching. Begins where the last look ended, so that no change falls in between."""
-        wanted = {vm.handle: vm for vm in vms}
-        deadline = time.monotonic() + timeout
-        self._picture.just_looked = False
-        while True:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return
-            changed = self._picture.refresh(wait=min(left, _WATCH_SLICE))
-            refs = {ref for cls, ref in changed if cls == "vm"}
-            guests = {ref for cls, ref in changed if cls == "vm_guest_metrics"}
-            for ref, vm in wanted.items():
-                record = self._picture.get("vm", ref)
-                if ref in refs or (record is not None and record["guest_metrics"] in guests):
-                    yield self._observe(vm)
 
     def _observe(self, vm: Vm) -> Observation:
         record = self._picture.get("vm", vm.handle)

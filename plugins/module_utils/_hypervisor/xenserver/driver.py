@@ -16,6 +16,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.addresses import XenAddresses
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.drives import XenDrives
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.events import XenEvents
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.inventory import XenInventory
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.machines import XenMachines
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import INVENTORY, Picture
@@ -50,6 +51,7 @@ class XenPool(Hypervisor):
         drives = XenDrives(session, description)
         self.drives = drives
         self.machines = XenMachines(session, drives)
+        self.events = XenEvents(session, picture)
 
     @property
     def endpoint(self) -> str:  # type: ignore[override]

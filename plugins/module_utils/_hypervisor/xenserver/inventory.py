@@ -60,7 +60,7 @@ class XenInventory(Inventory):
         by_name: dict[str, list[Vm]] = {}
         templates: dict[str, list[Vm]] = {}
         for ref, record in self._picture.records["vm"].items():
-            if _is_vm(record):
+            if is_vm(record):
                 by_name.setdefault(record["name_label"], []).append(vm_of(self._picture, ref, record))
             elif names is not None and record["is_a_template"] and not record["is_a_snapshot"]:
                 templates.setdefault(record["name_label"], []).append(vm_of(self._picture, ref, record))
@@ -114,5 +114,6 @@ def _boot_time(metrics: Record | None) -> float | None:
     return started.replace(tzinfo=datetime.timezone.utc).timestamp() or None
 
 
-def _is_vm(record: Record) -> bool:
+def is_vm(record: Record) -> bool:
+    """Whether it is no template, no snapshot, no control domain, and complete."""
     return not (record["is_a_template"] or record["is_a_snapshot"] or record["is_control_domain"] or is_unfinished(record))

@@ -29,6 +29,11 @@ INVENTORY: Mapping[str, frozenset[str]] = {
     "vif": frozenset("VM device MAC network".split()),
     "network": frozenset(("name_label",)),
 }
+WATCHED: Mapping[str, frozenset[str]] = {
+    "vm": INVENTORY["vm"],
+    "vm_guest_metrics": frozenset(("networks", "PV_drivers_version")),
+    "vif": INVENTORY["vif"],
+}
 _DRIVE_VM = "uuid name_label power_state is_a_template is_control_domain VBDs resident_on affinity domain_type HVM_boot_policy guest_metrics"
 DRIVES: Mapping[str, frozenset[str]] = {
     "pool": frozenset(("master",)),

@@ -17,7 +17,13 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils import _argspe
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import api
 
 PACKAGE = "ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor"
-PARTS = {"inventory": api.Inventory, "addresses": api.Addresses, "drives": api.Drives, "machines": api.Machines}
+PARTS = {
+    "inventory": api.Inventory,
+    "addresses": api.Addresses,
+    "drives": api.Drives,
+    "machines": api.Machines,
+    "events": api.Events,
+}
 KINDS = sorted(path.parent.name for path in pathlib.Path(api.__file__).parent.glob("*/driver.py"))
 
 
