@@ -12,11 +12,11 @@ from __future__ import annotations
 import time
 import typing as t
 
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils import _defaults
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain
+from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._on_controller import OnController
 
 MAX_LINES = 20
 MAX_LINE = 200
@@ -25,7 +25,7 @@ _KEPT = ("found", "gave_up", "lost")  # what all looks of a task found, not only
 display = Display()
 
 
-class ActionModule(ActionBase):
+class ActionModule(OnController):
     """The options are the module's."""
 
     _requires_connection = False

@@ -39,8 +39,9 @@ options:
         description:
           - User data as text, or as a mapping, which is written as lines C(key=value) in the order of the keys.
           - Ansible cannot carry bytes that are not text; for those use O(drives[].user_data_base64).
-          - Before version 2.19 ansible-core makes a mapping of JSON text that comes out of a template. JSON, such as a configuration
-            for Ignition, arrives unchanged in O(drives[].user_data_base64).
+          - Before version 2.19 ansible-core makes a mapping of JSON text that comes out of a template. There a mapping is refused
+            unless it was written as one, into the task or into a variable that is named alone. JSON, such as a configuration for
+            Ignition, arrives unchanged in O(drives[].user_data_base64).
         type: raw
       user_data_base64:
         description:

@@ -37,7 +37,10 @@ options:
       an error.
     type: raw
   label:
-    description: If set, check what is to go on the config drives as well, for drives with this label.
+    description:
+      - If set, check what is to go on the config drives as well, for drives with this label.
+      - On ansible-core 2.18 that refuses V(user_data) that is a mapping and may have been JSON text, which templates turn into one.
+        It is known to be a mapping where it stands as one in an entry of the variable C(vms).
     type: str
   layouts:
     description: The layouts of the drives, for that check.
@@ -66,11 +69,15 @@ _value:
 import typing as t
 
 from ansible.errors import AnsibleFilterError
+from jinja2 import pass_context
+from jinja2.runtime import Context
 
-from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._vm_plan import PlanError, vm_plan
+from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._vm_plan import PlanError, doubtful_vms, vm_plan
 
 
+@pass_context
 def _filter(
+    context: Context,
     vms: t.Any,
     shared_networks: t.Any = (),
     names: t.Any = None,
@@ -79,7 +86,7 @@ def _filter(
     metadata: t.Any = None,
 ) -> list[dict[str, t.Any]]:
     try:
-        return vm_plan(vms, shared_networks or (), names, label, layouts, metadata)
+        return vm_plan(vms, shared_networks or (), names, label, layouts, metadata, doubtful_vms(context, vms))
     except PlanError as error:
         raise AnsibleFilterError(str(error)) from None
 

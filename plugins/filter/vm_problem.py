@@ -51,6 +51,9 @@ options:
   passwords:
     description: New passwords by name.
     type: raw
+  hypervisor:
+    description: How to reach the hypervisor. A host without it is the first mistake.
+    type: raw
 """
 
 EXAMPLES = r"""
@@ -59,7 +62,7 @@ EXAMPLES = r"""
     msg: "{{ problem }}"
   when: problem != ''
   vars:
-    problem: "{{ vms | vmops.external_dhcp.vm_problem('start', shared_networks=shared_networks, names=vm_names) }}"
+    problem: "{{ vms | vmops.external_dhcp.vm_problem('start', hypervisor=hypervisor, shared_networks=shared_networks, names=vm_names) }}"
 """
 
 RETURN = r"""
@@ -70,11 +73,16 @@ _value:
 
 import typing as t
 
+from jinja2 import pass_context
+from jinja2.runtime import Context
+
 from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._vm_jobs import Request, problem_of
+from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._vm_plan import doubtful_vms
 
 
-def vm_problem(vms: t.Any, job: str, **options: t.Any) -> str:
-    return problem_of(job, Request(vms, **options))
+@pass_context
+def vm_problem(context: Context, vms: t.Any, job: str, **options: t.Any) -> str:
+    return problem_of(job, Request(vms, doubtful=doubtful_vms(context, vms), **options))
 
 
 class FilterModule:

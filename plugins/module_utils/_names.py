@@ -45,4 +45,6 @@ def _split(text: str, option: str) -> t.Any:
 
 
 def _way_out(option: str) -> str:
+    if not option.startswith("vm_"):  # an option of a module, not a variable
+        return "give a list such as [web1, web2], or a text with commas between the names"
     return f"""use -e {option}=web1,web2 or -e '{{"{option}": ["web1", "web2"]}}'"""

@@ -46,10 +46,9 @@ options:
     required: true
   vms:
     description:
-      - Only the NICs of the VMs of these names are polled and counted.
+      - Only the NICs of the VMs of these names are polled and counted; a list, or a text with commas between them.
       - If not set, all of the hypervisor.
-    type: list
-    elements: str
+    type: raw
   reconcile:
     description:
       - Whether the poll first reads all VMs of the hypervisor, without asking their guests, and makes the record agree with them.
@@ -429,7 +428,7 @@ def main() -> None:
             **_argspec.hypervisor(),
             **_argspec.record(),
             "hypervisor_name": {"type": "str", "required": True},
-            "vms": {"type": "list", "elements": "str"},
+            "vms": {"type": "raw"},
             "reconcile": {"type": "bool", "default": True},
             "networks": {"type": "list", "elements": "raw"},
             "rearm": {"type": "bool", "default": False},

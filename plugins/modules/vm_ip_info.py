@@ -23,11 +23,10 @@ extends_documentation_fragment:
 options:
   vms:
     description:
-      - Names or ids of the VMs to read.
+      - Names or ids of the VMs to read; a list, or a text with commas between them.
       - A name that fits several VMs is not read at all and has V(ambiguous_name) as its reason; give their ids.
       - If not set, all VMs of the hypervisor are read.
-    type: list
-    elements: str
+    type: raw
   sources:
     description:
       - Whom to ask for the addresses, in this order; the first one that answers for a VM counts.
@@ -173,7 +172,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **_argspec.hypervisor(),
-            "vms": {"type": "list", "elements": "str"},
+            "vms": {"type": "raw"},
             "sources": {"type": "list", "elements": "str"},
             "cidrs": {"type": "dict"},
             "workers": {"type": "int", "default": _defaults.WORKERS},

@@ -24,9 +24,8 @@ options:
     type: list
     elements: str
   vms:
-    description: Only VMs of these names.
-    type: list
-    elements: str
+    description: Only VMs of these names; a list, or a text with commas between them.
+    type: raw
   networks:
     description: Only NICs in these networks; events are not filtered by it.
     type: list
@@ -372,7 +371,7 @@ def main() -> None:
         argument_spec={
             **_argspec.record(),
             "hypervisor_name": {"type": "list", "elements": "str"},
-            "vms": {"type": "list", "elements": "str"},
+            "vms": {"type": "raw"},
             "networks": {"type": "list", "elements": "str"},
             "states": {"type": "list", "elements": "str", "choices": list(STATES)},
             "mac": {"type": "list", "elements": "str"},

@@ -33,6 +33,8 @@ class Request:
     destroy_others: bool = False
     destination: t.Any = None
     passwords: t.Any = None
+    hypervisor: t.Any = None
+    doubtful: t.Collection[str] = ()
 
     def plan(self, **more: t.Any) -> list[dict[str, t.Any]]:
         return vm_plan(self.vms, self.shared_networks or (), **more)
@@ -41,6 +43,7 @@ class Request:
 def problem_of(job: str, request: Request) -> str:
     """The first thing that is wrong, in a sentence; empty if there is nothing."""
     try:
+        _hypervisor(request.hypervisor)
         _CHECKS[job](request)
     except (PlanError, NamesError) as error:
         return str(error)
@@ -66,8 +69,18 @@ def _differs(passwords: Mapping[str, str], drive: Mapping[str, t.Any]) -> bool:
     return "password_hash" in drive or drive.get("password") != passwords[drive["name"]]
 
 
+def _hypervisor(hypervisor: t.Any) -> None:
+    if not hypervisor:
+        raise PlanError(
+            "this host has no variable hypervisor, which says how to reach it: set it in the inventory, such as "
+            "hypervisor: {type: kvm, uri: 'qemu:///system'}"
+        )
+
+
 def _deploy(request: Request) -> None:
-    request.plan(names=request.names, label=request.label, layouts=request.layouts, metadata=request.metadata)
+    request.plan(
+        names=request.names, label=request.label, layouts=request.layouts, metadata=request.metadata, doubtful=request.doubtful
+    )
 
 
 def _power(request: Request) -> None:

@@ -8,11 +8,15 @@
 
 from __future__ import annotations
 
+import collections
 import difflib
 import typing as t
 from collections.abc import Mapping, Sequence
 
+from jinja2.runtime import Context
+
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.content import LAYOUTS
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.description import key_value_lines
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.policy import (
     RuleError,
     normalize_mac,
@@ -22,6 +26,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drives import input_errors, summary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError, names_of
+from ansible_collections.vmops.external_dhcp.plugins.plugin_utils import _json_text
 
 # Keys of an entry of vms, of its networks, and of shared_networks.
 VM_KEYS = (
@@ -64,12 +69,13 @@ def vm_plan(
     label: str | None = None,
     layouts: Sequence[str] = LAYOUTS,
     metadata: Mapping[str, t.Any] | None = None,
+    doubtful: t.Collection[str] = (),
 ) -> list[dict[str, t.Any]]:
     """One entry per VM: name, template, nics (with the rules of their networks), machine (for vm) and drive (for vm_config_drive).
 
     names: only these VMs, in the order of vms; a name that is not there is an error. label: if given, the data for the
     drives is checked as well, for drives with this label and these layouts. metadata: what every VM's drive carries unless the
-    VM says otherwise. Raises PlanError.
+    VM says otherwise. doubtful: names of VMs whose user_data may not be what the user wrote (see _json_text). Raises PlanError.
     """
     networks = _networks(shared_networks)
     if not isinstance(metadata or {}, Mapping):
@@ -89,10 +95,28 @@ def vm_plan(
                 raise PlanError(f"vm_names has {name!r}, which is not in vms{nearest(name, known)}")
         plan = [entry for entry in plan if entry["name"] in names]
     if label is not None:
-        errors = input_errors([entry["drive"] for entry in plan], label, layouts)
-        if errors:
-            raise PlanError(summary(errors))
+        _check_drives([entry["drive"] for entry in plan], label, layouts, doubtful)
     return plan
+
+
+def doubtful_vms(context: Context, vms: t.Any) -> list[str]:
+    """The option `doubtful` of vm_plan() for a filter: by what the variables of the role and of the inventory hold as written."""
+    # On ansible-core 2.18 a chain of mappings whose own items are templated; the mappings hold them as they were written.
+    variables = collections.ChainMap(*getattr(context.parent, "maps", [context.parent]))
+    return _json_text.doubtful(vms, variables.get("vm_list", variables.get("vms")), variables)
+
+
+def _check_drives(drives: Sequence[dict[str, t.Any]], label: str, layouts: Sequence[str], doubtful: t.Collection[str]) -> None:
+    for drive in drives:
+        if drive["name"] in doubtful:
+            raise PlanError(f"vms, {_json_text.sentence(drive['name'])}")
+    errors = input_errors(drives, label, layouts)
+    if errors:
+        raise PlanError(summary(errors))
+    for drive in drives:
+        if isinstance(drive.get("user_data"), Mapping):
+            # As text from here on: it is known to be a mapping, which nobody after this could tell on ansible-core 2.18.
+            drive["user_data"] = key_value_lines(drive["name"], drive["user_data"]).decode()
 
 
 def record_entries(found: Sequence[Mapping[str, t.Any]], plan: Sequence[Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:

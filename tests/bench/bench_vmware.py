@@ -182,6 +182,45 @@ def life_of_others(rig: VCenterRig, number: int, folder: pathlib.Path) -> None:
         row(f"playbook: {text} {number} VMs, a loop of community.vmware", play(rig, [{**task, **loop}], folder))
 
 
+def life_by_playbooks(rig: VCenterRig, number: int, folder: pathlib.Path) -> None:
+    """The same as a user does it: the playbooks of the collection, start-up, record and the table at the end included."""
+    host = {
+        "hypervisor": rig.description(),
+        "external_dhcp_record": f"sqlite:///{folder}/record.db",
+        "shared_networks": [{"name": "corp", "bridge": "VM Network", "cidr": "10.99.0.0/16"}],
+        "vms": [
+            {
+                "name": f"web{n}",
+                "template": TEMPLATE,
+                "networks": ["corp"],
+                "user_data": {"role": "web"},
+                "password": f"Bench-secret-{n}",
+            }
+            for n in range(number)
+        ],
+    }
+    inventory = folder / "inventory.json"
+    inventory.write_text(json.dumps({"all": {"hosts": {"vc01": host}}}))
+    names = json.dumps({"vm_names": [vm["name"] for vm in host["vms"]]})
+    for name, text, arguments in (
+        ("deploy_vms", "", ["-e", "vm_wait=false"]),
+        ("deploy_vms", ", nothing to change", ["-e", "vm_wait=false"]),
+        ("stop_vms", "", []),
+        ("start_vms", "", []),
+        ("destroy_vms", "", ["-e", names]),
+    ):
+        rig.guests(
+            *(
+                {"vm": vm["name"], "tools_running": "guestToolsRunning", "tools_version": "guestToolsCurrent"}
+                for vm in rig.vms()
+                if vm["name"].startswith("web")
+            )
+        )
+        ansible = str(pathlib.Path(sys.executable).with_name("ansible-playbook"))
+        cost = measure(rig, [ansible, "-i", str(inventory), f"vmops.external_dhcp.{name}", *arguments], env=environment())
+        row(f"playbook: {name}, {number} VMs{text}", cost)
+
+
 def row(text: str, cost: Cost) -> None:
     print(f"{text:<52} {cost.wall:8.2f} {cost.cpu:8.2f} {cost.calls:8d}", flush=True)
 
@@ -212,6 +251,7 @@ def main() -> int:
                 WaitForTask(admin.vm(TEMPLATE).CreateSnapshot_Task("base", "", False, False))
                 admin.vm(TEMPLATE).MarkAsTemplate()
             life(rig, options.life)
+            life_by_playbooks(rig, options.life, folder)
             if options.life_loop:
                 life_of_others(rig, options.life_loop, folder)
         if options.only_life:

@@ -46,7 +46,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "plugin_utils": ("module_utils", "plugin_utils", "ansible", "yaml", "jinja2", "markupsafe"),
     "action": ("module_utils._argspec", "module_utils._text", "plugin_utils", "ansible"),
     "doc_fragments": (),
-    "filter": ("module_utils._guest_address", "module_utils._names", "plugin_utils", "ansible.errors", "jmespath"),
+    "filter": ("module_utils._guest_address", "module_utils._names", "plugin_utils", "ansible.errors", "jinja2", "jmespath"),
     "inventory": ("module_utils._nic_record", "module_utils._text", "plugin_utils", "ansible"),
     "lookup": ("module_utils._config_drive", "ansible"),
 }

@@ -283,7 +283,7 @@ def _user_data(name: str, option: Mapping[str, t.Any]) -> bytes | None:
     if isinstance(value, (bytes, bytearray)):
         return bytes(value) or None
     if hasattr(value, "items"):
-        return _key_value_lines(name, value) or None
+        return key_value_lines(name, value) or None
     text = _scalar(value)
     if text is None:
         raise _error(
@@ -300,7 +300,7 @@ def _user_data_bytes(name: str, text: str) -> bytes:
     return text.encode("utf-8")
 
 
-def _key_value_lines(name: str, mapping: Mapping[t.Any, t.Any]) -> bytes:
+def key_value_lines(name: str, mapping: Mapping[t.Any, t.Any]) -> bytes:
     """key=value lines in the order of the keys, so that the same mapping always makes the same drive."""
     lines = {}
     for key, value in mapping.items():

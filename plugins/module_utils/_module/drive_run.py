@@ -159,7 +159,7 @@ class DriveRun:
     def _check_descriptions(self) -> None:
         """What can be told without a drive, so also of a VM that is not there yet in check mode."""
         for name, description in self.descriptions.items():
-            self.warnings[name] = common.template_doubts(self.module, self.entries[name])
+            self.warnings[name] = ()
             if self.state == "present":
                 try:
                     self.warnings[name] += common.check_reader(description, self.label, self.layouts)

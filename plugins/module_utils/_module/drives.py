@@ -33,7 +33,6 @@ _SECRET_TEXTS = ("password", "password_hash", "user_data_base64")
 _SHORTEST_MASKED = 4
 _NAMED_IN_MESSAGES = 5
 # From this version of ansible-core on, JSON text that comes out of a template stays text.
-_KEEPS_JSON_TEXT = (2, 19)
 
 
 class DriveModule(AnsibleModule):
@@ -174,16 +173,6 @@ def input_errors(entries: Sequence[Mapping[str, t.Any]], label: str, layouts: Se
         except ConfigDriveError as error:
             errors[name] = named(name, error)
     return errors
-
-
-def template_doubts(module: AnsibleModule, entry: Mapping[str, t.Any]) -> tuple[str, ...]:
-    """A warning if user data may have been JSON text before Ansible saw it; nobody can tell any more."""
-    if not hasattr(entry.get("user_data"), "items") or tuple(map(int, module.ansible_version.split(".")[:2])) >= _KEEPS_JSON_TEXT:
-        return ()
-    return (
-        f"user_data is a mapping and is written as key=value lines; if it was JSON text, ansible-core {module.ansible_version} has made the"
-        ' mapping of it: give it as user_data_base64: "{{ text | b64encode }}"',
-    )
 
 
 def named(name: str, error: Exception) -> str:

@@ -17,6 +17,7 @@ from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.connect import open_hypervisor
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.complaints import complaints, stale
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.look import Poll, Request, fetch
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.names import read_vms
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.nic_record import record_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_nic_record import EntryError, read_networks
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.watch import Watch, Watcher
@@ -159,6 +160,7 @@ def _request(module: AnsibleModule) -> Request:
         networks = read_networks(params["networks"])
     except EntryError as error:
         module.fail_json(msg=str(error))
+    names = read_vms(module)
     return Request(
         hypervisor_name=params["hypervisor_name"],
         settings=PollSettings(
@@ -170,7 +172,7 @@ def _request(module: AnsibleModule) -> Request:
             relook_interval=params["relook_interval"],
         ),
         # A poll of some VMs by name is about these alone.
-        reconcile=params["reconcile"] and params["vms"] is None,
+        reconcile=params["reconcile"] and names is None,
         keep_days=params["keep_events_days"],
         keep_events=params["keep_events"],
         networks=networks,
@@ -180,7 +182,7 @@ def _request(module: AnsibleModule) -> Request:
         timeout=params["timeout"],
         lock_scope=params["lock_scope"],
         lock_wait=_lock_wait(params),
-        vms=None if params["vms"] is None else [plain_name(name) for name in params["vms"]],
+        vms=None if names is None else [plain_name(name) for name in names],
     )
 
 

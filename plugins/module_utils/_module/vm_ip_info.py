@@ -25,6 +25,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connec
     find_vms,
     hypervisor_of,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.names import read_vms
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain
 
 if t.TYPE_CHECKING:
@@ -43,9 +44,9 @@ def run_module(module: AnsibleModule) -> None:
         module.fail_json(msg=f"workers is {params['workers']}: it must be at least 1")
     if params["timeout"] <= 0:
         module.fail_json(msg=f"timeout is {params['timeout']:g}: it must be above 0")
+    names = read_vms(module)
     with hypervisor_of(module) as hypervisor:
         sources = check_sources(hypervisor, params["sources"])
-        names = params["vms"]
         found = find_vms(hypervisor, names)
         observations = {}
         if sources:

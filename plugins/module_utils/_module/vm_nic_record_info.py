@@ -12,6 +12,7 @@ import datetime
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.policy import normalize_mac, parse_address
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.names import read_vms
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.nic_record import record_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import journal
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.results import event_result, look_result, nic_result
@@ -33,7 +34,8 @@ def run_module(module: AnsibleModule) -> None:
         value = params[option]
         if value is not None and not least <= value <= MAX_NUMBER:
             module.fail_json(msg=f"{option} is {value}: it must be from {least} to {MAX_NUMBER}")
-    vms = None if params["vms"] is None else [plain_name(name) for name in params["vms"]]
+    names = read_vms(module)
+    vms = None if names is None else [plain_name(name) for name in names]
     result: dict[str, t.Any] = {"nics": [], "hypervisors": []}
     with record_of(module) as store:
         recorded = store.database.exists()

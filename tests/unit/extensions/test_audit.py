@@ -16,7 +16,9 @@ import yaml
 jq = pytest.importorskip("jq")
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-QUERIES = {name: entry["query"] for name, entry in yaml.safe_load((ROOT / "extensions/audit/event_query.yml").read_text()).items()}
+QUERIES = {
+    name: entry["query"] for name, entry in yaml.safe_load((ROOT / "extensions/audit/event_query.yml").read_text()).items()
+}
 
 
 def _returned(module: str) -> dict[str, t.Any]:

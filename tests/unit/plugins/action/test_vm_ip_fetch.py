@@ -99,7 +99,7 @@ def answer(pending: int, **more: t.Any) -> dict[str, t.Any]:
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     lines: list[str] = []
-    monkeypatch.setattr(vm_ip_fetch.ActionBase, "run", lambda self, tmp=None, task_vars=None: {})
+    monkeypatch.setattr(vm_ip_fetch.OnController, "run", lambda self, tmp=None, task_vars=None: {})
     monkeypatch.setattr(vm_ip_fetch.display, "display", lines.append)
     monkeypatch.setattr(vm_ip_fetch.time, "sleep", lambda seconds: lines.append(f"slept {seconds}"))
     return lines

@@ -72,7 +72,13 @@ def test_roles_and_playbooks_make_a_list_of_names_first_of_all():
             if code.lstrip().startswith(("#", "-e")) or "{{" not in code:
                 continue
             for rest in re.findall(r"(?<![\w.])(?:vm_names|vm_shown)\b(?!:)(.*)", code):
-                passed_on = rest == ' }}"' or "vm_plan" in code or "names=vm_names" in code
+                passed_on = rest in (' }}"', ' | default(none) }}"') or "vm_plan" in code or "names=vm_names" in code
                 if "vmops.external_dhcp.vm_names" not in rest and not passed_on:
                     used.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()}")
     assert used == []
+
+
+@pytest.mark.parametrize("given", ["", "web1,", [101], {"web1": 1}])
+def test_a_module_says_what_its_option_takes(given: t.Any):
+    with pytest.raises(NamesError, match=r"^vms (is|has) .*: (put names in quotes; )?give a list such as \[web1, web2\]"):
+        names_of(given, "vms")

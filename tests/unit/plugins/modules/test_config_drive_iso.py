@@ -267,17 +267,6 @@ def test_doubtful_input_is_told_in_check_mode(iso, monkeypatch):
     assert [part for part in ("is a number", "digits alone", "#cloud-config") if not any(part in text for text in warnings)] == []
 
 
-@pytest.mark.parametrize("version, told", [("2.18.19", True), ("2.19.0", False), ("2.21.5", False)])
-def test_a_mapping_that_may_have_been_json_text_is_told(run_module, dest, monkeypatch, version, told):
-    from ansible.module_utils import basic
-
-    warnings = []
-    monkeypatch.setattr(basic.AnsibleModule, "warn", lambda _module, text: warnings.append(text))
-    drives = [{"name": "web1", "user_data": {"a": 1}}, {"name": "web2", "user_data": "a=1"}]
-    run_module("config_drive_iso", {"dest": str(dest), "drives": drives, "_ansible_version": version})
-    assert [text.startswith("drive web1: user_data is a mapping") for text in warnings] == [True] * told
-
-
 @pytest.mark.parametrize(
     "options, part",
     [

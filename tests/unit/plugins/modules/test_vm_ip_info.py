@@ -57,6 +57,9 @@ def test_all_vms_or_the_named_ones_in_their_order(host: fake.Host, run_module: R
         ("nobody", "vm_not_found"),
         ("web1", None),
     ]
+    text = run_module("vm_ip_info", {"hypervisor": HYPERVISOR, "vms": " web3, web1"})
+    assert [vm["name"] for vm in text["vms"]] == ["web3", "web1"]
+    assert "vms has an empty name" in run_module("vm_ip_info", {"hypervisor": HYPERVISOR, "vms": "web1,"}, fails=True)["msg"]
 
 
 def test_addresses_outside_of_the_networks_cidr_do_not_count(host: fake.Host, run_module: RunModule):

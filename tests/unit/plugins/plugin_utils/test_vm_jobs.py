@@ -25,7 +25,7 @@ VMS: list[dict[str, t.Any]] = [
 
 
 def problem(job: str, **more: t.Any) -> str:
-    return problem_of(job, Request(**{"vms": VMS, "shared_networks": NETWORKS, **more}))
+    return problem_of(job, Request(**{"vms": VMS, "shared_networks": NETWORKS, "hypervisor": {"type": "kvm"}, **more}))
 
 
 @pytest.mark.parametrize("job", JOBS)
@@ -101,3 +101,18 @@ def test_whose_password_in_the_inventory_is_another_is_told():
     plan = vm_plan([*VMS, {"name": "web3", "password_hash": "$6$x$y"}, {"name": "web4"}], NETWORKS)
     assert outdated({"web1": "First-1-pw"}, plan) == []
     assert outdated({"web1": "Second-2-pw", "web3": "a", "web4": "b"}, plan) == ["web1", "web3", "web4"]
+
+
+@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize("hypervisor", [None, {}, ""])
+def test_a_host_without_its_variable_is_told_first_of_all(job: str, hypervisor: t.Any):
+    said = problem(job, hypervisor=hypervisor, names="web1,")
+    assert (
+        said.startswith("this host has no variable hypervisor") and "set it in the inventory, such as hypervisor: {type:" in said
+    )
+
+
+def test_user_data_that_may_have_been_json_text_is_told_before_a_deployment_and_keeps_nobody_from_stopping():
+    vms = [{"name": "web1", "user_data": {"a": 1}}]
+    assert "user_data_base64" in problem("deploy", vms=vms, label="config", doubtful=["web1"])
+    assert problem("stop", vms=vms, doubtful=["web1"]) == ""
