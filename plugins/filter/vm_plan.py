@@ -28,7 +28,9 @@ options:
     description:
       - The networks, each a mapping with V(name), and V(bridge) (what the hypervisor calls it, V(name) if not given), V(cidr),
         V(ip_range) and V(services) (V([userdata]), or an empty list for drives with metadata only).
-      - V(description) and V(extra) may be there and are not used. V(vlan) is refused, since no networks are made.
+      - With V(vlan) the network is one that M(vmops.external_dhcp.shared_network) makes, called V(name) on the hypervisor, and
+        V(bridge), V(hosts), V(host_vlan) and V(openvswitch) say what it is on.
+      - V(description) and V(extra) may be there and are not used.
     type: list
     elements: dict
     default: []

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import collections
-import difflib
 import typing as t
 from collections.abc import Mapping, Sequence
 
@@ -20,15 +19,15 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.policy import (
     RuleError,
     normalize_mac,
-    parse_address,
     parse_networks,
-    parse_range,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import network_rules
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.network_rules import nearest
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drives import input_errors, summary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError, names_of
 from ansible_collections.vmops.external_dhcp.plugins.plugin_utils import _json_text
 
-# Keys of an entry of vms, of its networks, and of shared_networks.
+# Keys of an entry of vms and of its networks.
 VM_KEYS = (
     "name",
     "template",
@@ -50,12 +49,9 @@ VM_KEYS = (
     "extra",
 )
 VM_NETWORK_KEYS = ("name", "mac", "required", "ignore_interfaces", "cidr", "family_order")
-NETWORK_KEYS = ("name", "vlan", "cidr", "ip_range", "services", "bridge", "description", "extra", "family_order")
-FAMILY_ORDERS = ([4, 6], [6, 4], [4], [6])
 # What goes from an entry of vms to the module vm as it is, and to vm_config_drive.
 _MACHINE_KEYS = ("name", "template", "full_clone", "memory", "cpus", "disk_size", "placement")
 _DRIVE_KEYS = ("password", "password_hash", "ssh_keys", "user_data", "user_data_base64", "vendor_data", "metadata", "reader")
-SERVICES = ("userdata",)
 
 
 class PlanError(ValueError):
@@ -220,7 +216,7 @@ def _nic(where: str, device: int, nic: t.Any, networks: Mapping[str, Mapping[str
     return {
         "device": device,
         "shared_network": network["name"],
-        "network": network["bridge"],
+        "network": network["nic_network"],
         "mac": normalize_mac(mac),
         "required": bool(nic.get("required", True)),
         "cidrs": _cidrs(where, nic["cidr"]) if nic.get("cidr") else network["cidrs"],
@@ -232,40 +228,28 @@ def _nic(where: str, device: int, nic: t.Any, networks: Mapping[str, Mapping[str
 
 
 def _networks(shared_networks: Sequence[Mapping[str, t.Any]]) -> dict[str, dict[str, t.Any]]:
-    found: list[dict[str, t.Any]] = []
-    for position, network in enumerate(entries_of("shared_networks", shared_networks)):
-        name = _name(f"shared_networks[{position}]", network.get("name"), "network")
-        where = f"shared_networks, {name}:"
-        _known_keys(where, network, NETWORK_KEYS)
-        if network.get("vlan") is not None:
-            raise PlanError(
-                f"{where} vlan is {network['vlan']!r}, but this collection makes no networks yet: make the network with its VLAN on "
-                "the hypervisor, name it in bridge, and leave out vlan"
-            )
-        services = network.get("services", list(SERVICES))
-        services = [] if services is None else services
-        if isinstance(services, str) or any(service not in SERVICES for service in services):
-            raise PlanError(f"{where} services is {services!r}: it is [] or [{', '.join(SERVICES)}]")
-        cidrs = _cidrs(where, network.get("cidr"))
-        found.append(
-            {
-                "name": name,
-                "bridge": network.get("bridge") or name,
-                "cidrs": cidrs,
-                "family_order": _family_order(where, network.get("family_order")),
-                "ip_range": _ip_range(where, network.get("ip_range"), cidrs),
-                "services": list(services),
-            }
-        )
-    _no_duplicates("shared_networks", [network["name"] for network in found])
-    return {network["name"]: network for network in found}
+    try:
+        found = network_rules.read_networks(shared_networks)
+    except network_rules.NetworkRuleError as error:
+        raise PlanError(str(error)) from None
+    return {
+        network.name: {
+            "name": network.name,
+            "nic_network": network.nic_network,
+            "cidrs": list(network.cidrs),
+            "family_order": network.family_order,
+            "ip_range": network.ip_range,
+            "services": list(network.services),
+        }
+        for network in found
+    }
 
 
 def _family_order(where: str, value: t.Any) -> list[int] | None:
-    """Which address family the NIC waits for first; None leaves it to the record."""
-    if value is None or value in FAMILY_ORDERS:
-        return value
-    raise PlanError(f"{where} family_order is {value!r}: use {', '.join(map(str, FAMILY_ORDERS))}")
+    try:
+        return network_rules.family_order(where, value)
+    except network_rules.NetworkRuleError as error:
+        raise PlanError(str(error)) from None
 
 
 def _cidrs(where: str, value: t.Any) -> list[str]:
@@ -275,21 +259,6 @@ def _cidrs(where: str, value: t.Any) -> list[str]:
     except RuleError as error:
         raise PlanError(f"{where} cidr: {error}") from None
     return cidrs
-
-
-def _ip_range(where: str, value: t.Any, cidrs: Sequence[str]) -> str | None:
-    if not value:
-        return None
-    try:
-        limits = parse_range(str(value))
-    except RuleError as error:
-        raise PlanError(f"{where} ip_range: {error}") from None
-    if limits and cidrs:
-        for text in str(value).split("-"):
-            address = parse_address(text)
-            if address is None or not any(address.version == n.version and address in n for n in parse_networks(cidrs)):
-                raise PlanError(f"{where} ip_range {value} is not in cidr {', '.join(cidrs)}: correct one of them")
-    return str(value)
 
 
 def entries_of(what: str, value: t.Any) -> Sequence[Mapping[str, t.Any]]:
@@ -312,9 +281,3 @@ def _no_duplicates(what: str, names: Sequence[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise PlanError(f"{what} has {twice[0]} more than once: names must differ")
-
-
-def nearest(name: str, known: t.Iterable[str]) -> str:
-    """The end of a sentence that asks whether another name was meant; empty if none is near."""
-    near = difflib.get_close_matches(name, list(known), 1)
-    return f"; did you mean {near[0]}?" if near else ""

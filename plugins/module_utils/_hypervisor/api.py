@@ -221,6 +221,38 @@ class Outcome:
     warnings: tuple[str, ...] = ()
 
 
+@dataclasses.dataclass(frozen=True)
+class NetworkWanted:
+    """A shared network; see network_rules.SharedNetwork, of which it is what a hypervisor needs to know.
+
+    vlan: None for a network that is there already and is only looked at, under `name`.
+    """
+
+    name: str
+    vlan: int | None = None
+    bridge: str | None = None
+    hosts: tuple[str, ...] = ()
+    host_vlan: bool = False
+    openvswitch: bool | None = None
+    description: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkState:
+    """One network as it is now.
+
+    before, after: what it is and what make() would make of it, a line for each fact; no lines where there is none.
+    problem: why it cannot be made, or be a shared one at all. keep: why it cannot be removed. Sentences, None if nothing is in
+    the way. users: names of the VMs (and others) on it.
+    """
+
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    problem: str | None = None
+    keep: str | None = None
+    users: tuple[str, ...] = ()
+
+
 class Inventory(abc.ABC):
     """What VMs there are."""
 
@@ -392,6 +424,28 @@ class Events(abc.ABC):
         """
 
 
+class Networks(abc.ABC):
+    """Shared networks, many at once: one Outcome (without an id) per network, an error of one being its own.
+
+    A network never serves DHCP or DNS itself, and one that is there is never changed (see network_rules).
+    """
+
+    @abc.abstractmethod
+    def states(self, wanted: Sequence[NetworkWanted]) -> list[NetworkState]:
+        """The networks in the order of wanted; reads only."""
+
+    @abc.abstractmethod
+    def make(self, wanted: Sequence[NetworkWanted]) -> Iterator[Outcome]:
+        """Makes networks with a VLAN, or what is missing of them. The caller has looked at states().
+
+        What fails half-way is undone, or left for the next run, which goes on from what it finds.
+        """
+
+    @abc.abstractmethod
+    def remove(self, wanted: Sequence[NetworkWanted]) -> Iterator[Outcome]:
+        """Removes networks that are as described and that nobody uses. The caller has looked at states()."""
+
+
 class Hypervisor(abc.ABC):
     """One connection to one hypervisor (a KVM host, a XenServer pool, a vCenter or ESXi host) and its parts.
 
@@ -405,6 +459,7 @@ class Hypervisor(abc.ABC):
     drives: Drives
     machines: Machines
     events: Events
+    networks: Networks
 
     @abc.abstractmethod
     def close(self) -> None:

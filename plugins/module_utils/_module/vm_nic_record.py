@@ -18,6 +18,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address
     parse_networks,
     parse_range,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.network_rules import names_on_hypervisor
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.nic_record import record_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import eventlog
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import MAX_NAME, NicFacts, VmFacts
@@ -132,9 +133,8 @@ def read_networks(given: Sequence[t.Any] | None) -> dict[str, dict[str, t.Any]] 
             rules = _read_rules({**entry, "cidrs": entry.get("cidrs") or entry.get("cidr")})
         except EntryError as error:
             raise EntryError(f"networks[{place}] ({plain(str(entry['name']))}): {error}") from None
-        for name in (entry["name"], entry.get("bridge")):
-            if name:
-                networks[plain(str(name), MAX_NAME)] = {key: value for key, value in rules.items() if value is not None}
+        for name in names_on_hypervisor(entry):
+            networks[name] = {key: value for key, value in rules.items() if value is not None}
     return networks
 
 

@@ -75,6 +75,7 @@ func vmNamed(name string) *simulator.VirtualMachine {
 
 // normalizeAll gives every VM what a real one has: devices of its own, a CD drive on IDE, a MAC of its own, no guest data.
 func (r *rig) normalizeAll() {
+	normalizeNetworks()
 	for _, e := range simulator.Map.All("VirtualMachine") {
 		vm := e.(*simulator.VirtualMachine)
 		vm.Config.Hardware.Device = r.normalize(vm, vm.Config.Hardware.Device)

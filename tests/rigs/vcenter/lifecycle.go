@@ -22,6 +22,8 @@ var overrides map[string]override
 
 func init() {
 	overrides = map[string]override{
+		"AddDVPortgroup_Task":          addDistributed,
+		"AddPortGroup":                 addPortGroup,
 		"AnswerVM":                     answerVM,
 		"CancelRetrievePropertiesEx":   cancelRetrieve,
 		"CloneVM_Task":                 clone,
@@ -36,6 +38,7 @@ func init() {
 		"PowerOnVM_Task":               powerOn,
 		"ReconfigVM_Task":              reconfigure,
 		"RelocateVM_Task":              relocate,
+		"RemovePortGroup":              removePortGroup,
 		"ShutdownGuest":                shutdownGuest,
 	}
 }
@@ -221,8 +224,11 @@ func destroy(c *call) (interface{}, types.BaseMethodFault) {
 	q := req.(*types.Destroy_Task)
 	vm := findVM(q.This)
 	if vm == nil {
-		if e := simulator.Map.Get(q.This); e == nil {
+		switch e := simulator.Map.Get(q.This).(type) {
+		case nil:
 			return nil, &types.ManagedObjectNotFound{Obj: q.This}
+		case *simulator.DistributedVirtualPortgroup:
+			return &types.Destroy_TaskResponse{Returnval: destroyDistributed(c, e, q)}, nil
 		}
 		return nil, &types.NotSupported{}
 	}

@@ -214,6 +214,11 @@ func (r *rig) answer(w *recorder, req *http.Request, c *call) {
 	}
 	var keys []string
 	if name == "RetrievePropertiesEx" {
+		if bytes.Contains(c.body, []byte(">network<")) {
+			r.world.Lock()
+			syncNetworks()
+			r.world.Unlock()
+		}
 		c.body, keys = askAll(c.body)
 	}
 	r.pass(w, req, c)
@@ -386,13 +391,21 @@ func simulatorContext(ref types.ManagedObjectReference) *simulator.Context {
 	}
 }
 
-// inner runs one of the simulator's own _Task methods to its end (they are synchronous) and returns what came out.
-func inner(res soap.HasFault) (types.AnyType, types.BaseMethodFault) {
+// answerOf is what came out of one of the simulator's methods that make no task.
+func answerOf(res soap.HasFault) (interface{}, types.BaseMethodFault) {
 	if f := res.Fault(); f != nil {
 		if m, ok := f.VimFault().(types.BaseMethodFault); ok {
 			return nil, m
 		}
 		return nil, &types.RuntimeFault{}
+	}
+	return nil, nil
+}
+
+// inner runs one of the simulator's own _Task methods to its end (they are synchronous) and returns what came out.
+func inner(res soap.HasFault) (types.AnyType, types.BaseMethodFault) {
+	if _, fault := answerOf(res); fault != nil {
+		return nil, fault
 	}
 	ref := reflect.ValueOf(res).Elem().FieldByName("Res").Elem().FieldByName("Returnval").Interface()
 	task := simulator.Map.Get(ref.(types.ManagedObjectReference)).(*simulator.Task)

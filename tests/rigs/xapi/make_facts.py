@@ -24,7 +24,7 @@ from xapi_rig.derive import derived_messages
 
 # What a config drive and address driver and its third-party witnesses touch; other classes are known by name only.
 CORE = (
-    "session task event pool host host_metrics VM VM_metrics VM_guest_metrics VIF network PIF SR PBD VDI VBD VBD_metrics SM"
+    "session task event pool host host_metrics VM VM_metrics VM_guest_metrics VIF network PIF VLAN SR PBD VDI VBD VBD_metrics SM"
 ).split()
 REQUIRED = re.compile(r"constructor args are: (.*) \(\* = non-optional\)", re.S)
 NO_SESSION = {("session", "login_with_password"), ("session", "slave_local_login_with_password")}

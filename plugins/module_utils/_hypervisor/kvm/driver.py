@@ -21,6 +21,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kv
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.inventory import KvmInventory
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.links import Links
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.machines import KvmMachines
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.networks import KvmNetworks
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.session import close_connection, open_connection
 
 if t.TYPE_CHECKING:
@@ -48,6 +49,7 @@ class KvmHost(Hypervisor):
         self.drives = KvmDrives(host.connection, host.endpoint, host.image_dir, host.cd_bus)
         self.machines = KvmMachines(host, self.drives)
         self.events = KvmEvents(host)
+        self.networks = KvmNetworks(host)
 
     def close(self) -> None:
         """See api.Hypervisor."""

@@ -19,6 +19,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import clone_xml
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import domain as kvm_domain
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.libvirt_import import libvirt
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.network_xml import has_own_tags
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.nics import Networks, mac_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.session import is_alive
 
@@ -139,15 +140,20 @@ def handles(connection: t.Any, flags: int = 0) -> dict[str, t.Any]:
 
 def read_networks(connection: t.Any) -> Networks:
     """libvirt's networks, and the host's bridges and devices where libvirt knows them."""
+    networks: set[str] = set()
+    tagged: set[str] = set()
     try:
-        networks = frozenset(network.name() for network in connection.listAllNetworks(0))
+        for network in connection.listAllNetworks(0):
+            networks.add(network.name())
+            if has_own_tags(kvm_domain.parse(network.XMLDesc(0))):
+                tagged.add(network.name())
     except libvirt.libvirtError:
-        networks = frozenset()
+        pass  # one that is gone meanwhile, or no network driver
     try:
         links = frozenset(interface.name() for interface in connection.listAllInterfaces(0))
     except libvirt.libvirtError:
         links = frozenset()
-    return Networks(networks, links or None)
+    return Networks(frozenset(networks), links or None, frozenset(tagged))
 
 
 def macs_in_use(domains: Mapping[str, Seen]) -> dict[str, str]:

@@ -26,10 +26,14 @@ _SOURCE = {"network": "network", "bridge": "bridge", "direct": "dev"}
 
 @dataclasses.dataclass(frozen=True)
 class Networks:
-    """Names that a NIC can be put on. links: bridges and other devices of the host; None where libvirt cannot tell them."""
+    """Names that a NIC can be put on. links: bridges and other devices of the host; None where libvirt cannot tell them.
+
+    tagged: those of the networks that give their NICs a VLAN.
+    """
 
     networks: frozenset[str] = frozenset()
     links: frozenset[str] | None = None
+    tagged: frozenset[str] = frozenset()
 
     def knows(self, name: str) -> bool:
         """Whether there is such a network or bridge, as far as libvirt can tell."""
@@ -145,6 +149,9 @@ def _set_network(interface: ET.Element, network: str, networks: Networks) -> Non
         new = "network"
     else:
         new = "direct" if kind == "direct" else "bridge"
+    if new == "network" and network in networks.tagged:
+        # The NIC's own tag and port would win over, or clash with, those of the network.
+        _drop(interface, "vlan", "virtualport")
     if new != kind:
         # A port profile of a device of the host means nothing on a bridge.
         for port in interface.findall("virtualport"):

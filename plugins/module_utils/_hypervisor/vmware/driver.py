@@ -21,6 +21,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vm
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.events import VMwareEvents
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.inventory import VMwareInventory
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.machines import VMwareMachines
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.networks import VMwareNetworks
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.pyvmomi_import import IMPORT_TRACEBACK, vim
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.session import Session
 
@@ -53,6 +54,7 @@ class VMware(Hypervisor):
         datacenters = Datacenters(session)
         self.drives = VMwareDrives(session, datacenters)
         self.machines = VMwareMachines(session, self.drives, datacenters, datacenter, folder)
+        self.networks = VMwareNetworks(session, datacenter)
 
     def close(self) -> None:
         """See api.Hypervisor."""

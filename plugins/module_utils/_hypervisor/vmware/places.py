@@ -25,7 +25,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.session import Session
 
 _CLUSTERS = ("ClusterComputeResource", "ComputeResource")
-_NETWORKS = ("Network", "DistributedVirtualPortgroup", "OpaqueNetwork")
+NETWORK_KINDS = ("Network", "DistributedVirtualPortgroup", "OpaqueNetwork")
 _PROPERTIES = {
     "Datacenter": ("name", "parent", "vmFolder"),
     "Folder": ("name", "parent"),
@@ -38,7 +38,7 @@ _PROPERTIES = {
     "Network": ("name", "parent"),
     "DistributedVirtualPortgroup": ("name", "parent", "key", "config.distributedVirtualSwitch"),
     "OpaqueNetwork": ("name", "parent", "summary"),
-    "DistributedVirtualSwitch": ("name", "uuid"),
+    "DistributedVirtualSwitch": ("name", "parent", "uuid"),
 }
 
 
@@ -76,6 +76,10 @@ class Places:
     def get(self, reference: str) -> ObjectData:
         """The object of a reference."""
         return self._all[reference]
+
+    def of_kind(self, *kinds: str) -> Iterator[ObjectData]:
+        """All objects of these kinds."""
+        return (one for one in self._all.values() if one.kind in kinds)
 
     def named(self, kinds: tuple[str, ...], name: str) -> Iterator[ObjectData]:
         """Objects of these kinds and this name."""
@@ -207,7 +211,7 @@ class Places:
         """The network of this name that the target's hosts have. Raises PlaceError."""
         resource = self._all.get(target.host or self._all[target.pool].text("owner"))
         seen = set(references(resource.get("network"))) if resource is not None else set()
-        found = [one for one in self.named(_NETWORKS, name) if self.datacenter_of(one.name) == target.datacenter]
+        found = [one for one in self.named(NETWORK_KINDS, name) if self.datacenter_of(one.name) == target.datacenter]
         here = [one for one in found if one.name in seen]
         if len(here) == 1:
             return here[0]

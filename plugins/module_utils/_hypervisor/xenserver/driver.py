@@ -19,6 +19,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xe
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.events import XenEvents
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.inventory import XenInventory
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.machines import XenMachines
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.networks import XenNetworks
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import INVENTORY, Picture
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import Session
 
@@ -52,6 +53,7 @@ class XenPool(Hypervisor):
         self.drives = drives
         self.machines = XenMachines(session, drives)
         self.events = XenEvents(session, picture)
+        self.networks = XenNetworks(session)
 
     @property
     def endpoint(self) -> str:  # type: ignore[override]

@@ -24,12 +24,13 @@ from xapi_rig.facts import DEFAULTED, NULL, Facts, Failure, TypeMismatch
 from xapi_rig.life import LifeMixin
 from xapi_rig.machine import MachineMixin
 from xapi_rig.making import MakingMixin
+from xapi_rig.networking import NetworkingMixin
 from xapi_rig.operations import OperationsMixin
 from xapi_rig.storage import StorageMixin
 from xapi_rig.store import Obj, Store
 from xapi_rig.wire import xml_value
 
-EVENT_CLASS_KIND = {"vm", "vbd", "vdi", "sr", "pbd", "vif", "host", "pool", "network", "pif", "task", "vm_metrics",
+EVENT_CLASS_KIND = {"vm", "vbd", "vdi", "sr", "pbd", "vif", "host", "pool", "network", "pif", "vlan", "task", "vm_metrics",
                     "vm_guest_metrics", "host_metrics", "session", "sm", "vbd_metrics"}  # fmt: skip
 SESSIONS_PER_ORIGINATOR = 500
 MAX_TASKS = 200
@@ -60,7 +61,7 @@ class CutConnection(Exception):
     """A fault says: close the socket without an answer."""
 
 
-class Pool(EncodingMixin, StorageMixin, MachineMixin, OperationsMixin, LifeMixin, MakingMixin):
+class Pool(EncodingMixin, StorageMixin, MachineMixin, OperationsMixin, LifeMixin, MakingMixin, NetworkingMixin):
     def __init__(self, folder: pathlib.Path, facts: Facts | None = None, username: str = "root", password: str = "") -> None:
         self.folder = folder
         self.facts = facts or Facts()

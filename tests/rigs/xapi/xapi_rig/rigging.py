@@ -32,6 +32,7 @@ class Rig:
         self.ca = make_certificates(folder / "tls", HOSTS, names_only=names_only)
         self.hosts: dict[str, Obj] = {}
         self.networks: dict[str, Obj] = {}
+        self.bases: dict[tuple[str, str], Obj] = {}
         self.disk_sr: Obj | None = None
         self._servers: list[HostServer] = []
         self._serial = 0
@@ -60,11 +61,22 @@ class Rig:
             store.add("PBD", SR=shared.ref, host=host.ref, device_config={"target": "192.0.2.10"}, currently_attached=True)
         self.disk_sr = shared
         store.add("pool", name_label="rig", master=master, default_SR=shared.ref)
+        # Two NICs in every host, the second as half of a bond; the networks of VMs are VLANs of the first.
+        for device, bridge, label in (("eth0", "xenbr0", "Pool-wide network associated with eth0"),
+                                      ("bond0", "xapi9", "Bond 1+2")):  # fmt: skip
+            base = store.add("network", name_label=label, bridge=bridge, managed=True, MTU=1500)
+            for index, host in enumerate(self.hosts.values()):
+                self.bases[host.ref, device] = store.add(
+                    "PIF", host=host.ref, network=base.ref, device=device, VLAN=-1, MAC=f"02:00:00:01:0{index}:0{len(self.bases)}", MTU=1500,
+                    physical=device == "eth0", management=device == "eth0", currently_attached=True,
+                )  # fmt: skip
         for number, name in enumerate(("corp-vlan120", "corp-vlan130", "corp-vlan140")):
             network = store.add("network", name_label=name, bridge=f"xapi{number}", managed=True, MTU=1500)
-            for index, host in enumerate(self.hosts.values()):
-                store.add("PIF", host=host.ref, network=network.ref, device="eth0", VLAN=120 + 10 * number,
-                          MAC=f"02:00:00:00:0{index}:0{number}", currently_attached=True)  # fmt: skip
+            for host in self.hosts.values():
+                vlan = store.add("VLAN", tagged_PIF=self.bases[host.ref, "eth0"].ref, tag=120 + 10 * number)
+                pif = store.add("PIF", host=host.ref, network=network.ref, device="eth0", VLAN=120 + 10 * number, MTU=1500,
+                                MAC="fe:ff:ff:ff:ff:ff", VLAN_master_of=vlan.ref, currently_attached=True)  # fmt: skip
+                store.set(vlan, untagged_PIF=pif.ref)
             self.networks[name] = network
         for index, host in enumerate(self.hosts.values()):
             metrics = store.add("VM_metrics")

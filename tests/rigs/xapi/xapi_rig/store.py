@@ -25,6 +25,7 @@ RELATIONS: dict[tuple[str, str], tuple[str, str]] = {
     ("VIF", "network"): ("network", "VIFs"),
     ("PIF", "host"): ("host", "PIFs"),
     ("PIF", "network"): ("network", "PIFs"),
+    ("VLAN", "tagged_PIF"): ("PIF", "VLAN_slave_of"),
     ("VM", "resident_on"): ("host", "resident_VMs"),
     ("VM", "snapshot_of"): ("VM", "snapshots"),
     ("VM", "parent"): ("VM", "children"),

@@ -132,7 +132,7 @@ def test_one_look_makes_the_record_agree_and_tells(
     run_module: RunModule, options: dict[str, t.Any], hypervisor: FakeHypervisor
 ) -> None:
     hypervisor.guests = [guest(1, answers={0: ["10.99.0.57"]}), guest(2, network="other"), guest(3, answers={0: []})]
-    networks = [{"name": "corp-vlan120", "bridge": "corp", "cidr": "10.99.0.0/24", "vlan": 120}]
+    networks = [{"name": "corp-vlan120", "bridge": "corp", "cidr": "10.99.0.0/24"}]
     first = fetch(run_module, options, reconcile=True, networks=networks)
     assert first["changed"] and first["reconciled"] == {"entered": ["vm1", "vm3"]}
     assert first["msg"] == "2 entered, 2 looked at, 1 found, 0 given up; 1 waited for"

@@ -100,7 +100,7 @@ def test_networks_limit_what_is_recorded(run_module: RunModule, record: str) -> 
 def test_networks_give_rules_to_new_nics_without_rules(run_module: RunModule, record: str) -> None:
     networks = [
         "lab",
-        {"name": "vlan120", "bridge": "corp", "cidr": "10.99.0.0/24", "ip_range": "10.99.0.5-10.99.0.9", "vlan": 120},
+        {"name": "vlan120", "bridge": "corp", "cidr": "10.99.0.0/24", "ip_range": "10.99.0.5-10.99.0.9"},
     ]
     run_module("vm_nic_record", options(record, WEB1, networks=networks))
     nics = listed(run_module, record, detail=True)
@@ -113,6 +113,13 @@ def test_networks_give_rules_to_new_nics_without_rules(run_module: RunModule, re
     assert run_module("vm_nic_record", options(record, own, networks=networks))["changed"]
     assert not run_module("vm_nic_record", options(record, WEB1, networks=networks))["changed"]
     assert listed(run_module, record, detail=True)[0]["cidrs"] == ["10.99.0.0/25"]
+
+
+def test_what_carries_several_networks_is_none_of_them(run_module: RunModule, record: str) -> None:
+    carried = {"name": "vlan120", "bridge": "corp", "vlan": 120}
+    assert run_module("vm_nic_record", options(record, WEB1, networks=[carried]))["nics"] == []
+    own = {**carried, "host_vlan": True}
+    assert [nic["network"] for nic in run_module("vm_nic_record", options(record, WEB1, networks=[own]))["nics"]] == ["corp"]
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def test_names_choose_in_the_order_of_the_vms():
         ([{"name": "a", "cpus": 0}], [], ["cpus is 0"]),
         ([{"name": "a", "placement": "h1"}], [], ["placement", "mapping"]),
         ([], [{"name": 120}], ["shared_networks[0]", "120", "quotes"]),
-        ([], [{"name": "n", "vlan": 120}], ["n", "vlan is 120", "no networks yet", "leave out vlan"]),
+        ([], [{"name": "n", "vlan": 4095}], ["n", "vlan is 4095", "1 to 4094"]),
         ("web1", [], ["vms", "list"]),
         (["web1"], [], ["vms[0]", "mapping"]),
         ([{"name": "a", "ssh_key": "x"}], [], ["ssh_key", "did you mean ssh_keys"]),
@@ -133,6 +133,16 @@ def test_mistakes_are_named(vms, networks, words):
         vm_plan(vms, networks)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_nics_go_to_the_network_that_is_made_or_to_what_is_there():
+    networks = [
+        {"name": "made", "vlan": 120, "bridge": "br0"},
+        {"name": "there", "bridge": "br1"},
+        {"name": "same"},
+    ]
+    (plan,) = vm_plan([{"name": "a", "networks": ["made", "there", "same"]}], networks)
+    assert [nic["network"] for nic in plan["machine"]["nics"]] == ["made", "br1", "same"]
 
 
 def test_an_unknown_name_is_an_error_that_helps():

@@ -23,6 +23,7 @@ PARTS = {
     "drives": api.Drives,
     "machines": api.Machines,
     "events": api.Events,
+    "networks": api.Networks,
 }
 KINDS = sorted(path.parent.name for path in pathlib.Path(api.__file__).parent.glob("*/driver.py"))
 

@@ -253,13 +253,18 @@ class Stream:
 
 
 class Named:
-    """A network or host device: nothing but its name."""
+    """A network or host device: its name and what its definition holds."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, xml: str = "<network/>") -> None:
         self._name = name
+        self._xml = xml
 
     def name(self) -> str:
         return self._name
+
+    def XMLDesc(self, flags: int) -> str:
+        assert flags == 0
+        return self._xml
 
 
 @dataclasses.dataclass

@@ -16,7 +16,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kv
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import domain as kvm_domain
 
 ID = "22222222-2222-4222-8222-222222222222"
-NETWORKS = nics.Networks(frozenset({"corp", "lab"}), frozenset({"br0", "br1", "ovs0"}))
+NETWORKS = nics.Networks(frozenset({"corp", "lab", "vlan130"}), frozenset({"br0", "br1", "ovs0"}), frozenset({"vlan130"}))
 MACS = [f"52:54:00:99:00:{number:02x}" for number in range(9)]
 
 TEMPLATE = """
@@ -277,6 +277,14 @@ def test_a_corrected_bridge_keeps_mac_and_settings():
     done, (first, second) = changed(NicWanted("br1"), NicWanted("lab"))
     assert done and first.find("source").get("bridge") == "br1" and first.find("mac").get("address") == MACS[0]
     assert first.find("vlan") is not None and second.find("source").get("network") == "lab"
+
+
+def test_a_network_with_a_vlan_of_its_own_takes_the_place_of_the_nics_tag_and_port():
+    done, (first, second) = changed(NicWanted("vlan130"), NicWanted("vlan130"))
+    assert done and [nics.network_of(interface) for interface in (first, second)] == ["vlan130", "vlan130"]
+    for interface in (first, second):
+        assert interface.get("type") == "network" and interface.find("vlan") is None and interface.find("virtualport") is None
+        assert interface.find("model") is not None
 
 
 def test_a_nic_is_known_by_its_mac_wherever_it_stands():
