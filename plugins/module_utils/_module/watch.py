@@ -28,7 +28,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.arriving import as_they_arrive
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import LONGEST_ERROR, check_sources
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.gather import Gather
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.look import Poll
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.look import Poll, fetch
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.verdicts import Answer, verdicts
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.watched import pictured
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import queue
@@ -85,7 +85,7 @@ class Watcher:
         self.request = request
         self.stop = stop or threading.Event()
         self.watch = Watch()
-        self._connect = connect
+        self.connect = connect
         self.log = log
         self.gather = Gather()
         self._lock = PollLock(store.database, request.hypervisor_name, SCOPE_WATCH, store.clock)
@@ -139,6 +139,12 @@ class Watcher:
                 break
         self._warn(f"the connection that held the lock {self._lock.name} broke: this watcher ended before its time")
 
+    def give_up_if_lost(self) -> None:
+        """Makes way for another turn where the lock was lost."""
+        if self._held and not self._lock.still_held():
+            self._lock.release()
+            self._held = False
+
     def holds_turn(self) -> bool:
         """Whether it is still this one's turn."""
         return self._held and self._lock.still_held()
@@ -149,7 +155,7 @@ class Watcher:
 
     def _serve(self, end: float, enough: Callable[[], bool] | None) -> None:
         """One connection's life."""
-        hypervisor = self._connect()
+        hypervisor = self.connect()
         over = threading.Event()
         ears: _Ears | None = None
         self.known = None
@@ -374,3 +380,33 @@ class _Batch:
 def _address(answer: Answer) -> str | None:
     verdict = answer.verdict
     return main_address(verdict.ip4_address, verdict.ip6_addresses, answer.nic.family_order)
+
+
+def keep_watching(watcher: Watcher, told: Callable[[str], t.Any]) -> None:
+    """Waits for its turn, looks, listens, and looks again each interval, until the watcher's stop is set; survives every error.
+
+    told: called with what went wrong.
+    """
+    pause = FIRST_PAUSE
+    with watcher:
+        while not watcher.stop.is_set():
+            watcher.watch = Watch()
+            began = time.monotonic()
+            try:
+                if not watcher.take_turn(LONGEST_PAUSE):
+                    continue
+                poll = fetch(watcher.store, watcher.connect, watcher.request, log=watcher.log)
+                if poll.problem is None:
+                    watcher.listen(watcher.request.settings.interval)
+                watcher.give_up_if_lost()
+                poll.add(watcher.watch.poll)
+                problems = [text for text in (poll.problem, *poll.warnings) if text]
+            except Exception as error:  # pylint: disable=broad-except  # nobody would start it again
+                problems = [plain(str(error) or repr(error), LONGEST_ERROR)]
+            for text in problems:
+                told(text)
+            if time.monotonic() - began >= LONGEST_PAUSE:
+                pause = FIRST_PAUSE
+            elif problems:
+                watcher.stop.wait(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)

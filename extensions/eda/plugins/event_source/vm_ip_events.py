@@ -10,8 +10,12 @@ short_description: Addresses of VMs that were found, changed, lost or given up, 
 description:
   - Reads the events that M(vmops.external_dhcp.vm_ip_fetch) and M(vmops.external_dhcp.vm_nic_record) write into the record, as
     they come.
-  - With O(cursor_file) it goes on after a restart where it stopped, so that no event is missed. An event may then be delivered
-    a second time; its C(id) tells.
+  - With O(cursor_file) it goes on after a restart where it stopped. An event may then be delivered a second time; its C(id) tells.
+  - Without O(feedback) an event counts as delivered when the engine has taken it to put it through the rules. What is lost if
+    ansible-rulebook is killed then are the actions of rules that had matched and had not ended, because they are in its memory only.
+  - With O(feedback) it counts as delivered when the engine has confirmed that it went through the rules, which it does where
+    C(--persistence-id) lets it keep what is left to do in a database of its own. Nothing is lost then, unless that database is.
+  - Whether an action was successful is not part of it. An action that fails is not run again.
   - A record that was made anew under the same URL, or was restored from an older copy, is noticed and logged. All events of a new
     one are delivered, and of a restored one those that are younger than the last one delivered.
   - While the record cannot be reached it tries again, with growing pauses.
@@ -28,7 +32,7 @@ options:
   interval:
     description: Seconds between two readings of the record.
     type: float
-    default: 5
+    default: 0.5
   types:
     description: Only events of these types; all if not set.
     type: list
@@ -43,6 +47,13 @@ options:
         starts, so that events which come while it is down are delivered later.
       - If not set, nothing is kept.
     type: str
+  feedback:
+    description:
+      - Whether the engine is asked to confirm each event before the cursor moves on. An event that it does not confirm within
+        a minute is delivered again.
+      - Needs an ansible-rulebook that knows it, started with C(--persistence-id), and a name of its own for the source.
+    type: bool
+    default: false
   start:
     description: Where to begin without a cursor, V(now) with the next event, or V(beginning) with the oldest in the record.
     type: str
@@ -57,11 +68,8 @@ EXAMPLES = r"""
 """
 
 import asyncio
-import datetime
 import logging
-import os
 import sys
-import tempfile
 import typing as t
 from pathlib import Path
 
@@ -71,135 +79,30 @@ _COLLECTIONS = next((str(p.parent) for p in Path(__file__).absolute().parents if
 if _COLLECTIONS is not None and _COLLECTIONS not in sys.path:
     sys.path.append(_COLLECTIONS)
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.database import Database
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.errors import RecordError
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import EVENT_TYPES
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.results import event_result
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.feed import (
+    BATCH,
+    ArgumentError,
+    Delivery,
+    EventFeed,
+)
 
-BATCH = 500
 LONGEST_PAUSE = 60.0  # seconds between attempts to reach the record
-_KNOWN = ("record", "interval", "types", "hypervisor_name", "cursor_file", "start")
+_KNOWN = ("record", "interval", "types", "hypervisor_name", "cursor_file", "start", "feedback")
 
 logger = logging.getLogger("vmops.external_dhcp.vm_ip_events")
 
 
-class ArgumentError(ValueError):
-    """An argument of the source that cannot be used."""
-
-
-class EventFeed:
-    """The events after the last one delivered. Blocking: the source calls it in a thread."""
-
-    def __init__(self, args: dict[str, t.Any]) -> None:
-        self.types = _words(args, "types")
-        self.hypervisors = _words(args, "hypervisor_name")
-        unknown = sorted(set(self.types or ()) - set(EVENT_TYPES))
-        if unknown:
-            raise ArgumentError(f"types has {unknown[0]!r}: use {', '.join(EVENT_TYPES)}")
-        self.start = args.get("start") or "now"
-        if self.start not in ("now", "beginning"):
-            raise ArgumentError(f"start is {self.start!r}: use now or beginning")
-        self.cursor_file = Path(args["cursor_file"]) if args.get("cursor_file") else None
-        self.store = RecordStore(Database(args.get("record") or os.environ.get("EXTERNAL_DHCP_RECORD")))
-        self.cursor: int | None = None
-        self.record_id: str | None = None  # of the record that the cursor counts in
-        self.at: datetime.datetime | None = None  # time of the last event delivered
-        self._times: dict[int, datetime.datetime] = {}
-        self._checked = False
-        self._load_cursor()
-
-    def next_events(self) -> list[dict[str, t.Any]]:
-        """At most BATCH events, the oldest first. Raises RecordError."""
-        if not self.store.database.exists():
-            if self.cursor is None:
-                self._keep(0)  # whatever it holds once it is there is new
-            return []
-        self._same_record()
-        if self.cursor is None:
-            # Kept at once: what comes while the source is down must not be taken for what was there before it.
-            self._keep(self.store.last_event_id() if self.start == "now" else 0)
-        found = self.store.events(after=self.cursor, types=self.types, hypervisor_names=self.hypervisors, limit=BATCH)
-        self._times = {t.cast(int, event.id): event.at for event in found}
-        return [{key: _harmless(value) for key, value in event_result(event).items()} for event in found]
-
-    def delivered(self, event_id: int) -> None:
-        """Remembers the event, so that it does not come again."""
-        self.at = self._times.get(event_id, self.at)
-        self._keep(event_id)
-
-    def _same_record(self) -> None:
-        """Events below the cursor would never come: of a record that was made anew, or was restored from a copy."""
-        record_id = self.store.record_id()
-        if self.cursor is None:
-            self.record_id = record_id
-            return
-        if self.record_id is not None and record_id != self.record_id:
-            logger.warning("%s was made anew: all its events are delivered", self.store.database.where)
-            self.record_id, self.at = record_id, None
-            self._keep(0)
-        elif self._went_back():
-            self.record_id = record_id
-            logger.warning(
-                "%s was restored from a copy older than event %d: events written since %s are delivered",
-                self.store.database.where, self.cursor, self.at or "now",
-            )  # fmt: skip
-            last = self.store.last_event_id()
-            self._keep(last if self.at is None else self.store.last_event_until(self.at))
-        elif self.record_id is None:
-            self.record_id = record_id
-        self._checked = True
-
-    def _went_back(self) -> bool:
-        if self.store.last_event_id() < t.cast(int, self.cursor):
-            return True
-        if self._checked or self.at is None:
-            return False
-        # Events may have come since, so that their number tells nothing: is the last one delivered still the same?
-        same = self.store.events(after=t.cast(int, self.cursor) - 1, limit=1)
-        return bool(same) and same[0].id == self.cursor and same[0].at != self.at
-
-    def _keep(self, event_id: int) -> None:
-        self.cursor = event_id
-        if self.cursor_file is None:
-            return
-        words = [str(event_id), self.record_id or "-", self.at.isoformat() if self.at else "-"]
-        handle, name = tempfile.mkstemp(dir=self.cursor_file.parent, prefix=self.cursor_file.name)
-        with os.fdopen(handle, "w") as file:
-            file.write(" ".join(words) + "\n")
-        os.replace(name, self.cursor_file)
-
-    def close(self) -> None:
-        self.store.database.close()
-
-    def _load_cursor(self) -> None:
-        """Number of the last event delivered, the record's own id and the event's time; the number alone is enough."""
-        if self.cursor_file is None:
-            return
-        if not self.cursor_file.parent.is_dir():
-            raise ArgumentError(f"cursor_file is {self.cursor_file}: its folder does not exist")
-        try:
-            words = self.cursor_file.read_text().split()
-        except FileNotFoundError:
-            return
-        words += ["-"] * (3 - len(words))
-        try:
-            self.cursor = int(words[0])
-            self.record_id = None if words[1] == "-" else words[1]
-            self.at = None if words[2] == "-" else datetime.datetime.fromisoformat(words[2])
-        except ValueError:
-            raise ArgumentError(f"cursor_file {self.cursor_file} does not hold the number of an event: remove it") from None
-
-
 async def main(queue: asyncio.Queue[dict[str, t.Any]], args: dict[str, t.Any]) -> None:
     """Entry point of the rulebook engine; ends when it is cancelled."""
-    unknown = sorted(set(args) - set(_KNOWN))
+    unknown = sorted(set(args) - {*_KNOWN, "eda_feedback_queue"})  # the latter is the engine's
     if unknown:
         raise ArgumentError(f"there is no argument {unknown[0]!r}: use {', '.join(_KNOWN)}")
-    interval = float(args.get("interval") or 5)
+    interval = float(args.get("interval") or 0.5)
     if interval <= 0:
         raise ArgumentError(f"interval is {interval}: it must be above 0")
     feed = EventFeed(args)
+    delivery = Delivery(queue, args.get("eda_feedback_queue"))
     pause = interval
     try:
         while True:
@@ -212,26 +115,12 @@ async def main(queue: asyncio.Queue[dict[str, t.Any]], args: dict[str, t.Any]) -
                 continue
             pause = interval
             for event in found:
-                await queue.put(event)
+                await delivery.deliver(event)
                 await asyncio.to_thread(feed.delivered, event["id"])
             if len(found) < BATCH:
                 await asyncio.sleep(interval)
     finally:
         feed.close()
-
-
-def _words(args: dict[str, t.Any], name: str) -> list[str] | None:
-    value = args.get(name)
-    if value is None:
-        return None
-    words = [value] if isinstance(value, str) else value
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise ArgumentError(f"{name} must be a list of texts")
-    return words
-
-
-def _harmless(value: t.Any) -> t.Any:
-    return value.replace("{", "?").replace("}", "?") if isinstance(value, str) else value
 
 
 if __name__ == "__main__":

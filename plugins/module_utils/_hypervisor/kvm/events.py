@@ -39,8 +39,9 @@ class KvmEvents(Events):
     """See api.Events. A guest whose address changes while it runs causes no event; one without an agent causes none but its life's."""
 
     sources: tuple[str, ...] = (SOURCE_AGENT,)
-    # The agent is there before the guest has its lease: what it says first is mostly nothing.
-    again: tuple[float, ...] = (0.2, 0.35, 0.7, 1.5, 3, 5, 8, 13, 21, 34)
+    # The agent is there before the guest has its lease: what it says first is mostly nothing. Each pause is a fifth of the time that
+    # has passed, for a minute: the address is seen that much late at most, and a guest that never gets one is asked 32 times.
+    again: tuple[float, ...] = tuple(round(0.2 * 1.2**step, 2) for step in range(32))
 
     def __init__(self, host: Host) -> None:
         self._host = host

@@ -16,8 +16,10 @@ import typing as t
 import pytest
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_ip_fetch import Request, fetch
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import feed
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.database import Database
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.errors import RecordUnreachable
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import EVENT_TYPES
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
 from ansible_collections.vmops.external_dhcp.tests.unit.plugins.module_utils._nic_record.fake_hypervisor import (
     FakeHypervisor,
@@ -231,4 +233,78 @@ def test_bad_arguments(record: Record, args: dict[str, t.Any], message: str) -> 
 def test_the_schema_names_the_same_arguments() -> None:
     schema = json.loads((FOLDER / "schemas" / "vm_ip_events.json").read_text())
     assert tuple(schema["properties"]) == source._KNOWN
-    assert schema["properties"]["types"]["items"]["enum"] == list(source.EVENT_TYPES)
+    assert schema["properties"]["types"]["items"]["enum"] == list(EVENT_TYPES)
+
+
+# -- delivery --
+
+
+class Engine:
+    """What ansible-rulebook does with a source's queue: it wraps it, takes one event at a time, and confirms it where asked."""
+
+    def __init__(self, feedback: bool = False) -> None:
+        self.queue: asyncio.Queue[dict[str, t.Any]] = asyncio.Queue(1)
+        self.feedback: asyncio.Queue[dict[str, t.Any]] | None = asyncio.Queue(1) if feedback else None
+
+    async def put(self, event: dict[str, t.Any]) -> None:
+        await self.queue.put(event)
+
+    async def take(self) -> dict[str, t.Any]:
+        return await asyncio.wait_for(self.queue.get(), 30)
+
+
+def number_in(cursor: pathlib.Path) -> int:
+    return int(cursor.read_text().split()[0])
+
+
+@pytest.mark.parametrize("feedback", [False, True])
+def test_the_cursor_moves_when_the_engine_has_the_event_and_not_before(
+    record: Record, tmp_path: pathlib.Path, feedback: bool
+) -> None:
+    for number in (1, 2, 3):
+        record.find(number)
+    cursor = tmp_path / "cursor"
+
+    async def run() -> None:
+        engine = Engine(feedback)
+        args = {"record": record.url, "start": "beginning", "cursor_file": str(cursor), "interval": 0.01, "feedback": feedback}
+        if feedback:
+            args["eda_feedback_queue"] = engine.feedback
+        task = asyncio.ensure_future(source.main(engine, args))
+        try:
+            while engine.queue.empty():
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.2)
+            assert number_in(cursor) == 0  # it lies in the queue: killed now, the engine would not have it
+            first = await engine.take()
+            assert first["id"] == 1
+            if engine.feedback is not None:
+                await asyncio.sleep(0.2)
+                assert number_in(cursor) == 0 and engine.queue.empty()  # taken and not confirmed
+                await engine.feedback.put(first)
+            while number_in(cursor) == 0:
+                await asyncio.sleep(0.01)
+            assert (await engine.take())["id"] == 2
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+def test_an_event_that_is_not_confirmed_comes_again(record: Record, monkeypatch: pytest.MonkeyPatch, caplog: t.Any) -> None:
+    monkeypatch.setattr(feed, "FEEDBACK_SECONDS", 0.1)
+    record.find(1)
+
+    async def run() -> None:
+        engine = Engine(feedback=True)
+        args = {"record": record.url, "start": "beginning", "feedback": True, "eda_feedback_queue": engine.feedback}
+        task = asyncio.ensure_future(source.main(engine, args))
+        try:
+            assert [(await engine.take())["id"] for _number in range(3)] == [1, 1, 1]
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(run())
+    assert "has not confirmed event 1" in caplog.text
