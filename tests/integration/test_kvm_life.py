@@ -143,6 +143,13 @@ def test_a_life(kvm: KvmHost, host: t.Any, template: t.Callable[..., str]):
     done = good(host.machines.start(vms))
     assert all(outcome.changed for outcome in done)
     assert not any(outcome.changed for outcome in good(host.machines.start(vms)))
+    tokens = [vm.boot_token for vm in find(host, *names)]
+    assert None not in tokens and [vm.boot_token for vm in find(host, *names)] == tokens
+    kvm.virsh("destroy", names[0])
+    kvm.virsh("start", names[0])
+    kvm.virsh("reset", names[1])
+    again = [vm.boot_token for vm in find(host, *names)]
+    assert again[0] not in (None, *tokens) and again[1:] == tokens[1:], "a start is one, a reset is none"
     assert host.machines.delete_problems(vms) == {}, "asked before the power-off"
     done = good(host.machines.stop(find(host, *names), 2))
     assert all("was powered off" in outcome.warnings[0] for outcome in done), "there is nothing in them that hears"

@@ -86,6 +86,7 @@ class Vm:
     id: the hypervisor's UUID in lower case.
     handle: the driver's own and nobody else's.
     boot_time: seconds since the epoch at which it was started, where reading it costs nothing more; else None.
+    boot_token: where there is no such time, what is another one after most restarts, and the same while it runs; else None.
     ours: whether it carries the mark that machines.create() gives.
     is_template: true only for a template, which is found when it is asked for by name.
     """
@@ -96,6 +97,7 @@ class Vm:
     nics: tuple[Nic, ...] = ()
     handle: t.Any = dataclasses.field(default=None, compare=False, repr=False)
     boot_time: float | None = None
+    boot_token: str | None = None
     ours: bool = False
     is_template: bool = False
 

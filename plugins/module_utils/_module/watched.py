@@ -41,7 +41,7 @@ def pictured(
             unread.update((vm.id, vm.name))
         else:
             booted_at = None if vm.boot_time is None else datetime.datetime.fromtimestamp(vm.boot_time, datetime.timezone.utc)
-            vms.append(VmFacts(vm.name, vm.id, nics, _RUNNING.get(vm.power_state), booted_at))
+            vms.append(VmFacts(vm.name, vm.id, nics, _RUNNING.get(vm.power_state), booted_at, vm.boot_token))
     return Picture(hypervisor_name, vms, read_at, unread=frozenset(unread))
 
 

@@ -57,9 +57,14 @@ def _from_1_to_2(connection: t.Any) -> None:
     _compare_blanks(connection)
 
 
+def _from_2_to_3(connection: t.Any) -> None:
+    """What tells a restart where the hypervisor knows no boot time."""
+    _add_column(connection, schema.nics.c.boot_token)
+
+
 # From version N to N+1, inside the upgrade's transaction, with the tables locked against a second upgrade. MariaDB commits
 # each DDL statement by itself, so each step must be repeatable.
-MIGRATIONS: dict[int, t.Callable[[t.Any], None]] = {1: _from_1_to_2}
+MIGRATIONS: dict[int, t.Callable[[t.Any], None]] = {1: _from_1_to_2, 2: _from_2_to_3}
 
 
 def _add_column(connection: t.Any, column: t.Any) -> None:

@@ -79,7 +79,7 @@ class VmFacts:
     """One VM as given to the record. id may be missing where the name alone is enough (stopped, absent).
 
     running: None where it is neither running nor off (paused): its NICs stay as they are.
-    booted_at: when it was started, where the hypervisor tells.
+    booted_at: when it was started, where the hypervisor tells; boot_token: see api.Vm.
     """
 
     name: str
@@ -87,6 +87,7 @@ class VmFacts:
     nics: tuple[NicFacts, ...] = ()
     running: t.Optional[bool] = True
     booted_at: t.Optional[datetime.datetime] = None
+    boot_token: t.Optional[str] = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +130,7 @@ class NicRecord:
     last_seen_at: t.Optional[datetime.datetime] = None
     claim_token: t.Optional[str] = None
     booted_at: t.Optional[datetime.datetime] = None
+    boot_token: t.Optional[str] = None
     missing_since: t.Optional[datetime.datetime] = None
 
     @property

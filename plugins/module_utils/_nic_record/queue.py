@@ -121,6 +121,9 @@ def _with_all_tries(nic: NicRecord, max_tries: int | None, now: datetime.datetim
         candidate_address=None,
         candidate_since=None,
         claim_token=None,
+        # Which start this is nobody has looked yet; the next look must not take it for one more.
+        booted_at=None,
+        boot_token=None,
     )
 
 

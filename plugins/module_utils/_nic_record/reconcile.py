@@ -118,7 +118,7 @@ def _one(
         return dataclasses.replace(new, missing_since=None)
     if before is not None and vm.running is None:
         return _up_to_date(before, vm, facts, picture)
-    restarted = before is not None and _later(vm.booted_at, before.booted_at)
+    restarted = before is not None and (_later(vm.booted_at, before.booted_at) or _another(vm.boot_token, before.boot_token))
     new = queue.enter(before, picture.hypervisor_name, vm, facts, now, max_tries=picture.max_tries, rearm=moved or restarted)
     what = None
     if before is None:
@@ -132,7 +132,7 @@ def _one(
     if before is not None and what is None and before.max_tries != new.max_tries:
         new = dataclasses.replace(new, max_tries=before.max_tries)
     booted_at = vm.booted_at if before is None or before.booted_at is None or restarted or moved else before.booted_at
-    new = dataclasses.replace(new, booted_at=booted_at, missing_since=None)
+    new = dataclasses.replace(new, booted_at=booted_at, boot_token=vm.boot_token, missing_since=None)
     if what:
         done.tell(what, new)
     return new
@@ -153,6 +153,10 @@ def _later(booted_at: datetime.datetime | None, before: datetime.datetime | None
     if booted_at is None or before is None:
         return False
     return (booted_at - before).total_seconds() > BOOT_TOLERANCE
+
+
+def _another(token: str | None, before: str | None) -> bool:
+    return token is not None and before is not None and token != before
 
 
 def _waits(nic: NicRecord, now: datetime.datetime, patience: float) -> bool:

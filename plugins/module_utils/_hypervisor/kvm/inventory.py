@@ -70,14 +70,17 @@ class KvmInventory(Inventory):
 
 
 def _read_vm(domain: t.Any) -> Vm:
-    state = domain.state()[0]
+    power = _power_state(domain.state()[0])
+    number = domain.ID()
     element = kvm_domain.parse(domain.XMLDesc(0))
     return Vm(
         name=domain.name(),
         id=domain.UUIDString().lower(),
-        power_state=_power_state(state),
+        power_state=power,
         nics=kvm_domain.nics(element),
         handle=domain,
+        # libvirtd counts up with each start. Only one that was itself started anew while no VM ran begins at 1 again.
+        boot_token=str(number) if power != POWER_STOPPED and number > 0 else None,
         ours=kvm_domain.mark(element) is not None,
     )
 

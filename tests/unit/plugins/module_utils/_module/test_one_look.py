@@ -137,6 +137,34 @@ def test_re_made_under_its_name(site: Site) -> None:
     assert site.events()[2:] == ["vm1 LOST", "vm1 FETCHED"]
 
 
+def test_a_restart_is_noticed_where_there_is_no_boot_time(site: Site) -> None:
+    one = site.guest(1, boot_token="7")
+    site.look()
+    one.answers = {0: ["10.0.0.99"]}
+    assert site.look().told == {} and site.rows()["vm1"][2] == "10.0.0.1", "nobody asks a found one again"
+    one.boot_token = "9"
+    assert site.look().told == {"restarted": ["vm1"]}
+    assert site.rows()["vm1"] == ("kvm01", "found", "10.0.0.99") and site.events() == ["vm1 FETCHED", "vm1 CHANGED"]
+    assert site.look().told == {}
+    one.boot_token = None  # not told for once
+    assert site.look().told == {}
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_start_that_the_record_was_told_of_is_no_second_one(site: Site, stopped: bool) -> None:
+    one = site.guest(1, boot_token="7", boot_time=site.now().timestamp())
+    site.look()
+    if stopped:
+        site.store.stop("kvm01", [VmFacts("vm1")])
+    one.boot_token, one.boot_time = "8", site.now().timestamp() + 100
+    site.store.enter("kvm01", [one.facts()], rearm=True)
+    assert [nic.fetch_state for nic in site.store.nics()] == ["pending"]
+    assert site.look().told == {} and site.rows()["vm1"][1] == "found"
+    assert site.look().told == {}
+    one.boot_token = "9"
+    assert site.look().told == {"restarted": ["vm1"]}
+
+
 def test_a_restarted_vm_with_a_new_lease_is_noticed(site: Site) -> None:
     one = site.guest(1, boot_time=site.now().timestamp())
     site.look()

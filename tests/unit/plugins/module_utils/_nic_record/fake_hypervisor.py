@@ -35,10 +35,11 @@ class Guest:
     power_state: str = POWER_RUNNING
     network: str = "corp"
     boot_time: float | None = None
+    boot_token: str | None = None
 
     def vm(self) -> Vm:
         nics = tuple(Nic(d, mac, self.network) for d, mac in enumerate(self.macs))
-        return Vm(self.name, self.id, self.power_state, nics, boot_time=self.boot_time)
+        return Vm(self.name, self.id, self.power_state, nics, boot_time=self.boot_time, boot_token=self.boot_token)
 
     def facts(self, **rules: t.Any) -> VmFacts:
         """The same VM as it is put into the record."""

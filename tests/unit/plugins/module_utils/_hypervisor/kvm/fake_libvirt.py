@@ -78,6 +78,7 @@ class Host:
         self.networks = ["corp"]
         self.links = ["br0", "br1"]
         self.calls = 0
+        self.starts = 0
 
     def change(self, what: str, name: str) -> None:
         self.calls += 1
@@ -453,6 +454,8 @@ class Domain:
         self.snapshots = 0
         self.obeys: tuple[str, ...] = ("acpi",)  # what makes the guest shut down: acpi, agent
         self._state = state
+        host.starts += 1
+        self._number = host.starts
         self._persistent = persistent
         self.answers = answers
         devices = "".join(
@@ -476,7 +479,7 @@ class Domain:
         return self.connection
 
     def ID(self) -> int:
-        return 1 if self._state != SHUTOFF else -1
+        return self._number if self._state != SHUTOFF else -1
 
     def _there(self) -> None:
         if all(domain is not self for domain in self._host.domains.values()):
@@ -494,6 +497,8 @@ class Domain:
         if self.isActive():
             raise LibvirtError("VIR_ERR_OPERATION_INVALID", "domain is already running")
         self._state = RUNNING
+        self._host.starts += 1
+        self._number = self._host.starts
         return 0
 
     def shutdownFlags(self, flags: int) -> int:

@@ -99,6 +99,21 @@ def test_vms_in_the_order_asked_or_by_name(host: fake.Host):
     assert "there is no VM nobody on qemu:///system" in named.problems["nobody"]
 
 
+def test_a_restart_shows_in_the_token_of_the_start(host: fake.Host):
+    domain = host.domain("a", state=fake.RUNNING)
+    host.domain("b")
+
+    def tokens() -> list[str | None]:
+        return [vm.boot_token for vm in connect().inventory.vms().vms]
+
+    (first, off) = tokens()
+    assert first is not None and off is None and tokens() == [first, None]
+    domain.destroyFlags(0)
+    assert tokens() == [None, None]
+    domain.createWithFlags(0)
+    assert tokens()[0] not in (None, first)
+
+
 def test_one_bad_vm_does_not_hide_the_others(host: fake.Host):
     for name in ("a", "b", "c"):
         host.domain(name)
