@@ -20,11 +20,12 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.policy import decide_vm
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import POWER_STOPPED
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.watched import booted_at
 
 if t.TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Observation
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Observation, Vm
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import NicRecord
 
 
@@ -40,7 +41,7 @@ class Answer:
 def verdicts(seen: Observation, claimed: Sequence[NicRecord]) -> list[Answer]:
     """What the policy makes of one VM's observation, for each claimed NIC. One bad VM is a verdict, not an exception."""
     devices = {nic.mac: nic.device for nic in seen.vm.nics}
-    here = [_up_to_date(nic, seen.vm.name or nic.vm_name, devices.get(nic.mac, nic.device)) for nic in claimed]
+    here = [_up_to_date(nic, seen.vm, devices.get(nic.mac, nic.device)) for nic in claimed]
     if seen.source is None:
         nothing = NicAddress(reason=seen.reason or REASON_SOURCE_UNAVAILABLE, message=seen.message)
         return [Answer(nic, nothing, vm_off=seen.vm.power_state == POWER_STOPPED) for nic in here]
@@ -55,8 +56,9 @@ def verdicts(seen: Observation, claimed: Sequence[NicRecord]) -> list[Answer]:
     return [Answer(nic, decided[nic.device] if nic.mac in devices else removed) for nic in here]
 
 
-def _up_to_date(nic: NicRecord, vm_name: str, device: int) -> NicRecord:
-    """The NIC with its VM's name and its place as the hypervisor has them now."""
-    if (nic.vm_name, nic.device) == (vm_name, device):
-        return nic
-    return dataclasses.replace(nic, vm_name=vm_name, device=device)
+def _up_to_date(nic: NicRecord, vm: Vm, device: int) -> NicRecord:
+    """The NIC with its VM's name and its place as the hypervisor has them now, and the start that was looked at if none is known."""
+    now: dict[str, t.Any] = {"vm_name": vm.name or nic.vm_name, "device": device}
+    if nic.booted_at is None and nic.boot_token is None:
+        now |= {"booted_at": booted_at(vm), "boot_token": vm.boot_token}
+    return dataclasses.replace(nic, **now)

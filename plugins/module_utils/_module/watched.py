@@ -40,9 +40,13 @@ def pictured(
         if nics is None:
             unread.update((vm.id, vm.name))
         else:
-            booted_at = None if vm.boot_time is None else datetime.datetime.fromtimestamp(vm.boot_time, datetime.timezone.utc)
-            vms.append(VmFacts(vm.name, vm.id, nics, _RUNNING.get(vm.power_state), booted_at, vm.boot_token))
+            vms.append(VmFacts(vm.name, vm.id, nics, _RUNNING.get(vm.power_state), booted_at(vm), vm.boot_token))
     return Picture(hypervisor_name, vms, read_at, unread=frozenset(unread))
+
+
+def booted_at(vm: Vm) -> datetime.datetime | None:
+    """The VM's boot time as the record has it."""
+    return None if vm.boot_time is None else datetime.datetime.fromtimestamp(vm.boot_time, datetime.timezone.utc)
 
 
 def _nics(vm: Vm, networks: Mapping[str, Mapping[str, t.Any]] | None) -> tuple[NicFacts, ...] | None:

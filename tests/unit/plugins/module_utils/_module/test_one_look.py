@@ -165,6 +165,15 @@ def test_a_start_that_the_record_was_told_of_is_no_second_one(site: Site, stoppe
     assert site.look().told == {"restarted": ["vm1"]}
 
 
+@pytest.mark.parametrize("changes", [{"boot_token": "8"}, {"boot_time": 1_900_000_000.0}])
+def test_a_restart_right_after_a_poll_by_name_is_noticed(site: Site, changes: dict[str, t.Any]) -> None:
+    one = site.guest(1, boot_token="7", boot_time=site.now().timestamp())
+    site.store.enter("kvm01", [one.facts()], rearm=True)
+    assert site.look(vms=["vm1"], reconcile=False).found
+    vars(one).update(changes)
+    assert site.look().told == {"restarted": ["vm1"]}
+
+
 def test_a_restarted_vm_with_a_new_lease_is_noticed(site: Site) -> None:
     one = site.guest(1, boot_time=site.now().timestamp())
     site.look()
