@@ -43,9 +43,12 @@ options:
         its label included. There must be a drive.
       - V(moved) brings the drives along when their VMs go to O(destination); of the entries only the names are used. In check
         mode a change is predicted for every VM that has a drive.
+      - V(ejected) takes the drives out of their CD/DVD drives and keeps the files, so that a VM is no longer bound to where its file
+        is; of the entries only the names are used. V(updated) puts a drive in again, V(present) where its content changes or
+        O(reinsert) says so.
       - V(absent) ejects and deletes the drives; of the entries only the names are used.
     type: str
-    choices: [present, updated, moved, absent]
+    choices: [present, updated, moved, ejected, absent]
     default: present
   destination:
     description:
@@ -55,6 +58,18 @@ options:
       - On V(xenserver), the name or UUID of the host. The drive is ejected, the VM migrated, and the drive made anew there.
       - On V(kvm), the libvirt URI of the other host. Called before the migration, the ISO is put there under the same path.
     type: str
+  reinsert:
+    description:
+      - For O(state=present), whether a drive that was taken out on purpose (O(state=ejected)) and is to hold what it holds is put in
+        again. One whose content changes is put in whatever this says.
+    type: bool
+    default: true
+  keep_unread:
+    description:
+      - For O(state=ejected), whether a drive stays in that its guest may not have read, because the VM is off, or runs since before
+        the drive was put (RV(drives[].unread)).
+    type: bool
+    default: true
   missing:
     description:
       - What a VM is that is not there. With V(skip) it is none to give a drive to; its entry is checked and what is doubtful in it
@@ -118,6 +133,13 @@ EXAMPLES = r"""
     state: moved
     destination: xcp02
 
+- name: Take a drive out that the guest has read, so that the VM's host can be evacuated
+  vmops.external_dhcp.vm_config_drive:
+    hypervisor: "{{ hypervisor }}"
+    drives:
+      - name: web1
+    state: ejected
+
 - name: Delete the drives of two VMs
   vmops.external_dhcp.vm_config_drive:
     hypervisor: "{{ hypervisor }}"
@@ -158,6 +180,14 @@ drives:
       description: Whether the guest sees the drive only after the VM was shut down and started.
       type: bool
       sample: false
+    ejected:
+      description: Whether the drive is out of its CD/DVD drive on purpose, or would be in check mode.
+      type: bool
+      sample: false
+    unread:
+      description: With O(state=ejected), whether the guest may not have read the drive that is in.
+      type: bool
+      sample: false
     acts_on_refresh:
       description:
         - Whether the guest acts on a refreshed drive at its next boot, by what O(drives[].reader) is known to do.
@@ -181,8 +211,10 @@ def main() -> None:
             **_argspec.hypervisor(),
             **_argspec.vm_errors(),
             **_argspec.drives(),
-            "state": {"type": "str", "choices": ["present", "updated", "moved", "absent"], "default": "present"},
+            "state": {"type": "str", "choices": ["present", "updated", "moved", "ejected", "absent"], "default": "present"},
             "destination": {"type": "str"},
+            "reinsert": {"type": "bool", "default": True},
+            "keep_unread": {"type": "bool", "default": True},
             "missing": {"type": "str", "choices": ["fail", "skip"], "default": "fail"},
             "take_over": {"type": "bool", "default": False},
         },

@@ -146,6 +146,7 @@ _CHECKS: dict[str, t.Callable[[Request], None]] = {
     "deploy": _deploy,
     "start": _power,
     "stop": _power,
+    "eject": _power,
     "list": _list,
     "destroy": _destroy,
     "migrate": _migrate,

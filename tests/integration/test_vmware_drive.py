@@ -1032,3 +1032,52 @@ def test_datacenter_that_is_not_there() -> None:
                 opened.inventory.vms()
         finally:
             opened.close()
+
+
+# --- taken out on purpose ---
+
+
+def start_connected(rig: VCenterRig, name: str) -> list[bool]:
+    return [bool(d["StartConnected"]) for d in rig.vm(name)["drives"] if d["Label"] == SECOND]
+
+
+def test_a_drive_is_taken_out_keeps_its_file_and_stays_out_at_power_on(
+    rig: VCenterRig, admin: Admin, driver: t.Any, name: str
+) -> None:
+    vm, iso = started_with_drive(rig, admin, driver, name)
+    location = f"[LocalDS_0] {name}/{name}.iso"
+    inserted = driver.drives.inserted([vm])[vm.id]
+    assert (inserted.slot, inserted.attached, inserted.unread) == (SECOND, True, False)
+    change = driver.drives.eject_one(vm)
+    assert (change.changed, change.location, change.slot) == (True, location, SECOND)
+    check_attached(rig, name, location, iso, connected=False)
+    after = state(driver, vm)
+    assert (after.ejected, after.attached, after.file_exists, after.problem) == (True, False, True, None)
+    assert driver.drives.inserted([vm]) == {} and not driver.drives.eject_one(vm).changed
+    admin.power(name, on=False)
+    admin.power(name, on=True)
+    check_attached(rig, name, location, iso, connected=False)
+    assert driver.drives.put_one(vm, iso).changed
+    check_attached(rig, name, location, iso, connected=True)
+    assert not state(driver, vm).ejected
+
+
+def test_a_drive_put_while_the_vm_runs_is_unread_until_its_start(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    vm, _iso = started_with_drive(rig, admin, driver, name)
+    assert not driver.drives.inserted([vm])[vm.id].unread
+    driver.drives.put_one(vm, iso_for(vm, "two"))
+    assert driver.drives.inserted([vm])[vm.id].unread
+    admin.power(name, on=False)
+    admin.power(name, on=True)
+    assert not driver.drives.inserted([vm])[vm.id].unread
+
+
+def test_a_drive_that_was_taken_out_follows_and_stays_out(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
+    vm, iso = started_with_drive(rig, admin, driver, name)
+    driver.drives.eject_one(vm)
+    (moved,) = driver.machines.migrate([vm], {"datastore": "LocalDS_1"})
+    assert moved.error is None
+    (location,) = rig.isos()
+    assert location.startswith("[LocalDS_1]")
+    check_attached(rig, name, location, iso, connected=False)
+    assert state(driver, find(driver, name)).ejected

@@ -157,6 +157,8 @@ class DriveState:
     owner: the VM id in the ISO's owner mark; None if there is no file or no mark.
     can_attach_now: False when the VM must be shut down and started before the guest can see a drive.
     problem: why the drive cannot be put (a foreign file in its place, no free slot, ...); None if it can.
+    ejected: the file is whole, and was taken out of its slot on purpose (Drives.eject()).
+    unread: the VM has not been started since the drive was put, so its guest may not know it; told by inserted() alone.
     """
 
     location: str
@@ -168,11 +170,13 @@ class DriveState:
     owner: str | None = None
     can_attach_now: bool = True
     problem: str | None = None
+    ejected: bool = False
+    unread: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class DriveChange:
-    """What put, move or remove did; restart_required: the guest sees it only after a power cycle."""
+    """What put, move, eject or remove did; restart_required: the guest sees it only after a power cycle."""
 
     changed: bool
     location: str
@@ -281,7 +285,7 @@ class Addresses(abc.ABC):
 
 
 class Drives(abc.ABC):
-    """The config drives. put, remove and move take many VMs and yield (vm, DriveChange or DriveError) as each is done."""
+    """The config drives. put, remove, eject and move take many VMs and yield (vm, DriveChange or DriveError) as each is done."""
 
     #: How many drives are worked on side by side.
     side_by_side = 1
@@ -291,6 +295,13 @@ class Drives(abc.ABC):
     @abc.abstractmethod
     def states(self, vms: Sequence[Vm]) -> dict[str, DriveState | DriveError]:
         """State of each VM's drive by VM id; reads only. An error of one VM is a value, not an exception."""
+
+    @abc.abstractmethod
+    def inserted(self, vms: Sequence[Vm]) -> dict[str, DriveState | DriveError]:
+        """By VM id, those that have the file at the place of their drive in a slot: location, slot, attached, unread.
+
+        Cheap: no file is read, so nothing is said of what is in it. attached is true for each.
+        """
 
     @abc.abstractmethod
     def read(self, vm: Vm) -> bytes | None:
@@ -316,6 +327,10 @@ class Drives(abc.ABC):
         """Ejects and deletes the VM's ISO; a missing one is no error. Never touches a file with another owner."""
 
     @abc.abstractmethod
+    def eject_one(self, vm: Vm) -> DriveChange:
+        """Takes the VM's ISO out of its slot, which stays, and keeps the file; states() then says ejected until it is put again."""
+
+    @abc.abstractmethod
     def move_one(self, vm: Vm, destination: str) -> DriveChange:
         """Brings the ISO along when the VM moves to another host or datastore; resumable."""
 
@@ -330,6 +345,10 @@ class Drives(abc.ABC):
     def remove(self, vms: Sequence[Vm]) -> Iterator[tuple[Vm, DriveChange | DriveError]]:
         """remove_one() for many VMs."""
         return self._each(vms, self.remove_one)
+
+    def eject(self, vms: Sequence[Vm]) -> Iterator[tuple[Vm, DriveChange | DriveError]]:
+        """eject_one() for many VMs."""
+        return self._each(vms, self.eject_one)
 
     def move(self, vms: Sequence[Vm], destination: str) -> Iterator[tuple[Vm, DriveChange | DriveError]]:
         """move_one() for many VMs."""

@@ -53,6 +53,14 @@ def seen_after_restart(vm_name: str, place: str) -> str:
     )
 
 
+def is_unread(running: bool, unread: bool) -> bool:
+    """Whether a drive is to stay in its slot because the guest may not have read it: it has not been started with it.
+
+    unread: the VM runs, and has not been started since the drive was put.
+    """
+    return unread or not running
+
+
 def is_left_over(age: float) -> bool:
     """Whether a staged file of this age (seconds) is deleted by the next run for its VM."""
     return age > LEFTOVER_SECONDS

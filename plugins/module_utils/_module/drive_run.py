@@ -21,7 +21,11 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.
     DriveImageError,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import drive_rules
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveError, HypervisorUnreachable
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
+    POWER_RUNNING,
+    DriveError,
+    HypervisorUnreachable,
+)
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import drives as common
 
 if t.TYPE_CHECKING:
@@ -81,6 +85,10 @@ class Place(abc.ABC):
     @abc.abstractmethod
     def remove(self, spots: Sequence[Spot]) -> Iterator[tuple[str, DriveChange | Exception]]:
         """Removes drives, likewise."""
+
+    def eject(self, spots: Sequence[Spot]) -> Iterator[tuple[str, DriveChange | Exception]]:
+        """Takes drives out of their slots, likewise."""
+        raise NotImplementedError
 
     def move(self, spots: Sequence[Spot]) -> Iterator[tuple[str, DriveChange | Exception]]:
         """Moves drives, likewise."""
@@ -142,6 +150,8 @@ class DriveRun:
         self.label: str = module.params["label"]
         self.layouts: list[str] = module.params["layouts"]
         self.take_over: bool = module.params["take_over"]
+        self.reinsert: bool = module.params.get("reinsert", True)
+        self.keep_unread: bool = module.params.get("keep_unread", True)
         common.check_options(self.label, self.layouts)
         if self.state in ("present", "updated"):
             images.require_pycdlib()
@@ -175,6 +185,8 @@ class DriveRun:
                     self._put_all(place, spots)
                 elif self.state == "absent":
                     self._do(place.remove, [spot for spot in spots if self._tried(spot, lambda spot: self._absent(place, spot))])
+                elif self.state == "ejected":
+                    self._do(place.eject, [spot for spot in spots if self._ejected(spot)])
                 else:
                     self._do(place.move, [spot for spot in spots if self._moved(place, spot)])
         except HypervisorUnreachable as error:  # for all that follow as well; what was done before is still told
@@ -259,8 +271,10 @@ class DriveRun:
             result["size"] = len(data)
         if "restart_required" in result:
             result["restart_required"] = not spot.state.can_attach_now
-        if plan.same and spot.state.attached:
+        if plan.same and (spot.state.attached or (spot.state.ejected and self.state == "present" and not self.reinsert)):
             self.settled.add(spot.name)
+            if spot.state.ejected:
+                result.update(ejected=True, restart_required=False)
             return None
         result["changed"] = True
         self._diff(spot, [] if plan.same else compare.differences(plan.before, plan.files, plan.label, plan.owner))
@@ -309,6 +323,22 @@ class DriveRun:
             before, _data = self._before(place, spot, self.descriptions[spot.name].metadata.get("vm_id"))
         self._diff(spot, [] if before is None else compare.removal(before), attached=True)
         self.results[spot.name].update(changed=True, sha256=None)
+        return True
+
+    def _ejected(self, spot: Spot) -> bool:
+        """Whether there is a drive to be taken out."""
+        state, result = spot.state, self.results[spot.name]
+        running = spot.vm is not None and spot.vm.power_state == POWER_RUNNING
+        result["unread"] = state.attached and drive_rules.is_unread(running, state.unread)
+        goes = state.attached and not (result["unread"] and self.keep_unread)
+        if not goes:
+            self.settled.add(spot.name)
+            return False
+        result.update(changed=True, ejected=True)
+        if self.module._diff:
+            shown = common.diff(state.location, [])
+            shown["before"] = f"in CD/DVD drive: {state.slot}\n"
+            self.diffs.append(shown)
         return True
 
     def _moved(self, place: Place, spot: Spot) -> bool:

@@ -11,14 +11,19 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveChange, DriveError, VmNotFound
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
+    DriveChange,
+    DriveError,
+    DriveState,
+    VmNotFound,
+)
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import drives as common
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import hypervisor_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drive_run import DriveRun, Place, Spot
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain_name
 
 if t.TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
     from ansible.module_utils.basic import AnsibleModule
 
@@ -34,12 +39,12 @@ def run_module(module: AnsibleModule) -> None:
         common.warn(module, run.warnings)
         module.fail_json(msg=f"nothing was changed: {common.summary(run.errors)}", changed=False, drives=[])
     with hypervisor_of(module) as hypervisor:
-        run.carry_out(HypervisorPlace(hypervisor, module.params["destination"], module.params["missing"] == "skip"))
+        run.carry_out(HypervisorPlace(hypervisor, module.params))
     run.end()
 
 
 class HypervisorPlace(Place):
-    """The VMs of one hypervisor. destination: where they go with state=moved; skip_missing: a VM that is not there is no error."""
+    """The VMs of one hypervisor, with the module's options: destination (where they go with state=moved), missing, state."""
 
     result: t.ClassVar[dict[str, t.Any]] = {
         "name": None,
@@ -48,30 +53,34 @@ class HypervisorPlace(Place):
         "sha256": None,
         "changed": False,
         "restart_required": False,
+        "ejected": False,
+        "unread": False,
         "acts_on_refresh": None,
         "error": None,
     }
     batch = 100
 
-    def __init__(self, hypervisor: Hypervisor, destination: str | None, skip_missing: bool) -> None:
+    def __init__(self, hypervisor: Hypervisor, options: Mapping[str, t.Any]) -> None:
         self.hypervisor = hypervisor
         self.drives = hypervisor.drives
-        self.destination = destination
-        self.skip_missing = skip_missing
+        self.destination = options["destination"]
+        self.skip_missing = options["missing"] == "skip"
+        self.ejects = options["state"] == "ejected"
 
     def find(self, names: Sequence[str]) -> Iterator[tuple[str, Spot | Exception]]:
         found = self.hypervisor.inventory.vms(names)
         for name, problem in found.problems.items():
             if name in found.ambiguous or not self.skip_missing:
                 yield name, VmNotFound(problem)
-        states = self.drives.states(found.vms)
+        # To take drives out it is enough to know which are in: no file is read for it.
+        states = self.drives.inserted(found.vms) if self.ejects else self.drives.states(found.vms)
         given = {plain_name(name): name for name in names}
         for vm in found.vms:
-            state, name = states[vm.id], given[vm.name]
+            state, name = states.get(vm.id, DriveState("")), given[vm.name]
             yield name, state if isinstance(state, DriveError) else Spot(name, state, vm)
 
     def facts(self, spot: Spot) -> dict[str, t.Any]:
-        return {"location": spot.state.location, "slot": spot.state.slot, "sha256": spot.state.sha256}
+        return {"location": spot.state.location or None, "slot": spot.state.slot, "sha256": spot.state.sha256}
 
     def read(self, spot: Spot) -> bytes | None:
         return self.drives.read_foreign(_vm(spot)) if spot.foreign else self.drives.read(_vm(spot))
@@ -98,6 +107,9 @@ class HypervisorPlace(Place):
                     kept.add(spot.name)
                     yield spot.name, error
         return kept
+
+    def eject(self, spots: Sequence[Spot]) -> Iterator[tuple[str, DriveChange | Exception]]:
+        return _by_name(spots, self.drives.eject([_vm(spot) for spot in spots]))
 
     def move(self, spots: Sequence[Spot]) -> Iterator[tuple[str, DriveChange | Exception]]:
         return _by_name(spots, self.drives.move([_vm(spot) for spot in spots], str(self.destination)))

@@ -10,13 +10,18 @@ import hashlib
 import itertools
 import os
 import threading
+import time
 
 import pytest
 from xapi_rig.facts import NULL
 from xapi_rig.rigging import Rig
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveError, HypervisorUnreachable
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
+    DriveError,
+    HypervisorError,
+    HypervisorUnreachable,
+)
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver import driver as xenserver
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.drive_plan import DRIVE_KEY, OWNER_KEY
 
@@ -1085,3 +1090,107 @@ def test_sizes_that_are_no_drive(rig, connect, size):
     with pytest.raises(DriveError, match="1 to"):
         pool.drives.put_one(one(pool, "web1"), bytes(size))
     assert writes(rig) == []
+
+
+# -- taken out on purpose ------------------------------------------------------------------------------------------------
+
+
+def test_a_drive_that_is_taken_out_frees_the_vm_from_its_host(rig, connect, iso):
+    """XAPI evacuates and migrates no VM with a CD of a local repository in it."""
+    rig_vm = rig.vm("web1", cd="2")
+    pool = connect()
+    vm = one(pool, "web1")
+    pool.drives.put_one(vm, iso(vm))
+    rig.power(rig_vm, "start", "xen01", agent=True)
+    with pytest.raises(HypervisorError, match="VM_REQUIRES_SR"):
+        pool._session.call("VM.pool_migrate", rig_vm.ref, rig.hosts["xen02"].ref, {"live": "true"})
+    rig.pool.calls.clear()
+    change = pool.drives.eject_one(vm)
+    assert (change.changed, change.slot, change.location) == (True, "2", f"{ISO_DIR}/web1.iso")
+    assert writes(rig) == ["VDI.add_to_other_config", "VBD.eject"]
+    assert cds(rig, rig_vm) == {2: None} and files(rig) == ["web1.iso"]
+    state = pool.drives.states([vm])[vm.id]
+    assert (state.ejected, state.attached, state.file_exists, state.problem) == (True, False, True, None)
+    rig.pool.calls.clear()
+    assert not pool.drives.eject_one(vm).changed
+    assert pool.drives.inserted([vm]) == {} and writes(rig) == []
+    pool._session.call("VM.pool_migrate", rig_vm.ref, rig.hosts["xen02"].ref, {"live": "true"})
+    # It still is the VM's, and taken out, from the host where it was left; new content comes to where the VM is.
+    state = pool.drives.states([vm])[vm.id]
+    assert (state.ejected, state.attached, state.file_exists) == (True, False, True)
+    pool.drives.put_one(vm, iso(vm, "two"))
+    assert cds(rig, rig_vm) == {2: "web1.iso"} and (files(rig), files(rig, "xen02")) == ([], ["web1.iso"])
+    assert not pool.drives.states([vm])[vm.id].ejected
+
+
+def test_the_same_bytes_put_in_again_are_not_taken_out_any_more(rig, connect, iso):
+    rig_vm = rig.vm("web1", cd="2")
+    pool = connect()
+    vm = one(pool, "web1")
+    pool.drives.put_one(vm, iso(vm))
+    pool.drives.eject_one(vm)
+    rig.pool.calls.clear()
+    assert pool.drives.put_one(vm, iso(vm)).changed
+    assert IMPORT not in rig.pool.calls and cds(rig, rig_vm) == {2: "web1.iso"}
+    (vbd,) = [rig.pool.store.get("VBD", r) for r in rig_vm["VBDs"] if rig.pool.store.get("VBD", r)["type"] == "CD"]
+    rig.pool.store.set(vbd, VDI=NULL, empty=True)  # by somebody else
+    state = pool.drives.states([vm])[vm.id]
+    assert (state.ejected, state.attached) == (False, False)
+
+
+def test_a_drive_put_while_the_vm_runs_is_unread_until_the_next_start(rig, connect, iso):
+    rig_vm = rig.vm("web1", cd="2")
+    pool = connect()
+    vm = one(pool, "web1")
+    pool.drives.put_one(vm, iso(vm))
+    rig.power(rig_vm, "start")
+    assert not pool.drives.inserted([vm])[vm.id].unread
+    pool.drives.put_one(vm, iso(vm, "two"))
+    assert pool.drives.inserted([vm])[vm.id].unread
+    rig.power(rig_vm, "stop")
+    time.sleep(1.1)  # XAPI writes the start's time in seconds
+    rig.power(rig_vm, "start")
+    assert not connect().drives.inserted([vm])[vm.id].unread
+
+
+@pytest.mark.parametrize("taken_out", [True, False])
+def test_a_vm_takes_its_drive_along_as_it_is(rig, connect, iso, taken_out):
+    rig_vm = rig.vm("web1", cd="2")
+    pool = connect()
+    vm = one(pool, "web1")
+    pool.drives.put_one(vm, iso(vm))
+    rig.power(rig_vm, "start", "xen01", agent=True)
+    if taken_out:
+        pool.drives.eject_one(vm)
+    change = pool.drives.move_one(vm, "xen02")
+    assert (change.changed, change.restart_required) == (True, False)
+    assert (files(rig), files(rig, "xen02")) == ([], ["web1.iso"])
+    assert cds(rig, rig_vm) == {2: None if taken_out else "web1.iso"}
+    state = pool.drives.states([vm])[vm.id]
+    assert (state.ejected, state.attached) == (taken_out, not taken_out)
+    assert not pool.drives.move_one(vm, "xen02").changed
+    if not taken_out:
+        assert not pool.drives.inserted([vm])[vm.id].unread  # the guest had read it where it was
+
+
+def test_another_vms_drive_is_not_taken_out(rig, connect, iso):
+    rig_vm = rig.vm("web1", cd="2")
+    pool = connect()
+    pool.drives.put_one(one(pool, "web1"), iso(one(pool, "web1")))
+    rig.clone(rig_vm, "web2")
+    other = one(connect(), "web2")
+    assert not connect().drives.eject_one(other).changed
+    assert cds(rig, rig_vm) == {2: "web1.iso"}
+
+
+def test_a_connection_that_breaks_while_a_drive_is_taken_out(rig, connect, iso):
+    rig_vm = rig.vm("web1", cd="2")
+    pool = connect()
+    vm = one(pool, "web1")
+    pool.drives.put_one(vm, iso(vm))
+    for method in ("VDI.add_to_other_config", "VBD.eject"):
+        for kind in ("drop_before", "drop_after"):
+            rig.pool.fault(method, kind)
+            assert pool.drives.eject_one(vm).changed
+            assert cds(rig, rig_vm) == {2: None} and pool.drives.states([vm])[vm.id].ejected
+            pool.drives.put_one(vm, iso(vm))

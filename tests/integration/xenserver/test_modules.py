@@ -141,6 +141,40 @@ def test_vm_config_drive_moves_a_vm_with_its_drive(rig, connection, run_module):
     assert not run_module("vm_config_drive", drives(connection, "web1"))["changed"]
 
 
+def test_vm_config_drive_takes_drives_out_that_were_read(rig, connection, run_module):
+    vms = {name: rig.vm(name, cd="2") for name in ("web1", "web2", "bare")}
+    run_module("vm_config_drive", drives(connection, "web1"))
+    for vm in vms.values():
+        rig.power(vm, "start", "xen01", agent=True)
+    run_module("vm_config_drive", drives(connection, "web2"))  # while it runs: its guest does not know it
+    out = {
+        "hypervisor": connection,
+        "drives": [{"name": name} for name in (*vms, "ghost")],
+        "state": "ejected",
+        "missing": "skip",
+    }
+    for check_mode in (True, False):
+        result = run_module("vm_config_drive", out, check_mode=check_mode, diff=True)
+        assert result["changed"] and result["diff"][0]["before"] == "in CD/DVD drive: 2\n" and len(result["diff"]) == 1
+        found = {d["name"]: (d["changed"], d["ejected"], d["unread"]) for d in result["drives"]}
+        assert found["web1"] == (True, True, False) and found["web2"] == (False, False, True) and not any(found["bare"])
+        assert cd_files(rig, vms["web1"]) == (["web1.iso"] if check_mode else [])
+    assert cd_files(rig, vms["web2"]) == ["web2.iso"] and sorted(os.listdir(rig.iso_dir())) == ["web1.iso", "web2.iso"]
+    assert not run_module("vm_config_drive", out)["changed"]
+    kept = {**drives(connection, "web1"), "reinsert": False}
+    again = run_module("vm_config_drive", kept)
+    assert not again["changed"] and again["drives"][0]["ejected"] and cd_files(rig, vms["web1"]) == []
+    assert run_module("vm_config_drive", {**kept, "drives": [{"name": "web1", "user_data": "new"}]}, check_mode=True)["changed"]
+    assert run_module("vm_config_drive", {**kept, "drives": [{"name": "web1", "user_data": "new"}]})["changed"]
+    assert cd_files(rig, vms["web1"]) == ["web1.iso"]
+    assert run_module("vm_config_drive", {**out, "keep_unread": False})["changed"]
+    assert cd_files(rig, vms["web1"]) == cd_files(rig, vms["web2"]) == []
+    reset = {"hypervisor": connection, "drives": [{"name": "web2", "password": PASSWORD}], "state": "updated"}
+    assert run_module("vm_config_drive", reset)["changed"] and cd_files(rig, vms["web2"]) == ["web2.iso"]
+    run_module("vm_config_drive", {**out, "keep_unread": False})
+    assert run_module("vm_config_drive", drives(connection, "web2"))["changed"], "without reinsert=false it is put in again"
+
+
 # -- playbooks -------------------------------------------------------------------------------------------------------------
 
 
@@ -248,6 +282,39 @@ def test_the_life_of_vms_on_xenserver(rig, playbook):
     finally:
         stop.set()
         guests.join()
+
+
+def test_drives_go_out_once_the_guests_have_their_addresses(rig, connection, playbook, run_module):
+    """Deployed, taken out by the tick that finds the address, kept out by a deployment, put in again by a reset until it was read."""
+    rig.vm("debian-12", template=True)
+    extra = {"vm_drive_eject": "after_address", "vm_wait": False}
+    playbook("deploy_vms", extra)
+    vms = {name: named(rig, name) for name in ("web1", "web2")}
+    rig.pool.agent(vms["web1"], {"0/ip": "10.99.0.60"})  # one of its two NICs
+    rig.pool.agent(vms["web2"], {"0/ip": "10.99.0.61"})
+    playbook("tick_vm_ips", extra)
+    assert (cd_files(rig, vms["web1"]), cd_files(rig, vms["web2"])) == (["web1.iso"], [])
+    rig.pool.agent(vms["web1"], {"0/ip": "10.99.0.60", "1/ip": "10.99.1.60"})
+    playbook("tick_vm_ips", {**extra, "vm_ip_poll_rearm": True, "vm_ip_poll_interval": 1})
+    assert cd_files(rig, vms["web1"]) == [] and len(isos(rig)) == 2
+    assert "changed=0" in playbook("deploy_vms", extra)
+    assert cd_files(rig, vms["web1"]) == cd_files(rig, vms["web2"]) == []
+    reset = {**extra, "vm_passwords": {"web1": "An0ther-of-web1"}, "vm_password_restart": False}
+    playbook("reset_password", reset)
+    playbook("tick_vm_ips", extra)
+    assert cd_files(rig, vms["web1"]) == ["web1.iso"], "its guest has not been started with it"
+    time.sleep(1.1)
+    rig.power(vms["web1"], "stop")
+    rig.power(vms["web1"], "start", agent=True)
+    rig.pool.agent(vms["web1"], {"0/ip": "10.99.0.60", "1/ip": "10.99.1.60"})
+    playbook("tick_vm_ips", extra)
+    assert cd_files(rig, vms["web1"]) == []
+    playbook("deploy_vms", {"vm_wait": False})
+    assert cd_files(rig, vms["web2"]) == ["web2.iso"], "never is the default"
+
+
+def isos(rig) -> list[str]:
+    return [name for host in ("xen01", "xen02") for name in os.listdir(rig.iso_dir(host))]
 
 
 def test_vms_are_migrated_with_and_without_a_drive(rig, connection, playbook, run_module):

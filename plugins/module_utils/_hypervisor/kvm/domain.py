@@ -24,6 +24,12 @@ MARK = "https://github.com/vmops/external_dhcp/vm/1"
 ET.register_namespace("vmops", MARK)
 ET.register_namespace("qemu", "http://libvirt.org/schemas/domain/qemu/1.0")
 
+# The element in <metadata> that tells of a VM's config drive: in the definition, the digest of one that was taken out on purpose; in
+# the running domain, which it does not outlive, that the drive was put since it was started.
+DRIVE_NOTE = "https://github.com/vmops/external_dhcp/drive/1"
+DRIVE_NOTE_PREFIX = "vmops-drive"
+UNREAD = "<drive unread='yes'/>"
+
 # Which drives a bus has room for. IDE: two channels of two units, on the machine type pc only. SATA and SCSI: the six
 # units that the first controller is sure to have.
 VIRTIO_SCSI = "<controller type='scsi' model='virtio-scsi'/>"
@@ -108,6 +114,23 @@ def set_mark(domain: ET.Element, content: Mark) -> None:
     for tag, paths in (("disk", content.disks), ("base", content.bases)):
         for path in paths:
             ET.SubElement(element, f"{{{MARK}}}{tag}", {"path": path})
+
+
+def ejected(domain: ET.Element) -> str | None:
+    """SHA-256 of the config drive that was taken out on purpose, by the definition."""
+    element = domain.find(f"metadata/{{{DRIVE_NOTE}}}drive")
+    return None if element is None else element.get("ejected")
+
+
+def is_unread(domain: ET.Element) -> bool:
+    """Whether the config drive was put since this running domain was started."""
+    element = domain.find(f"metadata/{{{DRIVE_NOTE}}}drive")
+    return element is not None and element.get("unread") == "yes"
+
+
+def ejected_note(sha256: str) -> str:
+    """The note of a drive that was taken out."""
+    return f"<drive ejected='{sha256}'/>"
 
 
 def add_config_drive(domain: ET.Element, bus: str | None) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import posixpath
 import random
 import secrets
 import time
@@ -26,7 +27,13 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     HypervisorUnreachable,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import domain as kvm_domain
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import leftovers, session
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import drive_notes, leftovers, session
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.drive_state import (
+    Content,
+    Plan,
+    passing,
+    problem_of,
+)
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.iso_folder import IsoFolder, NotAsWritten
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.libvirt_import import libvirt
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.session import is_alive
@@ -41,31 +48,6 @@ if t.TYPE_CHECKING:
 # How often a change is tried when something gets in between, and seconds between two tries.
 _TRIES = 5
 _PAUSE = (0.2, 0.6)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Plan:
-    """What there is, and what putting or removing the drive would mean for one VM.
-
-    whole: whether the file is there with all its bytes. add: the drive must be added to the definition first.
-    eject: files that must not stay in any drive: those of other VMs, which a clone of a VM has inherited.
-    """
-
-    state: DriveState
-    file: str
-    whole: bool
-    drive: kvm_domain.Cdrom | None
-    add: bool
-    eject: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Content:
-    """What there is of a VM's ISO. whole: the file itself is; else the bytes may be those of a file staged to replace it."""
-
-    data: bytes | None
-    owner: str | None
-    whole: bool
 
 
 class KvmDrives(Drives):
@@ -103,6 +85,27 @@ class KvmDrives(Drives):
                 if not isinstance(failure, DriveError):
                     raise failure from None
                 found[vm.id] = failure
+        return found
+
+    def inserted(self, vms: Sequence[Vm]) -> dict[str, DriveState | DriveError]:
+        """See api.Drives. The folder is not opened."""
+        found: dict[str, DriveState | DriveError] = {}
+        for vm in vms:
+            try:
+                location = posixpath.join(posixpath.normpath(self._image_dir), leftovers.file_name(vm.name))
+                live, config = drive_notes.definitions(vm.handle)
+            except DriveError:
+                continue  # such a VM can have none
+            except libvirt.libvirtError as error:
+                failure = self._error(vm, "its config drive could not be looked at", error)
+                if not isinstance(failure, DriveError):
+                    raise failure from None
+                found[vm.id] = failure
+                continue
+            slot = next((d.target for one in (live, config) for d in kvm_domain.cdroms(one) if d.source == location), None)
+            if slot is not None:
+                unread = vm.handle.isActive() == 1 and kvm_domain.is_unread(live)
+                found[vm.id] = DriveState(location, slot, True, True, unread=unread)
         return found
 
     def read(self, vm: Vm) -> bytes | None:
@@ -144,6 +147,10 @@ class KvmDrives(Drives):
     def remove_one(self, vm: Vm) -> DriveChange:
         """See api.Drives."""
         return self._repeat(vm, "its config drive could not be removed", lambda: self._remove(vm))
+
+    def eject_one(self, vm: Vm) -> DriveChange:
+        """See api.Drives."""
+        return self._repeat(vm, "its config drive could not be ejected", lambda: self._take_out(vm))
 
     def move_one(self, vm: Vm, destination: str) -> DriveChange:
         """See api.Drives. destination: the libvirt URI of the other host; the ISO is at the same path there.
@@ -193,7 +200,7 @@ class KvmDrives(Drives):
             except libvirt.libvirtError as error:
                 if error.get_error_code() == libvirt.VIR_ERR_NO_STORAGE_POOL:
                     self._folder = None
-                if not left or error.get_error_code() not in (*_passing(), libvirt.VIR_ERR_NO_STORAGE_POOL):
+                if not left or error.get_error_code() not in (*passing(), libvirt.VIR_ERR_NO_STORAGE_POOL):
                     raise self._cleared_up(vm, what, error) from None
             time.sleep(random.uniform(*_PAUSE))
         raise AssertionError("the last try returns or raises")  # pragma: no cover
@@ -224,6 +231,7 @@ class KvmDrives(Drives):
             # Another task may have inserted its own file meanwhile: to insert the same path again would change nothing.
             self._eject(vm, (location,))
         self._eject(vm, plan.eject)
+        drive_notes.set_put(vm.handle, plan.unread, plan.was_ejected)
         message = None
         if plan.add:
             self._attach(vm, plan.drive, location)
@@ -264,6 +272,14 @@ class KvmDrives(Drives):
         deleted = self.folder.delete(plan.file)
         return DriveChange(self._delete_staged(plan.file) or deleted or ejected, plan.state.location, plan.state.slot)
 
+    def _take_out(self, vm: Vm) -> DriveChange:
+        plan = self._plan(vm)
+        if plan.state.file_exists and plan.state.owner != vm.id:
+            raise DriveError(f"{vm.name}: {plan.state.problem}")
+        if plan.whole and plan.state.sha256 is not None and not plan.state.ejected:
+            drive_notes.set_ejected(vm.handle, plan.state.sha256)
+        return DriveChange(self._eject(vm, (plan.state.location,)), plan.state.location, plan.state.slot)
+
     def _discard(self, vm: Vm) -> DriveChange:
         plan = self._plan(vm)
         if not plan.state.file_exists or plan.state.owner == vm.id:
@@ -302,20 +318,20 @@ class KvmDrives(Drives):
         except libvirt.libvirtError:
             pass  # the error under way matters more; the next run deletes staged files
 
-    def _content(self, vm: Vm, file: str) -> _Content:
+    def _content(self, vm: Vm, file: str) -> Content:
         data = self.folder.read(file)
         owner = None if data is None else read_owner(data[:HEAD_SIZE])
         if data is not None and owner is not None and (owner != vm.id or is_intact(data)):
-            return _Content(data, owner, True)
+            return Content(data, owner, True)
         # There is none, or a part of one, or something foreign. A staged file tells that a run was killed while it put ours.
         staged = [content for content in map(self.folder.read, self._staged(file)) if content is not None]
         staged = [content for content in staged if read_owner(content[:HEAD_SIZE]) == vm.id]
         staged.sort(key=is_intact)
         if staged and (is_intact(staged[-1]) or data is None):
-            return _Content(staged[-1], vm.id, False)
-        return _Content(data, owner, data is not None)
+            return Content(staged[-1], vm.id, False)
+        return Content(data, owner, data is not None)
 
-    def _plan(self, vm: Vm) -> _Plan:
+    def _plan(self, vm: Vm) -> Plan:
         file = leftovers.file_name(vm.name)
         location = self.folder.path(file)
         content = self._content(vm, file)
@@ -354,9 +370,13 @@ class KvmDrives(Drives):
             size=None if content.data is None else len(content.data),
             owner=content.owner,
             can_attach_now=visible or not running,
-            problem=_problem(vm, location, content, drive),
+            problem=problem_of(vm, location, content, drive),
         )
-        return _Plan(state, file, content.whole, drive, add, (*foreign, location) if elsewhere else foreign)
+        noted = kvm_domain.ejected(config)
+        held = any(one.source == location for one in (*seen.values(), *defined.values()))
+        state = dataclasses.replace(state, ejected=content.whole and not held and noted is not None and noted == state.sha256)
+        eject = (*foreign, location) if elsewhere else foreign
+        return Plan(state, file, content.whole, drive, add, eject, running and kvm_domain.is_unread(live), noted is not None)
 
     def _foreign_files(self, vm: Vm, location: str, drives: Sequence[kvm_domain.Cdrom]) -> tuple[str, ...]:
         """Paths of config drives of other VMs in these drives, as a clone of a VM has them."""
@@ -433,26 +453,3 @@ class KvmDrives(Drives):
         if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
             return DriveError(f"{vm.name}: {what}: the VM is gone from {self._endpoint}")
         return DriveError(f"{vm.name}: {what}: {error.get_error_message() or error}")
-
-
-def _passing() -> tuple[int, ...]:
-    """Codes of errors that may be gone at the next try.
-
-    Another task handles the same file: it is gone, there already, or in use (libvirt has several codes for each). Or the
-    guest closed the tray again that was opened for the new medium, as firmware does that looks for something to boot.
-    """
-    return (
-        libvirt.VIR_ERR_NO_STORAGE_VOL,
-        libvirt.VIR_ERR_STORAGE_VOL_EXIST,
-        libvirt.VIR_ERR_OPERATION_INVALID,
-        libvirt.VIR_ERR_INTERNAL_ERROR,
-        libvirt.VIR_ERR_SYSTEM_ERROR,
-    )
-
-
-def _problem(vm: Vm, location: str, content: _Content, drive: kvm_domain.Cdrom | None) -> str | None:
-    if content.data is not None and content.owner != vm.id:
-        return drive_rules.foreign(location, content.owner)
-    if drive is None:
-        return drive_rules.no_slot("eject the medium of one, or free a place on that bus")
-    return None

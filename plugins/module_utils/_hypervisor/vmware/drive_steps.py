@@ -120,16 +120,36 @@ class Steps:
         ]
         self.reconfigure(view.machine, changes)
 
-    def attach(self, view: View) -> None:
-        """The slot gets the file, any other drive of the VM loses it."""
+    def attach(self, view: View, out: bool = False) -> None:
+        """The slot gets the file, any other drive of the VM loses it. out: it is one that was taken out, and stays so."""
         machine, slot = view.machine, view.slot
         changes = [edited_drive(drive, None) for drive in view.wrong_drives]
         place = str(machine.location)
         if slot.drive is not None:
-            changes.append(edited_drive(slot.drive, place, connected=machine.running, start=True))
+            changes.append(edited_drive(slot.drive, place, connected=machine.running and not out, start=not out))
         else:
             changes += added_drives(slot, place, machine.running)
         self.reconfigure(machine, changes)
+
+    def take_out(self, view: View) -> bool:
+        """Disconnects the file and has it stay so at power on, which is how a drive that was taken out is known; whether it was in."""
+        place = str(view.machine.location)
+        changes = [
+            edited_drive(drive, place)
+            for drive in view.machine.devices.drives
+            if drive.iso == place and (drive.connected or drive.start_connected)
+        ]
+        self.reconfigure(view.machine, changes)
+        return bool(changes)
+
+    def is_unread(self, machine: Machine) -> bool:
+        """Whether the VM runs since before its file was written, by the clocks of the hosts; also where that cannot be told."""
+        if not machine.running:
+            return False
+        name = machine.iso_name
+        age = next((_age(entry) for entry in self._search(machine, name) if child_text(entry, "path") == name), 0.0)
+        up = _seconds_since(machine.boot_time)
+        return age <= 0 or up <= 0 or age < up
 
     def _task(self, start: Callable[[], t.Any], what: str, vm: t.Any = None) -> t.Any:
         """Starts a task and waits for it. What another task at the same VM causes is met by looking again."""
@@ -231,13 +251,19 @@ class Steps:
                 self._delete_file(machine.location.beside(name), machine)
 
     def _leftovers(self, machine: Machine) -> Iterable[str]:
+        name = machine.iso_name
+        for entry in self._search(machine, name, ".*.upload"):
+            found = child_text(entry, "path")
+            if found.startswith(name) and _UPLOAD.fullmatch(found[len(name) :]) and drive_rules.is_left_over(_age(entry)):
+                yield found
+
+    def _search(self, machine: Machine, name: str, ending: str = "") -> Iterable[t.Any]:
+        """Files beside the drive. The pattern knows * and ? only, so the caller checks what was found by the letter."""
         browser = self._browser(machine.location, machine)
         if browser is None:
             return
-        name = machine.iso_name
         spec = vim.host.DatastoreBrowser.SearchSpec(
-            # The pattern knows * and ? only; what it finds is checked by the letter below.
-            matchPattern=[re.sub(r"[^A-Za-z0-9 ._-]", "?", name) + ".*.upload"],
+            matchPattern=[re.sub(r"[^A-Za-z0-9 ._-]", "?", name) + ending],
             details=vim.host.DatastoreBrowser.FileInfo.Details(fileType=False, fileSize=True, modification=True, fileOwner=False),
         )
         folder = f"[{machine.location.datastore}] {machine.location.folder}"
@@ -245,10 +271,7 @@ class Steps:
             result = self._task(lambda: browser.SearchDatastore_Task(folder, spec), f"looking through {folder}")
         except (vim.fault.FileNotFound, vim.fault.FileFault):
             return
-        for entry in result.iterfind(VIM + "file") if result is not None else ():
-            found = child_text(entry, "path")
-            if found.startswith(name) and _UPLOAD.fullmatch(found[len(name) :]) and drive_rules.is_left_over(_age(entry)):
-                yield found
+        yield from result.iterfind(VIM + "file") if result is not None else ()
 
     def _browser(self, file: Location, machine: Machine) -> t.Any:
         browser = self._datacenters.browser(file.datastore, machine.datacenter)
@@ -257,9 +280,13 @@ class Steps:
 
 def _age(entry: t.Any) -> float:
     """Seconds since a file was changed; 0 if that cannot be told."""
-    text = child_text(entry, "modification")
+    return _seconds_since(child_text(entry, "modification"))
+
+
+def _seconds_since(text: str) -> float:
+    """Seconds since a time of vSphere; 0 for what is none."""
     try:
-        changed = datetime.datetime.fromisoformat(re.sub(r"\.\d+", "", text).replace("Z", "+00:00"))
+        changed = datetime.datetime.fromisoformat(text)
         return (datetime.datetime.now(datetime.timezone.utc) - changed).total_seconds()
     except (ValueError, TypeError):
         return 0.0

@@ -31,6 +31,7 @@ if t.TYPE_CHECKING:
 VM_PROPERTIES = (
     "name",
     "runtime.powerState",
+    "runtime.bootTime",
     "config.template",
     "config.hardware.device",
     "config.files.vmPathName",
@@ -59,7 +60,8 @@ class Work:
 class Machine:
     """A VM as the drive's steps see it, read at one moment.
 
-    location: where its config drive belongs. work: what was done so far, in this and earlier attempts.
+    location: where its config drive belongs. boot_time: text of vSphere, empty for one that is off. work: what was done so far, in
+    this and earlier attempts.
     """
 
     vm: Vm
@@ -69,6 +71,7 @@ class Machine:
     devices: Devices
     location: Location
     datacenter: str
+    boot_time: str = ""
     work: Work = dataclasses.field(default_factory=Work)
 
     @property
@@ -107,11 +110,24 @@ class View:
         return drive.connected or not self.machine.running
 
     @property
+    def placed(self) -> bool:
+        """The slot holds the file, connected or not."""
+        return self.slot.drive is not None and self.slot.drive.iso == str(self.machine.location)
+
+    @property
     def wrong_drives(self) -> list[CdDrive]:
         """Other drives that hold this VM's config drive."""
         ours = {str(self.machine.location), *map(str, self.strays)}
         chosen = self.slot.drive.key if self.slot.drive is not None else None
         return [d for d in self.machine.devices.drives if d.iso in ours and d.key != chosen]
+
+    @property
+    def ejected(self) -> bool:
+        """This VM's file is in a drive that is not connected and will not be at power on: how it is taken out on purpose."""
+        media = {str(self.machine.location)} if self.file is not None and self.foreign is None else set()
+        media |= {*map(str, self.strays)}
+        holding = [d for d in self.machine.devices.drives if d.iso in media]
+        return bool(holding) and not any(d.connected or d.start_connected for d in holding)
 
     def state(self) -> DriveState:
         """See api.DriveState. A drive of this VM at another place (the VM was moved or renamed) is one that exists."""
@@ -127,6 +143,7 @@ class View:
             owner=self.machine.vm.id if elsewhere else self.owner,
             can_attach_now=self.slot.hot,
             problem=self.foreign or self.slot.problem,
+            ejected=self.ejected,
         )
 
 
@@ -187,6 +204,7 @@ class Looker:
             devices=devices,
             location=Location(inventory_path, datastore, f"{folder}/{name}" if folder else name),
             datacenter=reference,
+            boot_time=data.text("runtime.bootTime"),
         )
 
     def look(self, machine: Machine) -> View:

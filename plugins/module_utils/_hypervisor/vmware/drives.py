@@ -98,6 +98,27 @@ class VMwareDrives(Drives):
     def _view_of(self, machine: Machine) -> View:
         return self._session.run(lambda: self._looker.look(machine))
 
+    def inserted(self, vms: Sequence[Vm]) -> dict[str, DriveState | DriveError]:
+        """See api.Drives: one read for all VMs, and a look into the folder of each that has the drive in."""
+        found: dict[str, DriveState | DriveError] = {}
+        ready = []
+        for number, machine in self._session.run(lambda: self._looker.machines(vms)).items():
+            if isinstance(machine, DriveError):
+                found[number] = machine
+            elif any(d.iso == str(machine.location) and (d.connected or d.start_connected) for d in machine.devices.drives):
+                ready.append(machine)
+        for machine, state, error in workers.each(self._inserted, ready, _READERS, _READ_SECONDS):
+            if state is None and not isinstance(error, (HypervisorError, workers.TimedOut)):
+                raise error or AssertionError("a state or an error")
+            found[machine.vm.id] = state or DriveError(f"{machine.vm.name}: {error}")
+        return found
+
+    def _inserted(self, machine: Machine) -> DriveState:
+        place = str(machine.location)
+        slot = next(d.label for d in machine.devices.ordered_drives() if d.iso == place)
+        unread = self._session.run(lambda: self._steps.is_unread(machine))
+        return DriveState(place, slot, True, True, unread=unread)
+
     def read(self, vm: Vm) -> bytes | None:
         """See api.Hypervisor: the file at its place, else the one in the VM's drive, if it is this VM's."""
 
@@ -168,7 +189,7 @@ class VMwareDrives(Drives):
             raise DriveError(f"{vm.name}: the drive to be put is not marked for this VM (id {vm.id})")
         return self._change(vm, lambda work: self._put(vm, iso, work))
 
-    def _put(self, vm: Vm, iso: bytes, work: Work) -> DriveChange:
+    def _put(self, vm: Vm, iso: bytes, work: Work, out: bool = False) -> DriveChange:
         view = self._looker.look(self._machine(vm, work))
         problem = view.foreign or view.slot.problem
         if problem:
@@ -187,8 +208,8 @@ class VMwareDrives(Drives):
                 message=drive_rules.restart_needed(vm.name),
             )
         kept = self._steps.delete_strays(view)
-        if not view.attached or view.wrong_drives or (changed and machine.running):
-            self._steps.attach(view)
+        if view.wrong_drives or (not view.placed if out else not view.attached or (changed and machine.running)):
+            self._steps.attach(view, out)
             changed = True
         if kept is not None:
             raise kept
@@ -263,7 +284,17 @@ class VMwareDrives(Drives):
         content = self._files.read(machine.location if own else view.strays[0], keep=True)
         if content is None or content.data is None or read_owner(content.head) != vm.id:
             raise TryAgain("the drive's file was changed by somebody else")
-        return self._put(vm, content.data, work)
+        return self._put(vm, content.data, work, out=view.ejected)
+
+    def eject_one(self, vm: Vm) -> DriveChange:
+        """See api.Drives. The CD/DVD drive keeps the file's name and is not connected, at power on neither."""
+        return self._change(vm, lambda work: self._eject(vm, work))
+
+    def _eject(self, vm: Vm, work: Work) -> DriveChange:
+        view = self._looker.look(self._machine(vm, work))
+        if view.foreign:
+            raise DriveError(f"{vm.name}: {view.foreign}")
+        return DriveChange(self._steps.take_out(view), str(view.machine.location), view.slot.label)
 
     # --- steps ---
 

@@ -23,11 +23,13 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Vm
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import Picture, Record
 
-# Marks in other_config: who a VDI was made for, the digest of what was written (only after all of it was), and which
-# drive of a VM is the config drive's.
+# Marks in other_config: who a VDI was made for, the digest of what was written (only after all of it was), that it was taken out
+# on purpose or put while the VM ran, and which drive of a VM is the config drive's.
 OWNER_KEY = "vmops.external_dhcp.owner"
 DIGEST_KEY = "vmops.external_dhcp.sha256"
+NOTE_KEY = "vmops.external_dhcp.note"
 DRIVE_KEY = "vmops.external_dhcp.drive"
+EJECTED = "ejected"
 
 # XenServer's clients keep slot 3 (xvdd) for the CD that the user inserts.
 USER_SLOT = 3
@@ -65,7 +67,7 @@ class Slot:
 class Plan:
     """One VM's config drive: what there is and what is to be.
 
-    vdi: the VDI at our path in the target host's SR; owner: whose it is (None without a VDI, or without a mark).
+    vdi: the VDI at our path in the target host's SR; owner: whose it is (None without a VDI, or without a mark); own: this VM's.
     eject: VBDs of this VM that hold another VM's config drive, or one of ours that is not the right one.
     stale: this VM's VDIs at other places (an old name, the host it was on before).
     """
@@ -80,6 +82,7 @@ class Plan:
     eject: tuple[str, ...] = ()
     stale: tuple[str, ...] = ()
     problem: str | None = None
+    own: bool = False
 
 
 def file_name(vm: Vm) -> str:
@@ -135,7 +138,7 @@ class Planner:
             problem = (
                 problem or "no live, enabled host of the pool sees all of its disks and CDs; plug the storage it needs first"
             )
-        return Plan(file, target, sr, vdi, owner, slot, running, tuple(eject), tuple(ours), problem)
+        return Plan(file, target, sr, vdi, owner, slot, running, tuple(eject), tuple(ours), problem, owner == vm.id)
 
     def find_sr(self, host: str) -> str | None:
         """The SR of that label that this host sees at the configured folder, or a shared one of that label."""
@@ -216,6 +219,19 @@ class Planner:
         """A host's name for messages."""
         record = self._picture.get("host", host)
         return record["name_label"] if record else host
+
+    def unread_note(self, vm: Vm) -> str:
+        """What is noted at a drive that is put now: the start since which the VM runs, which has not read it; "" for one that is off."""
+        record = self._picture.get("vm", vm.handle)
+        if record is None or record["power_state"] != "Running":
+            return ""
+        metrics = self._picture.get("vm_metrics", record["metrics"])
+        return f"unread {metrics['start_time'] if metrics else ''}"
+
+    def note(self, vdi: str | None) -> str:
+        """The note at a VDI."""
+        record = self._picture.get("vdi", vdi)
+        return record["other_config"].get(NOTE_KEY, "") if record else ""
 
     def find_host(self, text: str) -> str:
         """The host of that name, host name, address or UUID. Raises DriveError."""

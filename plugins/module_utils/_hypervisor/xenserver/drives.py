@@ -31,6 +31,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.drive_plan import (
     DIGEST_KEY,
     DRIVE_KEY,
+    EJECTED,
     OWNER_KEY,
     Plan,
     Settings,
@@ -70,7 +71,7 @@ class Move:
     """A VM on its way to another host.
 
     live: whether it has to be migrated; changed: whether anything was or will be changed by that; iso: its drive's bytes;
-    taken_out: (VBD, VDI) of what must not be in a drive meanwhile.
+    note: what is noted at it (EJECTED: it stays out); taken_out: (VBD, VDI) of what must not be in a drive meanwhile.
     """
 
     vm: Vm
@@ -80,6 +81,7 @@ class Move:
     changed: bool
     iso: bytes | None
     taken_out: tuple[tuple[str, str], ...] = ()
+    note: str = ""
 
 
 class XenDrives(Drives):
@@ -117,6 +119,27 @@ class XenDrives(Drives):
             return error
         except HypervisorError as error:
             return DriveError(f"{vm.name}: its config drive could not be read: {error}")
+
+    def inserted(self, vms: Sequence[Vm]) -> dict[str, DriveState | DriveError]:
+        """See api.Drives."""
+        self._picture.refresh()
+        found: dict[str, DriveState | DriveError] = {}
+        for vm in vms:
+            plan = self._plan_or_error(vm)
+            if isinstance(plan, DriveError):
+                found[vm.id] = plan
+            elif holding := self._holding(plan):
+                number = self._media.need("vbd", holding[0])["userdevice"]
+                now = self._planner.unread_note(vm)
+                unread = bool(now) and any(self._planner.note(self._media.need("vbd", ref)["VDI"]) == now for ref in holding)
+                found[vm.id] = DriveState(self._location(plan), number, True, True, owner=vm.id, unread=unread)
+        return found
+
+    def _holding(self, plan: Plan) -> list[str]:
+        """The VM's VBDs that hold a config drive of its own."""
+        own = [ref for ref in (plan.vdi if plan.own else None, *plan.stale) if ref is not None]
+        refs = [*([plan.slot.vbd] if plan.slot and plan.slot.vbd else []), *plan.eject]
+        return [ref for ref in refs if (self._picture.get("vbd", ref) or {"VDI": None})["VDI"] in own]
 
     def read(self, vm: Vm) -> bytes | None:
         """See api.Drives."""
@@ -161,6 +184,11 @@ class XenDrives(Drives):
         with _Errors(vm, "its config drive could not be removed"):
             return self._again_if_cut(lambda again: self._remove(vm, again))
 
+    def eject_one(self, vm: Vm) -> DriveChange:
+        """See api.Drives. XAPI's records say that it was done on purpose, before it is done."""
+        with _Errors(vm, "its config drive could not be ejected"):
+            return self._again_if_cut(lambda again: self._eject(vm, again))
+
     def move_one(self, vm: Vm, destination: str) -> DriveChange:
         """See api.Drives: eject, migrate, upload at the destination, insert, delete at the source.
 
@@ -178,8 +206,10 @@ class XenDrives(Drives):
         except ConnectionCut:
             return action(True)
 
-    def _put(self, vm: Vm, iso: bytes, host: str | None, again: bool) -> DriveChange:
+    def _put(self, vm: Vm, iso: bytes, host: str | None, again: bool, note: str | None = None) -> DriveChange:
+        """note: what is noted at the drive; None: that it was put now. One that is noted as ejected is not inserted."""
         self._picture.refresh()
+        note = self._planner.unread_note(vm) if note is None else note
         plan = self._planner.plan(vm, host)
         if plan.vdi is not None and self._media.verify([plan.sr]):
             self._picture.refresh()
@@ -189,26 +219,28 @@ class XenDrives(Drives):
             raise DriveError(f"{vm.name}: {problem}")
         digest = hashlib.sha256(iso).hexdigest()
         good = self._has(plan.vdi, digest, len(iso))
-        if good and self._in_place(plan):
+        if good and (self._in_place(plan) or (note == EJECTED and self._is_ejected(plan) and not plan.stale)):
             return self._change(vm, plan, again)
         try:
-            return self._change(vm, self._replace(vm, plan, iso, None if good else digest), True)
+            return self._change(vm, self._replace(vm, plan, iso, None if good else digest, note), True)
         except HypervisorError as error:
             self._clear_up_if_gone(vm, error)
             raise
 
-    def _replace(self, vm: Vm, plan: Plan, iso: bytes, digest: str | None) -> Plan:
+    def _replace(self, vm: Vm, plan: Plan, iso: bytes, digest: str | None, note: str) -> Plan:
         """digest: of the ISO, if it is to be written; None: it is there already. Returns the plan as it is afterwards."""
         for vbd in plan.eject:
             self._media.empty(vbd)
         if digest is None:
             self._media.sr_for(plan.host)
+            if plan.vdi is not None and not self._inserted(plan):
+                self._media.note(plan.vdi, note)
         else:
             self._media.destroy(plan.vdi)
-            self._media.make(vm, plan, iso, digest)
+            self._media.make(vm, plan, iso, digest, note)
         self._picture.refresh()
         new = self._planner.plan(vm, plan.host)
-        if not self._inserted(new):
+        if note != EJECTED and not self._inserted(new):
             self._insert(vm, new)
         for vdi in plan.stale:
             self._media.destroy(vdi)
@@ -247,6 +279,19 @@ class XenDrives(Drives):
             bool(again or doomed or plan.eject), self._location(plan), str(plan.slot.number) if plan.slot else None
         )
 
+    def _eject(self, vm: Vm, again: bool) -> DriveChange:
+        self._picture.refresh()
+        plan = self._planner.plan(vm)
+        if plan.vdi is not None and plan.owner != vm.id:
+            raise DriveError(f"{vm.name}: {plan.problem}")
+        holding = self._holding(plan)
+        whole = self._media.whole([self._media.need("vbd", ref)["VDI"] for ref in holding])
+        if whole is not None:
+            self._media.note(whole, EJECTED)
+        for vbd in holding:
+            self._media.empty(vbd)
+        return DriveChange(again or bool(holding), self._location(plan), str(plan.slot.number) if plan.slot else None)
+
     def begin_move(self, vm: Vm, target: str) -> Move:
         """Reads the drive of a VM that is to move to another host and takes it out, as far as it would stand in the way."""
         self._picture.refresh()
@@ -256,6 +301,7 @@ class XenDrives(Drives):
         record = self._media.need("vm", vm.handle)
         source = self._media.whole([ref for ref in (plan.vdi, *plan.stale) if ref is not None])
         data = self._media.bytes(source) if source else None
+        note = self._planner.note(source)
         taken_out: list[tuple[str, str]] = []
         live = plan.running and record["resident_on"] != target
         changed = live
@@ -267,13 +313,13 @@ class XenDrives(Drives):
         elif not plan.running and record["affinity"] != target:
             self._session.call("VM.set_affinity", vm.handle, target)
             changed = True
-        return Move(vm, target, record["resident_on"], live, changed, data, tuple(taken_out))
+        return Move(vm, target, record["resident_on"], live, changed, data, tuple(taken_out), note)
 
     def end_move(self, move: Move, again: bool = False) -> DriveChange:
         """Puts the drive in at the host where the VM now is, and deletes it where the VM was."""
         changed = move.changed or again
         if move.iso is not None:
-            return self._put(move.vm, move.iso, move.target, changed)
+            return self._put(move.vm, move.iso, move.target, changed, move.note)
         self._picture.refresh()
         message = f"{move.vm.name} has no config drive to bring along"
         return DriveChange(changed, self._location(self._planner.plan(move.vm, move.target)), message=message)
@@ -338,12 +384,13 @@ class XenDrives(Drives):
             owner=plan.owner if plan.vdi else vdi["other_config"].get(OWNER_KEY) if vdi else None,
             can_attach_now=plan.slot is None or plan.slot.visible,
             problem=plan.problem or self._media.broken(plan.sr),
+            ejected=self._is_ejected(plan),
         )
 
     def _change(self, vm: Vm, plan: Plan, changed: bool) -> DriveChange:
         number = str(plan.slot.number) if plan.slot else None
         vbd = self._picture.get("vbd", plan.slot.vbd if plan.slot else None)
-        restart = plan.running and not (vbd is not None and vbd["currently_attached"])
+        restart = plan.running and not self._is_ejected(plan) and not (vbd is not None and vbd["currently_attached"])
         message = drive_rules.seen_after_restart(vm.name, f"at slot {number}") if restart else None
         return DriveChange(changed, self._location(plan), number, restart, message)
 
@@ -355,6 +402,9 @@ class XenDrives(Drives):
         """Whether the guest has it, or has it at the next start: inserted, and on storage that its host can use now."""
         serves = plan.sr is not None and self._planner.serves(plan.sr, plan.host) and self._media.broken(plan.sr) is None
         return serves and self._inserted(plan) and not plan.eject and not plan.stale
+
+    def _is_ejected(self, plan: Plan) -> bool:
+        return not self._holding(plan) and self._planner.note(plan.vdi or self._media.whole(plan.stale)) == EJECTED
 
     def _inserted(self, plan: Plan) -> bool:
         vbd = self._picture.get("vbd", plan.slot.vbd if plan.slot else None)

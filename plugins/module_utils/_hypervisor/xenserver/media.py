@@ -16,6 +16,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor im
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveError, HypervisorError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.drive_plan import (
     DIGEST_KEY,
+    NOTE_KEY,
     OWNER_KEY,
     Planner,
 )
@@ -125,10 +126,10 @@ class Media:
 
     # -- making ----------------------------------------------------------------------------------------------------
 
-    def make(self, vm: Vm, plan: Plan, iso: bytes, digest: str) -> None:
-        """Creates the VDI and fills it; at a failure nothing half-written is left."""
+    def make(self, vm: Vm, plan: Plan, iso: bytes, digest: str, note: str) -> None:
+        """Creates the VDI and fills it; at a failure nothing half-written is left. note: see note()."""
         sr = self.sr_for(plan.host)
-        vdi = self._create(vm, plan, sr, len(iso))
+        vdi = self._create(vm, plan, sr, len(iso), note)
         try:
             upload(self._session, self._host_names(), self._address(sr, plan.host), vdi, iso)
             self._session.call("VDI.add_to_other_config", vdi, DIGEST_KEY, digest)
@@ -139,7 +140,17 @@ class Media:
                 pass  # without a digest it counts as half-written, and the next put replaces it
             raise
 
-    def _create(self, vm: Vm, plan: Plan, sr: str, size: int) -> str:
+    def note(self, vdi: str, text: str) -> None:
+        """Notes at a VDI what became of it (Planner.unread_note(), EJECTED, or nothing)."""
+        before = self.planner.note(vdi)
+        if before == text:
+            return
+        if before:
+            self._session.call("VDI.remove_from_other_config", vdi, NOTE_KEY)
+        if text:
+            self._session.call("VDI.add_to_other_config", vdi, NOTE_KEY, text)
+
+    def _create(self, vm: Vm, plan: Plan, sr: str, size: int, note: str) -> str:
         record = {
             "name_label": plan.file,
             "name_description": f"Config drive of {vm.name}",
@@ -148,7 +159,7 @@ class Media:
             "type": "user",
             "sharable": False,
             "read_only": False,
-            "other_config": {OWNER_KEY: vm.id},
+            "other_config": {OWNER_KEY: vm.id, **({NOTE_KEY: note} if note else {})},
             "xenstore_data": {},
             "sm_config": {"path": plan.file},
             "tags": [],

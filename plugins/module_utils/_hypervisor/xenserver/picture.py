@@ -34,12 +34,16 @@ WATCHED: Mapping[str, frozenset[str]] = {
     "vm_guest_metrics": frozenset(("networks", "PV_drivers_version")),
     "vif": INVENTORY["vif"],
 }
-_DRIVE_VM = "uuid name_label power_state is_a_template is_control_domain VBDs resident_on affinity domain_type HVM_boot_policy guest_metrics"
+_DRIVE_VM = (
+    "uuid name_label power_state is_a_template is_control_domain VBDs resident_on affinity domain_type HVM_boot_policy guest_metrics "
+    "metrics"
+)
 DRIVES: Mapping[str, frozenset[str]] = {
     "pool": frozenset(("master",)),
     "host": frozenset("uuid name_label hostname address enabled metrics".split()),
     "host_metrics": frozenset(("live",)),
     "vm": frozenset(_DRIVE_VM.split()),
+    "vm_metrics": frozenset(("start_time",)),
     "vbd": frozenset("uuid VM VDI type userdevice device empty currently_attached other_config".split()),
     "vdi": frozenset("uuid name_label SR VBDs location virtual_size read_only other_config".split()),
     "sr": frozenset("uuid name_label type shared content_type PBDs VDIs".split()),

@@ -131,6 +131,7 @@ class Host:
             VIR_DOMAIN_AFFECT_LIVE=LIVE,
             VIR_DOMAIN_AFFECT_CONFIG=CONFIG,
             VIR_DOMAIN_DEVICE_MODIFY_FORCE=FORCE,
+            VIR_DOMAIN_METADATA_ELEMENT=2,
             VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT=AGENT,
             VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_ARP=ARP,
             **_CODES,
@@ -499,6 +500,7 @@ class Domain:
         self._state = RUNNING
         self._host.starts += 1
         self._number = self._host.starts
+        self.live = self.config  # what was set in the running one alone is gone
         return 0
 
     def shutdownFlags(self, flags: int) -> int:
@@ -586,6 +588,25 @@ class Domain:
                 devices[position] = new
                 return ET.tostring(domain, encoding="unicode")
         raise AssertionError(f"{self._name} has no drive {target} to update")
+
+    def setMetadata(self, kind: int, xml: str | None, key: str | None, uri: str, flags: int) -> int:
+        """As libvirt does: the element is replaced, put into the namespace, and None takes it away."""
+        assert kind == 2 and flags in (LIVE, CONFIG) and (key is None) == (xml is None)
+        assert self.isActive() if flags == LIVE else self._persistent
+        where = "live" if flags == LIVE else "config"
+        self._host.change(f"note {where} {'nothing' if xml is None else ET.fromstring(xml).items()[0][0]}", self._name)
+        domain = ET.fromstring(getattr(self, where))
+        metadata = domain.find("metadata")
+        if metadata is None:
+            metadata = ET.SubElement(domain, "metadata")
+        for old in [child for child in metadata if child.tag.startswith(f"{{{uri}}}")]:
+            metadata.remove(old)
+        if xml is not None:
+            new = ET.fromstring(xml)
+            new.tag = f"{{{uri}}}{new.tag}"
+            metadata.append(new)
+        setattr(self, where, ET.tostring(domain, encoding="unicode"))
+        return 0
 
     def attachDeviceFlags(self, xml: str, flags: int) -> int:
         self._there()

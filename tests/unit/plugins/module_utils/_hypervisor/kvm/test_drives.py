@@ -19,6 +19,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     HypervisorError,
     HypervisorUnreachable,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import domain as kvm_domain
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import driver as kvm
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import drives as kvm_drive
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import iso_folder as kvm_iso_folder
@@ -540,3 +541,56 @@ def test_a_pool_that_another_task_took_away_is_made_anew(host: fake.Host):
         (ours,) = (pool for pool in host.pools if pool.folder == "/srv/vms")
         host.pools.remove(ours)
         change()
+
+
+def test_a_drive_that_is_taken_out_keeps_its_file_and_says_so(host: fake.Host):
+    domain = host.domain("web1")
+    driver = connect()
+    vm = one(driver)
+    driver.drives.put_one(vm, iso(vm, "x"))
+    assert driver.drives.inserted([vm])[vm.id].unread is False
+    domain.createWithFlags(0)
+    steps(host)
+    change = driver.drives.eject_one(vm)
+    assert (change.changed, change.location, change.slot) == (True, ISO, "hdd")
+    assert steps(host) == ["note config ejected web1", "eject live hdd", "eject config hdd"]
+    state = driver.drives.states([vm])[vm.id]
+    assert (state.ejected, state.attached, state.file_exists, state.problem) == (True, False, True, None)
+    assert host.files == {"web1.iso": iso(vm, "x")} and driver.drives.inserted([vm]) == {}
+    assert not driver.drives.eject_one(vm).changed and steps(host) == []
+    # The same or other bytes in again: it counts as taken out no longer, not after another removal by hand either.
+    driver.drives.put_one(vm, iso(vm, "x"))
+    assert domain.inserted("hdd", live=True) == ISO
+    assert not driver.drives.states([vm])[vm.id].ejected and "ejected" not in domain.config
+    domain.updateDeviceFlags(re.sub("<source[^>]*/>", "", kvm_xml(domain, "hdd")), fake.CONFIG)
+    domain.updateDeviceFlags(re.sub("<source[^>]*/>", "", kvm_xml(domain, "hdd")), fake.LIVE)
+    state = driver.drives.states([vm])[vm.id]
+    assert (state.ejected, state.attached) == (False, False)
+
+
+def kvm_xml(domain: t.Any, target: str) -> str:
+    found = [d.xml for d in kvm_domain.cdroms(kvm_domain.parse(domain.config)) if d.target == target]
+    return t.cast("str", found[0])
+
+
+def test_a_drive_put_while_the_vm_runs_is_unread_until_it_is_started(host: fake.Host):
+    domain = host.domain("web1", state=fake.RUNNING)
+    driver = connect()
+    vm = one(driver)
+    driver.drives.put_one(vm, iso(vm, "x"))
+    assert driver.drives.inserted([vm])[vm.id].unread
+    domain.destroyFlags(0)
+    domain.createWithFlags(0)
+    assert not driver.drives.inserted([vm])[vm.id].unread
+    driver.drives.put_one(vm, iso(vm, "y"))
+    assert driver.drives.inserted([vm])[vm.id].unread
+
+
+def test_a_foreign_file_is_not_taken_out(host: fake.Host):
+    host.domain("web1", ("hdc", None), ("hdd", ISO))
+    driver = connect()
+    vm = one(driver)
+    host.files["web1.iso"] = images.build({"a.txt": b"x"}, "config", "another-vm")
+    with pytest.raises(DriveError, match="the config drive of the VM with id another-vm"):
+        driver.drives.eject_one(vm)
+    assert host.log == []
