@@ -85,6 +85,14 @@ options:
           - Set to V(false) where a pool's certificates, which are otherwise trusted, do not carry the hosts' addresses.
         type: bool
         default: true
+      fingerprints:
+        description:
+          - For V(xenserver), SHA-256 fingerprints of the certificates of hosts, by the host's address or name, each a text or a list.
+          - A host in it is trusted by its fingerprint alone, whatever names are in its certificate and whoever signed it; and never
+            with another one. For others O(hypervisor.ca_path) and the names decide.
+          - C(openssl x509 -in /etc/xensource/xapi-ssl.pem -noout -fingerprint -sha256) prints it on the host. The message about a
+            certificate that is not trusted has it as well, to be compared.
+        type: dict
       iso_sr_name:
         description:
           - For V(xenserver), the name of the ISO storage repository of the config drives.

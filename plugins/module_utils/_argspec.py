@@ -41,6 +41,7 @@ def hypervisor() -> dict[str, t.Any]:
                 "connect_timeout": {"type": "float", "default": _defaults.CONNECT_TIMEOUT},
                 # XenServer; the driver itself falls back on XENSERVER_HOST, XENSERVER_USER and XENSERVER_PASSWORD
                 "check_hostname": {"type": "bool", "default": True},
+                "fingerprints": {"type": "dict"},
                 "iso_sr_name": {"type": "str", "default": _defaults.ISO_SR_NAME},
                 "iso_dir": {"type": "path", "default": _defaults.ISO_DIR},
                 # VMware

@@ -13,6 +13,8 @@ import threading
 import time
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from xapi_rig.facts import NULL
 from xapi_rig.rigging import Rig
 
@@ -1061,16 +1063,76 @@ def test_certificates_that_hold_names_only(tmp_path, iso, hostname):
         if hostname == "xen02":
             assert pool.drives.put_one(vm, iso(vm)).changed
         else:
-            with pytest.raises(DriveError, match=r"127\.0\.0\.2: the certificate .*hostname.*check_hostname"):
+            with pytest.raises(
+                DriveError, match=r"127\.0\.0\.2, another host .*certificate .*hostname.*check_hostname"
+            ) as caught:
                 pool.drives.put_one(vm, iso(vm))
+            seen = fingerprint(rig, "xen02")
+            assert f'hypervisor.fingerprints to {{"127.0.0.2": "{seen}"}}' in str(caught.value)
+            assert files(rig, "xen02") == []
+            pinned = xenserver.connect(rig.description(host="localhost", fingerprints={"127.0.0.2": seen}))
+            assert pinned.drives.put_one(vm, iso(vm)).changed
+            pinned.close()
         pool.close()
+
+
+def fingerprint(rig, host):
+    """As openssl prints it."""
+    certificate = x509.load_pem_x509_certificate((rig.folder / "tls" / f"{host}.pem").read_bytes())
+    return certificate.fingerprint(hashes.SHA256()).hex(":").upper()
+
+
+def test_hosts_are_trusted_by_their_fingerprints_alone(tmp_path, iso):
+    """As XCP-ng 8.2 has them: every certificate holds a name only, and no authority that anybody knows signed it."""
+    with Rig(tmp_path / "names", names_only=True).start() as rig:
+        rig_vm = rig.vm("web1", cd="2")
+        rig.power(rig_vm, "start", "xen02")
+        one_, two = fingerprint(rig, "xen01"), fingerprint(rig, "xen02")
+        options = {"host": "127.0.0.1", "ca_path": None}
+        with pytest.raises(HypervisorUnreachable, match="certificate is not trusted") as caught:
+            xenserver.connect(rig.description(**options))
+        assert f'{{"127.0.0.1": "{one_}"}}' in str(caught.value)
+        # Only the host that was asked first is known: what goes to the other one is stopped before a byte of it is sent.
+        pool = xenserver.connect(rig.description(**options, fingerprints={"127.0.0.1": one_}))
+        vm = one(pool, "web1")
+        with pytest.raises(DriveError, match=r"127\.0\.0\.2.*not trusted") as caught:
+            pool.drives.put_one(vm, iso(vm))
+        assert two in str(caught.value) and IMPORT not in rig.pool.calls and rig.pool.password not in str(caught.value)
+        pool.close()
+        # The other one under its name in XAPI, the first with its old and its new certificate.
+        both = {"127.0.0.1": ["00" * 32, one_.lower()], "XEN02": two.replace(":", "")}
+        pool = xenserver.connect(rig.description(**options, fingerprints=both))
+        assert pool.drives.put_one(vm, iso(vm)).changed
+        pool.close()
+        assert not rig.pool.open_sessions
+
+
+def test_another_certificate_than_the_one_that_is_pinned(rig, connect, iso):
+    """A fingerprint is not one way more: a host that has one is trusted with no other certificate, whoever signed it."""
+    rig_vm = rig.vm("web1", cd="2")
+    rig.power(rig_vm, "start", "xen02")
+    wrong = fingerprint(rig, "xen01")
+    pool = connect(fingerprints={"127.0.0.2": wrong})
+    vm = one(pool, "web1")
+    with pytest.raises(DriveError, match="another host answers, or the certificate was renewed") as caught:
+        pool.drives.put_one(vm, iso(vm))
+    assert fingerprint(rig, "xen02") in str(caught.value) and IMPORT not in rig.pool.calls
+    calls = len(rig.pool.calls)
+    with pytest.raises(HypervisorUnreachable, match="another host answers"):
+        xenserver.connect(rig.description(fingerprints={"127.0.0.1": "00" * 32}, validate_certs=False))
+    assert len(rig.pool.calls) == calls, "no password was sent"
 
 
 def test_a_member_that_refers_to_the_master_by_an_address_that_no_certificate_holds(tmp_path):
     with Rig(tmp_path / "names", names_only=True).start() as rig:
         rig.pool.store.set(rig.pool.pool_obj(), master=rig.hosts["xen02"].ref)
-        with pytest.raises(HypervisorUnreachable, match=r"127\.0\.0\.2.*certificate.*hypervisor\.host"):
+        with pytest.raises(HypervisorUnreachable, match=r"127\.0\.0\.2.*certificate.*hypervisor\.host") as caught:
             xenserver.connect(rig.description(host="localhost"))
+        master = fingerprint(rig, "xen02")
+        assert f'hypervisor.fingerprints to {{"127.0.0.2": "{master}"}}' in str(caught.value)
+        pool = xenserver.connect(rig.description(host="localhost", fingerprints={"127.0.0.2": master}))
+        assert pool.inventory.vms().vms == ()
+        pool.close()
 
 
 def test_an_unreachable_pool_is_not_one_vms_problem(rig, connect, iso):

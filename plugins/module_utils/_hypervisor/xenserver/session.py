@@ -25,6 +25,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     HypervisorUnreachable,
     MissingLibrary,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.trust import HostConnection, Trust
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.wire import AnswerReader
 
 IMPORT_TRACEBACK: str | None = None
@@ -69,15 +70,22 @@ class _TimedOut(HypervisorUnreachable):
 
 
 class _Transport(xmlrpc.client.SafeTransport):
-    """HTTPS with our TLS context and time limit; repeats nothing by itself."""
+    """HTTPS to one host, with its certificate checked as the user says and a time limit; repeats nothing by itself."""
 
-    def __init__(self, context: ssl.SSLContext, timeout: float) -> None:
-        super().__init__(context=context)
+    def __init__(self, trust: Trust, host: str, port: int, timeout: float) -> None:
+        super().__init__(context=trust.context)
+        self._trust = trust
+        self._place = (host, port)
         self.limit = timeout
         self.keep: Fields = None
 
     def make_connection(self, host: t.Any) -> http.client.HTTPSConnection:
-        connection = super().make_connection(host)
+        known, kept = self._connection  # the base class keeps it there, by the host of the URL
+        connection = t.cast("HostConnection | None", kept)
+        if connection is None or known != host:
+            connection = HostConnection(self._trust, (self._place[0],), self._place[1], self.limit)
+            self._connection = host, connection
+            self._extra_headers: list[tuple[str, str]] = []
         connection.timeout = self.limit
         if connection.sock is not None:
             connection.sock.settimeout(self.limit)
@@ -112,7 +120,7 @@ class Session:
             raise MissingLibrary("XenAPI", "https://xapi-project.github.io/", IMPORT_TRACEBACK)
         self.host, self.port = _parse_host(description)
         self.timeout = float(description.get("connect_timeout") or 30)
-        self.context = _tls_context(description)
+        self.trust = Trust(description)
         self._username = _required(description, "username")
         self._password = _required(description, "password")
         # Goes up at each login: what a token of an earlier session says may not hold for this one.
@@ -261,7 +269,7 @@ class Session:
         connection.generation = self.generation
 
     def _new_connection(self) -> _Connection:
-        transport = _Transport(self.context, self.timeout)
+        transport = _Transport(self.trust, self.host, self.port, self.timeout)
         return _Connection(XenAPI.Session(f"{self.endpoint}/", transport=transport), transport, self.generation)
 
     def _keep(self, connection: _Connection) -> None:
@@ -312,7 +320,8 @@ class Session:
         except xmlrpc.client.Fault as error:
             raise HypervisorUnreachable(f"{self.endpoint}: {method}: {str(error.faultString)[:200]}") from None
         except ssl.SSLCertVerificationError as error:
-            raise HypervisorUnreachable(_certificate_message(self.endpoint, error)) from None
+            why = self.trust.explain(error, (self.host,), self.port, self.timeout)
+            raise HypervisorUnreachable(f"{self.endpoint}: {why}") from None
         except (socket.timeout, TimeoutError):
             connection.transport.close()
             raise _TimedOut(
@@ -360,30 +369,6 @@ def _required(description: Mapping[str, t.Any], option: str) -> str:
     if not value:
         raise HypervisorError(f"hypervisor.{option} is not set: hypervisor.type xenserver needs host, username and password")
     return str(value)
-
-
-def _tls_context(description: Mapping[str, t.Any]) -> ssl.SSLContext:
-    path = description.get("ca_path")
-    try:
-        context = ssl.create_default_context(cafile=path or None)
-    except (OSError, ssl.SSLError) as error:
-        raise HypervisorError(
-            f"hypervisor.ca_path {path}: no PEM file with certificates could be read: {_short(error)}"
-        ) from None
-    if description.get("check_hostname") is False or description.get("validate_certs") is False:
-        context.check_hostname = False
-    if description.get("validate_certs") is False:
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _certificate_message(endpoint: str, error: ssl.SSLCertVerificationError) -> str:
-    reason = error.verify_message or str(error)
-    if "mismatch" in reason.lower() or "doesn't match" in reason.lower():
-        way_out = "use the name in the certificate as hypervisor.host, or set hypervisor.check_hostname to false"
-    else:
-        way_out = "put the CA's (or the host's own) certificate into a file and name it in hypervisor.ca_path"
-    return f"{endpoint}: the certificate is not trusted: {reason}; {way_out}"
 
 
 def _answer_of(send: t.Callable[[], dict[str, t.Any]]) -> t.Any:

@@ -20,6 +20,10 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     HypervisorUnreachable,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import ConnectionCut, XapiError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.trust import (
+    HostConnection,
+    WrongFingerprint,
+)
 
 if t.TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +34,6 @@ if t.TYPE_CHECKING:
 TASK_SECONDS = 300.0
 _AFTER_CUT_SECONDS = 3.0
 _BLOCK = 65536
-_NAME_MISMATCH = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,8 +117,11 @@ def _request(
     target = f"{path}?{urllib.parse.urlencode(query)}"
     address = host
     for _attempt in range(2):
-        connection = _HostConnection(session, hosts.get(address) or HostNames(address, address))
-        answer, complete = _ask(connection, address, verb, target, headers, data)
+        known = hosts.get(address) or HostNames(address, address)
+        # The address last: no certificate is asked for it, but a fingerprint may be given for it.
+        names = (known.connect, known.other, address)
+        connection = HostConnection(session.trust, names, session.port, session.timeout)
+        answer, complete = _ask(connection, session, names, verb, target, headers, data)
         if answer.status not in (301, 302, 307):
             return answer, complete
         location = urllib.parse.urlsplit(answer.headers.get("Location", ""))
@@ -131,7 +137,13 @@ def _request(
 
 
 def _ask(
-    connection: _HostConnection, address: str, verb: str, target: str, headers: Mapping[str, str], data: bytes | None
+    connection: HostConnection,
+    session: Session,
+    names: tuple[str, ...],
+    verb: str,
+    target: str,
+    headers: Mapping[str, str],
+    data: bytes | None,
 ) -> tuple[http.client.HTTPResponse, bool]:
     try:
         connection.connect()  # it may take two tries, which a request that has begun would not survive
@@ -144,39 +156,13 @@ def _ask(
         return connection.getresponse(), complete
     except ssl.SSLCertVerificationError as error:
         connection.close()
-        raise HypervisorError(
-            f"https://{address}: the certificate of this host of the pool is not trusted: {error.verify_message}; add its CA (or the "
-            "certificate itself) to hypervisor.ca_path; if it names neither the host's address nor its hostname in XAPI, correct "
-            "the latter (xe host-set-hostname-live), or set hypervisor.check_hostname to false"
-        ) from None
+        why = session.trust.explain(error, names, session.port, session.timeout)
+        raise HypervisorError(f"https://{names[0]}, another host of the pool: {why}") from None
+    except WrongFingerprint as error:
+        raise HypervisorError(str(error)) from None
     except BaseException:
         connection.close()
         raise
-
-
-class _HostConnection(http.client.HTTPSConnection):
-    """To a host that XAPI knows by its address, while certificates made by default hold its name only."""
-
-    def __init__(self, session: Session, names: HostNames) -> None:
-        super().__init__(names.connect, session.port, timeout=session.timeout, context=session.context)
-        self._tls = session.context
-        self._names = names
-
-    def connect(self) -> None:
-        try:
-            self._secure(self._names.connect)
-        except ssl.SSLCertVerificationError as error:
-            if error.verify_code not in _NAME_MISMATCH or not self._names.other:
-                raise
-            self._secure(self._names.other)
-
-    def _secure(self, name: str) -> None:
-        http.client.HTTPConnection.connect(self)
-        try:
-            self.sock = self._tls.wrap_socket(self.sock, server_hostname=name)
-        except BaseException:
-            self.close()
-            raise
 
 
 def _send(connection: http.client.HTTPSConnection, data: bytes) -> bool:

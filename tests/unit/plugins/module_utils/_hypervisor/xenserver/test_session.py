@@ -63,12 +63,3 @@ def test_a_broken_answer_names_the_method_and_no_secret(monkeypatch):
     with pytest.raises(HypervisorError, match="https://xen01: login: the connection failed: Network is unreachable") as caught:
         xenserver.connect(DESCRIPTION)
     assert "s3cr3t-word" not in str(caught.value)
-
-
-def test_tls_contexts(tmp_path):
-    context = xenserver_session._tls_context({"validate_certs": True, "check_hostname": True})
-    assert context.check_hostname and context.verify_mode.name == "CERT_REQUIRED"
-    context = xenserver_session._tls_context({"validate_certs": True, "check_hostname": False})
-    assert not context.check_hostname and context.verify_mode.name == "CERT_REQUIRED"
-    context = xenserver_session._tls_context({"validate_certs": False})
-    assert not context.check_hostname and context.verify_mode.name == "CERT_NONE"
