@@ -17,7 +17,10 @@ import threading
 import time
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import REASON_HYPERVISOR_UNREACHABLE
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import (
+    REASON_HYPERVISOR_UNREACHABLE,
+    REASON_NO_GUEST_TOOLS,
+)
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
     HINT_GUEST,
     HINT_HERE,
@@ -361,7 +364,9 @@ class _Batch:
             mine = verdicts(seen, claimed.pop(seen.vm.id, []))
             answers.update((answer.nic.id, answer) for answer in mine)
             one = open_.pop(seen.vm.id, None)
-            if one is not None and any(_address(answer) is None for answer in mine if answer.nic.required):
+            # A guest that has nobody to answer is no use asking: a hint will come when somebody is there.
+            silent = seen.reason == REASON_NO_GUEST_TOOLS
+            if one is not None and not silent and any(_address(answer) is None for answer in mine if answer.nic.required):
                 self.gather.missed(seen.vm.id, one, now)
 
         def decide(nic: NicRecord) -> tuple[NicRecord, list[Event]]:

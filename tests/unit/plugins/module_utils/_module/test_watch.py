@@ -162,12 +162,20 @@ def test_an_empty_reading_takes_no_try_and_is_repeated_until_the_lease_is_there(
         one.answers = {0: ["10.0.0.1"]}
         until(lambda: site.nic(one).fetch_state == "found")
         assert watcher.watch.hints >= 1
-    assert (kept.tries_left, kept.tries_failed, kept.next_try_at, kept.claim_token) == (
-        before.tries_left,
-        before.tries_failed,
-        before.next_try_at,
-        None,
-    )
+    assert (kept.tries_left, kept.tries_failed, kept.next_try_at) == (before.tries_left, before.tries_failed, before.next_try_at)
+    assert site.nic(one).claim_token is None
+
+
+def test_a_guest_without_anybody_to_answer_is_asked_once(site: Site) -> None:
+    one, two = site.guest(1, answers=None), site.guest(2)
+    site.look()
+    asked = dict(site.voice.looks)
+    site.voice.again = (0.2, 0.3, 0.4)
+    with site.watched() as watcher:
+        site.voice.say(HINT_GUEST, one, two)
+        until(lambda: site.voice.looks[two.id] == asked[two.id] + 4)
+        until(lambda: not len(watcher.gather))
+    assert site.voice.looks[one.id] == asked[one.id] + 1
 
 
 def test_found_and_given_up_nics_are_reached_and_stopped_ones_are_not(site: Site) -> None:
