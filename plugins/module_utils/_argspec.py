@@ -136,3 +136,45 @@ def template() -> dict[str, t.Any]:
         "reader": {"type": "str", "choices": ["ours", "cloud_init", "both"], "default": "ours"},
         "label": {"type": "str", "default": "config"},
     }
+
+
+def dns_names() -> dict[str, t.Any]:
+    """Doc fragment: dns_names."""
+    return {
+        "hypervisor_name": {"type": "list", "elements": "str"},
+        "networks": {"type": "list", "elements": "raw"},
+        "domain": {"type": "str"},
+        "name": {"type": "str", "default": "{vm}"},
+        "names": {"type": "dict"},
+        "families": {"type": "list", "elements": "int", "choices": [4, 6]},
+        "reserved": {"type": "list", "elements": "str", "default": list(_defaults.DNS_RESERVED)},
+    }
+
+
+def dns_server() -> dict[str, t.Any]:
+    """Of the module vm_dns_records."""
+    return {
+        "server": {
+            "type": "dict",
+            "required": True,
+            "options": {
+                "host": {"type": "str", "required": True},
+                "port": {"type": "int", "default": 53},
+                "key_name": {"type": "str", "no_log": False},
+                "key_secret": {"type": "str", "no_log": True},
+                "key_algorithm": {
+                    "type": "str",
+                    "no_log": False,
+                    "choices": ["hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512", "hmac-sha1", "hmac-md5"],
+                    "default": "hmac-sha256",
+                },
+                "key_file": {"type": "path", "no_log": False},
+                "zones": {"type": "list", "elements": "str"},
+                "networks": {"type": "list", "elements": "str"},
+                "read": {"type": "str", "choices": ["auto", "transfer", "queries"], "default": "auto"},
+                "timeout": {"type": "float", "default": 10},
+                "secondaries": {"type": "list", "elements": "str", "default": []},
+                "wait": {"type": "float", "default": 30},
+            },
+        },
+    }

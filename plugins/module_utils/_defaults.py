@@ -20,6 +20,9 @@ RELOOK = 3600  # seconds between two looks at a NIC that was given up
 SUSPECT_READINGS = 3  # looks that must miss a known address until it is lost
 GUEST_TIMEOUT = 10  # seconds for one guest and source
 CONNECT_TIMEOUT = 30  # seconds for a connection to a hypervisor
+DNS_TTL = 300  # seconds for which resolvers may keep a VM's address
+# Names by which clients find a proxy, a mail server or themselves: no VM gets one by its name.
+DNS_RESERVED = ("autoconfig", "autodiscover", "isatap", "localhost", "wpad")
 
 IMAGE_DIR = "/var/lib/libvirt/images"  # KVM: where drives lie
 ISO_SR_NAME = "ConfigDriveISOs"  # XenServer: the SRs of the drives, one for each host

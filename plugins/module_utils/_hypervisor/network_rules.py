@@ -40,6 +40,7 @@ NETWORK_KEYS = (
     "ip_range",
     "services",
     "family_order",
+    "dns_domain",
     "description",
     "extra",
 )

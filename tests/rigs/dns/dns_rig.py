@@ -1,0 +1,249 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""BIND as somebody else's DNS: a primary with two views, each with a TSIG key and zones of its own, and a secondary of both.
+
+As a program: `rig up|status|down [--name NAME]`; up prints ports, keys and zones as KEY=VALUE lines.
+As a module: DnsRig, for tests.
+
+Everything is in one folder and on loopback with free ports. As root the servers run as the user bind, as anybody else they
+run as that user. Standard library only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import json
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import typing as t
+from pathlib import Path
+
+# A folder of the user's own: the one without a number is root's, where the KVM and DHCP rigs are.
+DEFAULT_RIG_DIR = "/var/tmp/vmops-external-dhcp" + (f"-{os.getuid()}" if os.getuid() else "")
+START_SECONDS = 30
+ADDRESS = "127.0.0.1"
+VIEWS = ("inside", "outside")
+FORWARD = "vms.example.test"
+# 10.99.0.0/16 and 2001:db8::/48
+REVERSE4, REVERSE6 = "99.10.in-addr.arpa", "0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa"
+LIBVIRT = "122.168.192.in-addr.arpa"  # where libvirt's test driver has its guests
+ZONES = (FORWARD, REVERSE4, REVERSE6, LIBVIRT)
+
+
+class RigError(Exception):
+    """What is wrong and what to do about it."""
+
+
+class NameServer:
+    """One named in `folder`, which it owns. start() after stop() goes on with the same zones and port."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder = folder
+        self.port = port
+        self.log = folder / "named.log"
+
+    def start(self) -> None:
+        program = shutil.which("named", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+        if program is None:
+            raise RigError("there is no named: install the package bind9")
+        command = [program, "-g", "-c", str(self.folder / "named.conf"), "-n", "1"]
+        account = _account()
+        if account is not None:
+            command += ["-u", account.pw_name]
+        with open(self.log, "ab") as log:
+            process = subprocess.Popen(
+                command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        (self.folder / "rig.pid").write_text(str(process.pid))
+        limit = time.monotonic() + START_SECONDS
+        while time.monotonic() < limit:
+            if process.poll() is not None:
+                raise RigError(f"named ended at once: {self.log.read_text(errors='replace')[-600:]}")
+            if "running\n" in self.log.read_text(errors="replace"):
+                return
+            time.sleep(0.05)
+        self.stop()
+        raise RigError(f"named does not run after {START_SECONDS} s, see {self.log}")
+
+    def pid(self) -> int | None:
+        with contextlib.suppress(OSError, ValueError):
+            pid = int((self.folder / "rig.pid").read_text())
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+            if str(self.folder) in command:  # or the number belongs to another process by now
+                return pid
+        return None
+
+    def stop(self) -> None:
+        pid = self.pid()
+        if pid is None:
+            return
+        os.kill(pid, signal.SIGTERM)
+        limit = time.monotonic() + START_SECONDS
+        while time.monotonic() < limit:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+            if self.pid() is None:
+                self.log.write_text("")  # so that the next start does not read of this one's
+                return
+            time.sleep(0.02)
+        raise RigError(f"named (process {pid}) does not end")
+
+
+class DnsRig:
+    """Primary and secondary. keys: the files of the views' keys, as tsig-keygen writes them."""
+
+    def __init__(self, folder: Path, primary: int = 0, secondary: int = 0) -> None:
+        self.folder = folder
+        self.primary = NameServer(folder / "primary", primary or free_port())
+        self.secondary = NameServer(folder / "secondary", secondary or free_port())
+        self.keys = {view: folder / f"{view}.key" for view in VIEWS}
+
+    def create(self) -> None:
+        """Writes both servers' configuration with empty zones, and starts them."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o755)
+        for view, path in self.keys.items():
+            secret = base64.b64encode(os.urandom(32)).decode()
+            path.touch(mode=0o600)
+            path.write_text(f'key "{view}-key" {{\n\talgorithm hmac-sha256;\n\tsecret "{secret}";\n}};\n')
+        for server, views in ((self.primary, self._primary_view), (self.secondary, self._secondary_view)):
+            server.folder.mkdir(exist_ok=True)
+            keys = "".join(path.read_text() for path in self.keys.values())
+            (server.folder / "named.conf").touch(mode=0o600)
+            (server.folder / "named.conf").write_text(keys + self._options(server) + "".join(map(views, VIEWS)))
+            own(server.folder)
+        self.primary.start()
+        self.secondary.start()
+
+    def secret(self, view: str) -> str:
+        match = re.search(r'secret "([^"]+)"', self.keys[view].read_text())
+        assert match
+        return match.group(1)
+
+    def remove(self) -> None:
+        self.secondary.stop()
+        self.primary.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def dig(self, *words: str, view: str = "inside", port: int = 0) -> str:
+        """What dig prints, as a client whose key leads to the view."""
+        command = ["dig", f"@{ADDRESS}", "-p", str(port or self.primary.port), "-k", str(self.keys[view]), "+time=3", *words]
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    def nsupdate(self, lines: str, view: str = "inside") -> None:
+        """Writes as somebody else would; lines as nsupdate reads them."""
+        script = f"server {ADDRESS} {self.primary.port}\n{lines}\nsend\n"
+        done = subprocess.run(
+            ["nsupdate", "-k", str(self.keys[view])],
+            check=False, input=script, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        if done.returncode:
+            raise RigError(f"nsupdate: {done.stdout}")
+
+    def _options(self, server: NameServer) -> str:
+        # Two servers on one machine: nothing in /run, and no control channel.
+        return (
+            f'options {{ directory "{server.folder}"; listen-on port {server.port} {{ {ADDRESS}; }}; listen-on-v6 {{ none; }};'
+            f' pid-file "{server.folder}/named.pid"; session-keyfile "{server.folder}/session.key"; recursion no;'
+            " dnssec-validation no; notify explicit; notify-delay 0; serial-query-rate 1000; };\ncontrols { };\n"
+        )
+
+    def _primary_view(self, view: str) -> str:
+        zones = ""
+        for zone in ZONES:
+            path = self.primary.folder / f"{view}.{zone}.db"
+            path.write_text(f"$TTL 60\n@ SOA ns1.{FORWARD}. admin.{FORWARD}. 1 3600 600 86400 60\n  NS ns1.{FORWARD}.\n")
+            if zone == FORWARD:
+                path.write_text(path.read_text() + "ns1 A 127.0.0.1\n")
+            # Both ways that BIND allows updates by.
+            allow = (
+                f"update-policy {{ grant {view}-key zonesub ANY; }}" if zone == FORWARD else f"allow-update {{ key {view}-key; }}"
+            )
+            zones += (
+                f'  zone "{zone}" {{ type primary; file "{path}"; {allow}; allow-transfer {{ key {view}-key; }};'
+                f" also-notify {{ {ADDRESS} port {self.secondary.port} key {view}-key; }}; }};\n"
+            )
+        return f'view "{view}" {{\n  match-clients {{ key {view}-key; }};\n{zones}}};\n'
+
+    def _secondary_view(self, view: str) -> str:
+        zones = "".join(
+            f'  zone "{zone}" {{ type secondary; file "{self.secondary.folder}/{view}.{zone}.db";'
+            f" primaries {{ {ADDRESS} port {self.primary.port} key {view}-key; }}; }};\n"
+            for zone in ZONES
+        )
+        return f'view "{view}" {{\n  match-clients {{ key {view}-key; }};\n{zones}}};\n'
+
+
+def own(folder: Path) -> None:
+    """The folder to the servers' user, who writes journals beside the zones."""
+    account = _account()
+    for path in [folder, *folder.iterdir()] if account is not None else ():
+        os.chown(path, account.pw_uid, account.pw_gid)
+
+
+def _account() -> t.Optional[pwd.struct_passwd]:
+    if os.geteuid() != 0:
+        return None
+    try:
+        return pwd.getpwnam("bind")
+    except KeyError:
+        raise RigError("there is no user bind: install the package bind9") from None
+
+
+def free_port() -> int:
+    """Free for TCP and UDP."""
+    while True:
+        with socket.socket() as probe, socket.socket(type=socket.SOCK_DGRAM) as other:
+            probe.bind((ADDRESS, 0))
+            with contextlib.suppress(OSError):
+                other.bind((ADDRESS, probe.getsockname()[1]))
+                return int(probe.getsockname()[1])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="rig", description="BIND with two views and a secondary")
+    parser.add_argument("command", choices=["up", "status", "down"])
+    parser.add_argument("--name", default="demo", help="name of this rig (default: demo)")
+    arguments = parser.parse_args()
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", arguments.name):
+        parser.error("--name takes letters, digits, - and _")
+    folder = Path(os.environ.get("VMOPS_RIG_DIR", DEFAULT_RIG_DIR)) / f"{arguments.name}-dns"
+    state = folder / "state.json"
+    ports = json.loads(state.read_text()) if state.exists() else {}
+    rig = DnsRig(folder, **ports)
+    servers = (rig.primary, rig.secondary)
+    try:
+        if arguments.command == "up":
+            folder.mkdir(parents=True, exist_ok=True)
+            state.write_text(json.dumps({"primary": rig.primary.port, "secondary": rig.secondary.port}))
+            if not (rig.secondary.folder / "named.conf").exists():
+                rig.create()
+            for server in servers:
+                if server.pid() is None:
+                    server.start()
+        if arguments.command == "down":
+            rig.remove()
+            return 0
+        running = all(server.pid() is not None for server in servers)
+        print(f"PRIMARY={ADDRESS}:{rig.primary.port}\nSECONDARY={ADDRESS}:{rig.secondary.port}\nZONES={' '.join(ZONES)}")
+        for view, path in rig.keys.items():
+            print(f"{view.upper()}_KEY={path}")
+        return 0 if running else 1
+    except RigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
