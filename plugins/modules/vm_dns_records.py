@@ -193,7 +193,7 @@ changes:
       description: V(added), V(changed) or V(removed).
       type: str
       sample: added
-    values:
+    data:
       description: The addresses or names it has now, or had before it was removed.
       type: list
       elements: str

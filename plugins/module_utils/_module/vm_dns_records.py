@@ -150,7 +150,7 @@ def _result(module: AnsibleModule, outcome: Outcome) -> dict[str, t.Any]:
 def _change(step: Step) -> dict[str, t.Any]:
     what = "removed" if step.after is None else "changed" if step.before.marks else "added"
     sets = step.after.sets if step.after is not None else step.before.sets
-    return {"name": step.name, "change": what, "values": sorted(value for _ttl, texts in sets.values() for value in texts)}
+    return {"name": step.name, "change": what, "data": sorted(value for _ttl, texts in sets.values() for value in texts)}
 
 
 def conflict_result(conflict: Conflict) -> dict[str, t.Any]:
