@@ -20,7 +20,8 @@ import typing as t
 import pytest
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
-from ansible_collections.vmops.external_dhcp.tests.integration.kvm_host import KvmHost, wait_for
+from ansible_collections.vmops.external_dhcp.tests.integration.kvm_host import PATIENCE, KvmHost, wait_for
+from ansible_collections.vmops.external_dhcp.tests.integration.watching import Watched, until
 
 VMS = ("it-web1", "it-web2")
 
@@ -266,6 +267,24 @@ def test_a_stopped_vm_leaves_the_queue_and_a_started_one_enters_it(site: Site, d
     site.play("poll_vm_ips", vm_names=[name]).good()
     row = site.rows(run_module)[name]
     assert row["ip4_address"] == site.kvm.leases()[row["mac"]]
+
+
+def test_who_listens_is_told_of_lives_and_of_the_agent_that_comes(site: Site, deployed: t.Any):
+    name = VMS[1]
+    site.kvm.dhcp("start")
+    watched = Watched(site.record, site.kvm.hypervisor, [site.kvm.status["BRIDGE"]], "kvm01")
+    with watched.watching() as watcher:
+        until(lambda: watched.listening(watcher), 60)
+        site.kvm.virsh("destroy", name)
+        until(lambda: (nic := watched.nic(name)) is not None and nic.fetch_state == "stopped", 60)
+        site.kvm.virsh("start", name)
+        until(lambda: (nic := watched.nic(name)) is not None and nic.fetch_state == "pending", 60)
+        until(lambda: watched.address(name) is not None, PATIENCE)
+        nic = watched.nic(name)
+        assert nic is not None and nic.ip4_address == site.kvm.leases()[nic.mac]
+        assert (nic.source, nic.tries_failed) == ("agent", 0)
+    assert watcher.watch.poll.warnings == []
+    watched.store.database.close()
 
 
 def test_a_destroyed_vm_leaves_nothing_behind(site: Site, deployed: t.Any, run_module: t.Any):

@@ -36,6 +36,8 @@ errors = importlib.import_module(f"{COLLECTION}.plugins.module_utils._nic_record
 locks = importlib.import_module(f"{COLLECTION}.plugins.module_utils._nic_record.lock")
 model = importlib.import_module(f"{COLLECTION}.plugins.module_utils._nic_record.model")
 stores = importlib.import_module(f"{COLLECTION}.plugins.module_utils._nic_record.store")
+watching = importlib.import_module(f"{COLLECTION}.plugins.module_utils._module.watch")
+voices = importlib.import_module(f"{COLLECTION}.tests.unit.plugins.module_utils._module.test_watch")
 fetching = importlib.import_module(f"{COLLECTION}.plugins.module_utils._module.vm_ip_fetch")
 fakes = importlib.import_module(f"{COLLECTION}.tests.unit.plugins.module_utils._nic_record.fake_hypervisor")
 
@@ -280,6 +282,58 @@ def test_a_skipped_poll_says_who_has_the_lock(place: Place) -> None:
     assert result.skipped and result.looked_at == 0
     assert (result.holder.pid, result.holder.since) == (os.getpid(), NOW)
     assert not (place.folder / "looks").read_text()
+
+
+def test_a_watcher_keeps_watchers_out_and_no_poller(place: Place) -> None:
+    store = place.store()
+    store.database.prepare()
+    watcher, second = (locks.PollLock(store.database, "kvm01", locks.SCOPE_WATCH, lambda: NOW) for _unused in range(2))
+    assert watcher.acquire() and watcher.watched()
+    with watcher:
+        assert not second.acquire() and second.holder().name == "vmIpWatch:kvm01"
+        for scope in (locks.SCOPE_HYPERVISOR, locks.SCOPE_GLOBAL):
+            poller = locks.PollLock(store.database, "kvm01", scope, lambda: NOW)
+            assert poller.acquire(), scope
+            # Who is skipped is told of the poller, and not of the watcher.
+            other = locks.PollLock(store.database, "kvm01", scope, lambda: NOW)
+            assert not other.acquire() and not other.holder().name.startswith("vmIpWatch")
+            poller.release()
+        elsewhere = locks.PollLock(store.database, "kvm02", locks.SCOPE_WATCH, lambda: NOW)
+        assert elsewhere.acquire()
+        elsewhere.release()
+    assert second.acquire()
+    second.release()
+    store.database.close()
+
+
+def test_a_killed_watcher_makes_way_and_hints_are_recorded(place: Place) -> None:
+    guests = some_guests(3)
+    enter(place, guests)
+    ready, says = os.pipe()
+
+    def hold() -> None:
+        lock = locks.PollLock(place.store().database, "kvm01", locks.SCOPE_WATCH)
+        assert lock.acquire()
+        os.write(says, b"!")
+        time.sleep(LIMIT)
+
+    process = in_child(hold)
+    assert os.read(ready, 1) == b"!"
+    store = place.store()
+    speaking = voices.Voice(guests)
+    with watching.Watcher(store, speaking.connect, fetching.Request("kvm01")) as watcher:
+        assert not watcher.take_turn(0)
+        process.kill()
+        assert watcher.take_turn(10)
+        for one in guests:
+            one.answers = {device: [f"10.7.0.{device + 1}"] for device in range(len(one.macs))}
+        speaking.say("guest", *guests)
+        watcher.listen(30, enough=lambda: all(nic.fetch_state == "found" for nic in store.nics()))
+    assert {nic.fetch_state for nic in store.nics()} == {"found"}
+    assert len(watcher.watch.poll.found) == len(store.nics()) == len(store.events())
+    store.database.close()
+    os.close(ready)
+    os.close(says)
 
 
 # -- dying pollers -----------------------------------------------------------------------------------------------------

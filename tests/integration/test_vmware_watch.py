@@ -14,15 +14,14 @@ import typing as t
 
 import pytest
 
-for _folder in ("rigs/vcenter", "integration"):
-    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / _folder))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "rigs" / "vcenter"))
 
 from vcenter_admin import Admin
 from vcenter_rig import VCenterRig
-from watching import Watched, record_in, until
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HINT_GUEST, HINT_HERE, HINT_VM
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.connect import open_hypervisor
+from ansible_collections.vmops.external_dhcp.tests.integration.watching import Watched, record_in, until
 
 VM = "DC0_C0_RP0_VM{}".format
 

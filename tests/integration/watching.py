@@ -45,8 +45,8 @@ with site.watcher() as watcher:
 class Watched:
     """A record and a hypervisor."""
 
-    def __init__(self, url: str, description: dict[str, t.Any], networks: t.Iterable[str]) -> None:
-        self.url, self.description, self.networks = url, description, list(networks)
+    def __init__(self, url: str, description: dict[str, t.Any], networks: t.Iterable[str], name: str = "rig") -> None:
+        self.url, self.description, self.networks, self.name = url, description, list(networks), name
         self.store = RecordStore(Database(url))
         self.store.database.prepare()
 
@@ -54,7 +54,7 @@ class Watched:
         return open_hypervisor({"connect_timeout": 20, **self.description})
 
     def request(self, **more: t.Any) -> Request:
-        return Request("rig", reconcile=True, networks={name: {} for name in self.networks}, **more)
+        return Request(self.name, reconcile=True, networks={name: {} for name in self.networks}, **more)
 
     def look(self, **more: t.Any) -> Poll:
         return fetch(self.store, self.connect, self.request(**more))

@@ -6,19 +6,14 @@
 
 from __future__ import annotations
 
-import pathlib
-import sys
 import threading
 import time
 import typing as t
 
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-
-from watching import Watched, record_in, until
-
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HINT_GUEST, HINT_HERE, HINT_VM
+from ansible_collections.vmops.external_dhcp.tests.integration.watching import Watched, record_in, until
 
 
 @pytest.fixture
