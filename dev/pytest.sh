@@ -14,6 +14,7 @@ shift
 if [ "$kind" = integration ]; then
     [ -d tests/integration ] || die "there is no tests/integration"
     dev/packages.sh rigs test
+    dev/awx_collection.sh
     own_rig_dir
     trap take_down_test_rigs EXIT
     trap 'exit 130' INT TERM HUP
