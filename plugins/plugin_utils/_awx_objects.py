@@ -26,6 +26,7 @@ _FIELDS: dict[str, tuple[tuple[str, bool], ...]] = {
     "xenserver": (("username", False), ("password", True)),
     "vmware": (("username", False), ("password", True)),
 }
+_DNS_KEY = "EXTERNAL_DHCP_DNS_KEY"
 _SECRETS = frozenset(name for fields in _FIELDS.values() for name, secret in fields if secret)
 _VM_NAMES = {"question_name": "Names of the VMs, with commas", "variable": "vm_names", "type": "text"}
 _MANY = {"ask_limit_on_launch": True, "ask_verbosity_on_launch": True}
@@ -59,6 +60,7 @@ class Settings:
     prefix: str = "External DHCP"
     execution_environment: t.Optional[Mapping[str, t.Any]] = None
     record_url: t.Optional[str] = None
+    dns_key: t.Optional[str] = None
     interval: int = 3
     watch: int = 0
     reconcile_at: str = "02:15"
@@ -79,7 +81,11 @@ def awx_objects(settings: Settings) -> dict[str, list[Object]]:
     _check(settings)
     return {
         "controller_organizations": [{"name": settings.organization}],
-        "controller_credential_types": [*(_type_of(settings, entry) for entry in settings.hypervisors), _record_type(settings)],
+        "controller_credential_types": [
+            *(_type_of(settings, entry) for entry in settings.hypervisors),
+            _type(settings, "record", "url", "URL of the record, with its password", "EXTERNAL_DHCP_RECORD"),
+            _type(settings, "DNS key", "key", "TSIG key, as in the DNS server's key file", _DNS_KEY),
+        ],
         "controller_credentials": _credentials(settings),
         "controller_execution_environments": _environments(settings),
         "controller_projects": [_project(settings)],
@@ -87,7 +93,7 @@ def awx_objects(settings: Settings) -> dict[str, list[Object]]:
             {
                 "name": settings.named("hypervisors"),
                 "organization": settings.organization,
-                "variables": dict(settings.inventory_variables),
+                "variables": _inventory_variables(settings),
             }
         ],
         "controller_hosts": [_host(settings, entry) for entry in settings.hypervisors],
@@ -155,14 +161,15 @@ def _type_of(settings: Settings, entry: Mapping[str, t.Any]) -> Object:
     }
 
 
-def _record_type(settings: Settings) -> Object:
-    url = {"id": "url", "label": "URL of the record, with its password", "type": "string", "secret": True}
-    return {
-        "name": settings.named("record"),
-        "kind": "cloud",
-        "inputs": {"fields": [url], "required": ["url"]},
-        "injectors": {"env": {"EXTERNAL_DHCP_RECORD": "{{ url }}"}},
-    }
+def _type(settings: Settings, what: str, name: str, label: str, variable: str) -> Object:
+    """A credential type of one secret: a text in the job's environment, or a file that it names."""
+    field: Object = {"id": name, "label": label, "type": "string", "secret": True}
+    injectors: Object = {"env": {variable: f"{{{{ {name} }}}}"}}
+    if variable == _DNS_KEY:
+        field["multiline"] = True
+        injectors = {"file": {"template": f"{{{{ {name} }}}}"}, "env": {variable: "{{ tower.filename }}"}}
+    inputs = {"fields": [field], "required": [name]}
+    return {"name": settings.named(what), "kind": "cloud", "inputs": inputs, "injectors": injectors}
 
 
 def _credentials(settings: Settings) -> list[Object]:
@@ -171,9 +178,9 @@ def _credentials(settings: Settings) -> list[Object]:
         if entry.get("credential"):
             what = settings.named(f"hypervisor {entry['name']}")
             made.append({"name": what, "credential_type": what, "inputs": dict(entry["credential"])})
-    if settings.record_url:
-        what = settings.named("record")
-        made.append({"name": what, "credential_type": what, "inputs": {"url": settings.record_url}})
+    for what, name, secret in (("record", "url", settings.record_url), ("DNS key", "key", settings.dns_key)):
+        if secret:
+            made.append({"name": settings.named(what), "credential_type": settings.named(what), "inputs": {name: secret}})
     return [{**entry, "organization": settings.organization, "update_secrets": False} for entry in made]
 
 
@@ -215,6 +222,19 @@ def _host(settings: Settings, entry: Mapping[str, t.Any]) -> Object:
     variables = {"hypervisor": connection, "ansible_connection": "local"}
     variables.update({key: entry[key] for key in ("shared_networks", "vms") if key in entry})
     return {"name": entry["name"], "inventory": settings.named("hypervisors"), "variables": variables}
+
+
+def _inventory_variables(settings: Settings) -> Object:
+    """As given; a DNS server without a key gets that of the credential."""
+    variables = dict(settings.inventory_variables)
+    servers = variables.get("dns_servers")
+    if isinstance(servers, Sequence) and not isinstance(servers, str):
+        key = {"key_file": f"{{{{ lookup('ansible.builtin.env', '{_DNS_KEY}') }}}}"}
+        keyed = ("key_file", "key_secret")
+        variables["dns_servers"] = [
+            {**key, **server} if not any(name in server for name in keyed) else server for server in servers
+        ]
+    return variables
 
 
 def _notifications(settings: Settings) -> list[Object]:

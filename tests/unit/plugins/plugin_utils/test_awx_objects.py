@@ -70,6 +70,13 @@ def test_the_account_of_a_host_is_looked_up_in_the_environment() -> None:
     assert pool["variables"]["hypervisor"]["password"] == "{{ lookup('ansible.builtin.env', 'EXTERNAL_DHCP_POOL_1_PASSWORD') }}"
 
 
+def test_dns_servers_without_a_key_get_the_credential_s() -> None:
+    servers = [{"host": "ns1"}, {"host": "ns2", "key_file": "/etc/key"}]
+    (inventory,) = _objects(inventory_variables={"dns_servers": servers}, dns_key="key k {};")["controller_inventories"]
+    looked_up = {"host": "ns1", "key_file": "{{ lookup('ansible.builtin.env', 'EXTERNAL_DHCP_DNS_KEY') }}"}
+    assert inventory["variables"]["dns_servers"] == [looked_up, servers[1]]
+
+
 def test_without_an_account_no_credential_is_made() -> None:
     assert [entry["name"] for entry in _objects()["controller_credentials"]] == ["External DHCP: hypervisor pool-1"]
 
