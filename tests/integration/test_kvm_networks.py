@@ -15,6 +15,8 @@ import xml.etree.ElementTree as ET
 import libvirt
 import pytest
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import NicWanted
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import driver
 from ansible_collections.vmops.external_dhcp.tests.integration.kvm_host import KvmHost
 
 if t.TYPE_CHECKING:
@@ -104,7 +106,7 @@ def test_a_tag_on_a_linux_bridge_is_refused_where_this_libvirt_cannot_give_it(
         )
 
 
-def test_the_definition_for_open_vswitch_is_one_that_libvirt_takes(
+def test_the_definition_for_open_vswitch_is_one_that_libvirt_takes_and_nics_get_their_tag_from_it(
     kvm: KvmHost, connection: t.Any, play: t.Callable[..., t.Any]
 ) -> None:
     link(kvm, "add", "ovs0", "type", "veth", "peer", "name", "ovs0-end")
@@ -113,6 +115,19 @@ def test_the_definition_for_open_vswitch_is_one_that_libvirt_takes(
         assert play(entry)["changed"] and not play(entry)["changed"]
         element = ET.fromstring(connection.networkLookupByName("net-ovs").XMLDesc(0))
         assert element.find("virtualport").get("type") == "openvswitch" and element.find("vlan/tag").get("id") == "130"
+        # A NIC that was tagged by itself is put on it.
+        own = "<interface type='bridge'><source bridge='ovs0'/><virtualport type='openvswitch'/><vlan><tag id='42'/></vlan></interface>"
+        vm = connection.defineXML(domain("net-vm", "x").replace("</devices>", f"{own}</devices>"))
+        host = driver.connect({"uri": kvm.uri})
+        try:
+            (seen,) = host.inventory.vms(["net-vm"]).vms
+            assert host.machines.set_nics(seen, [NicWanted("net-ovs"), NicWanted("net-ovs")]).error is None
+            assert [nic.network for nic in host.inventory.vms(["net-vm"]).vms[0].nics] == ["net-ovs", "net-ovs"]
+        finally:
+            host.close()
+        nics = ET.fromstring(vm.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)).findall("devices/interface")
+        assert [nic.get("type") for nic in nics] == ["network", "network"] and not [n for n in nics if n.find("vlan") is not None]
+        vm.undefine()
         told = play({**entry, "vlan": 131}, fails=True)
         assert "on the Open vSwitch bridge ovs0, VLAN 130, and not on the Open vSwitch bridge ovs0, VLAN 131" in told["msg"]
     finally:
