@@ -116,7 +116,7 @@ networks:
       type: bool
       sample: true
     users:
-      description: The VMs and others that were found on it, if it is one that this module makes.
+      description: The VMs and others that were found on it, for O(state=absent).
       type: list
       elements: str
       sample: [web1]

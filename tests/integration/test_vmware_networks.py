@@ -57,7 +57,7 @@ def play(rig: VCenterRig, run_module: RunModule) -> t.Iterator[t.Callable[..., d
     driver = open_hypervisor(rig.description())
     try:
         wanted = [NetworkWanted(one["name"], one["vlan"], one.get("bridge")) for one in made.values() if "vlan" in one]
-        states = driver.networks.states(wanted)
+        states = driver.networks.states(wanted, users=True)
         left = [one for one, state in zip(wanted, states, strict=True) if state.before and state.keep is None]
         assert [outcome.error for outcome in driver.networks.remove(left)] == [None] * len(left)
     finally:

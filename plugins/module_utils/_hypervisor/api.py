@@ -452,8 +452,8 @@ class Networks(abc.ABC):
     """
 
     @abc.abstractmethod
-    def states(self, wanted: Sequence[NetworkWanted]) -> list[NetworkState]:
-        """The networks in the order of wanted; reads only."""
+    def states(self, wanted: Sequence[NetworkWanted], users: bool) -> list[NetworkState]:
+        """The networks in the order of wanted; reads only. users: whether to see who is on them, which means reading all VMs."""
 
     @abc.abstractmethod
     def make(self, wanted: Sequence[NetworkWanted]) -> Iterator[Outcome]:

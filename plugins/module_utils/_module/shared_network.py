@@ -100,7 +100,7 @@ class _Run:
 
     def look(self, hypervisor: Hypervisor) -> list[str]:
         """Reads what there is; returns the names of the networks that are to be changed."""
-        states = hypervisor.networks.states([self.wanted[one.name] for one in self._networks])
+        states = hypervisor.networks.states([self.wanted[one.name] for one in self._networks], users=not self._present)
         todo = []
         for network, state in zip(self._networks, states):
             made = network.vlan is not None

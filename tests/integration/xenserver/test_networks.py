@@ -113,6 +113,16 @@ def test_a_network_with_vms_on_it_is_not_removed_and_they_are_named(rig: Rig, pl
     assert told["networks"][0]["users"] == ["before (a snapshot)", "debian-12", "web1"] and len(vlans(rig, "corp-vlan120")) == 2
 
 
+def test_a_vm_that_came_after_the_look_keeps_its_nic(rig: Rig, connect: t.Callable[..., t.Any]) -> None:
+    networks = connect().networks
+    wanted = [NetworkWanted("corp-vlan120", 120, "eth0")]
+    assert networks.states(wanted, users=True)[0].keep is None
+    vm = rig.vm("web1")
+    (outcome,) = networks.remove(wanted)
+    assert outcome.error is not None and "used by web1" in outcome.error and not outcome.changed
+    assert len(vm["VIFs"]) == 1 and len(vlans(rig, "corp-vlan120")) == 2
+
+
 def test_a_network_without_a_vlan_is_never_removed(rig: Rig, play: t.Callable[..., t.Any]) -> None:
     told = play({"name": "corp-vlan120"}, state="absent")
     assert not told["changed"] and "no vlan" in told["networks"][0]["message"] and "corp-vlan120" in labels(rig)
@@ -144,7 +154,7 @@ def test_a_vm_is_put_on_the_network_that_was_made(
     pool = connect()
     (outcome,) = pool.machines.create([VmWanted("web1", "debian-12", nics=(NicWanted("lab"),))])
     assert outcome.error is None and pool.inventory.vms(["web1"]).vms[0].nics[0].network == "lab"
-    (state,) = pool.networks.states([NetworkWanted("lab", 200)])
+    (state,) = pool.networks.states([NetworkWanted("lab", 200)], users=True)
     assert state.keep is not None and "web1" in state.keep
 
 

@@ -51,7 +51,7 @@ class KvmNetworks(Networks):
 
     # Reading --------------------------------------------------------------------------------------------------------------
 
-    def states(self, wanted: Sequence[NetworkWanted]) -> list[NetworkState]:
+    def states(self, wanted: Sequence[NetworkWanted], users: bool) -> list[NetworkState]:
         """See api.Networks."""
         try:
             networks = self._read({network.name for network in wanted})
@@ -59,9 +59,9 @@ class KvmNetworks(Networks):
             version = self._host.connection.getLibVersion()
         except libvirt.libvirtError as error:
             raise HypervisorUnreachable(f"{self._host.endpoint}: the networks could not be read: {_text(error)}") from None
-        users = self._users()
+        found = self._users() if users and networks else {}
         return [
-            self._state(network, networks.get(network.name), bridges, version, users.get(network.name, set()))
+            self._state(network, networks.get(network.name), bridges, version, found.get(network.name, set()))
             for network in wanted
         ]
 

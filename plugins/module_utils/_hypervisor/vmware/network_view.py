@@ -78,8 +78,8 @@ class Switch:
 class NetworkView:
     """What there is in a datacenter, or in all of them."""
 
-    def __init__(self, session: Session, datacenter: str | None) -> None:
-        """Reads it. datacenter: name or path. Raises PlaceError."""
+    def __init__(self, session: Session, datacenter: str | None, users: bool) -> None:
+        """Reads it. datacenter: name or path; users: whether VMs are read, too. Raises PlaceError."""
         self._session = session
         self.places = Places(session)
         self._datacenter = self.places.datacenter(datacenter) if datacenter else None
@@ -87,7 +87,7 @@ class NetworkView:
         self.switches: list[Switch] = []
         self.distributed: dict[str, list[Distributed]] = {}
         self._users: dict[str, list[tuple[str, str]]] = {}
-        self._read()
+        self._read(users)
 
     def networks(self, name: str) -> list[str]:
         """References of the networks of this name, of whatever kind."""
@@ -107,7 +107,7 @@ class NetworkView:
     def _is_inside(self, reference: str) -> bool:
         return self._datacenter is None or self.places.datacenter_of(reference) == self._datacenter
 
-    def _read(self) -> None:
+    def _read(self, users: bool) -> None:
         def inside(*kinds: str) -> tuple[str, ...]:
             return tuple(one.name for one in self.places.of_kind(*kinds) if self._is_inside(one.name))
 
@@ -119,8 +119,10 @@ class NetworkView:
                 ("name", "config.distributedVirtualSwitch", "config.defaultPortConfig"),
                 inside("DistributedVirtualPortgroup"),
             ),
-            ObjectSpec("VirtualMachine", ("name", "network", "runtime.host"), view=self._session.view(("VirtualMachine",))._moId),
         ]
+        if users:
+            view = self._session.view(("VirtualMachine",))._moId
+            specs.append(ObjectSpec("VirtualMachine", ("name", "network", "runtime.host"), view=view))
         found = self._session.retrieve([spec for spec in specs if spec.names or spec.view])
         hosts = {one.name: one for one in found if one.kind == "HostSystem"}
         self.switches = [

@@ -60,16 +60,16 @@ class VMwareNetworks(Networks):
 
     # --- reading ---
 
-    def states(self, wanted: Sequence[NetworkWanted]) -> list[NetworkState]:
+    def states(self, wanted: Sequence[NetworkWanted], users: bool) -> list[NetworkState]:
         """See api.Networks."""
         try:
-            view = self._look()
+            view = self._look(users)
         except PlaceError as error:
             return [NetworkState(problem=str(error), keep=str(error)) for _one in wanted]
         return [self._state(view, one) for one in wanted]
 
-    def _look(self) -> NetworkView:
-        self._view = self._session.run(lambda: NetworkView(self._session, self._datacenter))
+    def _look(self, users: bool) -> NetworkView:
+        self._view = self._session.run(lambda: NetworkView(self._session, self._datacenter, users))
         return self._view
 
     def _state(self, view: NetworkView, wanted: NetworkWanted) -> NetworkState:
@@ -198,7 +198,7 @@ class VMwareNetworks(Networks):
         distributed: Callable[[NetworkView, _Plan], Callable[[], t.Any] | None],
         done: str,
     ) -> Iterator[Outcome]:
-        view = self._view or self._look()
+        view = self._view or self._look(users=False)
         starts = []
         for one in wanted:
             plan = self._plan(view, one)

@@ -13,6 +13,8 @@ import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import network_rules
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
+    HypervisorError,
+    HypervisorUnreachable,
     Networks,
     NetworkState,
     Outcome,
@@ -32,9 +34,9 @@ NETWORKS: Mapping[str, frozenset[str]] = {
     "host_metrics": frozenset(("live",)),
     "network": frozenset("uuid name_label bridge other_config PIFs VIFs".split()),
     "pif": frozenset("device host network VLAN VLAN_master_of bond_slave_of tunnel_access_PIF_of managed".split()),
-    "vif": frozenset(("VM", "network")),
-    "vm": frozenset("name_label is_a_snapshot is_control_domain".split()),
 }
+# The same of those who use them, which is much more.
+_USERS: Mapping[str, frozenset[str]] = {"vif": frozenset(("VM", "network")), "vm": frozenset(("name_label", "is_a_snapshot"))}
 # In other_config of a network that make() has created: one without a NIC is what a run that was cut short left.
 MADE_KEY = "vmops.external_dhcp.network"
 # By key of other_config, what makes XAPI itself serve the network (xapi_network.ml, xapi_udhcpd.ml).
@@ -64,11 +66,14 @@ class XenNetworks(Networks):
     def __init__(self, session: Session) -> None:
         self._session = session
         self._picture = Picture(session, NETWORKS)
+        self._picture_of_users: Picture | None = None
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
-    def states(self, wanted: Sequence[NetworkWanted]) -> list[NetworkState]:
+    def states(self, wanted: Sequence[NetworkWanted], users: bool) -> list[NetworkState]:
         """See api.Networks."""
+        if users and self._picture_of_users is None:
+            self._picture_of_users = self._picture = Picture(self._session, {**NETWORKS, **_USERS})
         self._picture.refresh()
         return [self._state(network) for network in wanted]
 
@@ -122,7 +127,7 @@ class XenNetworks(Networks):
 
     def _users(self, found: _Found) -> tuple[str, ...]:
         names = set()
-        for ref in found.record["VIFs"]:
+        for ref in found.record["VIFs"] if self._picture_of_users is not None else ():
             vif = self._picture.get("vif", ref)
             vm = None if vif is None else self._picture.get("vm", vif["VM"])
             if vm is not None:
@@ -242,17 +247,22 @@ class XenNetworks(Networks):
 
     def remove(self, wanted: Sequence[NetworkWanted]) -> Iterator[Outcome]:
         """See api.Networks. XAPI itself would destroy the NICs of VMs that are off together with the network."""
+        self._picture.refresh()  # a VM may have been put on one since
         for network in wanted:
             changed = False
             try:
                 for found in self._named(network.name):
+                    if self._users(found):
+                        raise HypervisorError(network_rules.in_use(network.name, self._users(found)))
                     for pif in found.pifs.values():
                         self._session.patiently("VLAN.destroy", pif["VLAN_master_of"])
                         changed = True
                     self._session.patiently("network.destroy", found.ref)
                     changed = True
                 yield Outcome(network.name, changed=changed)
-            except XapiError as error:
+            except HypervisorUnreachable:
+                raise
+            except HypervisorError as error:
                 yield Outcome(network.name, changed=changed, error=f"{network.name}: it could not be removed: {error}")
 
 

@@ -36,11 +36,13 @@ class Fake(Networks):
         self.users: dict[str, tuple[str, ...]] = {}
         self.troubles: dict[str, str] = {}
         self.cut: str | None = None
+        self.looked_for_users: bool | None = None
         self.asked: list[NetworkWanted] = []
         self.networks = self
         self.log: list[tuple[str, str]] = []
 
-    def states(self, wanted: Sequence[NetworkWanted]) -> list[NetworkState]:
+    def states(self, wanted: Sequence[NetworkWanted], users: bool) -> list[NetworkState]:
+        self.looked_for_users = users
         self.asked = list(wanted)
         return [
             NetworkState(
@@ -96,6 +98,13 @@ def test_what_is_missing_is_made_once_and_what_is_there_removed_once(host: Fake,
     assert [network["name"] for network in gone["networks"]] == ["a"] and not gone["networks"][0]["exists"]
     assert not run_module("shared_network", options("a", state="absent"))["changed"]
     assert host.log == [("make", "a"), ("make", "b"), ("remove", "a")]
+
+
+def test_who_is_on_a_network_is_looked_for_only_where_it_matters(host: Fake, run_module: RunModule):
+    run_module("shared_network", options("a"))
+    assert host.looked_for_users is False
+    run_module("shared_network", options("a", state="absent"))
+    assert host.looked_for_users is True
 
 
 def test_check_mode_tells_the_same_and_does_nothing(host: Fake, run_module: RunModule):
