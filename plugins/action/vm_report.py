@@ -36,7 +36,7 @@ class ActionModule(ActionBase):
         only = [one["name"] for one in hypervisors] if options["only_these"] else None
         try:
             recorded = _report_data.read_record(options["record"], only, options["events"])
-        except _report_data.RecordError as error:
+        except _report_data.UserError as error:
             raise AnsibleActionFail(str(error)) from None
         now = datetime.datetime.now(datetime.UTC)
         data = _report_data.page_data(recorded, hypervisors, now, plain(options["title"]))

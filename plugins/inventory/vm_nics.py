@@ -125,8 +125,7 @@ from ansible.errors import AnsibleError, AnsibleParserError
 from ansible.inventory.data import InventoryData
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.database import Database
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.errors import RecordError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import UserError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.results import nic_result
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain
@@ -221,21 +220,15 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         return nics
 
     def _read_record(self) -> list[dict[str, t.Any]]:
-        database = None
         try:
-            database = Database(self._record_url())
-            if not database.exists():
-                self.display.warning(f"{database.where} does not exist or has no tables yet: it has no VMs")
-                return []
-            rows = RecordStore(database).nics(
-                hypervisor_names=self.get_option("hypervisor_name"), networks=self.get_option("networks")
-            )
-            return [nic_result(nic, detail=True) for nic in rows]
-        except RecordError as error:
+            with RecordStore.open(self._record_url()) as store:
+                if not store.database.exists():
+                    self.display.warning(f"{store.database.where} does not exist or has no tables yet: it has no VMs")
+                    return []
+                rows = store.nics(hypervisor_names=self.get_option("hypervisor_name"), networks=self.get_option("networks"))
+                return [nic_result(nic, detail=True) for nic in rows]
+        except UserError as error:
             raise AnsibleParserError(str(error)) from error
-        finally:
-            if database is not None:
-                database.close()
 
     def _record_url(self) -> str | None:
         url = self.get_option("record")

@@ -12,9 +12,8 @@ import collections
 import datetime
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import UserError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import journal
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.database import Database
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.errors import RecordError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.results import (
     event_result,
     holder_result,
@@ -28,7 +27,7 @@ from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._report_networ
 if t.TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["Recorded", "RecordError", "page_data", "read_record"]
+__all__ = ["Recorded", "UserError", "page_data", "read_record"]
 
 # The columns of a row, in the order in which the page's script reads them.
 COLUMNS = (
@@ -77,12 +76,11 @@ class Recorded(t.NamedTuple):
 
 
 def read_record(url: str | None, hypervisor_names: Sequence[str] | None, events: int) -> Recorded:
-    """NICs, the newest events and the looks. A record that is not there yet is an empty one. Raises RecordError."""
-    database = Database(url)
-    try:
+    """NICs, the newest events and the looks. A record that is not there yet is an empty one. Raises UserError."""
+    with RecordStore.open(url) as store:
+        database = store.database
         if not database.exists():
             return Recorded(database.where, [], [], [], [])
-        store = RecordStore(database)
         now = database.now()
         nics = [nic_result(nic, detail=True) for nic in store.nics(hypervisor_names=hypervisor_names)]
         newest = store.events(hypervisor_names=hypervisor_names, limit=events) if events else []
@@ -96,8 +94,6 @@ def read_record(url: str | None, hypervisor_names: Sequence[str] | None, events:
         ]
         holders = [t.cast("dict[str, t.Any]", holder_result(holder)) for holder in journal.holders(database)]
         return Recorded(database.where, nics, [event_result(event) for event in reversed(newest)], looks, holders)
-    finally:
-        database.close()
 
 
 def page_data(

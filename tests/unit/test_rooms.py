@@ -17,7 +17,7 @@ PLUGINS = pathlib.Path(__file__).resolve().parents[2] / "plugins"
 PREFIX = "ansible_collections.vmops.external_dhcp.plugins."
 
 # Numbers and names that every room may know.
-EVERYWHERE = ("module_utils._defaults",)
+EVERYWHERE = ("module_utils._defaults", "module_utils._errors")
 # What each driver may import beside its own folder and its own library.
 DRIVER = (
     "module_utils._config_drive",

@@ -8,8 +8,10 @@
 
 from __future__ import annotations
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import UserError
 
-class ConfigDriveError(Exception):
+
+class ConfigDriveError(UserError):
     """Base of this room's errors; the message is one sentence a user can act on."""
 
 
@@ -19,14 +21,3 @@ class DriveInputError(ConfigDriveError):
 
 class DriveImageError(ConfigDriveError):
     """An ISO image cannot be built or read; the message says what is wrong with it."""
-
-
-class MissingPycdlib(ConfigDriveError):
-    """pycdlib, which builds the images, is not installed where the module runs."""
-
-    library = "pycdlib"
-    url = "https://clalancette.github.io/pycdlib/"
-
-    def __init__(self, traceback: str | None) -> None:
-        super().__init__(f"the Python library {self.library} is needed ({self.url})")
-        self.traceback = traceback

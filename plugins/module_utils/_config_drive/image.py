@@ -20,8 +20,8 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import (
     DriveImageError,
     DriveInputError,
-    MissingPycdlib,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
 
 PYCDLIB_IMPORT_ERROR: str | None
 try:
@@ -105,7 +105,7 @@ def build(files: Mapping[str, bytes], label: str = _defaults.LABEL, owner: str |
     """An ISO 9660 image with Rock Ridge and Joliet; the same arguments always give the same bytes.
 
     files: contents by path. owner: id of the VM, written as a mark into the volume descriptor (read_owner()).
-    Raises DriveInputError for a label, path, owner or size that cannot be, MissingPycdlib without pycdlib.
+    Raises DriveInputError for a label, path, owner or size that cannot be, MissingLibrary without pycdlib.
     """
     check_label(label)
     if owner is not None and not _OWNER.fullmatch(owner):
@@ -199,9 +199,9 @@ def damaged(data: bytes) -> Image:
 
 
 def require_pycdlib() -> None:
-    """Raises MissingPycdlib if build() could not work."""
+    """Raises MissingLibrary if build() could not work."""
     if PYCDLIB_IMPORT_ERROR is not None:
-        raise MissingPycdlib(PYCDLIB_IMPORT_ERROR)
+        raise MissingLibrary("pycdlib", PYCDLIB_IMPORT_ERROR, url="https://clalancette.github.io/pycdlib/")
 
 
 def too_large(size: int, what: str = "the drive would be") -> DriveImageError:

@@ -16,6 +16,7 @@ import abc
 import dataclasses
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import UserError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import workers as bounded
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import MAX_NAME, plain, plain_name
 
@@ -31,7 +32,7 @@ POWER_PAUSED = "paused"
 POWER_SUSPENDED = "suspended"
 
 
-class HypervisorError(Exception):
+class HypervisorError(UserError):
     """Something a user can cause or must know; the message names the endpoint or the VM and the way out.
 
     Never carries a secret; modules show it without a traceback.
@@ -52,16 +53,6 @@ class DriveError(HypervisorError):
 
 class MachineError(HypervisorError):
     """One VM could not be created, started, stopped, migrated or deleted; other VMs are not affected."""
-
-
-class MissingLibrary(HypervisorError):
-    """A driver's Python library is not installed on the controller."""
-
-    def __init__(self, library: str, url: str, traceback: str | None) -> None:
-        super().__init__(f"the Python library {library} is needed ({url})")
-        self.library = library
-        self.url = url
-        self.traceback = traceback
 
 
 @dataclasses.dataclass(frozen=True)

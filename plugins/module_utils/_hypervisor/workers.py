@@ -55,6 +55,55 @@ class _Call:
                 _left_behind += 1
 
 
+class _Calls:
+    """The calls of one each(): those under way, and those left behind, which occupy a worker until they end."""
+
+    def __init__(self, call: Callable[[t.Any], t.Any], workers: int, timeout: float) -> None:
+        self._call, self._workers, self._timeout = call, workers, timeout
+        self._started = 0
+        self.running: dict[int, tuple[t.Any, _Call]] = {}
+        self._hanging: set[int] = set()
+        self._done: queue.Queue[tuple[int, t.Any, Exception | None]] = queue.Queue()
+
+    def has_room(self) -> bool:
+        return len(self.running) + len(self._hanging) < self._workers and _left_behind < MAX_LEFT_BEHIND
+
+    def begin(self, item: t.Any) -> None:
+        token, one = self._started, _Call(time.monotonic() + self._timeout)
+        self._started += 1
+        self.running[token] = (item, one)
+
+        def work() -> None:
+            result, error = None, None
+            try:
+                result = self._call(item)
+            except Exception as problem:  # pylint: disable=broad-except  # whoever consumes decides what it means
+                error = problem
+            one.ended()
+            self._done.put((token, result, error))
+
+        threading.Thread(target=work, daemon=True).start()
+
+    def ended(self, until: float) -> Iterator[tuple[t.Any, t.Any, Exception | None]]:
+        """The next call that ends, or those whose time is over; none if there is neither by `until`, or within a second."""
+        until = min((one.deadline for _item, one in self.running.values()), default=until)
+        try:
+            token, result, error = self._done.get(timeout=max(0.0, min(until - time.monotonic(), 1.0)))
+        except queue.Empty:
+            yield from self._give_up(time.monotonic())
+            return
+        self._hanging.discard(token)
+        if token in self.running:  # else it was given up before
+            yield self.running.pop(token)[0], result, error
+
+    def _give_up(self, now: float) -> Iterator[tuple[t.Any, t.Any, Exception]]:
+        for token in [token for token, (_item, one) in self.running.items() if one.deadline <= now]:
+            item, one = self.running.pop(token)
+            one.abandon()
+            self._hanging.add(token)
+            yield item, None, TimedOut(f"no answer within {self._timeout:g} s")
+
+
 def each(
     call: Callable[[T], R], items: Iterable[T], workers: int, timeout: float | None
 ) -> Iterator[tuple[T, R | None, Exception | None]]:
@@ -68,49 +117,21 @@ def each(
     if timeout is None:
         timeout = threading.TIMEOUT_MAX
     todo = deque(items)
-    running: dict[int, tuple[T, _Call]] = {}
-    hanging: set[int] = set()
-    done: queue.Queue[tuple[int, R | None, Exception | None]] = queue.Queue()
-    started = 0
+    calls = _Calls(call, workers, timeout)
     patience: float | None = None  # until when a free worker is waited for
-
-    def work(token: int, item: T, one: _Call) -> None:
-        result, error = None, None
-        try:
-            result = call(item)
-        except Exception as problem:  # pylint: disable=broad-except  # whoever consumes decides what it means
-            error = problem
-        one.ended()
-        done.put((token, result, error))
-
-    while todo or running:
-        while todo and len(running) + len(hanging) < workers and _left_behind < MAX_LEFT_BEHIND:
-            item = todo.popleft()
-            running[started] = (item, _Call(time.monotonic() + timeout))
-            threading.Thread(target=work, args=(started, *running[started]), daemon=True).start()
-            started += 1
-            patience = None
+    while todo or calls.running:
+        while todo and calls.has_room():
+            calls.begin(todo.popleft())
         now = time.monotonic()
-        if not running:
-            patience = patience if patience is not None else now + timeout
-            if patience <= now:
-                while todo:
-                    yield todo.popleft(), None, TimedOut(f"not asked: {_left_behind} calls hang and no worker is left")
-                return
-        until = min((one.deadline for _item, one in running.values()), default=patience or now)
-        try:
-            token, result, error = done.get(timeout=max(0.0, min(until - now, 1.0)))
-        except queue.Empty:
-            now = time.monotonic()
-            for token in [k for k, (_item, one) in running.items() if one.deadline <= now]:
-                item, one = running.pop(token)
-                one.abandon()
-                hanging.add(token)
-                yield item, None, TimedOut(f"no answer within {timeout:g} s")
-            continue
-        hanging.discard(token)
-        if token in running:  # else it was given up before
-            yield running.pop(token)[0], result, error
+        if calls.running:
+            patience = None
+        elif patience is None:
+            patience = now + timeout
+        elif patience <= now:
+            for item in todo:
+                yield item, None, TimedOut(f"not asked: {_left_behind} calls hang and no worker is left")
+            return
+        yield from calls.ended(patience or now)
 
 
 def within(call: Callable[[], R], timeout: float) -> R:

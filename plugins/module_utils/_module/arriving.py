@@ -12,6 +12,7 @@ import queue as queues
 import threading
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorError
 
 if t.TYPE_CHECKING:
@@ -30,56 +31,67 @@ class _End:
         self.error = error
 
 
-def as_they_arrive(answers: Iterable[Observation]) -> Generator[list[Observation], None, None]:
-    """The observations in lists of all that are there: one is never kept back while the next guest is slow."""
-    box: queues.Queue[Observation | _End] = queues.Queue(maxsize=2 * BATCH)
-    stopped = threading.Event()
+class _Pump:
+    """Takes the driver's answers from its iterator in a thread of its own, and holds those that nobody has fetched yet."""
 
-    def put(item: Observation | _End) -> None:
-        while not stopped.is_set():
+    def __init__(self, answers: Iterable[Observation]) -> None:
+        self._answers = answers
+        self._box: queues.Queue[Observation | _End] = queues.Queue(maxsize=2 * BATCH)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="addresses", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            for answer in self._answers:
+                self._put(answer)
+                if self._stopped.is_set():
+                    return
+        except BaseException as error:
+            self._put(_End(error))
+        else:
+            self._put(_End(None))
+
+    def _put(self, item: Observation | _End) -> None:
+        while not self._stopped.is_set():
             try:
-                box.put(item, timeout=0.2)
+                self._box.put(item, timeout=0.2)
                 return
             except queues.Full:
                 continue
 
-    def pump() -> None:
-        try:
-            for answer in answers:
-                put(answer)
-                if stopped.is_set():
-                    return
-        except BaseException as error:
-            put(_End(error))
-        else:
-            put(_End(None))
+    def fetch(self) -> tuple[list[Observation], _End | None]:
+        """All that is there, once there is something: answers, and the end if it has come."""
+        batch: list[Observation] = []
+        item = self._box.get()
+        while not isinstance(item, _End):
+            batch.append(item)
+            if len(batch) >= BATCH:
+                return batch, None
+            try:
+                item = self._box.get_nowait()
+            except queues.Empty:
+                return batch, None
+        return batch, item
 
-    thread = threading.Thread(target=pump, name="addresses", daemon=True)
-    thread.start()
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join(timeout=5)
+
+
+def as_they_arrive(answers: Iterable[Observation]) -> Generator[list[Observation], None, None]:
+    """The observations in lists of all that are there: one is never kept back while the next guest is slow."""
+    pump = _Pump(answers)
     try:
-        while True:
-            batch: list[Observation] = []
-            end = None
-            item = box.get()
-            while True:
-                if isinstance(item, _End):
-                    end = item
-                    break
-                batch.append(item)
-                if len(batch) >= BATCH:
-                    break
-                try:
-                    item = box.get_nowait()
-                except queues.Empty:
-                    break
+        end = None
+        while end is None:
+            batch, end = pump.fetch()
             if batch:
                 yield batch
-            if end is not None:
-                if end.error is None:
-                    return
-                if isinstance(end.error, HypervisorError):
-                    raise end.error
-                raise HypervisorError(f"the driver failed: {type(end.error).__name__}: {end.error}") from end.error
     finally:
-        stopped.set()
-        thread.join(timeout=5)
+        pump.stop()
+    if end.error is None:
+        return
+    if isinstance(end.error, (HypervisorError, MissingLibrary)):
+        raise end.error
+    raise HypervisorError(f"the driver failed: {type(end.error).__name__}: {end.error}") from end.error

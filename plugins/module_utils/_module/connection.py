@@ -13,15 +13,15 @@ import dataclasses
 import re
 import typing as t
 
-from ansible.module_utils.basic import missing_required_lib
-
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import (
     REASON_AMBIGUOUS_NAME,
     REASON_SOURCE_UNAVAILABLE,
     REASON_VM_NOT_FOUND,
 )
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorError, MissingLibrary
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.connect import open_hypervisor
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.missing import fail_for
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain, plain_name
 
 if t.TYPE_CHECKING:
@@ -49,7 +49,7 @@ def hypervisor_of(module: AnsibleModule) -> Iterator[Hypervisor]:
         finally:
             hypervisor.close()
     except MissingLibrary as error:
-        module.fail_json(msg=missing_required_lib(error.library, url=error.url), exception=error.traceback)
+        fail_for(module, error)
     except HypervisorError as error:
         module.fail_json(msg=plain(str(error), LONGEST_ERROR))
 

@@ -144,7 +144,7 @@ class DriveRun:
     """
 
     def __init__(self, module: AnsibleModule, entries: Sequence[Mapping[str, t.Any]], result: Mapping[str, t.Any]) -> None:
-        """Raises ConfigDriveError if label or layouts are wrong, MissingPycdlib if it will be needed."""
+        """Raises ConfigDriveError if label or layouts are wrong, MissingLibrary if it will be needed."""
         self.module = module
         self.state: str = module.params["state"]
         self.label: str = module.params["label"]

@@ -13,7 +13,7 @@ import contextlib
 import json
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import compare, content, readers
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
@@ -21,8 +21,9 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import (
     ConfigDriveError,
     DriveInputError,
-    MissingPycdlib,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.missing import fail_for
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -186,8 +187,8 @@ def ending(module: AnsibleModule) -> Iterator[None]:
     """Around a module's body: an error that is about no one drive ends it before anything was done."""
     try:
         yield
-    except MissingPycdlib as error:
-        module.fail_json(msg=missing_required_lib(error.library, url=error.url), exception=error.traceback)
+    except MissingLibrary as error:
+        fail_for(module, error)
     except ConfigDriveError as error:
         module.fail_json(msg=f"nothing was changed: {error}", changed=False, drives=[])
 

@@ -21,12 +21,13 @@ import time
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils import _defaults
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import (
     REASON_SOURCE_UNAVAILABLE,
     REASON_VM_NOT_FOUND,
     NicAddress,
 )
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorError, MissingLibrary
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.arriving import as_they_arrive
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import LONGEST_ERROR, check_sources
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.verdicts import Answer, verdicts
@@ -223,7 +224,7 @@ class _Round:
             with contextlib.closing(as_they_arrive(answers)) as batches:
                 for batch in batches:
                     self._answered(batch)
-        except HypervisorError as error:
+        except (HypervisorError, MissingLibrary) as error:
             self._claim()  # if it was not done yet: what is due was not looked at, and says why
             self.poll.problem = plain(str(error), LONGEST_ERROR)
             self.poll.library = error if isinstance(error, MissingLibrary) else None

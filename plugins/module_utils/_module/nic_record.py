@@ -11,10 +11,9 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
-from ansible.module_utils.basic import missing_required_lib
-
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.database import Database
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.errors import MissingLibrary, RecordError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.missing import fail_for
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.errors import RecordError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
 
 if t.TYPE_CHECKING:
@@ -29,14 +28,10 @@ def record_of(module: AnsibleModule) -> Iterator[RecordStore]:
 
     A RecordError, now or inside the block, ends the module with its message.
     """
-    database = None
     try:
-        database = Database(module.params["record"])
-        yield RecordStore(database)
+        with RecordStore.open(module.params["record"]) as store:
+            yield store
     except MissingLibrary as error:
-        module.fail_json(msg=missing_required_lib(error.library, reason=error.reason), exception=error.traceback)
+        fail_for(module, error)
     except RecordError as error:
         module.fail_json(msg=str(error))
-    finally:
-        if database is not None:
-            database.close()

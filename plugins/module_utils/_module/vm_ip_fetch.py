@@ -12,11 +12,10 @@ import dataclasses
 import time
 import typing as t
 
-from ansible.module_utils.basic import missing_required_lib
-
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.connect import open_hypervisor
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.complaints import complaints, stale
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.look import Poll, Request, fetch
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.missing import fail_for
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.names import read_vms
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.nic_record import record_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_nic_record import EntryError, read_networks
@@ -73,8 +72,7 @@ def run_module(module: AnsibleModule) -> None:
     for warning in poll.warnings + ([] if "stale" in params["fail_on"] else old):
         module.warn(warning)
     if poll.library is not None:
-        text = missing_required_lib(poll.library.library, url=poll.library.url)
-        module.fail_json(**dict(result, msg=text), exception=poll.library.traceback)
+        fail_for(module, poll.library, **result)
     if poll.problem is not None:
         module.fail_json(**dict(result, msg=poll.problem))
     reasons = complaints(params["fail_on"], poll.gave_up, poll.lost, old)

@@ -17,6 +17,7 @@ import threading
 import time
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import (
     REASON_HYPERVISOR_UNREACHABLE,
     REASON_NO_GUEST_TOOLS,
@@ -26,7 +27,6 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     HINT_HERE,
     Hint,
     HypervisorError,
-    MissingLibrary,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.arriving import as_they_arrive
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import LONGEST_ERROR, check_sources
@@ -127,7 +127,7 @@ class Watcher:
                 return
             except _TurnLost:
                 break
-            except HypervisorError as error:
+            except (HypervisorError, MissingLibrary) as error:
                 self._warn(plain(str(error), LONGEST_ERROR))
                 if isinstance(error, MissingLibrary):
                     return

@@ -17,9 +17,9 @@ import traceback
 import typing as t
 import urllib.parse
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import migrations, schema, session
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.errors import (
-    MissingLibrary,
     RecordBusy,
     RecordError,
     RecordFull,
@@ -100,7 +100,7 @@ class Database:
             engine = sa.create_engine(self.url, connect_args=arguments, **options)
         except ImportError:
             library = "psycopg" if self.kind == "postgresql" else "PyMySQL"
-            raise MissingLibrary(library, f"for a record on {self.kind}", traceback.format_exc()) from None
+            raise MissingLibrary(library, traceback.format_exc(), reason=f"for a record on {self.kind}") from None
         sa.event.listen(engine, "do_connect", self._do_connect)
         if self.kind == "postgresql":
             sa.event.listen(engine, "connect", session.limit_postgresql)

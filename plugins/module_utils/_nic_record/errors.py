@@ -8,8 +8,10 @@
 
 from __future__ import annotations
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import UserError
 
-class RecordError(Exception):
+
+class RecordError(UserError):
     """Something about the record that a user can cause or must know; shown without a traceback."""
 
 
@@ -35,13 +37,3 @@ class RecordBusy(RecordError):
 
 class RecordSchemaError(RecordError):
     """The tables are newer than this version of the collection, or are not ours."""
-
-
-class MissingLibrary(RecordError):
-    """SQLAlchemy or the driver for the database is not installed on the controller."""
-
-    def __init__(self, library: str, reason: str, traceback: str | None) -> None:
-        super().__init__(f"the Python library {library} is needed {reason}: install it for the Python that runs the module")
-        self.library = library
-        self.reason = reason
-        self.traceback = traceback

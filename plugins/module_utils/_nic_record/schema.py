@@ -13,7 +13,8 @@ import json
 import traceback
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.errors import MissingLibrary, RecordSchemaError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.errors import RecordSchemaError
 
 try:
     import sqlalchemy as sa
@@ -206,10 +207,10 @@ if HAS_SQLALCHEMY:
 def need_sqlalchemy() -> None:
     """Raises MissingLibrary unless SQLAlchemy is there in a version that works."""
     if not HAS_SQLALCHEMY:
-        raise MissingLibrary("SQLAlchemy", "for the NIC record", SQLALCHEMY_IMPORT_ERROR)
+        raise MissingLibrary("SQLAlchemy", SQLALCHEMY_IMPORT_ERROR, reason="for the NIC record")
     found = tuple(int(part) for part in sa.__version__.split(".")[:2])
     if found < MINIMUM_SQLALCHEMY:
-        raise MissingLibrary(f"SQLAlchemy>=2.0 (found {sa.__version__})", "for the NIC record", None)
+        raise MissingLibrary(f"SQLAlchemy>=2.0 (found {sa.__version__})", None, reason="for the NIC record")
 
 
 def stored_version(connection: t.Any) -> int | None:

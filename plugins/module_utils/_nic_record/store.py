@@ -11,12 +11,14 @@ Every method is one short transaction (or a few), so nothing is ever locked whil
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import typing as t
 import uuid
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import queue
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.database import Database
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.due import due
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import (
     STATE_FOUND,
@@ -42,9 +44,8 @@ if HAS_SQLALCHEMY:
     )
 
 if t.TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-    from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.database import Database
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import PollSettings, VmFacts
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.reconcile import Picture
 
@@ -65,6 +66,19 @@ class RecordStore:
     def __init__(self, database: Database, clock: Callable[[], datetime.datetime] | None = None) -> None:
         self.database = database
         self.clock = clock or database.now
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, url: str | None, clock: Callable[[], datetime.datetime] | None = None) -> Iterator[RecordStore]:
+        """The record at `url` (see Database), closed at the end; nothing is connected or made until it is used.
+
+        Raises RecordUrlError and MissingLibrary.
+        """
+        database = Database(url)
+        try:
+            yield cls(database, clock)
+        finally:
+            database.close()
 
     # -- entering and leaving ----------------------------------------------------------------------------------------
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import threading
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import workers as bounded
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
     HypervisorError,
     HypervisorUnreachable,
-    MissingLibrary,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.libvirt_import import (
     IMPORT_TRACEBACK,
@@ -33,7 +33,7 @@ _KEEPALIVE = (5, 3)
 def open_connection(description: Mapping[str, t.Any]) -> t.Any:
     """A connection to the libvirtd that description['uri'] names, within description['connect_timeout'] seconds."""
     if libvirt is None:
-        raise MissingLibrary("libvirt-python", "https://libvirt.org/", IMPORT_TRACEBACK)
+        raise MissingLibrary("libvirt-python", IMPORT_TRACEBACK, url="https://libvirt.org/")
     uri = description.get("uri")
     if not uri:
         raise HypervisorError(

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
     Hypervisor,
-    MissingLibrary,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.addresses import VMwareAddresses
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.connection import endpoint_of
@@ -35,7 +35,7 @@ def connect(description: Mapping[str, t.Any]) -> VMware:
     What is not set comes from the environment variables that the VMware collections use (VMWARE_HOST, VMWARE_USER, ...).
     """
     if vim is None:
-        raise MissingLibrary("pyVmomi", "https://github.com/vmware/pyvmomi", IMPORT_TRACEBACK)
+        raise MissingLibrary("pyVmomi", IMPORT_TRACEBACK, url="https://github.com/vmware/pyvmomi")
     return VMware(Session(endpoint_of(description)), description.get("datacenter"), description.get("folder"))
 
 

@@ -20,10 +20,10 @@ import traceback
 import typing as t
 import xmlrpc.client
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
     HypervisorError,
     HypervisorUnreachable,
-    MissingLibrary,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.trust import HostConnection, Trust
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.wire import AnswerReader
@@ -117,7 +117,7 @@ class Session:
 
     def __init__(self, description: Mapping[str, t.Any]) -> None:
         if XenAPI is None:
-            raise MissingLibrary("XenAPI", "https://xapi-project.github.io/", IMPORT_TRACEBACK)
+            raise MissingLibrary("XenAPI", IMPORT_TRACEBACK, url="https://xapi-project.github.io/")
         self.host, self.port = _parse_host(description)
         self.timeout = float(description.get("connect_timeout") or 30)
         self.trust = Trust(description)

@@ -21,8 +21,8 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import (
     DriveImageError,
     DriveInputError,
-    MissingPycdlib,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
 
 OWNER = "1c1f6c56-8c7e-4b4b-9a59-0f6f7a3c2d10"
 # A change of this value means that drives built before count as changed: raise image.FORMAT with it.
@@ -262,7 +262,7 @@ def test_a_damaged_drive_keeps_its_owner():
 
 def test_without_pycdlib_the_error_names_it(monkeypatch):
     monkeypatch.setattr(image, "PYCDLIB_IMPORT_ERROR", "the traceback")
-    with pytest.raises(MissingPycdlib, match="pycdlib") as caught:
+    with pytest.raises(MissingLibrary, match="pycdlib") as caught:
         image.build({})
     assert caught.value.traceback == "the traceback"
 

@@ -8,7 +8,8 @@ import typing as t
 
 import pytest
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorError, MissingLibrary
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import connection
 
 
@@ -65,7 +66,7 @@ def test_errors_of_the_hypervisor_are_the_modules_message(driver: Driver):
 
 def test_a_missing_library_is_named_with_its_traceback(monkeypatch: pytest.MonkeyPatch):
     def missing(description: t.Any) -> t.NoReturn:
-        raise MissingLibrary("libvirt-python", "https://libvirt.org/", "Traceback: no module")
+        raise MissingLibrary("libvirt-python", "Traceback: no module", url="https://libvirt.org/")
 
     monkeypatch.setattr(connection, "open_hypervisor", missing)
     module = Module()

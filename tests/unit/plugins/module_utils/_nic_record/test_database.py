@@ -10,10 +10,10 @@ import typing as t
 
 import pytest
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import database as subject
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import lock as locks
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.errors import (
-    MissingLibrary,
     RecordError,
     RecordReadOnly,
     RecordSchemaError,

@@ -11,10 +11,10 @@ import typing as t
 
 import pytest
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
     HypervisorError,
     HypervisorUnreachable,
-    MissingLibrary,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import driver as kvm
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import session

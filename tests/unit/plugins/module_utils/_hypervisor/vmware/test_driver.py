@@ -11,7 +11,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorError, MissingLibrary, Nic, Vm
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorError, Nic, Vm
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware import driver as vmware
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.addresses import observe
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.connection import endpoint_of

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorError, MissingLibrary
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver import driver as xenserver
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver import session as xenserver_session
 
