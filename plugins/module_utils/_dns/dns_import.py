@@ -11,7 +11,7 @@ from __future__ import annotations
 import traceback
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._dns.model import MissingLibrary
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
 
 try:
     import dns.exception
@@ -37,5 +37,5 @@ else:
 def dnspython() -> t.Any:
     """The package dns, with its parts that are used here. Raises MissingLibrary."""
     if not HAS_DNSPYTHON:
-        raise MissingLibrary("dnspython", "to talk to DNS servers", IMPORT_ERROR)
+        raise MissingLibrary("dnspython", IMPORT_ERROR, reason="to talk to DNS servers")
     return dns

@@ -12,6 +12,8 @@ import dataclasses
 import hashlib
 import re
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import UserError
+
 MARK_LABEL = "_external-dhcp"  # the mark of NAME is the TXT record of _external-dhcp.NAME
 _MARK = re.compile(r"external-dhcp=1 owner=([A-Za-z0-9._-]{1,64}) hypervisor=([0-9a-f]{16}) vm=([0-9a-f]{16})")
 OWNER = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -26,16 +28,8 @@ FORWARD = ("A", "AAAA")
 REVERSE = ("PTR",)
 
 
-class DnsError(Exception):
+class DnsError(UserError):
     """What is wrong with the server or an option, and the way out; never a secret."""
-
-
-class MissingLibrary(DnsError):
-    """dnspython is not there. reason: what for; traceback: of the import."""
-
-    def __init__(self, library: str, reason: str, traceback: str | None) -> None:
-        super().__init__(f"{library} is missing {reason}")
-        self.library, self.reason, self.traceback = library, reason, traceback
 
 
 @dataclasses.dataclass(frozen=True)

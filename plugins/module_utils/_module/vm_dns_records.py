@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible.module_utils.basic import missing_required_lib
-
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._dns import keys, names, plan
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._dns.authority import Server
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._dns.dns_import import dnspython
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._dns.model import OWNER, Conflict, DnsError, MissingLibrary
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._dns.model import OWNER, Conflict, DnsError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.dns_sync import Request, read_rules, sync
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.missing import fail_for
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.nic_record import record_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError, names_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain_name
@@ -47,7 +47,7 @@ def run_module(module: AnsibleModule) -> None:
                 )
             outcome = sync(store, rules, request)
     except MissingLibrary as error:
-        module.fail_json(msg=missing_required_lib(error.library, reason=error.reason), exception=error.traceback)
+        fail_for(module, error)
     except DnsError as error:
         module.fail_json(msg=str(error))
     result = _result(module, outcome)
