@@ -122,6 +122,24 @@ def vm_report() -> dict[str, t.Any]:
     }
 
 
+def vm_diagnose() -> dict[str, t.Any]:
+    """The module vm_diagnose, for its action plugin as well."""
+    return {
+        **hypervisor(),
+        **record(),
+        "hypervisor_name": {"type": "str", "required": True},
+        "vms": {"type": "list", "elements": "str"},
+        "networks": {"type": "list", "elements": "raw"},
+        "label": {"type": "str", "default": _defaults.LABEL},
+        "drives": {"type": "str", "choices": ["contents", "state", "none"], "default": "contents"},
+        "sources": {"type": "list", "elements": "str"},
+        "workers": {"type": "int", "default": _defaults.WORKERS},
+        "timeout": {"type": "float", "default": _defaults.GUEST_TIMEOUT},
+        "detail": {"type": "bool", "default": False},
+        "show": {"type": "str", "choices": ["table", "json", "nothing"], "default": "nothing"},
+    }
+
+
 def vm_errors() -> dict[str, t.Any]:
     """Doc fragment: vm_errors."""
     return {"ignore_vm_errors": {"type": "bool", "default": False}}

@@ -237,3 +237,18 @@ def test_report_vms_writes_a_page_whatever_cannot_be_reached(site: Site) -> None
     assert changed(again) == 0
     wrong = site.run("vmops.external_dhcp.report_vms", "-e", "report_file=/nowhere/page.html", code=2)
     assert "dest /nowhere/page.html: there is no folder /nowhere" in wrong
+
+
+def test_diagnose_prints_verdicts_and_puts_them_on_the_page(site: Site) -> None:
+    before = site.run("vmops.external_dhcp.diagnose", "-e", "diagnose_drives=none")
+    assert "!! test  NIC 0 (aa:bb:cc:dd:ee:ff) is not in the record" in before and "next: the next look" in before
+    site.run("vmops.external_dhcp.sync_vms")
+    site.run("vmops.external_dhcp.tick_vm_ips")
+    after = site.run(
+        "vmops.external_dhcp.diagnose", "-e", "format=json", "-e", "diagnose_drives=none", "-e", "vm_names=test,nobody"
+    )
+    told = json.loads(after[after.index("\n{\n") : after.index("\n}\n") + 3])
+    assert {vm["name"]: (vm["status"], vm["check"]) for vm in told["vms"]} == {"test": ("ok", None), "nobody": ("failed", "vm")}
+    site.run("vmops.external_dhcp.diagnose", "-e", "diagnose_fail=true", "-e", "vm_names=nobody", code=2)
+    site.run("vmops.external_dhcp.report_vms", "-e", f"report_file={site.folder}/page.html", "-e", "diagnose_report_all=true")
+    assert "drive_present" in (site.folder / "page.html").read_text()

@@ -31,6 +31,7 @@ DRIVER = (
 # By room, the other rooms and libraries that it may import. A name stands for everything below it.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "module_utils/_config_drive": ("pycdlib",),
+    "module_utils/_diagnosis": ("module_utils._guest_address",),
     "module_utils/_dns": ("module_utils._text", "dns"),
     "module_utils/_guest_address": (),
     "module_utils/_guest_address/leases": ("module_utils._guest_address",),
