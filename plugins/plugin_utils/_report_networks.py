@@ -17,6 +17,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address
     parse_networks,
     parse_range,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.network_rules import names_on_hypervisor
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import MAX_NAME, plain
 
 if t.TYPE_CHECKING:
@@ -45,9 +46,7 @@ def networks_of(hypervisors: Iterable[Mapping[str, t.Any]], nics: Sequence[Mappi
                 {"name": name, "vlan": _text(entry.get("vlan")), "cidr": cidr, "ip_range": ip_range, "on": [], "members": set()},
             )
             network["on"].append(hypervisor["name"])
-            for alias in (entry["name"], entry.get("bridge")):
-                if alias:
-                    network["members"].add((hypervisor["name"], plain(str(alias), MAX_NAME)))
+            network["members"].update((hypervisor["name"], alias) for alias in names_on_hypervisor(entry))
     return [_filled(found[key], nics) for key in sorted(found, key=str)]
 
 

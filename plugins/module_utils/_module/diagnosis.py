@@ -37,6 +37,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import workers as bounded
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import POWER_RUNNING, DriveError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.network_rules import names_on_hypervisor
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import MAX_NAME, plain
 
 if t.TYPE_CHECKING:
@@ -164,9 +165,8 @@ class Site:
         self.networks: dict[str, SharedNetwork] = {}
         for network in networks:
             shared = _shared(network, recorded)
-            for alias in (network["name"], network.get("bridge")):
-                if alias:
-                    self.networks[plain(str(alias), MAX_NAME)] = shared
+            for alias in names_on_hypervisor(network):
+                self.networks[alias] = shared
 
     def vm(self, vm: Vm) -> VmFacts:
         """All facts of a VM that the hypervisor has."""
@@ -247,7 +247,7 @@ def _shared(network: Mapping[str, t.Any], recorded: Sequence[NicRecord]) -> Shar
     if limits is not None and limits[0].version == 4:
         low, high = int(limits[0]), int(limits[1])
         size = high - low + 1
-        names = {str(network["name"]), str(network.get("bridge") or "")}
+        names = set(names_on_hypervisor(network))
         taken = {nic.ip4_address for nic in recorded if nic.ip4_address and nic.network in names}
         numbers = [int(address) for address in map(parse_address, taken) if address is not None]
         used = sum(low <= number <= high for number in numbers)

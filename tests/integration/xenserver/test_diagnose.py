@@ -14,7 +14,7 @@ import typing as t
 import pytest
 from xapi_rig.facts import NULL
 
-NETWORKS = [{"name": "corp", "bridge": "corp-vlan120", "vlan": 120, "cidr": "10.99.0.0/24", "ip_range": "10.99.0.50-10.99.0.90"}]
+NETWORKS = [{"name": "corp-vlan120", "vlan": 120, "cidr": "10.99.0.0/24", "ip_range": "10.99.0.50-10.99.0.90"}]
 # By VM, what is told of it.
 FAULTS = {
     "nobody": ("failed", "vm"),

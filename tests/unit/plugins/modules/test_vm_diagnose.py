@@ -17,7 +17,7 @@ from ansible_collections.vmops.external_dhcp.tests.unit.plugins.module_utils._hy
 if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.tests.unit.conftest import RunModule
 
-NETWORKS = [{"name": "corp", "bridge": "br0", "vlan": 120, "cidr": "10.99.0.0/24", "ip_range": "10.99.0.50-10.99.0.60"}]
+NETWORKS = [{"name": "br0", "vlan": 120, "cidr": "10.99.0.0/24", "ip_range": "10.99.0.50-10.99.0.60"}]
 
 
 def mac(number: int) -> str:
@@ -70,7 +70,7 @@ def test_before_and_after_the_first_look(host: fake.Host, options: dict[str, t.A
     assert [vm["name"] for vm in after["vms"]] == ["web2", "web4", "web3", "web1"], "what needs a person comes first"
     assert after["counts"] == {"failed": 2, "warning": 1, "unknown": 0, "ok": 1} and not after["changed"]
     assert after["networks"][0] == {
-        "name": "corp",
+        "name": "br0",
         "vlan": "120",
         "cidrs": ["10.99.0.0/24"],
         "ip_range": "10.99.0.50-10.99.0.60",
@@ -135,5 +135,5 @@ def test_the_table_has_verdict_and_next_step(host: fake.Host, options: dict[str,
     run_module("vm_ip_fetch", {**{key: options[key] for key in options if key != "drives"}, "syslog": False})
     lines = action.lines(run_module("vm_diagnose", options))
     at = next(place for place, line in enumerate(lines) if line.startswith("!! web2  NIC 0 has given itself 169.254.7.9"))
-    assert lines[at + 1].strip().startswith("next: see that the DHCP server serves corp (VLAN 120)")
+    assert lines[at + 1].strip().startswith("next: see that the DHCP server serves br0 (VLAN 120)")
     assert any(line.startswith("   web1  nothing is wrong; it has 10.99.0.51") for line in lines)
