@@ -10,6 +10,8 @@ from __future__ import annotations
 class ModuleDocFragment:
     # The options are in plugins/module_utils/_argspec.py, hypervisor().
     DOCUMENTATION = r"""
+requirements:
+  - The Python library of the hypervisor on the controller (libvirt-python, XenAPI or pyvmomi).
 options:
   hypervisor:
     description:

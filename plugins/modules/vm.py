@@ -110,8 +110,6 @@ options:
     type: str
     choices: [present, absent]
     default: present
-requirements:
-  - The Python library of the hypervisor on the controller (libvirt-python, XenAPI or pyvmomi).
 seealso:
   - module: vmops.external_dhcp.vm_config_drive
   - module: vmops.external_dhcp.vm_power

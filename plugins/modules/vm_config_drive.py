@@ -85,7 +85,6 @@ options:
     type: bool
     default: false
 requirements:
-  - The Python library of the hypervisor on the controller (libvirt-python, XenAPI or pyvmomi).
   - pycdlib on the controller
 seealso:
   - module: vmops.external_dhcp.config_drive_iso

@@ -190,8 +190,6 @@ options:
   pause:
     description: Seconds between two looks. If not set, O(interval).
     type: int
-requirements:
-  - The Python library of the hypervisor on the controller (libvirt-python, XenAPI or pyvmomi).
 seealso:
   - module: vmops.external_dhcp.vm_nic_record
   - module: vmops.external_dhcp.vm_nic_record_info

@@ -54,8 +54,6 @@ options:
     description: Longest time to wait for the answer of one guest, in seconds.
     type: float
     default: 10
-requirements:
-  - The Python library of the hypervisor on the controller (libvirt-python, XenAPI or pyvmomi).
 seealso:
   - module: vmops.external_dhcp.vm_ip_fetch
   - module: vmops.external_dhcp.vm_nic_record_info

@@ -41,8 +41,6 @@ options:
         other URIs, V(peer_uri) and V(migrate_uri).
     type: dict
     required: true
-requirements:
-  - The Python library of the hypervisor on the controller (libvirt-python, XenAPI or pyvmomi).
 seealso:
   - module: vmops.external_dhcp.vm_config_drive
 """

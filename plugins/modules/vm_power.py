@@ -44,8 +44,6 @@ options:
     description: How long a guest may take to shut down before it is powered off, in seconds; with V(0) it is not asked.
     type: float
     default: 120
-requirements:
-  - The Python library of the hypervisor on the controller (libvirt-python, XenAPI or pyvmomi).
 seealso:
   - module: vmops.external_dhcp.vm
   - module: vmops.external_dhcp.vm_nic_record

@@ -23,7 +23,7 @@ if t.TYPE_CHECKING:
 MAX_VOLUMES = 64
 
 EXT, XFS, BTRFS, NTFS, FAT = "ext", "xfs", "btrfs", "ntfs", "fat"
-LVM, ENCRYPTED, RAID, SWAP = "lvm", "encrypted", "raid", "swap"
+LVM, ENCRYPTED, SWAP = "lvm", "encrypted", "swap"
 
 
 def kind_of(volume: Blocks) -> str | None:

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""The steps by which a config drive comes, goes and is connected. Each begins from a view that was just read."""
+"""The steps that put, remove and connect a config drive. Each starts from a view that was just read."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _UPLOAD = re.compile(r"\.[0-9a-f]{16}\.upload")
 
 
 class Steps:
-    """Changes files and drives of VMs in the name of a session."""
+    """Changes files and drives of VMs through one session."""
 
     def __init__(self, session: Session, files: DatastoreFiles, datacenters: Datacenters) -> None:
         self._session = session
@@ -66,7 +66,7 @@ class Steps:
         return kept
 
     def write(self, view: View, iso: bytes) -> None:
-        """Brings the bytes to the drive's place: upload under a new name, read back, take the old one out, rename."""
+        """Puts the bytes in place: uploads them under a new name, reads them back, takes the old file out and renames the new one."""
         machine = view.machine
         self.remove_leftovers(machine)
         upload = machine.location.beside(f"{machine.iso_name}.{secrets.token_hex(8)}.upload")
@@ -106,12 +106,12 @@ class Steps:
                 ) from None
 
     def _forget(self, upload: Location, machine: Machine) -> None:
-        """Deletes an upload that is of no use; the session may be the reason why, so with a new one if need be."""
+        """Deletes an upload that failed, through a new session where the old one was why it failed."""
         with contextlib.suppress(HypervisorError, TryAgain):
             self._session.run(lambda: self._delete_file(upload, machine))
 
     def disconnect(self, view: View, locations: Sequence[Location]) -> None:
-        """Takes files out of the drives of a running VM: the host has them locked, and the guest has them in its cache."""
+        """Takes files out of the drives of a running VM, whose host locks them and whose guest caches them."""
         media = {str(location) for location in locations}
         changes = [
             edited_drive(drive, drive.iso, connected=False, start=drive.start_connected)
@@ -121,7 +121,7 @@ class Steps:
         self.reconfigure(view.machine, changes)
 
     def attach(self, view: View, out: bool = False) -> None:
-        """The slot gets the file, any other drive of the VM loses it. out: it is one that was taken out, and stays so."""
+        """Puts the file into the slot, and takes it out of every other drive. out: the file was taken out on purpose and stays so."""
         machine, slot = view.machine, view.slot
         changes = [edited_drive(drive, None) for drive in view.wrong_drives]
         place = str(machine.location)
@@ -132,7 +132,7 @@ class Steps:
         self.reconfigure(machine, changes)
 
     def take_out(self, view: View) -> bool:
-        """Disconnects the file and has it stay so at power on, which is how a drive that was taken out is known; whether it was in."""
+        """Disconnects the file, at power on as well, which marks it as taken out. Returns whether it was connected."""
         place = str(view.machine.location)
         changes = [
             edited_drive(drive, place)
@@ -143,7 +143,7 @@ class Steps:
         return bool(changes)
 
     def is_unread(self, machine: Machine) -> bool:
-        """Whether the VM runs since before its file was written, by the clocks of the hosts; also where that cannot be told."""
+        """Whether the VM was started before its file was written, by the hosts' clocks; true where that cannot be told."""
         if not machine.running:
             return False
         name = machine.iso_name
@@ -152,13 +152,13 @@ class Steps:
         return age <= 0 or up <= 0 or age < up
 
     def _task(self, start: Callable[[], t.Any], what: str, vm: t.Any = None) -> t.Any:
-        """Starts a task and waits for it. What another task at the same VM causes is met by looking again."""
+        """Starts a task and waits for it. Raises TryAgain where another task at the same VM is in the way."""
         try:
             return self._session.wait(start(), vm, what)
         except (vim.fault.TaskInProgress, vim.fault.ConcurrentAccess, vim.fault.FileLocked) as fault:
             raise TryAgain(f"{what}: {explain(fault)}") from None
         except (vim.fault.InvalidPowerState, vim.fault.InvalidDeviceSpec) as fault:
-            # The VM was started or got a device since it was looked at; a second look decides better.
+            # The VM was started or got a device after it was read.
             raise TryAgain(f"{what}: {explain(fault)}") from None
 
     def reconfigure(self, machine: Machine, changes: list[t.Any]) -> None:
@@ -190,7 +190,7 @@ class Steps:
             self._session.content.fileManager.MakeDirectory(folder, self._datacenter_object(machine), True)
 
     def _move(self, upload: Location, machine: Machine, replace: bool) -> None:
-        """Gives a verified upload its name; only a file that was seen to be this VM's is replaced."""
+        """Gives a verified upload its name. Only this VM's own file is replaced."""
         datacenter = self._datacenter_object(machine)
         files = self._session.content.fileManager
         machine.work.begun.append(f"naming {machine.location}")
@@ -206,7 +206,7 @@ class Steps:
             raise DriveError(f"{machine.location} could not be given its name: {explain(fault)}") from None
 
     def delete(self, location: Location, machine: Machine, owner: str | None) -> None:
-        """Deletes a config drive after a last look at whose it is."""
+        """Deletes a config drive after checking once more whose it is."""
         content = self._files.read(location, head_only=True)
         if content is not None and read_owner(content.head) == owner:
             machine.work.begun.append(f"deleting {location}")
@@ -223,7 +223,7 @@ class Steps:
         self._remove_if_empty(machine.location, machine)
 
     def _remove_if_empty(self, file: Location, machine: Machine) -> None:
-        """Deletes the folder that a file was in if there is nothing in it; one that cannot be looked at is left."""
+        """Deletes a file's folder if it is empty; a folder that cannot be read stays."""
         if not file.folder:
             return
         folder = f"[{file.datastore}] {file.folder}"
@@ -244,9 +244,9 @@ class Steps:
             self._task(lambda: files.DeleteDatastoreFile_Task(str(location), datacenter), f"deleting {location}")
 
     def remove_leftovers(self, machine: Machine) -> None:
-        """Deletes what earlier runs uploaded for this VM and could not delete, because they were killed."""
+        """Deletes uploads for this VM that killed runs left behind."""
         for name in self._leftovers(machine):
-            # One that cannot be deleted must not be in the way of the drive; the next run tries again.
+            # An upload that cannot be deleted does no harm; the next run tries again.
             with contextlib.suppress(vim.fault.FileFault, TryAgain):
                 self._delete_file(machine.location.beside(name), machine)
 
@@ -258,7 +258,7 @@ class Steps:
                 yield found
 
     def _search(self, machine: Machine, name: str, ending: str = "") -> Iterable[t.Any]:
-        """Files beside the drive. The pattern knows * and ? only, so the caller checks what was found by the letter."""
+        """Files beside the drive that match the pattern. It knows only * and ?, so the caller checks the names exactly."""
         browser = self._browser(machine.location, machine)
         if browser is None:
             return
@@ -284,7 +284,7 @@ def _age(entry: t.Any) -> float:
 
 
 def _seconds_since(text: str) -> float:
-    """Seconds since a time of vSphere; 0 for what is none."""
+    """Seconds since a time of vSphere; 0 if it is no time."""
     try:
         changed = datetime.datetime.fromisoformat(text)
         return (datetime.datetime.now(datetime.timezone.utc) - changed).total_seconds()

@@ -42,7 +42,7 @@ VM_PROPERTIES = (
 
 
 class TryAgain(Exception):
-    """Somebody else was at the VM at the same moment: look again, then decide anew."""
+    """Somebody else changed the VM at the same time: read it again and decide anew."""
 
 
 @dataclasses.dataclass
@@ -82,7 +82,7 @@ class Machine:
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """A VM with the files that matter: ours at its place, and media in its drives that are this VM's from another place."""
+    """A VM with the files that matter: its config drive at its place, and those of its config drives that lie elsewhere."""
 
     machine: Machine
     slot: Slot
@@ -103,7 +103,7 @@ class View:
 
     @property
     def attached(self) -> bool:
-        """The slot holds the file, connected if the VM runs and at its next start."""
+        """Whether the slot holds the file, is connected now if the VM runs, and will be at its next start."""
         drive = self.slot.drive
         if drive is None or drive.iso != str(self.machine.location) or not drive.start_connected:
             return False
@@ -111,7 +111,7 @@ class View:
 
     @property
     def placed(self) -> bool:
-        """The slot holds the file, connected or not."""
+        """Whether the slot holds the file, connected or not."""
         return self.slot.drive is not None and self.slot.drive.iso == str(self.machine.location)
 
     @property
@@ -123,14 +123,14 @@ class View:
 
     @property
     def ejected(self) -> bool:
-        """This VM's file is in a drive that is not connected and will not be at power on: how it is taken out on purpose."""
+        """Whether the file was taken out on purpose: it is in a drive that is not connected and will not be at power on."""
         media = {str(self.machine.location)} if self.file is not None and self.foreign is None else set()
         media |= {*map(str, self.strays)}
         holding = [d for d in self.machine.devices.drives if d.iso in media]
         return bool(holding) and not any(d.connected or d.start_connected for d in holding)
 
     def state(self) -> DriveState:
-        """See api.DriveState. A drive of this VM at another place (the VM was moved or renamed) is one that exists."""
+        """See api.DriveState. A config drive at another place counts as existing: the VM was moved or renamed."""
         f = self.file
         elsewhere = f is None and bool(self.strays)
         return DriveState(
@@ -148,7 +148,7 @@ class View:
 
 
 class Looker:
-    """Reads VMs and their drives in the name of a session."""
+    """Reads VMs and their drives through one session."""
 
     def __init__(self, session: Session, files: DatastoreFiles, datacenters: Datacenters) -> None:
         self._session = session
@@ -160,7 +160,7 @@ class Looker:
         return bool(self._session.retrieve([ObjectSpec("VirtualMachine", ("name",), (vm.handle.reference,))]))
 
     def machines(self, vms: Sequence[Vm]) -> dict[str, Machine | DriveError]:
-        """All VMs in one read (and pages), with the datastores' datacenters read once per session."""
+        """Reads all VMs at once (page by page); datastores' datacenters are read once per session."""
         if not vms:
             return {}
         spec = ObjectSpec("VirtualMachine", VM_PROPERTIES, tuple(vm.handle.reference for vm in vms))
@@ -208,7 +208,7 @@ class Looker:
         )
 
     def look(self, machine: Machine) -> View:
-        """Reads the file at its place, and the marks of other files in the drives that could be this VM's or another's."""
+        """Reads the file at the drive's place, and the marks of those media that may be a config drive of this VM or another."""
         file = self._files.read(machine.location)
         strays: list[Location] = []
         free: list[str] = []
@@ -217,7 +217,7 @@ class Looker:
                 continue
             location = self._location(drive.iso, machine)
             if number == 0 and (location is None or location.folder != machine.location.folder):
-                continue  # the first drive is for other media; what is in it is nobody's business
+                continue  # the first drive is for other media
             content = self._files.read(location, head_only=True) if location is not None else None
             owner = read_owner(content.head) if content is not None else None
             if location is not None and owner == machine.vm.id:
@@ -230,7 +230,7 @@ class Looker:
         return View(machine, devices_of.choose(machine.devices, ours, machine.running, free), file, tuple(strays))
 
     def _was_ours(self, location: Location, machine: Machine) -> bool:
-        """A file that is gone was this VM's drive, by all that can be known: a former datastore, or a former name."""
+        """Whether a file that is gone was this VM's config drive: it lay on a former datastore, or had a former name."""
         return location.folder == machine.location.folder or location.path.rpartition("/")[2] == machine.iso_name
 
     def _location(self, text: str, machine: Machine) -> Location | None:

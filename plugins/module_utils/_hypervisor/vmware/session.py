@@ -80,7 +80,7 @@ def explain(fault: BaseException) -> str:
 
 
 class _Stub(SoapAdapter.SoapStubAdapter if SoapAdapter is not None else object):  # type: ignore[misc]
-    """pyVmomi's way to make calls, over connections of our own: its releases differ in how they treat a proxy."""
+    """pyVmomi's calls over connections of our own, because its releases treat a proxy differently."""
 
     def __init__(self, endpoint: Endpoint, context: ssl.SSLContext) -> None:
         super().__init__(host=endpoint.host, port=endpoint.port, path="/sdk", version=API_VERSION, connectionPoolTimeout=60)
@@ -215,7 +215,7 @@ class Session:
 
     @property
     def read_only(self) -> str:
-        """Why nothing can be changed here: a host alone with the free licence; empty where it can. Asked once."""
+        """Why nothing can be changed here (a stand-alone host with the free licence); empty if it can. Asked once."""
         if self._read_only is None:
             self._read_only = self.run(self._licence_problem) if not self.is_vcenter else ""
         return self._read_only
@@ -225,7 +225,7 @@ class Session:
         try:
             found = self.retrieve([spec])
         except vim.fault.NoPermission:
-            return ""  # whoever may not see it is told when the host refuses
+            return ""  # without the right to read the licence: the host itself will say so
         free = any(
             vmware_objects.child_text(one, "editionKey").startswith("esxBasic")
             for data in found
@@ -266,7 +266,7 @@ class Session:
             raise HypervisorError(f"{self.endpoint}: {explain(fault)}") from None
 
     def say(self, fault: BaseException) -> str:
-        """A fault in a sentence; a missing privilege with its object."""
+        """The fault as a sentence; a missing privilege is named with its object."""
         if isinstance(fault, HypervisorError):
             return str(fault)
         if isinstance(fault, vim.fault.RestrictedVersion):
@@ -428,7 +428,7 @@ class Session:
                 f"the VM waits for an answer to a question of the host: {text[:300]!r}; answer it in the vSphere client"
             )
         answered.add(number)
-        # Somebody else may have been quicker.
+        # Somebody else may have answered it first.
         with contextlib.suppress(vmodl.fault.InvalidArgument, vim.fault.InvalidState, vim.fault.ConcurrentAccess):
             vm.AnswerVM(number, vmware_objects.yes_choice(question))
 

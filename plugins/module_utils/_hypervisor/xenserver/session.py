@@ -110,7 +110,7 @@ class _Connection:
 
 
 class Session:
-    """A logged-in session; see call() and read(). Never holds up longer than the time limit of the call.
+    """A logged-in session; see call() and read(). Never blocks longer than the time limit of the call.
 
     Threads share it; each has a connection of its own.
     """
@@ -123,7 +123,7 @@ class Session:
         self.trust = Trust(description)
         self._username = _required(description, "username")
         self._password = _required(description, "password")
-        # Goes up at each login: what a token of an earlier session says may not hold for this one.
+        # Counts logins: tokens of an earlier session are not valid in this one.
         self.generation = 0
         self._reference: str | None = None
         self._mine = threading.local()
@@ -226,7 +226,7 @@ class Session:
         try:
             self.call(method, *args)
         except HypervisorError:
-            pass  # tidying up; what went wrong before it is what counts
+            pass  # tidying up; the error before it is the one to report
 
     def _login(self) -> None:
         """Logs in at the pool's master, wherever it is by now. The caller holds the lock."""
