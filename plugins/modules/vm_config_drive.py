@@ -43,12 +43,15 @@ options:
         its label included. There must be a drive.
       - V(moved) brings the drives along when their VMs go to O(destination); of the entries only the names are used. In check
         mode a change is predicted for every VM that has a drive.
+      - V(followed) brings the drives to where their VMs are by now and puts them in, whatever is on them, after migrations and restarts by
+        other means; of the entries only the names are used. A VM without a whole drive is left as it is (RV(drives[].lost)), and so is
+        one whose drive was taken out on purpose.
       - V(ejected) takes the drives out of their CD/DVD drives and keeps the files, so that a VM is no longer bound to where its file
         is; of the entries only the names are used. V(updated) puts a drive in again, V(present) where its content changes or
         O(reinsert) says so.
       - V(absent) ejects and deletes the drives; of the entries only the names are used.
     type: str
-    choices: [present, updated, moved, ejected, absent]
+    choices: [present, updated, moved, followed, ejected, absent]
     default: present
   destination:
     description:
@@ -187,6 +190,10 @@ drives:
       description: With O(state=ejected), whether the guest may not have read the drive that is in.
       type: bool
       sample: false
+    lost:
+      description: With O(state=followed), whether the VM has no whole drive anywhere.
+      type: bool
+      sample: false
     acts_on_refresh:
       description:
         - Whether the guest acts on a refreshed drive at its next boot, by what O(drives[].reader) is known to do.
@@ -203,6 +210,8 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils import _argspe
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drives import DriveModule
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_config_drive import run_module
 
+_STATES = ["present", "updated", "moved", "followed", "ejected", "absent"]
+
 
 def main() -> None:
     module = DriveModule(
@@ -210,7 +219,7 @@ def main() -> None:
             **_argspec.hypervisor(),
             **_argspec.vm_errors(),
             **_argspec.drives(),
-            "state": {"type": "str", "choices": ["present", "updated", "moved", "ejected", "absent"], "default": "present"},
+            "state": {"type": "str", "choices": _STATES, "default": "present"},
             "destination": {"type": "str"},
             "reinsert": {"type": "bool", "default": True},
             "keep_unread": {"type": "bool", "default": True},

@@ -147,6 +147,7 @@ _CHECKS: dict[str, t.Callable[[Request], None]] = {
     "start": _power,
     "stop": _power,
     "eject": _power,
+    "reconcile": _deploy,
     "list": _list,
     "destroy": _destroy,
     "migrate": _migrate,

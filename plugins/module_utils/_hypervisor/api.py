@@ -22,7 +22,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import M
 
 if t.TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import Reading
 
@@ -177,6 +177,29 @@ class DriveChange:
 
 
 @dataclasses.dataclass(frozen=True)
+class OrphanDrive:
+    """A config drive of this collection's that no VM uses.
+
+    location: as the hypervisor writes it. owner: the VM id in its mark. reason: one of drive_rules' ORPHAN_ words.
+    kept: why it is not deleted all the same; None if nothing speaks against it. handle: the driver's own.
+    """
+
+    location: str
+    owner: str
+    reason: str
+    kept: str | None = None
+    handle: t.Any = dataclasses.field(default=None, compare=False, repr=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class OrphanList:
+    """skipped: one sentence for each place that could not be looked at."""
+
+    drives: tuple[OrphanDrive, ...]
+    skipped: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class NicWanted:
     """A NIC of a VM to be created. network: bridge, network or port group as the hypervisor names it; mac: None for a new one."""
 
@@ -324,6 +347,17 @@ class Drives(abc.ABC):
     @abc.abstractmethod
     def move_one(self, vm: Vm, destination: str) -> DriveChange:
         """Brings the ISO along when the VM moves to another host or datastore; resumable."""
+
+    @abc.abstractmethod
+    def orphans(self, elsewhere: Collection[str]) -> OrphanList:
+        """The orphans in every place of the hypervisor that may hold drives (see drive_rules.orphan()). Changes nothing.
+
+        elsewhere: ids of VMs that are known to be on other hypervisors. Whose drive a file is says its own mark, nothing else.
+        """
+
+    @abc.abstractmethod
+    def delete_orphans(self, drives: Sequence[OrphanDrive]) -> Iterator[tuple[OrphanDrive, bool | DriveError]]:
+        """Deletes these, each after a last look at its mark and at what VMs have in their drives; False if it is gone already."""
 
     def close(self) -> None:  # noqa: B027  # most have nothing to end
         """Ends what the other methods have started, such as connections of their own."""

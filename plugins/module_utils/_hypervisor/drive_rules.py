@@ -13,6 +13,12 @@ if it is a config drive.
 
 from __future__ import annotations
 
+import dataclasses
+import typing as t
+
+if t.TYPE_CHECKING:
+    from collections.abc import Collection
+
 #: Staged files (a drive under a name of its own, until it is whole) that are older than this many seconds are a killed run's
 #: left-over; younger ones may be a run's that is at work now.
 LEFTOVER_SECONDS = 3600.0
@@ -51,6 +57,41 @@ def seen_after_restart(vm_name: str, place: str) -> str:
         f"{vm_name} runs without a CD/DVD drive for it; one was added {place}, and the guest will see it once the VM has been shut down "
         "and started (a reboot in the guest is not enough)"
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A file that carries our mark, as a driver found it.
+
+    owner: the VM id in the mark. used: some VM has it in a drive. belongs: it is at the place of its VM's drive.
+    replaced: its VM has its drive at that place, so that this one is not the only one.
+    age: seconds since it was written; None where the hypervisor cannot tell.
+    """
+
+    owner: str
+    used: bool
+    belongs: bool
+    replaced: bool
+    age: float | None = None
+
+
+#: Its VM is nowhere; or on another hypervisor; or here, with its drive elsewhere (after a migration, or a new name).
+ORPHAN_VM_GONE = "vm_gone"
+ORPHAN_ELSEWHERE = "elsewhere"
+ORPHAN_LEFT_BEHIND = "left_behind"
+ORPHAN_REASONS = (ORPHAN_VM_GONE, ORPHAN_ELSEWHERE, ORPHAN_LEFT_BEHIND)
+
+
+def orphan(file: Found, here: Collection[str], elsewhere: Collection[str]) -> tuple[str, str | None] | None:
+    """Why a marked file is an orphan, and why it is kept all the same; None if it is none. here, elsewhere: ids of VMs."""
+    if file.used or file.belongs or (file.owner in here and not file.replaced):
+        return None
+    kept = None
+    if file.age is not None and not is_left_over(file.age):
+        kept = f"it is younger than {LEFTOVER_SECONDS / 60:g} minutes: its VM may be on its way here"
+    if file.owner in here:
+        return ORPHAN_LEFT_BEHIND, kept
+    return (ORPHAN_ELSEWHERE if file.owner in elsewhere else ORPHAN_VM_GONE), kept
 
 
 def is_unread(running: bool, unread: bool) -> bool:

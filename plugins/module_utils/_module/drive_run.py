@@ -153,7 +153,7 @@ class DriveRun:
         self.reinsert: bool = module.params.get("reinsert", True)
         self.keep_unread: bool = module.params.get("keep_unread", True)
         common.check_options(self.label, self.layouts)
-        if self.state in ("present", "updated"):
+        if self.state in ("present", "updated"):  # the others build no image
             images.require_pycdlib()
         else:  # whatever else an entry says: the drive goes, or moves
             entries = [common.identity(entry) for entry in entries]
@@ -185,6 +185,8 @@ class DriveRun:
                     self._put_all(place, spots)
                 elif self.state == "absent":
                     self._do(place.remove, [spot for spot in spots if self._tried(spot, lambda spot: self._absent(place, spot))])
+                elif self.state == "followed":
+                    self._put_all(place, spots)
                 elif self.state == "ejected":
                     self._do(place.eject, [spot for spot in spots if self._ejected(spot)])
                 else:
@@ -233,7 +235,7 @@ class DriveRun:
     def _put_all(self, place: Place, spots: Sequence[Spot]) -> None:
         jobs: list[tuple[Spot, bytes]] = []
         for spot in spots:
-            data = self._tried(spot, lambda spot: self._plan(place, spot))
+            data = self._tried(spot, lambda spot: (self._followed if self.state == "followed" else self._plan)(place, spot))
             if data is not None:
                 jobs.append((spot, data))
             if len(jobs) >= place.batch or sum(len(data) for _spot, data in jobs) >= _BATCH_BYTES:
@@ -324,6 +326,25 @@ class DriveRun:
         self._diff(spot, [] if before is None else compare.removal(before), attached=True)
         self.results[spot.name].update(changed=True, sha256=None)
         return True
+
+    def _followed(self, place: Place, spot: Spot) -> bytes | None:
+        """What must be put so that the VM has, where it is now, the drive that it has somewhere; None if nothing."""
+        state, result = spot.state, self.results[spot.name]
+        result["lost"] = not state.file_exists
+        result["ejected"] = state.ejected
+        if not state.file_exists or state.attached or state.ejected:
+            self.settled.add(spot.name)
+            return None
+        if state.problem is not None:
+            raise DriveError(state.problem)
+        before, data = self._before(place, spot, None)
+        if before is None or data is None or not before.intact:
+            result["lost"] = True  # half a drive is none
+            self.settled.add(spot.name)
+            return None
+        result.update(changed=True, sha256=before.sha256, restart_required=not state.can_attach_now)
+        self._diff(spot, [])
+        return data
 
     def _ejected(self, spot: Spot) -> bool:
         """Whether there is a drive to be taken out."""

@@ -55,6 +55,7 @@ class HypervisorPlace(Place):
         "restart_required": False,
         "ejected": False,
         "unread": False,
+        "lost": False,
         "acts_on_refresh": None,
         "error": None,
     }

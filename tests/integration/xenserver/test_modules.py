@@ -18,6 +18,8 @@ import pytest
 import yaml
 from xapi_rig.facts import NULL
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image
+
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 PASSWORD = "S3cret-of-web1"
 
@@ -175,6 +177,34 @@ def test_vm_config_drive_takes_drives_out_that_were_read(rig, connection, run_mo
     assert run_module("vm_config_drive", drives(connection, "web2"))["changed"], "without reinsert=false it is put in again"
 
 
+def test_vm_config_drive_has_drives_follow_their_vms(rig, connection, run_module):
+    """After a migration by others: with what is on them, which need not be what anybody would put there now."""
+    vms = {name: rig.vm(name, cd="2") for name in ("web1", "web2", "web3", "bare")}
+    run_module("vm_config_drive", drives(connection, "web1", "web2", "web3"))
+    held = {name: (rig.iso_dir() / f"{name}.iso").read_bytes() for name in ("web1", "web2", "web3")}
+    for vm in vms.values():
+        rig.power(vm, "start", "xen01", agent=True)
+    run_module("vm_config_drive", {"hypervisor": connection, "drives": [{"name": "web3"}], "state": "ejected"})
+    store = rig.pool.store
+    for name in ("web1", "web3"):  # moved by somebody who took the CD out
+        for vbd in (store.get("VBD", r) for r in vms[name]["VBDs"]):
+            if vbd["type"] == "CD":
+                store.set(vbd, VDI=NULL, empty=True)
+        store.set(vms[name], resident_on=rig.hosts["xen02"].ref)
+    follow = {"hypervisor": connection, "drives": [{"name": name} for name in vms], "state": "followed"}
+    for check_mode in (True, False):
+        found = {
+            d["name"]: (d["changed"], d["lost"]) for d in run_module("vm_config_drive", follow, check_mode=check_mode)["drives"]
+        }
+        assert found == {"web1": (True, False), "web2": (False, False), "web3": (False, False), "bare": (False, True)}
+    assert (rig.iso_dir("xen02") / "web1.iso").read_bytes() == held["web1"] and cd_files(rig, vms["web1"]) == ["web1.iso"]
+    assert not (rig.iso_dir("xen01") / "web1.iso").exists() and cd_files(rig, vms["web3"]) == cd_files(rig, vms["bare"]) == []
+    assert not run_module("vm_config_drive", follow)["changed"]
+    (rig.iso_dir("xen01") / "web2.iso").unlink()
+    lost = {d["name"]: d["lost"] for d in run_module("vm_config_drive", follow)["drives"]}
+    assert lost == {"web1": False, "web2": True, "web3": False, "bare": True}
+
+
 # -- playbooks -------------------------------------------------------------------------------------------------------------
 
 
@@ -299,6 +329,26 @@ def test_drives_go_out_once_the_guests_have_their_addresses(rig, playbook):
     assert cd_files(rig, vms["web2"]) == []
     playbook("reset_password", {**extra, "vm_passwords": {"web2": "An0ther-of-web2"}, "vm_password_restart": False})
     assert cd_files(rig, vms["web2"]) == ["web2.iso"]
+
+
+def test_drives_are_reconciled(rig, connection, playbook, run_module):
+    """One followed, with its password that the inventory does not have; one lost and put back; one orphan told, then deleted."""
+    web1, web2, bare = (rig.vm(name, cd="2") for name in ("web1", "web2", "bare"))
+    run_module(
+        "vm_config_drive", {**drives(connection, "web1", "web2"), "drives": [{"name": "web1", "password": "An0ther-of-web1"}]}
+    )
+    held = (rig.iso_dir() / "web1.iso").read_bytes()
+    for vm in (web1, web2, bare):
+        rig.power(vm, "start", "xen02", agent=True)
+    orphan = rig.iso_dir() / "gone.iso"
+    orphan.write_bytes(image.build({"a.txt": b"secret"}, owner="7f1c8f4e-5a0b-4d8e-9c1a-000000000000"))
+    (rig.iso_dir() / "foreign.iso").write_bytes(b"none of ours")
+    output = playbook("reconcile_vms")
+    assert "gone.iso" in output and orphan.exists()
+    assert (rig.iso_dir("xen02") / "web1.iso").read_bytes() == held and cd_files(rig, web1) == ["web1.iso"]
+    assert cd_files(rig, web2) == ["web2.iso"] and cd_files(rig, bare) == []
+    assert "changed=1 " in playbook("reconcile_vms", {"vm_remove_orphans": True})
+    assert sorted(os.listdir(rig.iso_dir())) == ["foreign.iso"]
 
 
 def test_vms_are_migrated_with_and_without_a_drive(rig, connection, playbook, run_module):

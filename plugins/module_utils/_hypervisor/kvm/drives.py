@@ -25,9 +25,11 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     DriveState,
     HypervisorError,
     HypervisorUnreachable,
+    OrphanDrive,
+    OrphanList,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import domain as kvm_domain
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import drive_notes, leftovers, session
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import drive_notes, leftovers, orphans, session
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.drive_state import (
     Content,
     Plan,
@@ -39,7 +41,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kv
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.session import is_alive
 
 if t.TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Vm
 
@@ -177,6 +179,14 @@ class KvmDrives(Drives):
     def delete_orphan(self, name: str, known: Collection[str], delete: bool) -> str | None:
         """See leftovers.orphan()."""
         return leftovers.orphan(self.folder, name, known, delete)
+
+    def orphans(self, elsewhere: Collection[str]) -> OrphanList:
+        """See api.Drives: all storage pools that are folders."""
+        return orphans.find(self._connection, self._image_dir, elsewhere)
+
+    def delete_orphans(self, drives: Sequence[OrphanDrive]) -> Iterator[tuple[OrphanDrive, bool | DriveError]]:
+        """See api.Drives."""
+        return orphans.delete(self._connection, drives)
 
     def files(self) -> Sequence[str]:
         """The names of all files in the folder; none where there is no such folder."""

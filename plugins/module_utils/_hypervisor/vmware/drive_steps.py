@@ -148,7 +148,7 @@ class Steps:
             return False
         name = machine.iso_name
         age = next((_age(entry) for entry in self._search(machine, name) if child_text(entry, "path") == name), 0.0)
-        up = _seconds_since(machine.boot_time)
+        up = seconds_since(machine.boot_time)
         return age <= 0 or up <= 0 or age < up
 
     def _task(self, start: Callable[[], t.Any], what: str, vm: t.Any = None) -> t.Any:
@@ -280,10 +280,10 @@ class Steps:
 
 def _age(entry: t.Any) -> float:
     """Seconds since a file was changed; 0 if that cannot be told."""
-    return _seconds_since(child_text(entry, "modification"))
+    return seconds_since(child_text(entry, "modification"))
 
 
-def _seconds_since(text: str) -> float:
+def seconds_since(text: str) -> float:
     """Seconds since a time of vSphere; 0 if it is no time."""
     try:
         changed = datetime.datetime.fromisoformat(text)

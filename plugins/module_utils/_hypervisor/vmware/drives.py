@@ -28,14 +28,17 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     DriveState,
     HypervisorError,
     HypervisorUnreachable,
+    OrphanDrive,
+    OrphanList,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.cd_specs import edited_drive
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.drive_steps import Steps
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.drive_view import Looker, TryAgain, Work
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.files import DatastoreFiles
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.orphans import Orphans
 
 if t.TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Vm
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.datacenters import Datacenters
@@ -64,6 +67,7 @@ class VMwareDrives(Drives):
         self._files = DatastoreFiles(session)
         self._looker = Looker(session, self._files, datacenters)
         self._steps = Steps(session, self._files, datacenters)
+        self._orphans = Orphans(session, self._files, datacenters)
         self._ready: dict[str, Machine] = {}  # by VM id: read in bulk, for the first attempt
 
     def close(self) -> None:
@@ -162,6 +166,14 @@ class VMwareDrives(Drives):
         if isinstance(machine, DriveError):
             raise machine
         return machine if work is None else dataclasses.replace(machine, work=work)
+
+    def orphans(self, elsewhere: Collection[str]) -> OrphanList:
+        """See api.Drives: all datastores, whatever hypervisor.datacenter and hypervisor.folder say."""
+        return self._orphans.find(elsewhere)
+
+    def delete_orphans(self, drives: Sequence[OrphanDrive]) -> Iterator[tuple[OrphanDrive, bool | DriveError]]:
+        """See api.Drives."""
+        return self._orphans.delete(drives)
 
     # --- changing ---
 

@@ -14,13 +14,12 @@ import re
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import drive_rules
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import POWER_STOPPED, DriveError, Vm
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import NULL
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Vm
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import Picture, Record
 
 # Marks in other_config: who a VDI was made for, the digest of what was written (only after all of it was), that it was taken out
@@ -219,6 +218,15 @@ class Planner:
         """A host's name for messages."""
         record = self._picture.get("host", host)
         return record["name_label"] if record else host
+
+    def drive_of(self, handle: str) -> str | None:
+        """The VDI at the place of a VM's drive that is marked as its own; for a template or snapshot, as for a VM."""
+        record = self._picture.get("vm", handle)
+        if record is None:
+            return None
+        vm = Vm(record["name_label"], record["uuid"].lower(), POWER_STOPPED, handle=handle)
+        plan = self.plan(vm)
+        return plan.vdi if plan.own else None
 
     def unread_note(self, vm: Vm) -> str:
         """What is noted at a drive that is put now: the start since which the VM runs, which has not read it; "" for one that is off."""

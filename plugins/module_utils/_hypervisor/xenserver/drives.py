@@ -27,7 +27,10 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     DriveState,
     HypervisorError,
     HypervisorUnreachable,
+    OrphanDrive,
+    OrphanList,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver import orphans
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.drive_plan import (
     DIGEST_KEY,
     DRIVE_KEY,
@@ -42,7 +45,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xe
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.transfer import UploadCut
 
 if t.TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Vm
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import Session
@@ -196,6 +199,20 @@ class XenDrives(Drives):
         """
         with _Errors(vm, "its config drive could not be moved"):
             return self._again_if_cut(lambda again: self._move(vm, destination, again))
+
+    def orphans(self, elsewhere: Collection[str]) -> OrphanList:
+        """See api.Drives: all ISO repositories of the pool, whatever they are called."""
+        return orphans.find(self._picture, self._media, elsewhere)
+
+    def delete_orphans(self, drives: Sequence[OrphanDrive]) -> Iterator[tuple[OrphanDrive, bool | DriveError]]:
+        """See api.Drives."""
+        for drive in drives:
+            try:
+                yield drive, orphans.delete(self._picture, self._media, drive)
+            except DriveError as error:
+                yield drive, error
+            except XapiError as error:
+                yield drive, DriveError(f"{drive.location} could not be deleted: {error}")
 
     # -- steps -----------------------------------------------------------------------------------------------------
 

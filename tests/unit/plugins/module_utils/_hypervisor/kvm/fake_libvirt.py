@@ -10,6 +10,7 @@ import dataclasses
 import importlib
 import pathlib
 import posixpath
+import time
 import types
 import typing as t
 import uuid
@@ -68,6 +69,7 @@ class Host:
     def __init__(self) -> None:
         self.domains: dict[str, Domain] = {}
         self.files: dict[str, bytes] = {}
+        self.written: dict[str, float] = {}  # seconds since the epoch; now, for what is not in it
         self.log: list[tuple[str, ...]] = []
         self.trouble: t.Callable[[str, str], None] = lambda what, name: None
         self.alive = True
@@ -310,7 +312,7 @@ class Pool:
         if "/." in self.folder:
             folder = posixpath.normpath(self.folder)
             return [Volume(self._host, path) for path in self._host.elsewhere if posixpath.dirname(path) == folder]
-        return [Volume(self._host, name) for name in self._host.files]
+        return [Volume(self._host, name, self.folder) for name in self._host.files]
 
     def isActive(self) -> int:
         return int(self.active)
@@ -382,9 +384,10 @@ class Pool:
 
 
 class Volume:
-    def __init__(self, host: Host, name: str) -> None:
+    def __init__(self, host: Host, name: str, folder: str = FOLDER) -> None:
         self._host = host
         self.name = name
+        self.folder = folder
 
     def download(self, stream: Stream, offset: int, length: int, flags: int) -> int:
         assert flags == 0
@@ -412,7 +415,7 @@ class Volume:
         return 0
 
     def path(self) -> str:
-        return posixpath.join(FOLDER, self.name)
+        return posixpath.join(self.folder, self.name)
 
     def resize(self, size: int, flags: int) -> int:
         assert flags == 0 and size >= self._host.disks[self.name].capacity, "a disk shrinks"
@@ -425,10 +428,11 @@ class Volume:
         disk = self._host.elsewhere.get(self.name) or self._host.disks.get(self.name)
         disk = disk or Disk("raw", len(self._host.files[self.name]))
         base = "" if disk.base is None else f"<backingStore><path>{disk.base}</path></backingStore>"
+        written = self._host.written.get(self.name, time.time())
         return (
             f"<volume><name>{self.name}</name><capacity>{disk.capacity}</capacity><allocation>{disk.allocation}</allocation>"
             f"<target><path>{self.path()}</path><format type='{disk.form}'/><permissions><mode>0600</mode><owner>64055</owner>"
-            f"<group>64055</group></permissions></target>{base}</volume>"
+            f"<group>64055</group></permissions><timestamps><mtime>{written:.9f}</mtime></timestamps></target>{base}</volume>"
         )
 
 
