@@ -177,6 +177,14 @@ def test_vm_config_drive_takes_drives_out_that_were_read(rig, connection, run_mo
     assert run_module("vm_config_drive", drives(connection, "web2"))["changed"], "without reinsert=false it is put in again"
 
 
+def moved_by_hand(rig, vm) -> None:
+    """By somebody who took the CD out for it, as XAPI asks, and left it so."""
+    for vbd in (rig.pool.store.get("VBD", r) for r in vm["VBDs"]):
+        if vbd["type"] == "CD":
+            rig.pool.store.set(vbd, VDI=NULL, empty=True)
+    rig.pool.store.set(vm, resident_on=rig.hosts["xen02"].ref)
+
+
 def test_vm_config_drive_has_drives_follow_their_vms(rig, connection, run_module):
     """After a migration by others: with what is on them, which need not be what anybody would put there now."""
     vms = {name: rig.vm(name, cd="2") for name in ("web1", "web2", "web3", "bare")}
@@ -185,12 +193,8 @@ def test_vm_config_drive_has_drives_follow_their_vms(rig, connection, run_module
     for vm in vms.values():
         rig.power(vm, "start", "xen01", agent=True)
     run_module("vm_config_drive", {"hypervisor": connection, "drives": [{"name": "web3"}], "state": "ejected"})
-    store = rig.pool.store
-    for name in ("web1", "web3"):  # moved by somebody who took the CD out
-        for vbd in (store.get("VBD", r) for r in vms[name]["VBDs"]):
-            if vbd["type"] == "CD":
-                store.set(vbd, VDI=NULL, empty=True)
-        store.set(vms[name], resident_on=rig.hosts["xen02"].ref)
+    for name in ("web1", "web3"):
+        moved_by_hand(rig, vms[name])
     follow = {"hypervisor": connection, "drives": [{"name": name} for name in vms], "state": "followed"}
     for check_mode in (True, False):
         found = {
@@ -339,7 +343,9 @@ def test_drives_are_reconciled(rig, connection, playbook, run_module):
     )
     held = (rig.iso_dir() / "web1.iso").read_bytes()
     for vm in (web1, web2, bare):
-        rig.power(vm, "start", "xen02", agent=True)
+        rig.power(vm, "start", "xen01", agent=True)
+    moved_by_hand(rig, web1)
+    (rig.iso_dir() / "web2.iso").unlink()
     orphan = rig.iso_dir() / "gone.iso"
     orphan.write_bytes(image.build({"a.txt": b"secret"}, owner="7f1c8f4e-5a0b-4d8e-9c1a-000000000000"))
     (rig.iso_dir() / "foreign.iso").write_bytes(b"none of ours")
