@@ -1159,7 +1159,7 @@ def test_sizes_that_are_no_drive(rig, connect, size):
 
 def test_a_drive_that_is_taken_out_frees_the_vm_from_its_host(rig, connect, iso):
     """XAPI evacuates and migrates no VM with a CD of a local repository in it."""
-    rig_vm = rig.vm("web1", cd="2")
+    rig_vm = rig.vm("web1", cd="2", affinity="xen01")
     pool = connect()
     vm = one(pool, "web1")
     pool.drives.put_one(vm, iso(vm))
@@ -1186,7 +1186,7 @@ def test_a_drive_that_is_taken_out_frees_the_vm_from_its_host(rig, connect, iso)
 
 
 def test_the_same_bytes_put_in_again_are_not_taken_out_any_more(rig, connect, iso):
-    rig_vm = rig.vm("web1", cd="2")
+    rig_vm = rig.vm("web1", cd="2", affinity="xen01")
     pool = connect()
     vm = one(pool, "web1")
     pool.drives.put_one(vm, iso(vm))
@@ -1201,7 +1201,7 @@ def test_the_same_bytes_put_in_again_are_not_taken_out_any_more(rig, connect, is
 
 
 def test_a_drive_put_while_the_vm_runs_is_unread_until_the_next_start(rig, connect, iso):
-    rig_vm = rig.vm("web1", cd="2")
+    rig_vm = rig.vm("web1", cd="2", affinity="xen01")
     pool = connect()
     vm = one(pool, "web1")
     pool.drives.put_one(vm, iso(vm))
@@ -1217,7 +1217,7 @@ def test_a_drive_put_while_the_vm_runs_is_unread_until_the_next_start(rig, conne
 
 @pytest.mark.parametrize("taken_out", [True, False])
 def test_a_vm_takes_its_drive_along_as_it_is(rig, connect, iso, taken_out):
-    rig_vm = rig.vm("web1", cd="2")
+    rig_vm = rig.vm("web1", cd="2", affinity="xen01")
     pool = connect()
     vm = one(pool, "web1")
     pool.drives.put_one(vm, iso(vm))
@@ -1236,7 +1236,7 @@ def test_a_vm_takes_its_drive_along_as_it_is(rig, connect, iso, taken_out):
 
 
 def test_another_vms_drive_is_not_taken_out(rig, connect, iso):
-    rig_vm = rig.vm("web1", cd="2")
+    rig_vm = rig.vm("web1", cd="2", affinity="xen01")
     pool = connect()
     pool.drives.put_one(one(pool, "web1"), iso(one(pool, "web1")))
     rig.clone(rig_vm, "web2")
@@ -1246,7 +1246,7 @@ def test_another_vms_drive_is_not_taken_out(rig, connect, iso):
 
 
 def test_a_connection_that_breaks_while_a_drive_is_taken_out(rig, connect, iso):
-    rig_vm = rig.vm("web1", cd="2")
+    rig_vm = rig.vm("web1", cd="2", affinity="xen01")
     pool = connect()
     vm = one(pool, "web1")
     pool.drives.put_one(vm, iso(vm))
