@@ -97,7 +97,7 @@ orphans:
       description: Why it could not be deleted, or V(none).
       type: str
       sample:
-skipped:
+unseen:
   description: Places that could not be looked at, a sentence each.
   returned: always
   type: list

@@ -78,7 +78,7 @@ def test_twenty_orphans_among_foreign_isos(rig: VCenterRig, driver: t.Any, run_m
     assert len(before) == 2 * ORPHANS + 1
     options = {"hypervisor": {**rig.description(), "folder": "/DC0/vm"}}
     listed = run_module("vm_config_drive_orphans", options)
-    assert not listed["changed"] and listed["skipped"] == [] and contents(rig) == before
+    assert not listed["changed"] and listed["unseen"] == [] and contents(rig) == before
     assert {o["location"] for o in listed["orphans"]} == planted
     assert {(o["reason"], o["kept"], o["removed"]) for o in listed["orphans"]} == {("vm_gone", None, False)}
     predicted = run_module("vm_config_drive_orphans", {**options, "state": "absent"}, check_mode=True)

@@ -46,7 +46,7 @@ def run_module(module: AnsibleModule) -> None:
     result: dict[str, t.Any] = {
         "changed": any(entry["removed"] for entry in entries),
         "orphans": entries,
-        "skipped": [plain(text) for text in found.skipped],
+        "unseen": [plain(text) for text in found.skipped],
     }
     if module._diff:
         result["diff"] = {
