@@ -353,7 +353,7 @@ def test_drives_are_reconciled(rig, connection, playbook, run_module):
     assert (rig.iso_dir("xen02") / "web1.iso").read_bytes() == held and cd_files(rig, web1) == ["web1.iso"]
     assert cd_files(rig, web2) == ["web2.iso"] and cd_files(rig, bare) == []
     assert "changed=1 " in playbook("reconcile_vms", {"vm_remove_orphans": True})
-    assert sorted(os.listdir(rig.iso_dir())) == ["foreign.iso"]
+    assert sorted(os.listdir(rig.iso_dir())) == ["foreign.iso", "web2.iso"]
 
 
 def test_vms_are_migrated_with_and_without_a_drive(rig, connection, playbook, run_module):
