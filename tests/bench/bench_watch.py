@@ -117,7 +117,7 @@ def idle(folder: pathlib.Path) -> None:
             rig.power(vm, "start")
             rig.pool.agent(vm, {"0/ip": f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"})
         words = {
-            "url": f"sqlite:///{folder}/idle.db", "description": {**rig.description(), "connect_timeout": 120},
+            "url": f"sqlite:///{folder}/idle.db", "description": {**rig.description(), "connect_timeout": 600},
             "networks": ["corp-vlan120"], "seconds": IDLE_SECONDS,
         }  # fmt: skip
         child = subprocess.run(
@@ -137,7 +137,19 @@ def kvm(folder: pathlib.Path) -> None:
     from kvm_host import KvmHost, rig
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import NicWanted, VmWanted
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.addresses import KvmAddresses
 
+    empty = [0.0]  # when the guest was last asked and had no address
+    read = KvmAddresses.read
+
+    def timed(*words: t.Any, **more: t.Any) -> t.Iterator[t.Any]:
+        asked = time.time()
+        for seen in read(*words, **more):
+            if not any("." in address and address[:4] != "127." for one in seen.readings for address in one.addresses):
+                empty[0] = asked
+            yield seen
+
+    KvmAddresses.read = timed  # type: ignore[method-assign]
     name = os.environ.get("VMOPS_TEST_KVM_RIG") or "benchwatch"
     try:
         rig("kvm", "up", "--name", name)
@@ -147,7 +159,7 @@ def kvm(folder: pathlib.Path) -> None:
         site = Watched(record_in(folder), host.hypervisor, [host.status["BRIDGE"]])
         driver = site.connect()
         wanted = VmWanted("watched", host.status["TEMPLATE"], nics=(NicWanted(host.status["BRIDGE"]),))
-        times, boots = [], []
+        times, boots, own = [], [], []
         try:
             for outcome in driver.machines.create([wanted]):
                 assert outcome.error is None, outcome.error
@@ -164,6 +176,7 @@ def kvm(folder: pathlib.Path) -> None:
                     assert nic is not None and nic.ip4_address == host.leases()[nic.mac]
                     times.append(found - lease_file.stat().st_mtime_ns / 1e9)
                     boots.append(found - began)
+                    own.append(found - empty[0])
                     host.virsh("destroy", "watched")
                     until(lambda: (nic := site.nic("watched")) is not None and nic.fetch_state == "stopped", 60)
         finally:
@@ -172,6 +185,7 @@ def kvm(folder: pathlib.Path) -> None:
                 assert outcome.error is None, outcome.error
             driver.close()
         row("KVM, guest agent: lease to record", times)
+        row("KVM, last reading without it to record", own)
         row("KVM, guest agent: power on to record", boots)
     finally:
         if not os.environ.get("VMOPS_TEST_KVM_RIG"):
