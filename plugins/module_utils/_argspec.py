@@ -196,3 +196,21 @@ def dns_server() -> dict[str, t.Any]:
             },
         },
     }
+
+
+def dns() -> dict[str, t.Any]:
+    """Of the module vm_ip_fetch: what vm_dns_records takes, for several servers."""
+    server = dns_server()["server"]
+    return {
+        "dns": {
+            "type": "dict",
+            "options": {
+                **{name: option for name, option in dns_names().items() if name != "hypervisor_name"},
+                "servers": {"type": "list", "elements": "dict", "required": True, "no_log": False, "options": server["options"]},
+                "ptr": {"type": "bool", "default": True},
+                "ttl": {"type": "int", "default": _defaults.DNS_TTL},
+                "owner": {"type": "str"},
+                "former_owners": {"type": "list", "elements": "str", "default": []},
+            },
+        }
+    }

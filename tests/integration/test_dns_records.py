@@ -6,17 +6,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-import datetime
 import importlib
-import importlib.util
-import json
-import os
 import pathlib
-import shutil
-import subprocess
-import sys
-import tempfile
 import time
 import typing as t
 
@@ -24,107 +15,19 @@ import pytest
 
 pytest.importorskip("dns")
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-COLLECTION = "ansible_collections.vmops.external_dhcp"
+from ansible_collections.vmops.external_dhcp.tests.integration.dns_site import (
+    COLLECTION,
+    DOMAIN,
+    Site,
+    database,
+    dns,
+    dns_rig,
+    guest,
+    site,
+    stores,
+)
 
-sys.path.insert(0, str(ROOT / ".build" / "collections"))
-
-database = importlib.import_module(f"{COLLECTION}.plugins.module_utils._nic_record.database")
-model = importlib.import_module(f"{COLLECTION}.plugins.module_utils._nic_record.model")
-stores = importlib.import_module(f"{COLLECTION}.plugins.module_utils._nic_record.store")
-fetching = importlib.import_module(f"{COLLECTION}.plugins.module_utils._module.vm_ip_fetch")
-fakes = importlib.import_module(f"{COLLECTION}.tests.unit.plugins.module_utils._nic_record.fake_hypervisor")
-
-Watcher = importlib.import_module(f"{COLLECTION}.tests.integration.canaries").Watcher
-
-DOMAIN = "vms.example.test"
-
-
-def _load_rig() -> t.Any:
-    spec = importlib.util.spec_from_file_location("dns_rig", ROOT / "tests" / "rigs" / "dns" / "dns_rig.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["dns_rig"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-dns_rig = _load_rig()
-
-
-@dataclasses.dataclass
-class Site:
-    """A record, the VMs of one hypervisor, and the DNS servers. Each look is an hour after the one before."""
-
-    rig: t.Any
-    record: str
-    run_module: t.Any
-    guests: list[t.Any] = dataclasses.field(default_factory=list)
-    now: datetime.datetime = dataclasses.field(default_factory=lambda: datetime.datetime.now(datetime.UTC))
-
-    def look(self, hypervisor: str = "kvm01", guests: list[t.Any] | None = None) -> None:
-        self.now += datetime.timedelta(hours=1)
-        store = stores.RecordStore(database.Database(self.record), lambda: self.now)
-        store.database.prepare()
-        settings = model.PollSettings(interval=60, recheck_interval=60, suspect_readings=1)
-        request = fetching.Request(hypervisor, settings=settings, reconcile=True, networks={"corp": {}, "lab": {}})
-        fake = fakes.FakeHypervisor(self.guests if guests is None else guests)
-        poll = fetching.fetch(store, fake.connect, request)
-        assert poll.problem is None
-        store.database.close()
-
-    def server(self, view: str = "inside", **more: t.Any) -> dict[str, t.Any]:
-        return {"host": dns_rig.ADDRESS, "port": self.rig.primary.port, "key_file": str(self.rig.keys[view]), **more}
-
-    def register(self, view: str = "inside", server: dict[str, t.Any] | None = None, **options: t.Any) -> t.Any:
-        how = {word: options.pop(word) for word in ("check_mode", "diff", "fails") if word in options}
-        given = {"record": self.record, "domain": DOMAIN, "server": self.server(view, **(server or {})), **options}
-        return self.run_module("vm_dns_records", given, **how)
-
-    def short(self, *words: str, **where: t.Any) -> list[str]:
-        return sorted(self.rig.dig("+short", *words, **where).split("\n"))[1:]
-
-    def zone(self, name: str = DOMAIN, view: str = "inside") -> list[str]:
-        """All of a zone but what stands in it from the beginning."""
-        lines = [line.split() for line in self.rig.dig("+noall", "+answer", name, "AXFR", view=view).splitlines()]
-        mine = [line for line in lines if line and line[0] not in (f"{name}.", f"ns1.{DOMAIN}.") and "TSIG" not in line]
-        return sorted(" ".join(line) for line in mine)
-
-    def empty(self) -> None:
-        for view in dns_rig.VIEWS:
-            for name in dns_rig.ZONES:
-                owners = {line.split()[0] for line in self.zone(name, view)}
-                deletions = "".join(f"update delete {owner}\n" for owner in sorted(owners))
-                if deletions:
-                    self.rig.nsupdate(f"zone {name}\n{deletions}", view)
-
-
-@pytest.fixture(scope="session")
-def dns() -> t.Iterator[t.Any]:
-    base = pathlib.Path(os.environ.get("VMOPS_RIG_DIR", dns_rig.DEFAULT_RIG_DIR))
-    base.mkdir(parents=True, exist_ok=True)
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="it-", suffix="-dns", dir=base))
-    rig = dns_rig.DnsRig(folder)
-    try:
-        rig.create()
-        yield rig
-    finally:
-        rig.remove()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def site(dns: t.Any, tmp_path: pathlib.Path, run_module: t.Any) -> Site:
-    one = Site(dns, f"sqlite:///{tmp_path}/record.db", run_module)
-    one.empty()
-    return one
-
-
-def guest(number: int, *addresses: str, name: str | None = None, **more: t.Any) -> t.Any:
-    one = fakes.guest(number, answers={0: list(addresses)}, **more)
-    one.name = name or one.name
-    return one
-
+__all__ = ("dns", "site")  # fixtures
 
 MARK = r'"external-dhcp=1 owner='
 
@@ -394,95 +297,3 @@ def test_a_thousand_vms_are_a_few_transactions(site: Site) -> None:
     assert len(timed("10 changed")["changes"]) == 30
     assert timed("remove 1000", state="absent")["transactions"] <= 10
     print("\n" + "\n".join(figures))
-
-
-# -- role and playbooks ------------------------------------------------------------------------------------------------
-
-
-def test_a_look_reaches_dns_at_once_and_no_secret_gets_out(site: Site, tmp_path: pathlib.Path) -> None:
-    """Through the playbooks with -vvvv --diff, on libvirt's test driver, whose guest `test` has 192.168.122.3."""
-    pytest.importorskip("libvirt")
-    place = tmp_path / "place"
-    (place / "tmp").mkdir(parents=True)
-    secrets = [site.rig.secret(view) for view in dns_rig.VIEWS]
-    outside = place / "outside.key"
-    outside.touch(mode=0o600)
-    outside.write_text(site.rig.keys["outside"].read_text())
-    address = {"host": dns_rig.ADDRESS, "port": site.rig.primary.port}
-    variables = {
-        "hypervisor": {"type": "kvm", "uri": "test:///default"},
-        "external_dhcp_record": f"sqlite:///{place}/record.db",
-        "shared_networks": [{"name": "default", "dns_domain": DOMAIN}],
-        "vm_ip_poll_syslog": False,
-        "dns_servers": [
-            {**address, "key_name": "inside-key", "key_secret": secrets[0]},
-            {**address, "key_file": str(outside), "networks": ["default"]},
-        ],
-        "dns_files": [{"path": str(place / "vms.hosts")}, {"path": str(place / "vms.csv"), "format": "csv", "mode": "0640"}],
-    }
-    inventory = tmp_path / "inventory.json"
-    inventory.touch(mode=0o600)
-    inventory.write_text(json.dumps({"all": {"hosts": {"kvm01": variables}}}))
-    environment = {
-        **os.environ,
-        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build" / "collections"),
-        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        "ANSIBLE_NOCOLOR": "1",
-        "ANSIBLE_LOG_PATH": str(place / "log"),
-        "HOME": str(place),
-        "TMPDIR": str(place / "tmp"),
-    }
-
-    def play(*words: str) -> str:
-        command = [str(pathlib.Path(sys.executable).parent / "ansible-playbook"), "-i", str(inventory), *words, "-vvvv", "--diff"]
-        done = subprocess.run(command, check=False, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        assert done.returncode == 0, done.stdout[-3000:]
-        return done.stdout
-
-    watcher = Watcher(place, secrets, pause=0.3)
-    watcher.start()
-    try:
-        outputs = [play("vmops.external_dhcp.tick_vm_ips", "vmops.external_dhcp.register_dns")]
-        for view in dns_rig.VIEWS:
-            assert site.short(f"test.{DOMAIN}", "A", view=view) == ["192.168.122.3"]
-            assert site.short("-x", "192.168.122.3", view=view) == [f"test.{DOMAIN}."]
-        hosts, table = place / "vms.hosts", place / "vms.csv"
-        assert f"192.168.122.3 test.{DOMAIN}\n" in hosts.read_text() and hosts.stat().st_mode & 0o777 == 0o644
-        assert f"test.{DOMAIN},192.168.122.3,3.122.168.192.in-addr.arpa,kvm01" in table.read_text()
-        assert table.stat().st_mode & 0o777 == 0o640
-        assert f"+test.{DOMAIN} 300 A 192.168.122.3" in outputs[0], "the diff"
-        assert "PLAY [Register VMs in DNS]" in outputs[0] and " changed=3 " in outputs[0], (
-            "the look, servers and files; then nothing more"
-        )
-        # The next look finds that the address is not in the network: lost, and out of DNS in the same run.
-        record = database.Database(variables["external_dhcp_record"])
-        record.run(
-            lambda c: c.exec_driver_sql("UPDATE nics SET cidrs = '[\"10.99.0.0/24\"]', next_try_at = last_try_at"), write=True
-        )
-        record.close()
-        settings = ("-e", "vm_ip_poll_recheck_interval=1", "-e", "vm_ip_poll_suspect_readings=1")
-        outputs.append(play("vmops.external_dhcp.tick_vm_ips", *settings, "-e", "dns_job=unregister"))
-        assert site.zone() == site.zone(dns_rig.LIBVIRT) == site.zone(view="outside") == []
-        assert "192.168.122.3" not in hosts.read_text() + table.read_text()
-    finally:
-        watcher.ended.set()
-        watcher.join()
-    found = {f"output {number}": watcher.marks_in(output.encode()) for number, output in enumerate(outputs)}
-    found["log"] = watcher.marks_in((place / "log").read_bytes())
-    found["processes and files"] = sorted(watcher.found)
-    assert {where: what for where, what in found.items() if what} == {}
-    assert watcher.whole and any("AnsiballZ" in line for line in watcher.processes)
-
-
-def test_without_servers_and_files_it_says_what_to_set(site: Site, tmp_path: pathlib.Path) -> None:
-    inventory = tmp_path / "inventory.json"
-    inventory.write_text(json.dumps({"all": {"hosts": {"kvm01": {"hypervisor": {"type": "kvm", "uri": "test:///default"}}}}}))
-    command = [
-        str(pathlib.Path(sys.executable).parent / "ansible-playbook"),
-        "-i",
-        str(inventory),
-        "vmops.external_dhcp.register_dns",
-    ]
-    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build" / "collections"), "ANSIBLE_NOCOLOR": "1"}
-    done = subprocess.run(command, check=False, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert done.returncode == 2 and "There is no DNS server and no file to register names in" in done.stdout

@@ -57,3 +57,10 @@ def test_the_specification_has_them() -> None:
         "iso_dir": "/opt/xensource/packages/iso/configdrive_iso",
         "connect_timeout": 30,
     }
+
+
+def test_dns_follows_a_watch_by_the_same_defaults() -> None:
+    now, role = _read("vm_ip_poll", "vars/main.yml")["vm_ip_poll__dns_now"], _read("dns_records", "defaults/main.yml")
+    for key in ("name", "names", "families", "reserved", "ptr", "ttl", "former_owners", "owner"):
+        text = now[key].partition("| default(")[2].rpartition(")")[0]
+        assert yaml.safe_load(text) == role[f"dns_records_{key}"], key

@@ -15,10 +15,13 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._dns.authority
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._dns.dns_import import dnspython
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._dns.model import OWNER, Conflict, DnsError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.dns_follow import Follower
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.dns_sync import Request, read_rules, sync
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.missing import fail_for
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.nic_record import record_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError, names_of
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.database import Database
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain_name
 
 if t.TYPE_CHECKING:
@@ -79,7 +82,7 @@ def _request(module: AnsibleModule) -> Request:
         for owner in [params[option]] if option == "owner" else params[option]:
             if owner is not None and not OWNER.fullmatch(owner):
                 raise DnsError(f"{option} has {owner[:80]!r}: give up to 64 letters, digits, dots, hyphens and underscores")
-    server = _server(module, params["server"])
+    server = read_server(module, params["server"])
     return Request(
         server=server,
         state=params["state"],
@@ -96,7 +99,7 @@ def _request(module: AnsibleModule) -> Request:
     )
 
 
-def _server(module: AnsibleModule, given: Mapping[str, t.Any]) -> Server:
+def read_server(module: AnsibleModule, given: Mapping[str, t.Any]) -> Server:
     if given["key_file"] and (given["key_name"] or given["key_secret"]):
         raise DnsError("server has key_file and key_name or key_secret: give the key in one way")
     key = (
@@ -110,6 +113,27 @@ def _server(module: AnsibleModule, given: Mapping[str, t.Any]) -> Server:
         raise DnsError(f"server.timeout is {given['timeout']}: it must be above 0")
     zones = None if given["zones"] is None else tuple(names.check_zone(zone) for zone in given["zones"])
     return Server(given["host"], _port(given["port"], "server.port"), key, given["timeout"], zones)
+
+
+def follower(module: AnsibleModule) -> Follower | None:
+    """What brings changes into DNS while a module looks for them (option dns); None where it is not given. Raises DnsError."""
+    given = module.params["dns"]
+    if not given or module.check_mode:
+        return None
+    dnspython()
+    targets = []
+    for server in given["servers"]:
+        where = read_server(module, server)
+        request = Request(
+            server=where,
+            hypervisors=[module.params["hypervisor_name"]],
+            owner=given["owner"] or None,
+            former_owners=given["former_owners"],
+            ttl=given["ttl"],
+            read=server["read"],
+        )
+        targets.append((read_rules({**given, "only_networks": server["networks"]}), request))
+    return Follower(lambda: RecordStore(Database(module.params["record"])), targets)
 
 
 def _secondary(text: str, primary: Server) -> Server:

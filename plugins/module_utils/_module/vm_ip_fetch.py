@@ -8,16 +8,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._dns.model import DnsError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.connect import open_hypervisor
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.complaints import complaints, stale
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.look import Poll, Request, fetch
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.missing import fail_for
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.names import read_vms
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.nic_record import record_of
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_dns_records import follower
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_nic_record import EntryError, read_networks
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.watch import Watch, Watcher
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import eventlog, journal, metrics
@@ -37,11 +41,12 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.ur
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain_name
 
 if t.TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ansible.module_utils.basic import AnsibleModule
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Hypervisor
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.dns_follow import Follower
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import Event, NicRecord
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
 
@@ -52,6 +57,7 @@ def run_module(module: AnsibleModule) -> None:
     """Polls once and ends the module with what was found, what is still waited for and why."""
     params = module.params
     request = _request(module)
+    follows = _follows(module)
     poll, watch = Poll(), Watch()
     with record_of(module) as store:
         waiting: list[NicRecord] = []
@@ -60,7 +66,8 @@ def run_module(module: AnsibleModule) -> None:
             _check_place(module, store)
             store.database.prepare()
             log = eventlog.write if params["syslog"] else list
-            poll, watch = _look_and_watch(store, lambda: open_hypervisor(params["hypervisor"]), request, log, params)
+            with _followed(follows, log) as told:
+                poll, watch = _look_and_watch(store, lambda: open_hypervisor(params["hypervisor"]), request, told, params)
         if not module.check_mode or store.database.exists():
             waiting = store.waiting(request.hypervisor_name, request.vms)
             old = stale(journal.looks(store.database), store.clock())
@@ -69,6 +76,11 @@ def run_module(module: AnsibleModule) -> None:
     result = _result(poll, waiting)
     if params["watch"]:
         result["watched"] = _watched(watch)
+    if follows is not None:
+        result["dns"] = {"changes": follows.changes, "problems": follows.problems}
+        result["changed"] = result["changed"] or follows.changes > 0
+        for problem in follows.problems:
+            module.warn(f"names in DNS: {problem}")
     for warning in poll.warnings + ([] if "stale" in params["fail_on"] else old):
         module.warn(warning)
     if poll.library is not None:
@@ -79,6 +91,33 @@ def run_module(module: AnsibleModule) -> None:
     if reasons:
         module.fail_json(**dict(result, msg="; ".join(reasons)))
     module.exit_json(**result)
+
+
+def _follows(module: AnsibleModule) -> Follower | None:
+    try:
+        return follower(module)
+    except MissingLibrary as error:
+        fail_for(module, error)
+    except DnsError as error:
+        module.fail_json(msg=f"dns: {error}")
+    return None
+
+
+@contextlib.contextmanager
+def _followed(follows: Follower | None, log: Callable[[Sequence[Event]], t.Any]) -> Iterator[Callable[[Sequence[Event]], t.Any]]:
+    """The log, and DNS with it; at the end all is done that there was time for."""
+    if follows is None:
+        yield log
+        return
+
+    def both(events: Sequence[Event]) -> None:
+        log(events)
+        follows(events)
+
+    try:
+        yield both
+    finally:
+        follows.close()
 
 
 def _look_and_watch(
