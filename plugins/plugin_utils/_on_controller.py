@@ -20,20 +20,15 @@ import sys
 import typing as t
 from collections.abc import Mapping
 
+from ansible.module_utils.common import json as common_json
 from ansible.plugins.action import ActionBase
 from ansible.utils.unsafe_proxy import wrap_var
-
-try:
-    from ansible.module_utils.common.json import Direction, get_module_encoder
-except ImportError:  # ansible-core 2.18
-    from ansible.module_utils.common.json import AnsibleJSONEncoder
-
-    Direction = None
 
 from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._json_text import doubtful, sentence
 
 _COLLECTIONS = pathlib.Path(__file__).parents[5]  # …/ansible_collections/vmops/external_dhcp/plugins/plugin_utils/
 _PACKAGE = "ansible_collections.vmops.external_dhcp.plugins.modules"
+_NO_PROFILES = not hasattr(common_json, "get_module_encoder")  # ansible-core 2.18
 _PROFILE = "legacy"  # how arguments and results are written; the only one that modules in Python have
 
 
@@ -69,7 +64,7 @@ class OnController(ActionBase):
 
     def _parsed(self, done: dict[str, t.Any]) -> dict[str, t.Any]:
         """The result as ActionBase._execute_module() gives it."""
-        result = self._parse_returned_data(done) if Direction is None else self._parse_returned_data(done, _PROFILE)
+        result = self._parse_returned_data(done) if _NO_PROFILES else self._parse_returned_data(done, _PROFILE)
         if not isinstance(result, dict):  # ansible-core 2.21 and later
             result.remove_internal_keys()
             return result.as_result_dict(for_round_trip=True)
@@ -91,9 +86,11 @@ class DrivesOnController(OnController):
 
 def _encoded(words: dict[str, t.Any]) -> bytes:
     arguments = {"ANSIBLE_MODULE_ARGS": words}
-    if Direction is None:
-        return json.dumps(arguments, cls=AnsibleJSONEncoder, vault_to_text=True).encode()
-    return json.dumps(arguments, cls=get_module_encoder(_PROFILE, Direction.CONTROLLER_TO_MODULE)).encode()
+    if _NO_PROFILES:
+        return json.dumps(arguments, cls=common_json.AnsibleJSONEncoder, vault_to_text=True).encode()
+    return json.dumps(
+        arguments, cls=common_json.get_module_encoder(_PROFILE, common_json.Direction.CONTROLLER_TO_MODULE)
+    ).encode()
 
 
 def _run(name: str, arguments: bytes, environment: dict[str, t.Any]) -> dict[str, t.Any]:
