@@ -47,8 +47,6 @@ options:
     description: Whether drives of the VMs in O(elsewhere) are deleted here as well. Only where the hypervisors share no storage.
     type: bool
     default: false
-requirements:
-  - The Python library of the hypervisor on the controller (libvirt-python, XenAPI or pyvmomi).
 seealso:
   - module: vmops.external_dhcp.vm_config_drive
 """
