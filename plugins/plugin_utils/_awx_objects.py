@@ -273,7 +273,9 @@ def _job_templates(settings: Settings) -> list[Object]:
         ("stop", "stop_vms.yml", {**_CHANGES, **_survey("Which", which)}),
         ("reset password", "reset_password_form.yml", {**_CHANGES, **_survey("Whose", which, new)}),
         ("destroy", "destroy_vms.yml", {**_CHANGES, **_survey("Which", which)}),
+        ("reconcile", "reconcile_vms.yml", _CHANGES),
         ("register DNS", "register_dns.yml", _CHANGES),
+        ("diagnose", "diagnose.yml", {**_MANY, **_survey("Which", maybe)}),
         ("report", "report_vms.yml", _MANY),
     ]
     credentials = [entry["name"] for entry in _credentials(settings)]
@@ -293,12 +295,19 @@ def _job_templates(settings: Settings) -> list[Object]:
 
 def _schedules(settings: Settings) -> list[Object]:
     """AWX skips runs that it missed and starts some seconds late: what is due is decided by the record."""
+    at = settings.reconcile_at.replace(":", "")
     common = {"organization": settings.organization, "enabled": True}
     return [
         {
             "name": settings.named(f"look every {settings.interval} minutes"),
             "unified_job_template": settings.named("look"),
             "rrule": f"DTSTART:20260101T000000Z RRULE:FREQ=MINUTELY;INTERVAL={settings.interval}",
+            **common,
+        },
+        {
+            "name": settings.named("reconcile every night"),
+            "unified_job_template": settings.named("reconcile"),
+            "rrule": f"DTSTART:20260101T{at}00Z RRULE:FREQ=DAILY;INTERVAL=1",
             **common,
         },
     ]
