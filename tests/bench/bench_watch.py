@@ -6,7 +6,7 @@
 """Listening: how soon an address is in the record after the guest has it, and what listening costs while nothing happens.
 
 Event to record on the XAPI and vCenter simulators, and lease to record on real KVM with the guest agent (BENCH_BOOTS boots).
-10,000 idle VMs: on the XAPI rig where BENCH_IDLE says so (its own pool, in a process of its own), else as many as BENCH_VMS.
+VMs with nothing to tell: CPU and memory of a listener, on the XAPI rig and without a driver.
 Words choose: bench_watch.py xapi vcenter idle kvm
 """
 
@@ -31,6 +31,7 @@ from watching import Watched, record_in, until
 EVENTS = int(os.environ.get("BENCH_EVENTS", "60"))
 BOOTS = int(os.environ.get("BENCH_BOOTS", "5"))
 IDLE = int(os.environ.get("BENCH_IDLE", "10000"))
+VMS = int(os.environ.get("BENCH_VMS", "1000"))
 IDLE_SECONDS = float(os.environ.get("BENCH_SECONDS", "60"))
 
 
@@ -83,13 +84,21 @@ def vcenter(folder: pathlib.Path) -> None:
 
 
 _LISTENER = """
-import json, resource, sys, threading, time
+import importlib, json, resource, sys, time
 sys.path[:0] = json.loads(sys.argv[1])
 from watching import Watched
 words = json.loads(sys.argv[2])
 site = Watched(words["url"], words["description"], words["networks"])
 def used():
     return resource.getrusage(resource.RUSAGE_SELF)
+if words["fake"]:
+    tests = "ansible_collections.vmops.external_dhcp.tests.unit.plugins.module_utils"
+    guest = importlib.import_module(tests + "._nic_record.fake_hypervisor").guest
+    voice = importlib.import_module(tests + "._module.test_watch").Voice(
+        guest(n, answers={0: [f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}"]}) for n in range(words["fake"])
+    )
+    voice.free = True
+    site.connect = voice.connect
 begun = used()
 poll = site.look()
 looked = used()
@@ -108,28 +117,34 @@ print(json.dumps({"vms": poll.vms, "look": cpu(begun, looked), "start": cpu(look
 
 
 def idle(folder: pathlib.Path) -> None:
-    """Many VMs with addresses and nothing happening; the listener in a process of its own."""
+    """VMs with addresses and nothing happening; the listener in a process of its own.
+
+    The XAPI rig has BENCH_VMS of them: 10,000 are more than it can say in one answer within minutes. 10,000 (BENCH_IDLE) has a
+    hypervisor in the listener's own process that answers at once: what the record and the gathering cost, without a driver.
+    """
     from xapi_rig.rigging import Rig
 
     with Rig(folder / "idle").start() as rig:
-        for number in range(IDLE):
+        for number in range(VMS):
             vm = rig.vm(f"vm{number}", disks=0, cd=None)
             rig.power(vm, "start")
             rig.pool.agent(vm, {"0/ip": f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"})
-        words = {
-            "url": f"sqlite:///{folder}/idle.db", "description": {**rig.description(), "connect_timeout": 600},
-            "networks": ["corp-vlan120"], "seconds": IDLE_SECONDS,
-        }  # fmt: skip
-        child = subprocess.run(
-            [sys.executable, "-c", _LISTENER, json.dumps(sys.path), json.dumps(words)], check=True, capture_output=True, text=True
-        )
-        found = json.loads(child.stdout)
-        print(
-            f"XAPI rig, {found['vms']} idle VMs: first look {found['look']:.1f} CPU-s, begin of listening {found['start']:.1f} CPU-s,"
-            f" then {found['idle'] * 3600 / IDLE_SECONDS:.0f} CPU-s per hour ({100 * found['idle'] / IDLE_SECONDS:.2f} %),"
-            f" {found['memory']:.0f} MiB at most",
-            flush=True,
-        )
+        _idle("XAPI rig", folder / "rig.db", rig.description(connect_timeout=600), "corp-vlan120", 0)
+    _idle("no driver", folder / "fake.db", {"type": "kvm"}, "corp", IDLE)
+
+
+def _idle(what: str, record: pathlib.Path, description: dict[str, t.Any], network: str, fake: int) -> None:
+    words = {
+        "url": f"sqlite:///{record}", "description": description, "networks": [network], "seconds": IDLE_SECONDS, "fake": fake,
+    }  # fmt: skip
+    command = [sys.executable, "-c", _LISTENER, json.dumps(sys.path), json.dumps(words)]
+    found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    print(
+        f"{what}, {found['vms']} idle VMs: first look {found['look']:.1f} CPU-s, begin of listening {found['start']:.1f} CPU-s,"
+        f" then {found['idle'] * 3600 / IDLE_SECONDS:.0f} CPU-s per hour ({100 * found['idle'] / IDLE_SECONDS:.2f} %),"
+        f" {found['memory']:.0f} MiB at most",
+        flush=True,
+    )
 
 
 def kvm(folder: pathlib.Path) -> None:
@@ -180,13 +195,17 @@ def kvm(folder: pathlib.Path) -> None:
                     host.virsh("destroy", "watched")
                     until(lambda: (nic := site.nic("watched")) is not None and nic.fetch_state == "stopped", 60)
         finally:
+            for what, found_in in (
+                ("lease to record", times),
+                ("last reading without it to record", own),
+                ("power on to record", boots),
+            ):
+                if found_in:
+                    row(f"KVM, {what}", found_in)
             host.virsh("destroy", "watched", check=False)
             for outcome in driver.machines.delete(driver.inventory.vms(["watched"]).vms):
                 assert outcome.error is None, outcome.error
             driver.close()
-        row("KVM, guest agent: lease to record", times)
-        row("KVM, last reading without it to record", own)
-        row("KVM, guest agent: power on to record", boots)
     finally:
         if not os.environ.get("VMOPS_TEST_KVM_RIG"):
             rig("kvm", "down", "--name", name)

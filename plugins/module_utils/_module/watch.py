@@ -364,9 +364,9 @@ class _Batch:
             mine = verdicts(seen, claimed.pop(seen.vm.id, []))
             answers.update((answer.nic.id, answer) for answer in mine)
             one = open_.pop(seen.vm.id, None)
-            # A guest that has nobody to answer is no use asking: a hint will come when somebody is there.
-            silent = seen.reason == REASON_NO_GUEST_TOOLS
-            if one is not None and not silent and any(_address(answer) is None for answer in mine if answer.nic.required):
+            # Nobody has come who could answer: a hint will tell when somebody does, and only then may the first answer be late.
+            absent = one is not None and one.kind == HINT_HERE and seen.reason == REASON_NO_GUEST_TOOLS
+            if one is not None and not absent and any(_address(answer) is None for answer in mine if answer.nic.required):
                 self.gather.missed(seen.vm.id, one, now)
 
         def decide(nic: NicRecord) -> tuple[NicRecord, list[Event]]:

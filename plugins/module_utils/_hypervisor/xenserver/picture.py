@@ -125,6 +125,10 @@ class Picture:
             # Logged in anew while asking, perhaps at another master, which counts its events anew.
             self._token = ""
             batch = self._events(0.0)
+        if self._token and not batch["events"]:
+            self._token = batch["token"]  # nothing has changed, and whoever listens hears that every few seconds
+            self.looks += 1
+            return set()
         # New dictionaries: another thread may be going through the old ones.
         new = {name: dict(records) if self._token else {} for name, records in self.records.items()}
         changed = set()

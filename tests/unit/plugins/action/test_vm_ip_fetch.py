@@ -121,6 +121,17 @@ def test_nics_that_were_given_up_come_back_once_and_not_with_each_look(shown: li
     assert [words["rearm"] for words in action.given] == [True, False, False]
 
 
+def test_the_time_of_listening_is_no_time_of_sleeping(shown: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    action = Action([answer(1), answer(1), answer(0)], looks=9, pause=7, watch=5)
+    monkeypatch.setattr(vm_ip_fetch.time, "monotonic", lambda: 5.0 * action.asked)
+    action.run(task_vars={})
+    assert shown.count("slept 2") == 2
+    # Without it a look takes what it takes, and the pause comes on top.
+    action = Action([answer(1), answer(0)], looks=9, pause=7)
+    action.run(task_vars={})
+    assert shown.count("slept 7") == 1
+
+
 def test_it_fails_if_something_is_still_waited_for(shown: list[str]) -> None:
     result = Action([answer(1), answer(1)], looks=2, interval=5).run(task_vars={})
     assert (result["failed"], result["msg"]) == (True, "after 2 looks: m") and shown.count("slept 5") == 1

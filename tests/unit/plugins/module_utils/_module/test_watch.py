@@ -166,16 +166,23 @@ def test_an_empty_reading_takes_no_try_and_is_repeated_until_the_lease_is_there(
     assert site.nic(one).claim_token is None
 
 
-def test_a_guest_without_anybody_to_answer_is_asked_once(site: Site) -> None:
-    one, two = site.guest(1, answers=None), site.guest(2)
+def test_a_new_vm_is_asked_once_until_somebody_is_there_to_answer(site: Site) -> None:
     site.look()
-    asked = dict(site.voice.looks)
     site.voice.again = (0.2, 0.3, 0.4)
     with site.watched() as watcher:
-        site.voice.say(HINT_GUEST, one, two)
-        until(lambda: site.voice.looks[two.id] == asked[two.id] + 4)
+        until(lambda: watcher.known is not None)
+        one = site.guest(1, answers=None)
+        site.voice.say(HINT_VM, one)
+        until(lambda: site.voice.looks.get(one.id))
         until(lambda: not len(watcher.gather))
-    assert site.voice.looks[one.id] == asked[one.id] + 1
+        time.sleep(0.5)
+        assert site.voice.looks[one.id] == 1
+        # Somebody has come, and is slow.
+        site.voice.say(HINT_GUEST, one)
+        until(lambda: site.voice.looks[one.id] == 5)
+        one.answers = {0: ["10.0.0.1"]}
+        site.voice.say(HINT_GUEST, one)
+        until(lambda: site.nic(one).fetch_state == "found")
 
 
 def test_found_and_given_up_nics_are_reached_and_stopped_ones_are_not(site: Site) -> None:
