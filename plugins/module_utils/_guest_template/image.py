@@ -15,7 +15,9 @@ import subprocess
 import sys
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template import steps
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.rules import Wanted
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.system import System
 
 RAW, QCOW2 = "raw", "qcow2"
 INSTALL = "pip install -r requirements-disks.txt (it is in the collection's folder), for the Python that runs the module"
@@ -50,8 +52,17 @@ def format_of(path: str) -> str:
 
 def look(path: str, form: str | None, wanted: Wanted, init: str | None) -> dict[str, t.Any]:
     """What report() says of the image's system. form None: by the file's first bytes. Raises ImageError, OSError."""
-    form = form or format_of(path)
-    order = {"format": form, "wanted": dataclasses.asdict(wanted), "init": init}
+    return _ask(path, form, {"wanted": dataclasses.asdict(wanted), "init": init})
+
+
+def plan(path: str, form: str | None, job: steps.Job, init: str | None) -> list[steps.Step]:
+    """What is to be done in the image; see steps.plan. Raises ImageError, OSError."""
+    answer = _ask(path, form, {"job": dataclasses.asdict(job), "wanted": dataclasses.asdict(job.wanted), "init": init})
+    return [steps.Step(**dict(entry, words=tuple(entry["words"]))) for entry in answer["steps"]]
+
+
+def _ask(path: str, form: str | None, order: dict[str, t.Any]) -> dict[str, t.Any]:
+    order["format"] = form or format_of(path)
     own = __file__.rpartition(os.sep + __name__.partition(".")[0] + os.sep)[0]
     path_entries = [os.path.abspath(entry) for entry in (own, *sys.path) if entry]
     with open(path, "rb") as image:
@@ -104,7 +115,14 @@ def child() -> None:
     try:
         blocks = Blocks(size, lambda offset, length: os.pread(number, length, offset))
         files = disk_files.system_of([chain.stack([(order["format"], blocks)])])
-        answer = report.report(files, Wanted(**order["wanted"]), order["init"])
+        answer: dict[str, t.Any]
+        if "job" in order:
+            job = steps.job_of(order["job"])
+            answer = {"steps": [dataclasses.asdict(step) for step in steps.plan(System(files, order["init"]), job)]}
+        else:
+            answer = report.report(files, Wanted(**order["wanted"]), order["init"])
+    except steps.Impossible as error:
+        answer = {"failed": str(error)}
     except disk_files.NoSystem as error:
         answer = {"failed": str(error)}
     except chain.ChainError as error:

@@ -32,6 +32,7 @@ LINUX = FILES / "linux"
 SCRIPTS = (
     "config-drive-lib.sh",
     "config-drive-read.sh",
+    "cloud-set-vm-hostname.sh",
     "cloud-set-vm-password.sh",
     "cloud-set-vm-sshkey.sh",
     "config-drive-boot.sh",
@@ -218,6 +219,7 @@ class Guest:
     def environment(self) -> dict[str, str]:
         settings = [
             f"STATE_DIR={self.base}/state DEV_DIR={self.base}/dev PROC_DIR={self.base}/proc RUN_DIR={self.base}/run",
+            f"HOSTNAME_FILE={self.base}/hostname",
             'is_block_device() { [ -f "$1" ]; }',
         ]
         if self.shell == "busybox":

@@ -334,14 +334,14 @@ def test_openrc_starter(guest: Guest) -> None:
     )
     assert done.returncode == 0
     assert "need localfs" in done.stdout
-    assert "before sshd" in done.stdout
+    assert "before net networking sshd" in done.stdout
     assert guest.passwords == b"root:word\n"
 
 
 def test_settings_example_shows_the_defaults() -> None:
     library = (LINUX / "config-drive-lib.sh").read_text()
     shown = re.findall(r"^#([A-Z_]+=\S+)$", (LINUX / "config-drive.default").read_text(), re.MULTILINE)
-    assert len(shown) == 10
+    assert len(shown) == 12
     for setting in shown:
         assert f"    {setting}\n" in library
 

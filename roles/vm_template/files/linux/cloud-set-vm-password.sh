@@ -69,6 +69,7 @@ if [ -r "$STATE_DIR/password" ]; then
     esac
 fi
 
+debug "password of $PASSWORD_USER: a new one is on the config drive"
 # Everything that is needed to remember it is made first: a password that cannot be remembered would be set again at
 # every start.
 algorithm=$(best_hash) || fail "no sha512sum, sha256sum or openssl: the password is not touched"

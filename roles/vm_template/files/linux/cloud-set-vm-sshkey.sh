@@ -186,6 +186,7 @@ if [ "$taken" -ne "$offered" ]; then
     [ "$taken" -gt 0 ] || exit "$EXIT_ERROR"
 fi
 
+debug "$taken SSH keys for: $SSH_KEY_USERS"
 result=0
 set -f # a name is never a pattern
 for user in $SSH_KEY_USERS; do

@@ -3,9 +3,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# What the starters (systemd, SysV, OpenRC) run at every boot: password, SSH keys, user data.
+# What the starters (systemd, SysV, OpenRC) run at every boot: host name, password, SSH keys, user data.
 #
-#   config-drive-boot.sh all | login | user-data     login: password and keys; user-data: save it, run it if asked
+#   config-drive-boot.sh all | login | user-data     login: host name, password and keys; user-data: save it, run it if asked
 #
 # One part that fails does not keep the others from being done, and makes the starter fail. No drive is no error, but with
 # REQUIRE_DRIVE=yes one for a machine that has never seen one: then nobody can log in, and somebody will ask why.
@@ -20,6 +20,7 @@ load_settings
 with_drive() {
     result=0
     if [ "$1" != user-data ]; then
+        "$here/cloud-set-vm-hostname.sh" || result=1
         "$here/cloud-set-vm-password.sh" || result=1
         "$here/cloud-set-vm-sshkey.sh" || result=1
     fi

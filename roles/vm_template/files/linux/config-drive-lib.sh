@@ -54,6 +54,9 @@ load_settings() {
     MAKE_HOST_KEYS=no
     WAIT_SECONDS=5
     REQUIRE_DRIVE=no
+    SET_HOSTNAME=yes
+    DEBUG=no
+    HOSTNAME_FILE=/etc/hostname
     STATE_DIR=/var/lib/config-drive
     DEV_DIR=/dev
     PROC_DIR=/proc
@@ -81,6 +84,11 @@ log() {
     else
         echo "${0##*/}: $2" >&2
     fi
+}
+
+# debug TEXT: what a script sees and decides, with DEBUG=yes. Names, sizes and places, never a value from the drive.
+debug() {
+    [ "$DEBUG" != yes ] || log debug "$1"
 }
 
 fail() {

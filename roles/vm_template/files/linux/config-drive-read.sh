@@ -69,6 +69,7 @@ device_labels() {
 # use_drive: the first device that carries a wanted label and is a config drive. The configured label comes first, then
 # the two in common use; udev's links come before reading the devices.
 use_drive() {
+    debug "looking for the labels $CONFIG_DRIVE_LABEL, config and config-2"
     set -- "$CONFIG_DRIVE_LABEL"
     [ "$1" = config ] || set -- "$@" config
     [ "$1" = config-2 ] || set -- "$@" config-2
@@ -81,6 +82,7 @@ use_drive() {
     scanned=
     for device in "$DEV_DIR"/sr* "$DEV_DIR"/hd* "$DEV_DIR"/vd* "$DEV_DIR"/xvd* "$DEV_DIR"/sd*; do
         if is_block_device "$device"; then
+            debug "looking at the label of $device"
             # "label/device" lines: no device's name has a slash within DEV_DIR, whatever its label has.
             scanned=$scanned$(device_labels "$device" | sed "s|\$|/${device##*/}|")$NEWLINE
         fi
@@ -133,12 +135,15 @@ mount_drive() {
     done
     if [ -z "$mounted" ]; then
         not_mountable="$not_mountable $1"
+        debug "$1 cannot be mounted, neither as iso9660 nor as vfat"
         return 1
     fi
+    debug "$1 mounted as $file_system"
     # A volume that only has the same name (somebody's own "config" disk) is left alone.
     if [ -d "$work/drive/cloudstack" ] || [ -d "$work/drive/openstack" ]; then
         return 0
     fi
+    debug "$1 has the label and neither of the folders cloudstack and openstack: left alone"
     unmount_drive
     return 1
 }
@@ -208,9 +213,11 @@ find_item() {
     for candidate in "$@"; do
         if regular_file "$candidate"; then
             item=$work/drive/$candidate
+            debug "$candidate is on the drive"
             return 0
         fi
     done
+    debug "the drive has none of: $*"
     return "$EXIT_NO_ITEM"
 }
 
@@ -223,6 +230,7 @@ item_bytes() {
 get_item() {
     find_item "$1" || return "$EXIT_NO_ITEM"
     item_size=$(($(item_bytes | wc -c)))
+    debug "$1 has $item_size bytes"
     if [ "$item_size" -gt "$item_max" ]; then
         log err "$1 on the config drive is larger than $item_max bytes and was not read"
         return "$EXIT_ERROR"

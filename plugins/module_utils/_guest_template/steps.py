@@ -1,0 +1,155 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""What has to be done to a system so that it is a template: only what is not as it should be, so nothing for one that is.
+
+Pure: who does it, in a chroot or through libguestfs, is no matter here. After packages were installed it is asked again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template import cloud_init, identity
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.agents import AGENTS
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.rules import Wanted
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.system import OPENRC, SYSTEMD, System
+
+if t.TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+PUT, LINK, REMOVE, INSTALL = "put", "link", "remove", "install"
+_CLOUD_INIT = "# Written by vmops.external_dhcp: the config drive is the only data source, and no network is asked.\n"
+
+
+class Impossible(Exception):
+    """It cannot be done; the message says why and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """do: PUT (path, content, mode), LINK (path, content is where it leads), REMOVE (path) or INSTALL (words: packages)."""
+
+    do: str
+    path: str = ""
+    content: str = ""
+    mode: int = 0o644
+    words: tuple[str, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """What it does, in words."""
+        if self.do == INSTALL:
+            return f"install {', '.join(self.words)}"
+        if self.do == LINK:
+            return f"link /{self.path} to {self.content}"
+        return f"{'write' if self.do == PUT else 'remove'} /{self.path}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """files: (content, mode) by path, as they must be; services: what is to be started with the system."""
+
+    wanted: Wanted
+    files: Mapping[str, tuple[str, int]]
+    services: tuple[str, ...]
+    install: bool = True
+
+
+def job_of(data: Mapping[str, t.Any]) -> Job:
+    """The job that was taken apart by dataclasses.asdict, through JSON."""
+    files = {path: (content, mode) for path, (content, mode) in data["files"].items()}
+    return Job(Wanted(**data["wanted"]), files, tuple(data["services"]), data["install"])
+
+
+def plan(system: System, job: Job) -> list[Step]:
+    """The steps, in order. Raises Impossible."""
+    if not system.release:
+        raise Impossible("there is no /etc/os-release: this is no Linux system, or its root is not found")
+    steps = list(_packages(system, job)) if job.install else []
+    steps += _files(system, job)
+    steps += _services(system, job)
+    if job.wanted.with_cloud_init:
+        steps += _cloud_init(system)
+    if job.wanted.cleaned:
+        steps += _clean(system)
+    if steps and "SELINUX=enforcing" in system.files.text("etc/selinux/config").splitlines():
+        steps.append(Step(PUT, ".autorelabel"))  # what was written has no label yet
+    return steps
+
+
+def _packages(system: System, job: Job) -> Iterator[Step]:
+    words: list[str] = []
+    if job.wanted.hypervisor is not None and not AGENTS[job.wanted.hypervisor].is_in(system):
+        words += AGENTS[job.wanted.hypervisor].packages_for(system)
+        if not words:
+            raise Impossible(
+                f"{system.distribution} has no package of the guest agent for {job.wanted.hypervisor}: install it from the "
+                "hypervisor's guest tools first, or set install to false"
+            )
+    if job.wanted.with_cloud_init and not cloud_init.is_in(system):
+        words.append("cloud-init")
+    if words:
+        yield Step(INSTALL, words=tuple(words))
+
+
+def _put(system: System, path: str, content: str, mode: int) -> Iterator[Step]:
+    node = system.files.node(path)
+    if system.files.data(path) != content.encode() or node is None or node.mode != mode:
+        yield Step(PUT, path, content, mode)
+
+
+def _files(system: System, job: Job) -> Iterator[Step]:
+    for path, (content, mode) in job.files.items():
+        yield from _put(system, path, content, mode)
+
+
+def _services(system: System, job: Job) -> Iterator[Step]:
+    for name in job.services:
+        yield from _start(system, name, job.files)
+    if job.wanted.hypervisor is None:
+        return
+    names = AGENTS[job.wanted.hypervisor].services_in(system)
+    if not any(system.starts(name) for name in names):
+        for name in names:
+            yield from _start(system, name, {})
+
+
+def _start(system: System, name: str, coming: Mapping[str, tuple[str, int]]) -> Iterator[Step]:
+    """Links that start a service; coming: files that are not there yet."""
+    if system.init == SYSTEMD:
+        if system.is_masked(name):
+            yield Step(REMOVE, f"etc/systemd/system/{name}.service")
+        unit = f"etc/systemd/system/{name}.service"
+        unit = unit if unit in coming else system.unit_of(name) or unit
+        targets = system.wanted_by(name) if unit not in coming else ["multi-user.target"]
+        links = {f"etc/systemd/system/{target}.wants/{name}.service": f"/{unit}" for target in targets}
+    elif system.init == OPENRC:
+        links = {f"etc/runlevels/default/{name}": f"/etc/init.d/{name}"}
+    elif system.starts(name):
+        links = {}
+    else:
+        links = {f"etc/rc{level}.d/S09{name}": f"../init.d/{name}" for level in "2345"}
+    for path, target in links.items():
+        if not system.files.there(path):
+            yield Step(LINK, path, target)
+
+
+def _cloud_init(system: System) -> Iterator[Step]:
+    if system.files.there("etc/cloud/cloud-init.disabled"):
+        yield Step(REMOVE, "etc/cloud/cloud-init.disabled")
+    yield from _put(system, cloud_init.SETTINGS, f"{_CLOUD_INIT}datasource_list: [ConfigDrive, None]\n", 0o644)
+
+
+def _clean(system: System) -> Iterator[Step]:
+    for path in identity.leftovers(system):
+        yield Step(REMOVE, path)
+    # Empty, not missing: systemd then takes the next start for a first one no more than once.
+    if system.files.text("etc/machine-id").strip() not in ("", "uninitialized"):
+        yield Step(PUT, "etc/machine-id", "", 0o444)
+    if next(identity.hostname(system, Wanted()), None) is not None:
+        yield Step(PUT, "etc/hostname", "", 0o644)
