@@ -27,3 +27,32 @@ def test_what_is_refused(lookup):
         lookup.run([], length=8)
     with pytest.raises(AnsibleLookupError, match="no terms"):
         lookup.run(["/path"])
+
+
+def test_a_file_keeps_it_for_its_owner_alone(lookup, tmp_path):
+    path = tmp_path / "web1"
+    (first,) = lookup.run([], file=str(path))
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.read_text() == f"{first}\n"
+    assert lookup.run([], file=str(path)) == [first]
+    path.unlink()
+    assert lookup.run([], file=str(path)) != [first]
+
+
+def test_files_that_are_refused_and_never_quoted(lookup, tmp_path):
+    path = tmp_path / "web1"
+    path.write_text("Open-Secret-1\n")
+    path.chmod(0o644)
+    with pytest.raises(AnsibleLookupError, match="nobody else can read") as caught:
+        lookup.run([], file=str(path))
+    assert "Open-Secret-1" not in str(caught.value)
+    path.chmod(0o600)
+    path.write_text("two\nlines\n")
+    with pytest.raises(AnsibleLookupError, match="one password in one line"):
+        lookup.run([], file=str(path))
+    (tmp_path / "link").symlink_to(path)
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    for name in ("link", "dangling", "missing/web1"):
+        with pytest.raises(AnsibleLookupError, match="file is"):
+            lookup.run([], file=str(tmp_path / name))
+    assert not (tmp_path / "nowhere").exists()
