@@ -123,7 +123,7 @@ def test_install_clean_verify(system: System) -> None:
     numbers, said = system.play("verify", vm_template_init="systemd")
     assert (numbers["failed"], numbers["changed"]) == (1, 0)
     for problem in (
-        *("missing or changed in /usr/local/sbin: cloud-set-vm-password.sh", "cloud-set-vm-sshkey.sh, config-drive-boot.sh"),
+        *("missing or changed in /usr/local/sbin: cloud-set-vm-hostname.sh, cloud-set-vm-password.sh", "config-drive-boot.sh"),
         *("the systemd starter is not enabled", "no guest agent for kvm"),
         *("/etc/machine-id is not empty", "/etc/ssh/ssh_host_ed25519_key", "/var/lib/dhcp/dhclient.eth0.leases"),
         *(
