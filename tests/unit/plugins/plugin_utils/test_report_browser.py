@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The page in a real browser: what people see, what hostile names cannot do, how long 10,000 VMs take.
+"""The page in a real browser: what people see, what hostile names cannot do. How long it takes is measured by
+tests/bench/bench_report.py.
 
 The pictures in docs/ are those of test_pictures: VMOPS_PICTURES=docs/pictures dev/pytest.sh unit … -k pictures.
 """
@@ -21,7 +22,6 @@ from ansible_collections.vmops.external_dhcp.tests.unit.plugins.plugin_utils.rep
 
 pytestmark = pytest.mark.skipif(browsers.program() is None, reason="needs Chromium (Debian: chromium-headless-shell)")
 
-SECONDS = 2.0  # in which 10,000 VMs are to be open
 CONTRAST = 4.5  # WCAG 2.2, 1.4.3
 HOSTILE = [
     "<img src=x onerror='ran(1)'>",
@@ -99,14 +99,10 @@ def names(browser: browsers.Browser) -> list[str]:
 
 @pytest.mark.parametrize("count", [3, 300, 10_000])
 def test_pictures(browser: browsers.Browser, write: t.Callable[..., pathlib.Path], tmp_path: pathlib.Path, count: int) -> None:
-    """Every size opens in time, fits the width, asks nobody for anything, and gives a picture."""
+    """Every size opens, fits the width, asks nobody for anything, and gives a picture."""
     page = write(*sample(count))
     browser.media()
-    for _try in range(3):  # others work on this machine, too
-        seconds = browser.open(page)
-        if seconds < SECONDS:
-            break
-    assert seconds < SECONDS, f"{count} VMs took {seconds:.2f} s"
+    browser.open(page)
     assert requests(browser) == {page.as_uri()} and complaints(browser) == []
     assert browser.run("document.documentElement.scrollWidth <= innerWidth")
     assert browser.run("document.getElementById('told').textContent") == f"{count} VMs, {count} NICs"
