@@ -28,4 +28,4 @@ if [ "$kind" = integration ] && [ "$(id -u)" -ne 0 ]; then
     run=(sudo -H -- env "PATH=$PATH" "LC_ALL=$LC_ALL" "ANSIBLE_COLLECTIONS_PATH=$ANSIBLE_COLLECTIONS_PATH" "ANSIBLE_CONFIG=$ANSIBLE_CONFIG"
         "CLOUD_INIT_ROOT=$CLOUD_INIT_ROOT" PYTHONDONTWRITEBYTECODE=1 ${VMOPS_RIG_DIR:+"VMOPS_RIG_DIR=$VMOPS_RIG_DIR"})
 fi
-"${run[@]}" python -m pytest -p no:pytest-ansible -p no:cacheprovider -q -rs "$@" </dev/null 2>&1 | tee "$build/log/$kind.log"
+"${run[@]}" python -m pytest -p no:pytest-ansible -p no:cacheprovider -q -rs --durations 15 "$@" </dev/null 2>&1 | tee "$build/log/$kind.log"

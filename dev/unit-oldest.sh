@@ -26,4 +26,4 @@ venv=$old
 use_venv
 say "unit tests with $(ansible --version | sed -n '1s/.*\[\(.*\)\].*/\1/p'), $(python -V)"
 # tests/unit/guest tests shell scripts, to which Ansible and Python are nothing.
-python -m pytest -p no:cacheprovider -q -rs tests/unit --ignore tests/unit/guest "$@" </dev/null 2>&1 | tee "$build/log/unit-oldest.log"
+python -m pytest -p no:cacheprovider --numprocesses auto -q -rs tests/unit --ignore tests/unit/guest "$@" </dev/null 2>&1 | tee "$build/log/unit-oldest.log"
