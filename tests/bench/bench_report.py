@@ -52,8 +52,8 @@ def main() -> None:
                 str(page), _report_page.page(_report_data.page_data(recorded, given, NOW, "VMs on shared networks")), 0o644
             )
             table.write_text(plain(recorded))
-            ours = statistics.median(browser.open(page) for _ in range(RUNS))
-            theirs = statistics.median(browser.open(table) for _ in range(RUNS))
+            ours = statistics.median(browser.open(page) for _run in range(RUNS))
+            theirs = statistics.median(browser.open(table) for _run in range(RUNS))
             print(f"{count:>7} {page.stat().st_size // 1024:>8} {ours:>8.2f} {theirs:>14.2f}")
         browser.close()
 

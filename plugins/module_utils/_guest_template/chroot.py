@@ -130,13 +130,17 @@ def child() -> None:
     threading.Thread(target=_end_with_stdin, daemon=True).start()
     try:
         done = _in_namespace(order)
-        print(json.dumps({"done": done}))
+        _answer(done=done)
     except (Failed, Impossible) as error:
-        print(json.dumps({"failed": str(error)}))
+        _answer(failed=str(error))
     except OSError as error:
-        print(json.dumps({"failed": f"{error.filename or 'the image'}: {error.strerror}"}))
+        _answer(failed=f"{error.filename or 'the image'}: {error.strerror}")
     except Exception as error:  # pylint: disable=broad-except  # whatever it is, the image stays as it was
-        print(json.dumps({"failed": f"{type(error).__name__}: {error}"}))
+        _answer(failed=f"{type(error).__name__}: {error}")
+
+
+def _answer(**told: t.Any) -> None:
+    sys.stdout.write(json.dumps(told) + "\n")
 
 
 def _end_with_stdin() -> None:

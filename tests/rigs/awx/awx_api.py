@@ -490,7 +490,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     do_GET = do_POST = do_PATCH = do_DELETE = _handle
 
     def _is_known(self, awx: Awx, path: str) -> bool:
-        kind, _, value = self.headers.get("Authorization", "").partition(" ")
+        kind, _space, value = self.headers.get("Authorization", "").partition(" ")
         if path.startswith("/api/v2/tokens/"):
             return kind == "Basic" and tuple(base64.b64decode(value).decode().split(":", 1)) == awx.account
         return kind == "Bearer" and value in awx.tokens.values()

@@ -80,12 +80,12 @@ class Browser:
     def _read(self) -> dict[str, t.Any]:
         deadline = time.monotonic() + PATIENCE
         while b"\0" not in self._buffer:
-            ready, _, _ = select.select([self._in], [], [], max(0.0, deadline - time.monotonic()))
+            ready, _writable, _failed = select.select([self._in], [], [], max(0.0, deadline - time.monotonic()))
             assert ready, f"the browser has said nothing for {PATIENCE:g} s"
             more = os.read(self._in, 1 << 20)
             assert more, "the browser ended"
             self._buffer += more
-        line, _, self._buffer = self._buffer.partition(b"\0")
+        line, _end, self._buffer = self._buffer.partition(b"\0")
         return t.cast("dict[str, t.Any]", json.loads(line))
 
     def open(self, path: pathlib.Path, fragment: str = "") -> float:

@@ -298,7 +298,7 @@ def test_while_a_poller_has_the_lock_hints_wait(site: Site) -> None:
 def test_looks_go_on_beside_a_watcher(site: Site) -> None:
     site.guest(1, answers={0: ["10.0.0.1"]})
     with site.watched() as watcher:
-        until(lambda: watcher.holds_turn())
+        until(watcher.holds_turn)
         poll = site.look()
         assert (poll.skipped, len(poll.found)) == (False, 1)
 
@@ -311,7 +311,7 @@ def test_a_look_waits_for_the_moment_of_a_watcher_and_not_for_another_poller(sit
         began = time.monotonic()
         assert site.look().skipped and time.monotonic() - began < 1
         with site.watched() as watcher:
-            until(lambda: watcher.holds_turn())
+            until(watcher.holds_turn)
             threading.Timer(0.3, lock.release).start()
             assert not site.look().skipped
 
@@ -320,12 +320,12 @@ def test_one_watcher_at_a_time_and_the_next_takes_over(site: Site) -> None:
     one = site.guest(1)
     site.look()
     with site.watched() as first:
-        until(lambda: first.holds_turn())
+        until(first.holds_turn)
         with site.watched() as second:
             time.sleep(0.3)
             assert not second.holds_turn()
             first.stop.set()
-            until(lambda: second.holds_turn())
+            until(second.holds_turn)
             one.answers = {0: ["10.0.0.1"]}
             site.voice.say(HINT_GUEST, one)
             until(lambda: site.nic(one).fetch_state == "found")
@@ -335,7 +335,7 @@ def test_one_watcher_at_a_time_and_the_next_takes_over(site: Site) -> None:
 def test_watchers_of_two_hypervisors_and_of_all_scopes_do_not_meet(site: Site) -> None:
     site.guest(1, answers={0: ["10.0.0.1"]})
     with site.watched() as watcher:
-        until(lambda: watcher.holds_turn())
+        until(watcher.holds_turn)
         assert Watcher(site.store, site.voice.connect, Request("kvm02")).take_turn(0)
         poll = site.look(lock_scope="global")
         assert not poll.skipped and len(poll.found) == 1
