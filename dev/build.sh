@@ -33,19 +33,6 @@ if [ ${#names[@]} -gt 0 ]; then
 fi
 say "build: $tarball, $(du -h "$tarball" | cut -f1), $(tar -tzf "$tarball" | grep -vc '/$') files, ${#names[@]} modules documented from it"
 
-# The guest scripts for whoever has no Ansible: in their places below linux/, the same bytes for the same sources.
-scripts=config-drive-scripts-$version
-files=roles/vm_template/files
-mkdir -p "$place/$scripts/linux/usr/local/sbin" "$place/$scripts/linux/etc/systemd/system" "$place/$scripts/linux/etc/default" "$place/$scripts/other"
-cp "$files"/linux/*.sh "$place/$scripts/linux/usr/local/sbin/"
-cp "$files"/linux/*.service "$place/$scripts/linux/etc/systemd/system/"
-cp "$files/linux/config-drive.default" "$place/$scripts/linux/etc/default/config-drive"
-cp "$files/linux/config-drive.init" "$files/linux/90-config-drive.rules" "$place/$scripts/other/"
-cp -r "$files/windows" "$place/$scripts/windows"
-cp docs/guest-scripts.md COPYING "$place/$scripts/"
-find "$place/$scripts" -type d -exec chmod 0755 {} +
-find "$place/$scripts" -type f -exec chmod 0644 {} +
-find "$place/$scripts" -name '*.sh' ! -name '*-lib.sh' -exec chmod 0755 {} +
-tar -C "$place" --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -cf - "$scripts" | gzip -n >"dist/$scripts.tar.gz"
-(cd dist && sha256sum "$(basename "$tarball")" "$scripts.tar.gz" >SHA256SUMS)
-say "build: dist/$scripts.tar.gz, dist/SHA256SUMS"
+dev/guest_scripts.sh dist
+(cd dist && sha256sum "$(basename "$tarball")" config-drive-scripts-"$version".tar.gz >SHA256SUMS)
+say "build: dist/config-drive-scripts-$version.tar.gz, dist/SHA256SUMS"

@@ -33,7 +33,7 @@ rm -rf dist
 mkdir dist
 run_logged release-build ansible-galaxy collection build --output-path dist "$tree" || die "the collection could not be built"
 cp "$tree/CHANGELOG.md" dist/CHANGES.md
-git archive --format tar.gz --prefix "config-drive-guest-scripts-$version/" --output "dist/config-drive-guest-scripts-$version.tar.gz" HEAD:roles/vm_template/files
+dev/guest_scripts.sh dist
 
 # The packages in the versions that a user gets today
 sbom() (
