@@ -23,7 +23,8 @@ options:
     description:
       - A file on the controller that keeps the password, for whoever is to be handed it. It is made with mode 0600 if it is not there,
         else its password is taken. Delete it, and the next call makes a new one.
-      - Refused if another account owns it or can read it, or if it is a link. Its folder must be there.
+      - Refused if another account owns it or can read it, or if it is a link. A folder that is missing is made, with
+        mode 0700.
     type: str
 seealso:
   - module: vmops.external_dhcp.vm_config_drive
@@ -64,7 +65,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.
 class LookupModule(LookupBase):
     def run(self, terms: list[str], variables: dict[str, t.Any] | None = None, **kwargs: t.Any) -> list[str]:
         if terms:
-            raise AnsibleLookupError("vm_password takes no terms, only the option length")
+            raise AnsibleLookupError("vm_password takes no terms, only the options length and file")
         self.set_options(var_options=variables, direct=kwargs)
         try:
             password = generate_password(self.get_option("length"))
@@ -78,6 +79,7 @@ class LookupModule(LookupBase):
 
 def _kept(path: str, password: str) -> str:
     """The password that the file keeps; the given one, which it keeps from now on, if it is not there."""
+    os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except FileExistsError:

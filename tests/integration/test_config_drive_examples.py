@@ -74,7 +74,9 @@ def test_examples_of_config_drive_iso_info(place):
 
 
 def test_examples_of_the_lookup(place):
-    tasks = examples("lookup.vm_password", place)
+    made, kept = examples("lookup.vm_password", place)
     check = {"ansible.builtin.assert": {"that": ["passwords.web1 | length == 20", "passwords.web1 != passwords.web2"]}}
-    process = play([*tasks, check], place)
+    again = {"ansible.builtin.set_fact": {"before": "{{ passwords }}"}}
+    same = {"ansible.builtin.assert": {"that": ["passwords == before", "passwords.web1 | length == 16"]}}
+    process = play([made, check, kept, again, kept, same], place)
     assert process.returncode == 0, process.stdout[-3000:] + process.stderr

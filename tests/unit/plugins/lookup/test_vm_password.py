@@ -52,7 +52,12 @@ def test_files_that_are_refused_and_never_quoted(lookup, tmp_path):
         lookup.run([], file=str(path))
     (tmp_path / "link").symlink_to(path)
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
-    for name in ("link", "dangling", "missing/web1"):
+    for name in ("link", "dangling", "web1/below"):
         with pytest.raises(AnsibleLookupError, match="file is"):
             lookup.run([], file=str(tmp_path / name))
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_missing_folder_is_made_for_its_owner_alone(lookup, tmp_path):
+    lookup.run([], file=str(tmp_path / "secrets" / "web1"))
+    assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
