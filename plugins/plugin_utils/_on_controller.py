@@ -29,6 +29,8 @@ from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._json_text imp
 _COLLECTIONS = pathlib.Path(__file__).parents[5]  # …/ansible_collections/vmops/external_dhcp/plugins/plugin_utils/
 _PACKAGE = "ansible_collections.vmops.external_dhcp.plugins.modules"
 _NO_PROFILES = not hasattr(common_json, "get_module_encoder")  # ansible-core 2.18
+# Methods of Ansible's own that this leans on. A version without one of them runs modules its own way, only slower.
+_LEANS_ON = ("_update_module_args", "_compute_environment_string", "_parse_returned_data")
 _PROFILE = "legacy"  # how arguments and results are written; the only one that modules in Python have
 
 
@@ -56,6 +58,8 @@ class OnController(ActionBase):
 
     def _stays_here(self, task_vars: dict[str, t.Any]) -> bool:
         """Whether Ansible would run the module on this machine, as this user, with this Python."""
+        if not all(hasattr(self, name) for name in _LEANS_ON):
+            return False
         if self._connection.transport != "local" or self._connection.become or self._task.async_val:
             return False
         if self._task.delegate_to:
