@@ -45,7 +45,10 @@ def play(tasks, place):
     }
     program = str(pathlib.Path(sys.executable).with_name("ansible-playbook"))
     command = [program, "-i", "localhost,", "-c", "local", "-e", f"ansible_python_interpreter={sys.executable}", str(playbook)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    # In its folder, for an example may write into the current one.
+    return subprocess.run(
+        command, env=environment, cwd=place, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
 
 
 @pytest.fixture
