@@ -9,7 +9,7 @@
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 use_venv
 
-version=$(sed -n 's/^version: *//p' galaxy.yml)
+version=$(collection_version)
 tarball=dist/vmops-external_dhcp-$version.tar.gz
 run_logged build ansible-galaxy collection build --force --output-path dist || die "the collection could not be built"
 

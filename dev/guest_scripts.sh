@@ -12,7 +12,7 @@
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 trap 'exit 130' INT TERM HUP
-version=$(sed -n 's/^version: *//p' galaxy.yml)
+version=$(collection_version)
 scripts=config-drive-scripts-$version
 files=roles/vm_template/files
 mkdir -p "$place/$scripts/linux/usr/local/sbin" "$place/$scripts/linux/etc/systemd/system" "$place/$scripts/linux/etc/default" "$place/$scripts/other"

@@ -44,6 +44,8 @@ as_root() {
 venv=${VENV:-$root/.venv}
 case $venv in /*) ;; *) venv=$root/$venv ;; esac
 
+collection_version() { sed -n 's/^version: *//p' galaxy.yml; }
+
 # The collection under its full name, whatever the checkout's folder is called. Relative, so that the checkout can move.
 link_collection() {
     local parent=$build/collections/ansible_collections/vmops

@@ -11,7 +11,7 @@
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 use_venv
 
-version=$(sed -n 's/^version: *//p' galaxy.yml)
+version=$(collection_version)
 [ "${RELEASE:-$version}" = "$version" ] || die "galaxy.yml says version $version, and the release is to be $RELEASE"
 [ -z "$(git status --porcelain)" ] || die "what is not committed would be in no release: commit it, or put it away"
 

@@ -18,7 +18,6 @@ if t.TYPE_CHECKING:
 
 SCRIPT_FOLDER = "usr/local/sbin"
 LIBRARY = "config-drive-lib.sh"
-STATE_FOLDER = "var/lib/config-drive"
 OURS, CLOUD_INIT, BOTH = "ours", "cloud_init", "both"
 READERS = (OURS, CLOUD_INIT, BOTH)
 # What a CD/DVD drive may hang on, and one kernel module that each needs.

@@ -31,7 +31,6 @@ if t.TYPE_CHECKING:
 
 MANY_EVENTS = 20_000
 STATE_PRESENT = "present"
-STATE_ABSENT = "absent"
 
 
 @dataclasses.dataclass(frozen=True)
