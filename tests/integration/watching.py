@@ -21,6 +21,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.look i
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.watch import Watcher
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.database import Database
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
+from ansible_collections.vmops.external_dhcp.tests.unit.plugins.module_utils._module.listening import at_work
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,25 +67,8 @@ class Watched:
     def watching(self) -> Iterator[Watcher]:
         """A watcher in a thread of its own, from the moment it listens."""
         stop = threading.Event()
-        watcher = self.watcher(stop)
-        errors: list[BaseException] = []
-
-        def work() -> None:
-            try:
-                with watcher:
-                    if watcher.take_turn(60):
-                        watcher.listen(300)
-            except BaseException as error:
-                errors.append(error)
-
-        thread = threading.Thread(target=work)
-        thread.start()
-        try:
+        with at_work(self.watcher(stop), stop, turn=60, listen=300, end=60) as watcher:
             yield watcher
-        finally:
-            stop.set()
-            thread.join(60)
-            assert not thread.is_alive() and not errors, errors
 
     @contextlib.contextmanager
     def elsewhere(self) -> Iterator[subprocess.Popen[str]]:

@@ -30,6 +30,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.da
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.lock import SCOPE_HYPERVISOR, PollLock
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import PollSettings
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
+from ansible_collections.vmops.external_dhcp.tests.unit.plugins.module_utils._module.listening import at_work
 from ansible_collections.vmops.external_dhcp.tests.unit.plugins.module_utils._nic_record.fake_hypervisor import (
     FakeHypervisor,
     Guest,
@@ -91,24 +92,8 @@ class Site:
         """A watcher at work in a thread of its own."""
         stop = threading.Event()
         watcher = Watcher(RecordStore(Database(self.url)), self.voice.connect, self.request(**more), stop=stop)
-        errors: list[BaseException] = []
-
-        def work() -> None:
-            try:
-                with watcher:
-                    if watcher.take_turn(30):
-                        watcher.listen(60)
-            except BaseException as error:
-                errors.append(error)
-
-        thread = threading.Thread(target=work)
-        thread.start()
-        try:
+        with at_work(watcher, stop, turn=30, listen=60, end=20):
             yield watcher
-        finally:
-            stop.set()
-            thread.join(20)
-            assert not thread.is_alive() and not errors, errors
 
     def nic(self, one: Guest) -> t.Any:
         (nic,) = [nic for nic in self.store.nics() if nic.vm_id == one.id]
