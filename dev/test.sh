@@ -4,30 +4,35 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Everything that must be true before a change is good, the cheap first. All steps run even if one fails; the exit code
-# tells whether all passed. SKIP="sanity integration" leaves steps out.
+# tells whether all passed. SKIP="sanity integration" leaves steps out. sanity, which uses one core, runs beside the steps
+# from lint to unit-oldest; its output is shown after theirs.
 
 # shellcheck source=dev/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
 own_rig_dir
-step=''
+declare -A groups=() # process groups of the steps at work
 keep_sudo=''
-# Some steps run as root.
-signal_step() {
-    if [ -n "$keep_sudo" ]; then sudo -n kill "$1" -- "-$step"; else kill "$1" -- "-$step"; fi 2>/dev/null
+# signal_steps SIGNAL GROUP…: succeeds if there was anything left to receive it.
+signal_steps() {
+    local signal=$1 group received=1
+    shift
+    for group in "$@"; do
+        # Some steps run as root.
+        if [ -n "$keep_sudo" ]; then sudo -n kill "$signal" -- "-$group"; else kill "$signal" -- "-$group"; fi 2>/dev/null && received=0
+    done
+    return "$received"
 }
-# Stopped from outside: end the step with everything it started, then what it would have taken down itself.
+# Stopped from outside: end the steps with everything they started, then what they would have taken down themselves.
 # shellcheck disable=SC2317 # called by the trap
 stop() {
     trap - INT TERM HUP
-    if [ -n "$step" ]; then
-        signal_step -INT || true # pytest ends its fixtures for INT, not for TERM
-        for _ in {1..45}; do
-            signal_step -0 || break
-            sleep 1
-        done
-        signal_step -KILL || true
-    fi
+    signal_steps -INT "${groups[@]}" || true # pytest ends its fixtures for INT, not for TERM
+    for _ in {1..45}; do
+        signal_steps -0 "${groups[@]}" || break
+        sleep 1
+    done
+    signal_steps -KILL "${groups[@]}" || true
     take_down_test_rigs
     exit 130
 }
@@ -46,12 +51,14 @@ if [ "$(id -u)" -ne 0 ] && command -v sudo >/dev/null; then
     set +m
 fi
 
+skipped() { [[ " ${SKIP:-} " == *" $1 "* ]]; }
+
 run_step() {
-    local groups=(build sanity unit)
+    local packages=(build sanity unit)
     case $1 in
         packages)
-            [[ " ${SKIP:-} " == *" integration "* ]] || groups+=(rigs test)
-            dev/packages.sh "${groups[@]}"
+            skipped integration || packages+=(rigs test)
+            dev/packages.sh "${packages[@]}"
             ;;
         unit) dev/pytest.sh unit --numprocesses auto ;;
         integration) dev/pytest.sh integration ;;
@@ -64,39 +71,58 @@ for name in ${SKIP:-}; do
     [[ " ${steps[*]} " == *" $name "* ]] || die "SKIP names $name, which is none of: ${steps[*]}"
 done
 
-names=() seconds=() results=()
+# start_step NAME: in the background, as a process group of its own, so that stop reaches all of it
+start_step() {
+    set -m
+    (
+        begun=$SECONDS rc=0
+        run_step "$1" || rc=$?
+        printf '%s\n' "$((SECONDS - begun))" >"$build/log/step-$1.seconds"
+        exit "$rc"
+    ) </dev/null &
+    groups[$1]=$!
+    set +m
+}
+
+# end_step NAME: waits for it, and ends what it has left running
+end_step() {
+    local rc=0
+    wait "${groups[$1]}" || rc=$?
+    signal_steps -TERM "${groups[$1]}" || true
+    unset "groups[$1]"
+    results[$1]=passed
+    [ "$rc" -eq 0 ] || results[$1]="FAILED ($rc)" failed=1
+}
+
+declare -A results=()
 failed=0
 started=$SECONDS
-rm -f "$build"/log/{unit,unit-oldest,integration}.log
+rm -f "$build"/log/{unit,unit-oldest,integration}.log "$build"/log/step-*
 for name in "${steps[@]}"; do
-    if [[ " ${SKIP:-} " == *" $name "* ]]; then
-        names+=("$name") seconds+=(-) results+=(skipped)
+    if [ "$name" = lint ] && ! skipped sanity; then
+        start_step sanity >"$build/log/step-sanity.out" 2>&1
+    fi
+    if skipped "$name"; then
+        results[$name]=skipped
         continue
     fi
     printf '\n==== %s\n' "$name"
-    begun=$SECONDS
-    set -m # a process group of its own, so that stop reaches all of it
-    run_step "$name" </dev/null &
-    step=$!
-    set +m
-    rc=0
-    wait "$step" || rc=$?
-    signal_step -TERM || true # what a step has left running
-    step=''
-    names+=("$name") seconds+=($((SECONDS - begun)))
-    if [ "$rc" -eq 0 ]; then
-        results+=(passed)
-    else
-        results+=("FAILED ($rc)")
-        failed=1
-        [[ $name != packages && $name != venv ]] || break # nothing works without them
+    if [ "$name" = sanity ]; then
+        end_step sanity
+        cat "$build/log/step-sanity.out"
+        continue
     fi
+    start_step "$name"
+    end_step "$name"
+    # Nothing works without these two.
+    [[ $name != packages && $name != venv ]] || [ "${results[$name]}" = passed ] || break
 done
 take_down_test_rigs
 
 printf '\n==== summary, %s s in all\n' "$((SECONDS - started))"
-for i in "${!names[@]}"; do
-    printf '%-12s %6s s  %s\n' "${names[i]}" "${seconds[i]}" "${results[i]}"
+for name in "${steps[@]}"; do
+    [ -z "${results[$name]:-}" ] ||
+        printf '%-12s %6s s  %s\n' "$name" "$(cat "$build/log/step-$name.seconds" 2>/dev/null || echo -)" "${results[$name]}"
 done
 for name in unit unit-oldest integration; do
     [ ! -e "$build/log/$name.log" ] ||
