@@ -236,6 +236,11 @@ def write_journal(image: pathlib.Path, path: str, content: bytes) -> None:
 # Registry hives -------------------------------------------------------------------------------------------------------------
 
 
+def filetime(seconds: int) -> int:
+    """Unix seconds as Windows keeps a date."""
+    return (11644473600 + seconds) * 10_000_000
+
+
 class Hive:
     """A hive of one bin, from nested dicts: a dict is a key, int REG_DWORD, str REG_SZ, bytes REG_BINARY."""
 
@@ -271,7 +276,8 @@ class Hive:
         values = [self._value(n, v) for n, v in tree.items() if not isinstance(v, dict)]
         subkeys = self._cell(b"li" + struct.pack(f"<H{len(offsets)}I", len(offsets), *offsets)) if offsets else 0xFFFFFFFF
         value_list = self._cell(struct.pack(f"<{len(values)}I", *values)) if values else 0xFFFFFFFF
-        head = struct.pack("<2sHQIIIIIIII", b"nk", flags, 0, 0, 0, len(offsets), 0, subkeys, 0xFFFFFFFF, len(values), value_list)
+        written = filetime(NOW)
+        head = struct.pack("<2sHQIIIIIIII", b"nk", flags, written, 0, 0, len(offsets), 0, subkeys, 0xFFFFFFFF, len(values), value_list)
         head += struct.pack("<IIIIIII", 0xFFFFFFFF, 0xFFFFFFFF, 0, 0, 0, 0, 0)[:28]
         return self._cell(head + struct.pack("<HH", len(name), 0) + name.encode("latin-1"))
 
@@ -302,8 +308,13 @@ def hive_log(entries: t.Sequence[tuple[int, int, t.Sequence[tuple[int, bytes]]]]
     return log
 
 
-def windows(address: str = ADDRESS, current: int = 1, obtained: int = NOW, **interface: t.Any) -> dict[str, t.Any]:
-    """The part of a SYSTEM hive that tells addresses: as DHCP left it, and a static and an unplugged interface beside."""
+def windows(
+    address: str = ADDRESS, current: int = 1, obtained: int = NOW, mac: bytes = b"", **interface: t.Any
+) -> dict[str, t.Any]:
+    """The part of a SYSTEM hive that tells addresses: as DHCP left it, and a static and an unplugged interface beside.
+
+    mac: what Windows 10 and later keep of the interface's MAC; empty for older versions.
+    """
     guid = "{1c1f6c56-8c7e-4b4b-9a59-0f6f7a3c2d10}"
     dhcp = {
         "EnableDHCP": 1,
@@ -321,16 +332,22 @@ def windows(address: str = ADDRESS, current: int = 1, obtained: int = NOW, **int
         "{2c1f6c56-8c7e-4b4b-9a59-0f6f7a3c2d10}": {"EnableDHCP": 0, "IPAddress": "192.0.2.5", "DhcpIPAddress": "10.6.6.6"},
         "{3c1f6c56-8c7e-4b4b-9a59-0f6f7a3c2d10}": {"EnableDHCP": 1, "DhcpIPAddress": "0.0.0.0"},
     }
-    stopped = (11644473600 + NOW - 3600) * 10_000_000
     control_set = {
         "Control": {
-            "Windows": {"ShutdownTime": stopped.to_bytes(8, "little")},
+            "Windows": {"ShutdownTime": filetime(NOW - 3600).to_bytes(8, "little")},
             "Class": {
                 "{4d36e972-e325-11ce-bfc1-08002be10318}": {"0001": {"NetCfgInstanceId": guid, "DriverDesc": "Red Hat VirtIO"}}
             },
         },
         "Services": {"Tcpip": {"Parameters": {"Interfaces": {guid: dhcp, **others}}}},
     }
+    if mac:
+        kernel = {"CurrentAddress": mac, "PermanentAddress": bytes(6)}
+        # A tunnel's is longer than a MAC.
+        tunnel = {"CurrentAddress": b"\0\0\0\0\0\0\0\xe0" + bytes(8)}
+        control_set["Control"]["NetworkSetup2"] = {
+            "Interfaces": {guid.upper(): {"Kernel": kernel}, "{4C1F6C56-8C7E-4B4B-9A59-0F6F7A3C2D10}": {"Kernel": tunnel}}
+        }
     old = {"Services": {"Tcpip": {"Parameters": {"Interfaces": {guid: {"DhcpIPAddress": "10.9.9.9", "EnableDHCP": 1}}}}}}
     sets = {f"ControlSet{current:03}": control_set, f"ControlSet{current % 2 + 1:03}": old}
     return {"Select": {"Current": current, "Default": current, "Failed": 0, "LastKnownGood": current}, **sets}

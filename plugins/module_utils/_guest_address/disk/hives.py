@@ -125,6 +125,7 @@ class HiveKey:
     def __init__(self, node: t.Any) -> None:
         self._node = node
         self.name: str = node.name
+        self.written: int = node.cell.LastWriteTime
 
     def child(self, path: str) -> HiveKey | None:
         """See registry.Key."""

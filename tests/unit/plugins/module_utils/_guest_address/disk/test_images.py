@@ -190,6 +190,18 @@ def test_windows(reader: DiskReader, tmp_path: pathlib.Path, current: int):
     assert seen.leases[0].expires == images.NOW + 600 and seen.started == images.NOW - 3600
 
 
+def test_windows_10_tells_the_mac(reader: DiskReader, tmp_path: pathlib.Path):
+    hive = images.Hive(images.windows(mac=bytes.fromhex("525400123456"))).file()
+    seen = reader.read([[File(hive_disk(tmp_path / "disk", hive))]])
+    assert [(lease.address, lease.mac) for lease in seen.leases] == [(images.ADDRESS, "52:54:00:12:34:56")]
+
+
+def test_windows_10_may_count_from_its_start(reader: DiskReader, tmp_path: pathlib.Path):
+    """As in a hive of build 16299: LeaseObtainedTime 830452, and the key written when Windows had run for that long."""
+    seen = reader.read([[File(hive_disk(tmp_path / "disk", images.Hive(images.windows(obtained=830452)).file()))]])
+    assert [(lease.obtained, lease.expires) for lease in seen.leases] == [(images.NOW, images.NOW + 600)]
+
+
 def test_windows_with_its_newest_lease_in_the_log(reader: DiskReader, tmp_path: pathlib.Path):
     old, new = images.Hive(images.windows("10.99.0.50")), images.Hive(images.windows("10.99.0.58"))
     pages = [(at, new.bins[at : at + 4096]) for at in range(0, len(new.bins), 4096)]
