@@ -277,7 +277,9 @@ class Hive:
         subkeys = self._cell(b"li" + struct.pack(f"<H{len(offsets)}I", len(offsets), *offsets)) if offsets else 0xFFFFFFFF
         value_list = self._cell(struct.pack(f"<{len(values)}I", *values)) if values else 0xFFFFFFFF
         written = filetime(NOW)
-        head = struct.pack("<2sHQIIIIIIII", b"nk", flags, written, 0, 0, len(offsets), 0, subkeys, 0xFFFFFFFF, len(values), value_list)
+        head = struct.pack(
+            "<2sHQIIIIIIII", b"nk", flags, written, 0, 0, len(offsets), 0, subkeys, 0xFFFFFFFF, len(values), value_list
+        )
         head += struct.pack("<IIIIIII", 0xFFFFFFFF, 0xFFFFFFFF, 0, 0, 0, 0, 0)[:28]
         return self._cell(head + struct.pack("<HH", len(name), 0) + name.encode("latin-1"))
 
