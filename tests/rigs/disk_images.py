@@ -86,6 +86,14 @@ def btrfs(path: pathlib.Path, files: t.Mapping[str, bytes]) -> pathlib.Path:
     return path
 
 
+def fat(path: pathlib.Path, files: t.Mapping[str, bytes], bits: int) -> pathlib.Path:
+    """bits: 12, 16 or 32."""
+    run("mkfs.vfat", "-F", bits, empty(path, {12: 4, 16: 32, 32: 64}[bits]))
+    tree = folder(path.with_suffix(".tree"), files)
+    run("mcopy", "-s", "-i", path, *sorted(tree.iterdir()), "::")
+    return path
+
+
 def ntfs(path: pathlib.Path, files: t.Mapping[str, bytes]) -> pathlib.Path:
     """Through ntfs-3g, which needs /dev/fuse."""
     run("mkntfs", "-q", "-F", "-f", "-p", "2048", "-H", "255", "-S", "63", "-s", "512", empty(path, 64))

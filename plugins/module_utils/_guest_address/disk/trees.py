@@ -196,7 +196,8 @@ class FatTree(Tree):
 
     def _entries(self, node: t.Any) -> Iterator[tuple[str, t.Any]]:
         for child in node.iterdir():
-            yield child.name, child
+            # A short name is kept in capitals; Linux, which wrote it in small letters, shows it in them.
+            yield child.name.lower() if child.name.isupper() else child.name, child
 
     def _mode(self, node: t.Any) -> int:
         return _DIR if node.is_directory() else _FILE

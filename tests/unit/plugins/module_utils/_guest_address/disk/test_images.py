@@ -96,6 +96,13 @@ def test_networkd_in_the_journal(reader: DiskReader, tmp_path: pathlib.Path):
     assert (found.client, found.address, found.interface) == ("systemd-networkd", images.ADDRESS, "eth0")
 
 
+@pytest.mark.parametrize("bits", [12, 16, 32])
+def test_fat(reader: DiskReader, tmp_path: pathlib.Path, bits: int):
+    need("mkfs.vfat", "mcopy")
+    seen = reader.read([[File(images.fat(tmp_path / "disk", images.LINUX, bits))]])
+    assert (addresses(seen), seen.notes) == ([images.ADDRESS], ())
+
+
 @pytest.mark.parametrize("options", [(), ("-i", "nrext64=0"), ("-m", "crc=0")])
 def test_xfs(reader: DiskReader, tmp_path: pathlib.Path, options: tuple[str, ...]):
     need("mkfs.xfs")
