@@ -15,6 +15,8 @@ description:
     source, one after the other), and at the record (queue, last look, who polls, addresses and MACs of all hypervisors).
   - The VMs of a hypervisor are read in bulk. A hypervisor or record that cannot be reached does not fail the task; it is what the
     verdict says.
+  - On KVM the QEMU guest agent is asked for a few files of the guest, if it answers and allows that. They tell whether the guest scripts or
+    cloud-init acted on the drive, and whether two VMs have the same machine-id.
   - Nothing is changed, and nothing secret on a drive is returned.
 version_added: 0.1.0
 author:
@@ -33,7 +35,8 @@ options:
   vms:
     description:
       - Names or ids of the VMs.
-      - If not set, all VMs of the hypervisor, and those that the record has for it.
+      - If not set, those that a look watches. These are the VMs that this collection made, that the record has for the hypervisor, or that
+        run on a shared network; so templates and other people's VMs are left out.
     type: list
     elements: str
   networks:
@@ -144,9 +147,10 @@ vms:
       sample: "see that the DHCP server serves corp (VLAN 120), that a relay or the VLAN reaches it, and that it knows no rule against 52:54:00:6b:3c:58"
     checks:
       description:
-        - What the checks found, in the order of causes; without O(detail) only what is not V(ok).
-        - The checks are V(hypervisor), V(vm), V(power), V(nic), V(network), V(mac), V(duplicate_address), V(address_network),
-          V(drive_present), V(drive_attached), V(drive_owner), V(drive_content), V(drive_label), V(guest_tools), V(range), V(dhcp),
+        - What the checks found, in the order of causes; without O(detail) only what is not V(ok), and not that V(scripts) cannot be seen
+          from outside.
+        - The checks are V(hypervisor), V(vm), V(power), V(nic), V(network), V(mac), V(duplicate_address), V(machine_id),
+          V(address_network), V(drive_present), V(drive_attached), V(drive_owner), V(drive_content), V(drive_label), V(guest_tools), V(range), V(dhcp),
           V(record), V(queue), V(agreement), V(address_range), V(last_look), V(lock), V(source) and V(scripts).
       type: list
       elements: dict
@@ -187,6 +191,11 @@ counts:
   returned: success
   type: dict
   sample: {"failed": 1, "warning": 0, "unknown": 0, "ok": 11}
+left_out:
+  description: How many VMs of the hypervisor were left out as nobody watches them; 0 with O(vms).
+  returned: success
+  type: int
+  sample: 2
 msg:
   description: The same as a sentence.
   returned: success

@@ -38,7 +38,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "module_utils/_guest_address/disk": ("module_utils._guest_address", "dissect"),
     "module_utils/_guest_template": ("module_utils._guest_address",),
     "module_utils/_hypervisor": ("module_utils._guest_address", "module_utils._text"),
-    "module_utils/_hypervisor/kvm": (*DRIVER, "module_utils._hypervisor.kvm", "libvirt"),
+    "module_utils/_hypervisor/kvm": (*DRIVER, "module_utils._hypervisor.kvm", "libvirt", "libvirt_qemu"),
     "module_utils/_hypervisor/vmware": (*DRIVER, "module_utils._hypervisor.vmware", "pyVmomi"),
     "module_utils/_hypervisor/xenserver": (*DRIVER, "module_utils._hypervisor.xenserver", "XenAPI"),
     "module_utils/_nic_record": ("module_utils._guest_address", "module_utils._text", "sqlalchemy"),
@@ -56,6 +56,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 # Nothing but the file named, in its room, imports these.
 GATES = {
     "libvirt": "libvirt_import.py",
+    "libvirt_qemu": "libvirt_import.py",
     "pyVmomi": "pyvmomi_import.py",
     "XenAPI": "session.py",
     "pycdlib": "image.py",

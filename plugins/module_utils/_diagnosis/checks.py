@@ -15,6 +15,7 @@ from __future__ import annotations
 import ipaddress
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._diagnosis import drive_checks
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._diagnosis.facts import (
     FAILED,
     OK,
@@ -34,7 +35,6 @@ if t.TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._diagnosis.facts import (
-        DriveFacts,
         NicFacts,
         SiteFacts,
         VmFacts,
@@ -45,6 +45,7 @@ if t.TYPE_CHECKING:
 NEARLY_FULL = 0.9  # used part of a range from which on it is warned of
 SILENT = 60.0  # seconds without a sign of life, after which whoever polls is told to hang
 _NAMED = 3
+_NEW_IDENTITY = "clean the template (role vm_template), give the clone a new machine-id (rm /etc/machine-id; systemd-machine-id-setup), restart it"
 
 
 def hypervisor(site: SiteFacts, vm: VmFacts) -> Iterator[Finding]:
@@ -82,7 +83,7 @@ def power(site: SiteFacts, vm: VmFacts) -> Iterator[Finding]:
             "power",
             WARNING,
             f"{vm.name} is {vm.power_state}, so it has no address",
-            f"start it: start_vms -e vm_names={_word(vm)}",
+            f"start it: start_vms -e vm_names={vm.word}",
         )
 
 
@@ -103,8 +104,13 @@ def network(site: SiteFacts, vm: VmFacts) -> Iterator[Finding]:
         return
     shared = [one for one in vm.nics if one.shared]
     for one in shared:
-        vlan = f", VLAN {one.shared.vlan}" if one.shared and one.shared.vlan else ""
-        yield Finding("network", OK, f"NIC {one.device} is in {one.network}{vlan}", None, one.device)
+        if one.shared and one.shared.problem:
+            text = f"NIC {one.device} is in {one.network}, which is not what shared_networks says: {one.shared.problem}"
+            step = "ask the network administrator which is right; make_networks --check --diff shows both"
+            yield Finding("network", FAILED, text, step, one.device)
+        else:
+            vlan = f", VLAN {one.shared.vlan}" if one.shared and one.shared.vlan else ""
+            yield Finding("network", OK, f"NIC {one.device} is in {one.network}{vlan}", None, one.device)
     if not shared:
         names = ", ".join(sorted({str(one.network) for one in vm.nics})[:_NAMED])
         step = "move the NIC to the right network, or add this one to shared_networks (its name, or its name on the hypervisor as bridge)"
@@ -220,101 +226,15 @@ def duplicate_address(site: SiteFacts, vm: VmFacts) -> Iterator[Finding]:
         address = one.address or (one.recorded.address if one.recorded else None)
         if address and one.same_address:
             text = f"{address} of NIC {one.device} is also that of {_names(one.same_address)}"
-            step = (
-                "clones of one template with the same machine-id, DUID or lease file ask as one machine: clean the template (role vm_template), "
-                "give the clone a new machine-id (rm /etc/machine-id; systemd-machine-id-setup), restart it"
-            )
+            step = f"clones of one template with the same machine-id, DUID or lease file ask as one machine: {_NEW_IDENTITY}"
             yield Finding("duplicate_address", FAILED, text, step, one.device)
 
 
-def drive_present(site: SiteFacts, vm: VmFacts) -> Iterator[Finding]:
-    """Is there a config drive?"""
-    drive = vm.drive
-    if drive is None:
-        return
-    if drive.error:
-        yield Finding("drive_present", UNKNOWN, drive.error, "see that this account may read the folder or storage of the drives")
-    elif drive.exists:
-        yield Finding("drive_present", OK, f"its config drive is {drive.location}")
-    else:
-        status = FAILED if vm.managed else WARNING  # who made it otherwise may want none
-        step = drive.problem or f"make it: deploy_vms -e vm_names={_word(vm)}, or the module vm_config_drive"
-        yield Finding("drive_present", status, f"{vm.name} has no config drive at {drive.location}", step)
-
-
-def drive_attached(site: SiteFacts, vm: VmFacts) -> Iterator[Finding]:
-    """Is it in a CD/DVD drive of the VM?"""
-    drive = _drive(vm)
-    if drive is None:
-        return
-    if drive.attached:
-        yield Finding("drive_attached", OK, f"it is in {drive.slot}")
-        return
-    step = drive.problem or f"attach it: deploy_vms -e vm_names={_word(vm)}, or the module vm_config_drive"
-    if drive.restart:
-        step += (
-            "; then shut the VM down and start it, because it has no CD/DVD drive for it (a reboot in the guest is not enough)"
-        )
-    yield Finding("drive_attached", FAILED, f"{drive.location} is there, but {vm.name} does not have it in a CD/DVD drive", step)
-
-
-def drive_owner(site: SiteFacts, vm: VmFacts) -> Iterator[Finding]:
-    """Was it built for this VM?"""
-    drive = _drive(vm)
-    if drive is None:
-        return
-    step = "vm_config_drive with take_over=true replaces it"
-    marked = [drive.owner] if drive.owner else list(drive.ids)
-    others = [one for one in marked if vm.id and one.lower() != vm.id.lower()]
-    if others:
-        text = f"{drive.location} was built for the VM with the id {others[0]}, not for {vm.name} ({vm.id})"
-        yield Finding("drive_owner", FAILED, text, f"a VM of this name was made anew or renamed: {step}")
-    elif drive.owner is None:
-        yield Finding(
-            "drive_owner",
-            WARNING,
-            f"{drive.location} does not say for which VM it was built",
-            f"another program built it: {step}",
-        )
-    else:
-        yield Finding("drive_owner", OK, "it was built for this VM")
-
-
-def drive_label(site: SiteFacts, vm: VmFacts) -> Iterator[Finding]:
-    """Has it the label that guests look for?"""
-    drive = _drive(vm)
-    if drive is None or not drive.read or drive.complaint:
-        return
-    if set(drive.labels) == {site.label}:
-        yield Finding("drive_label", OK, f"it has the label {site.label}")
-    else:
-        text = f"it has the label {' and '.join(drive.labels) or '(none)'}, not {site.label}, so the guest does not find it"
-        step = (
-            "set config_drive_label to the label that the guests of this template look for, and deploy_vms builds the drive again"
-        )
-        yield Finding("drive_label", FAILED, text, step)
-
-
-def drive_content(site: SiteFacts, vm: VmFacts) -> Iterator[Finding]:
-    """Can a guest use what is on it?"""
-    drive = _drive(vm)
-    if drive is None or not drive.read:
-        return
-    if drive.complaint:
-        step = f"build it again: deploy_vms -e vm_names={_word(vm)}, or the module vm_config_drive"
-        yield Finding("drive_content", FAILED, f"{drive.location}: {drive.complaint}", step)
-    else:
-        yield Finding("drive_content", OK, f"it is whole and has the layouts {', '.join(drive.layouts)}")
-
-
-def scripts(site: SiteFacts, vm: VmFacts) -> Iterator[Finding]:
-    """Did the guest act on the drive? No hypervisor tells; the guest's own log does."""
-    if vm.running and _drive(vm) is not None:
-        step = (
-            "in the guest: systemctl status config-drive, journalctl -t cloud-set-vm-password.sh; with cloud-init: cloud-init status "
-            "--long; on Windows: the Application event log, source ConfigDrive"
-        )
-        yield Finding("scripts", UNKNOWN, "whether the guest acted on its drive cannot be seen from outside", step)
+def machine_id(site: SiteFacts, vm: VmFacts) -> Iterator[Finding]:
+    """Has no other VM that was asked the same machine-id?"""
+    if vm.same_machine_id:
+        text = f"{vm.name} has the machine-id of {_names(vm.same_machine_id)}"
+        yield Finding("machine_id", WARNING, f"{text}: a DHCP server may take them for one machine", _NEW_IDENTITY)
 
 
 def recorded(site: SiteFacts, vm: VmFacts) -> Iterator[Finding]:
@@ -344,7 +264,7 @@ def queue(site: SiteFacts, vm: VmFacts) -> Iterator[Finding]:
             continue
         if known.state == "gave_up":
             text = f"NIC {one.device} was given up after its last try ({known.reason or 'no reason'})"
-            step = f"mend the cause, then: poll_vm_ips -e vm_names={_word(vm)} -e vm_ip_poll_rearm=true"
+            step = f"mend the cause, then: poll_vm_ips -e vm_names={vm.word} -e vm_ip_poll_rearm=true"
             yield Finding("queue", FAILED, text, step, one.device)
         elif known.state == "pending":
             text = (
@@ -410,12 +330,13 @@ CHECKS: tuple[Check, ...] = (
     network,
     mac,
     duplicate_address,
+    machine_id,
     address_network,
-    drive_present,
-    drive_attached,
-    drive_owner,
-    drive_content,
-    drive_label,
+    drive_checks.drive_present,
+    drive_checks.drive_attached,
+    drive_checks.drive_owner,
+    drive_checks.drive_content,
+    drive_checks.drive_label,
     guest_tools,
     range_free,
     dhcp,
@@ -426,17 +347,13 @@ CHECKS: tuple[Check, ...] = (
     last_look,
     lock,
     sources,
-    scripts,
+    drive_checks.scripts,
 )
 
 
 def _asked(vm: VmFacts) -> list[NicFacts]:
     """The NICs that the guest's answer is about; of several networks only the shared ones, where it is known which those are."""
     return [one for one in vm.nics if one.asked and (one.shared or not any(other.shared for other in vm.nics))]
-
-
-def _drive(vm: VmFacts) -> DriveFacts | None:
-    return vm.drive if vm.drive is not None and vm.drive.exists and not vm.drive.error else None
 
 
 def _where(one: NicFacts) -> str:
@@ -449,12 +366,6 @@ def _where(one: NicFacts) -> str:
 def _names(names: tuple[str, ...]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
-
-
-def _word(vm: VmFacts) -> str:
-    """The VM's name for a command line; a strange one is given by its id, which is harmless in a shell."""
-    harmless = all(char.isalnum() or char in "._-" for char in vm.name) and vm.name.isascii() and not vm.name.startswith("-")
-    return vm.name if harmless else str(vm.id)
 
 
 def _age(seconds: float | None) -> str:

@@ -42,7 +42,10 @@ class Said:
 
 @dataclasses.dataclass(frozen=True)
 class SharedNetwork:
-    """One shared network. cidrs, ip_range: announced. size, used: IPv4 addresses of the range, None without a range."""
+    """One shared network. cidrs, ip_range: announced. size, used: IPv4 addresses of the range, None without a range.
+
+    problem: why what the hypervisor has under its name is another network, such as one of another VLAN.
+    """
 
     name: str
     vlan: t.Optional[str] = None
@@ -50,6 +53,7 @@ class SharedNetwork:
     ip_range: t.Optional[str] = None
     size: t.Optional[int] = None
     used: int = 0
+    problem: t.Optional[str] = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +95,7 @@ class DriveFacts:
     """The config drive. error: why it could not be looked at; problem: why none can be put.
 
     read: whether its content was read; the rest of the fields is about that content. complaint: why it cannot be used.
+    instance: the instance id in its metadata.
     """
 
     location: t.Optional[str] = None
@@ -106,11 +111,30 @@ class DriveFacts:
     ids: tuple[str, ...] = ()
     layouts: tuple[str, ...] = ()
     complaint: t.Optional[str] = None
+    instance: t.Optional[str] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class GuestFacts:
+    """What files of a Linux guest say of the drive's readers.
+
+    installed: the guest scripts are there. seen: they have read a drive; failed, instance: how that went the last time, and the
+    instance id of that drive, None where they do not say. datasource: what cloud-init took its data from; None without cloud-init.
+    """
+
+    installed: bool = False
+    seen: bool = False
+    failed: t.Optional[bool] = None
+    instance: t.Optional[str] = None
+    datasource: t.Optional[str] = None
 
 
 @dataclasses.dataclass(frozen=True)
 class VmFacts:
-    """One VM. exists: None where nobody could ask. problem: why it cannot be looked at. managed: made by this collection."""
+    """One VM. exists: None where nobody could ask. problem: why it cannot be looked at. managed: made by this collection.
+
+    guest: None where its files cannot be read. same_machine_id: other VMs with the same /etc/machine-id, for people.
+    """
 
     name: str
     id: t.Optional[str] = None
@@ -121,10 +145,18 @@ class VmFacts:
     nics: tuple[NicFacts, ...] = ()
     said: tuple[Said, ...] = ()
     drive: t.Optional[DriveFacts] = None
+    guest: t.Optional[GuestFacts] = None
+    same_machine_id: tuple[str, ...] = ()
 
     @property
     def running(self) -> bool:
         return self.power_state == "running"
+
+    @property
+    def word(self) -> str:
+        """Its name for a command line; a strange one is given by its id, which is harmless in a shell."""
+        harmless = all(char.isalnum() or char in "._-" for char in self.name) and self.name.isascii()
+        return self.name if harmless and not self.name.startswith("-") else str(self.id)
 
 
 @dataclasses.dataclass(frozen=True)

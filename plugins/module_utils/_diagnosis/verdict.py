@@ -26,7 +26,7 @@ if t.TYPE_CHECKING:
 # Checks of which one that fails leaves nothing for the others to say.
 _FINAL = ("hypervisor", "vm")
 # What is no fault by itself: it is told, and does not make a VM's status.
-_ASIDE = ("source", "scripts")
+_ASIDE = ("source",)
 # About the site: they explain why a VM's address is not known, and are no fault of one whose addresses are.
 _SITE = ("last_look", "lock")
 
@@ -52,7 +52,7 @@ def diagnose(site: SiteFacts, vm: VmFacts) -> Verdict:
             break
     settled = bool(vm.nics) and all(one.recorded is not None and one.recorded.state == "found" for one in vm.nics)
     aside = (*_ASIDE, *_SITE) if settled else _ASIDE
-    telling = [one for one in findings if one.check not in aside]
+    telling = [one for one in findings if one.check not in aside and not cannot_be_seen(one)]
     for status in (FAILED, WARNING, UNKNOWN):
         worst = next((one for one in telling if one.status == status), None)
         if worst is not None:
@@ -65,6 +65,11 @@ def diagnose(site: SiteFacts, vm: VmFacts) -> Verdict:
     return Verdict(
         OK, None, f"nothing is wrong; {f'it has {addresses}' if addresses else 'no address was asked for'}", None, tuple(findings)
     )
+
+
+def cannot_be_seen(one: Finding) -> bool:
+    """Whether it tells only that nobody outside of the guest can tell: true of most VMs, and no fault of any."""
+    return one.check == "scripts" and one.status == UNKNOWN
 
 
 def worst_first(verdicts: list[tuple[VmFacts, Verdict]]) -> list[tuple[VmFacts, Verdict]]:

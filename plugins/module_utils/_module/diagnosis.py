@@ -16,6 +16,7 @@ import typing as t
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import content
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import ConfigDriveError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._diagnosis import guest as guests
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._diagnosis.facts import (
     DriveFacts,
     NicFacts,
@@ -26,6 +27,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._diagnosis.fac
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import (
     REASON_SOURCE_UNAVAILABLE,
+    SOURCE_AGENT,
     NicAddress,
     NicRules,
 )
@@ -35,9 +37,9 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address
     parse_address,
     parse_range,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import network_rules
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import workers as bounded
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import POWER_RUNNING, DriveError
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.network_rules import names_on_hypervisor
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import POWER_RUNNING, DriveError, NetworkWanted
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import MAX_NAME, plain
 
 if t.TYPE_CHECKING:
@@ -52,17 +54,23 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import NicRecord
 
 _VM_ID_PATHS = content.metadata_paths("vm_id")
+_INSTANCE_PATHS = content.metadata_paths("instance_id")
 
 
 @dataclasses.dataclass
 class Seen:
-    """What the hypervisor told of its VMs. everyone: also those that are not asked for. said, observations, drives: by VM id."""
+    """What the hypervisor told of its VMs. everyone: also those that are not asked for.
+
+    said, observations, drives, files: by VM id. network_problems: by the name in shared_networks.
+    """
 
     vms: tuple[Vm, ...] = ()
     everyone: tuple[Vm, ...] = ()
     said: dict[str, list[Said]] = dataclasses.field(default_factory=dict)
     observations: dict[str, Observation] = dataclasses.field(default_factory=dict)
     drives: dict[str, DriveFacts] = dataclasses.field(default_factory=dict)
+    files: dict[str, dict[str, bytes | None]] = dataclasses.field(default_factory=dict)
+    network_problems: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def ask_guests(hypervisor: Hypervisor, seen: Seen, sources: Sequence[str], workers: int, timeout: float) -> None:
@@ -80,6 +88,28 @@ def ask_guests(hypervisor: Hypervisor, seen: Seen, sources: Sequence[str], worke
                 seen.observations.setdefault(answer.vm.id, answer)
                 unknown.append(answer.vm)
         left = unknown
+
+
+def look_into_guests(hypervisor: Hypervisor, seen: Seen, workers: int, timeout: float) -> None:
+    """Some files of the guests whose agents have answered."""
+    talking = [vm for vm in seen.vms if (answer := seen.observations.get(vm.id)) and answer.source == SOURCE_AGENT]
+    if talking:
+        seen.files = hypervisor.guest_files(talking, guests.FILES, workers, timeout)
+
+
+def look_at_networks(hypervisor: Hypervisor, seen: Seen, networks: Sequence[Mapping[str, t.Any]]) -> None:
+    """Whether the networks that are there are the described ones. What nobody made yet is nobody's fault: no NIC is in it."""
+    described = {}
+    for entry in networks:
+        try:
+            (one,) = network_rules.read_networks([entry])
+        except network_rules.NetworkRuleError:
+            continue  # good for the record, and no network that is made
+        described[one.name] = NetworkWanted(one.nic_network, one.vlan, one.bridge, one.hosts, one.host_vlan, one.openvswitch)
+    if described:
+        states = hypervisor.networks.states(list(described.values()), users=False)
+        told = {name: state.problem for name, state in zip(described, states) if state.before and state.problem}
+        seen.network_problems.update({name: plain(problem) for name, problem in told.items()})
 
 
 def look_at_drives(hypervisor: Hypervisor, seen: Seen, contents: bool) -> None:
@@ -124,7 +154,6 @@ def _with_content(drive: DriveFacts, data: bytes) -> DriveFacts:
         return dataclasses.replace(drive, complaint=plain(str(error)))
     labels = tuple(dict.fromkeys(plain(label, MAX_NAME) for label in (image.label, image.joliet_label) if label is not None))
     layouts = tuple(layout for layout in content.LAYOUTS if any(path.startswith(layout + "/") for path in image.files))
-    ids = [image.files[path].decode("utf-8", "replace").strip() for path in _VM_ID_PATHS if path in image.files]
     complaint = None
     if not layouts:
         complaint = f"it has none of the layouts {', '.join(content.LAYOUTS)}, so it is no config drive"
@@ -132,10 +161,20 @@ def _with_content(drive: DriveFacts, data: bytes) -> DriveFacts:
         complaint = "its bytes are not those that were built: it was cut short or changed"
     elif content.META_DATA_JSON in image.files and not _is_json(image.files[content.META_DATA_JSON]):
         complaint = f"{content.META_DATA_JSON} is no JSON object, so cloud-init and cloudbase-init take nothing from it"
-    known = tuple(dict.fromkeys(plain(one, MAX_NAME) for one in ids if one))
+    known = tuple(dict.fromkeys(plain(one, MAX_NAME) for one in _texts(image, _VM_ID_PATHS) if one))
     return dataclasses.replace(
-        drive, labels=labels, layouts=layouts, ids=known, owner=image.owner or drive.owner, complaint=complaint
+        drive,
+        labels=labels,
+        layouts=layouts,
+        ids=known,
+        owner=image.owner or drive.owner,
+        complaint=complaint,
+        instance=next((plain(one, MAX_NAME) for one in _texts(image, _INSTANCE_PATHS) if one), None),
     )
+
+
+def _texts(image: images.Image, paths: Sequence[str]) -> list[str]:
+    return [image.files[path].decode("utf-8", "replace").strip() for path in paths if path in image.files]
 
 
 def _is_json(data: bytes) -> bool:
@@ -162,10 +201,15 @@ class Site:
         for vm in seen.everyone or seen.vms:
             for one in vm.nics:
                 self._macs[normalize_mac(one.mac) or one.mac].add((vm.id, f"{vm.name} on {name}"))
+        self._machine_ids: dict[bytes, set[tuple[str, str]]] = collections.defaultdict(set)
+        for vm in seen.vms:
+            identity = guests.machine_id(seen.files.get(vm.id, {}))
+            if identity is not None:
+                self._machine_ids[identity].add((vm.id, vm.name))
         self.networks: dict[str, SharedNetwork] = {}
         for network in networks:
-            shared = _shared(network, recorded)
-            for alias in names_on_hypervisor(network):
+            shared = _shared(network, recorded, seen.network_problems.get(network["name"]))
+            for alias in network_rules.names_on_hypervisor(network):
                 self.networks[alias] = shared
 
     def vm(self, vm: Vm) -> VmFacts:
@@ -196,8 +240,19 @@ class Site:
                 )
             )
         said = tuple(self._seen.said.get(vm.id, ()))
-        drive = self._seen.drives.get(vm.id)
-        return VmFacts(vm.name, vm.id, power_state=vm.power_state, managed=vm.ours, nics=tuple(nics), said=said, drive=drive)
+        files = self._seen.files.get(vm.id, {})
+        identity = guests.machine_id(files)
+        return VmFacts(
+            vm.name,
+            vm.id,
+            power_state=vm.power_state,
+            managed=vm.ours,
+            nics=tuple(nics),
+            said=said,
+            drive=self._seen.drives.get(vm.id),
+            guest=guests.guest_facts(files),
+            same_machine_id=_others(self._machine_ids[identity], vm.id) if identity else (),
+        )
 
     def from_record(self, vm_id: str, name: str) -> VmFacts:
         """What is known of a VM whose hypervisor nobody could ask."""
@@ -239,7 +294,7 @@ def _others(found: set[tuple[str, str]], vm_id: str) -> tuple[str, ...]:
     return tuple(sorted({name for one, name in found if one != vm_id}))
 
 
-def _shared(network: Mapping[str, t.Any], recorded: Sequence[NicRecord]) -> SharedNetwork:
+def _shared(network: Mapping[str, t.Any], recorded: Sequence[NicRecord], problem: str | None) -> SharedNetwork:
     """The shared network, and how many addresses of its range the VMs of the record have, whatever hypervisor they are on."""
     cidrs = network.get("cidrs") or network.get("cidr") or ()
     limits = parse_range(network.get("ip_range"))
@@ -247,7 +302,7 @@ def _shared(network: Mapping[str, t.Any], recorded: Sequence[NicRecord]) -> Shar
     if limits is not None and limits[0].version == 4:
         low, high = int(limits[0]), int(limits[1])
         size = high - low + 1
-        names = set(names_on_hypervisor(network))
+        names = set(network_rules.names_on_hypervisor(network))
         taken = {nic.ip4_address for nic in recorded if nic.ip4_address and nic.network in names}
         numbers = [int(address) for address in map(parse_address, taken) if address is not None]
         used = sum(low <= number <= high for number in numbers)
@@ -258,4 +313,5 @@ def _shared(network: Mapping[str, t.Any], recorded: Sequence[NicRecord]) -> Shar
         ip_range=network.get("ip_range"),
         size=size,
         used=used,
+        problem=problem,
     )

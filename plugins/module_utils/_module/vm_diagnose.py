@@ -18,17 +18,30 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._diagnosis.fac
     SiteFacts,
     VmFacts,
 )
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._diagnosis.verdict import Verdict, diagnose, worst_first
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._diagnosis.verdict import (
+    Verdict,
+    cannot_be_seen,
+    diagnose,
+    worst_first,
+)
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import POWER_RUNNING, HypervisorError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.connect import open_hypervisor
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.network_rules import names_on_hypervisor
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import (
     LONGEST_ERROR,
     Problem,
     check_sources,
     find_vms,
 )
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.diagnosis import Seen, Site, ask_guests, look_at_drives
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.diagnosis import (
+    Seen,
+    Site,
+    ask_guests,
+    look_at_drives,
+    look_at_networks,
+    look_into_guests,
+)
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.missing import fail_for
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_nic_record import EntryError, read_networks
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import journal
@@ -39,7 +52,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.st
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain, plain_name
 
 if t.TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from ansible.module_utils.basic import AnsibleModule
 
@@ -57,9 +70,9 @@ def run_module(module: AnsibleModule) -> None:
     if params["timeout"] <= 0:
         module.fail_json(msg=f"timeout is {params['timeout']:g}: it must be above 0")
     networks = _networks(module)
-    looked = _Look(module)
-    looked.read_hypervisor()
     recorded, site_facts = _read_record(module)
+    looked = _Look(module, networks, {nic.vm_id for nic in recorded if nic.hypervisor_name == params["hypervisor_name"]})
+    looked.read_hypervisor()
     site = Site(params["hypervisor_name"], networks, recorded, looked.seen)
     facts = dataclasses.replace(
         site_facts, problem=looked.problem, endpoint=looked.endpoint, networks=bool(networks), label=params["label"]
@@ -74,15 +87,22 @@ def run_module(module: AnsibleModule) -> None:
         hypervisor={"name": facts.name, "endpoint": facts.endpoint or None, "problem": facts.problem, "checks": site_checks},
         networks=[_network(one) for one in {id(one): one for one in site.networks.values()}.values()],
         counts=counts,
-        msg=_summary(facts, counts),
+        left_out=looked.left_out,
+        msg=_summary(facts, counts, looked.left_out),
     )
 
 
 class _Look:
-    """What the hypervisor tells; problem: why it tells no more."""
+    """What the hypervisor tells; problem: why it tells no more.
 
-    def __init__(self, module: AnsibleModule) -> None:
+    networks: the shared networks. recorded: ids of the VMs that the record has for it. left_out: how many VMs are nobody's concern.
+    """
+
+    def __init__(self, module: AnsibleModule, networks: list[dict[str, t.Any]], recorded: Collection[str]) -> None:
         self._module = module
+        self._networks, self._recorded = networks, recorded
+        self._shared = {name for network in networks for name in names_on_hypervisor(network)}
+        self.left_out = 0
         self.seen = Seen()
         self.problems: dict[str, Problem] = {}
         self.asked: dict[str, Vm] = {}
@@ -105,14 +125,24 @@ class _Look:
             self.seen.vms, self.problems, self.asked = found.vms, found.problems, found.asked
             # Whoever else has the MAC of one of them may be none of those that are asked for.
             self.seen.everyone = found.vms if params["vms"] is None else hypervisor.inventory.vms(None).vms
+            if params["vms"] is None:
+                self.seen.vms = tuple(vm for vm in found.vms if self._is_watched(vm))
+                self.left_out = len(found.vms) - len(self.seen.vms)
+            look_at_networks(hypervisor, self.seen, self._networks)
             if params["drives"] != "none":
                 look_at_drives(hypervisor, self.seen, params["drives"] == "contents")
             if sources:
                 ask_guests(hypervisor, self.seen, sources, params["workers"], params["timeout"])
+                look_into_guests(hypervisor, self.seen, params["workers"], params["timeout"])
         except HypervisorError as error:
             self.problem = plain(str(error), LONGEST_ERROR)
         finally:
             hypervisor.close()
+
+    def _is_watched(self, vm: Vm) -> bool:
+        """Whether a look takes care of it: a VM of ours, of the record, or one that runs on a shared network; so no template."""
+        on_shared = not self._networks or any(nic.network in self._shared for nic in vm.nics)
+        return vm.ours or vm.id in self._recorded or (vm.power_state == POWER_RUNNING and on_shared)
 
     def _sources(self, hypervisor: t.Any) -> Sequence[str]:
         try:
@@ -197,7 +227,7 @@ def _vms(wanted: Sequence[str] | None, looked: _Look, site: Site, facts: SiteFac
 
 
 def _result(vm: VmFacts, verdict: Verdict, detail: bool) -> dict[str, t.Any]:
-    checks = [_finding(one) for one in verdict.findings if detail or one.status != OK]
+    checks = [_finding(one) for one in verdict.findings if detail or not (one.status == OK or cannot_be_seen(one))]
     return {
         "name": vm.name,
         "id": vm.id,
@@ -231,7 +261,8 @@ def _network(one: t.Any) -> dict[str, t.Any]:
     }
 
 
-def _summary(facts: SiteFacts, counts: Mapping[str, int]) -> str:
+def _summary(facts: SiteFacts, counts: Mapping[str, int], left_out: int) -> str:
     words = {"failed": "with a fault", "warning": "to look at", "unknown": "that cannot be judged", "ok": "well"}
     told = ", ".join(f"{count} {words[status]}" for status, count in counts.items() if count)
-    return f"{sum(counts.values())} VMs on {facts.name}: {told}" if told else f"no VMs on {facts.name}"
+    more = f"; {left_out} more, such as templates, are not watched" if left_out else ""
+    return (f"{sum(counts.values())} VMs on {facts.name}: {told}" if told else f"no VMs on {facts.name}") + more

@@ -117,6 +117,13 @@ def test_every_seeded_fault_is_named(rig, options: dict[str, t.Any], run_module)
     assert "twin2 on xen01" in twin["verdict"] and "machine-id" in twin["next_step"]
 
 
+def test_a_network_of_another_vlan_than_described_is_named(rig, options: dict[str, t.Any], run_module) -> None:
+    rig.power(rig.vm("web1"), "start")
+    networks = [{**NETWORKS[0], "vlan": 121}]
+    (found,) = run_module("vm_diagnose", {**options, "networks": networks})["vms"]
+    assert found["check"] == "network" and "already, VLAN 120 on" in found["verdict"], found
+
+
 def test_a_pool_that_is_away_is_the_verdict_of_what_the_record_has(rig, options: dict[str, t.Any], run_module) -> None:
     vm = rig.vm("web1")
     rig.power(vm, "start")

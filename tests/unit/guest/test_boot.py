@@ -60,6 +60,19 @@ def test_parts(guest: Guest) -> None:
     assert guest.boot("nonsense").status == 2
 
 
+def test_it_leaves_word_of_how_it_went_and_by_which_drive(guest: Guest) -> None:
+    def seen() -> str:
+        return (guest.base / "state/drive-seen").read_text()
+
+    guest.drive(password=b"word", keys=keys(1))
+    guest.boot("login")
+    assert seen() == "0 i-1\n"
+    guest.drive(password=b"two\nlines", instance_id=b"i-2\n$(id)")
+    guest.boot("login")
+    guest.boot("user-data")  # which sets nothing of it
+    assert seen() == "1 -\n"
+
+
 def test_user_data_is_not_saved_if_switched_off(guest: Guest) -> None:
     guest.settings += "SAVE_USER_DATA=no\n"
     guest.drive(user_data=b"a=b\n")

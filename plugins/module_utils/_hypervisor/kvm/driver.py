@@ -11,9 +11,11 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils import _defaults
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import workers as bounded
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
     Hypervisor,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import agent_files
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.addresses import KvmAddresses
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.drives import KvmDrives
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.events import KvmEvents
@@ -25,7 +27,9 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kv
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.session import close_connection, open_connection
 
 if t.TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Vm
 
 
 def connect(description: Mapping[str, t.Any]) -> KvmHost:
@@ -50,6 +54,13 @@ class KvmHost(Hypervisor):
         self.machines = KvmMachines(host, self.drives)
         self.events = KvmEvents(host)
         self.networks = KvmNetworks(host)
+
+    def guest_files(
+        self, vms: Sequence[Vm], paths: Sequence[str], workers: int, timeout: float
+    ) -> dict[str, dict[str, bytes | None]]:
+        """See api.Hypervisor."""
+        asked = bounded.each(lambda vm: agent_files.read(vm, paths, timeout), vms, workers, 3 * timeout * len(paths))
+        return {vm.id: files or {} for vm, files, _error in asked}
 
     def close(self) -> None:
         """See api.Hypervisor."""

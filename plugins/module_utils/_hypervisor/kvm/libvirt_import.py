@@ -12,11 +12,13 @@ import traceback
 import typing as t
 
 libvirt: t.Any
+libvirt_qemu: t.Any
 IMPORT_TRACEBACK: str | None
 try:
     import libvirt  # type: ignore[no-redef]
+    import libvirt_qemu  # type: ignore[no-redef]
 except ImportError:
-    libvirt = None
+    libvirt = libvirt_qemu = None
     IMPORT_TRACEBACK = traceback.format_exc()
 else:
     IMPORT_TRACEBACK = None

@@ -23,6 +23,12 @@ with_drive() {
         "$here/cloud-set-vm-hostname.sh" || result=1
         "$here/cloud-set-vm-password.sh" || result=1
         "$here/cloud-set-vm-sshkey.sh" || result=1
+        # How that went, and by which drive, for whoever may read this guest's files from outside.
+        instance=$("$here/config-drive-read.sh" get metadata/instance-id 2>/dev/null) || instance=
+        case $instance in
+        '' | *[!A-Za-z0-9._:-]*) instance=- ;;
+        esac
+        echo "$result $instance" | write_state drive-seen || result=1
     fi
     if [ "$1" != login ] && [ "$SAVE_USER_DATA" = yes ]; then
         "$here/config-drive-read.sh" save-user-data

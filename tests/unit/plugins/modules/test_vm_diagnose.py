@@ -12,6 +12,8 @@ import typing as t
 import pytest
 
 from ansible_collections.vmops.external_dhcp.plugins.action import vm_diagnose as action
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.domain import MARK
 from ansible_collections.vmops.external_dhcp.tests.unit.plugins.module_utils._hypervisor.kvm import fake_libvirt as fake
 
 if t.TYPE_CHECKING:
@@ -34,7 +36,12 @@ def host(monkeypatch: pytest.MonkeyPatch) -> fake.Host:
     fake.install(monkeypatch, found)
     found.domain("web1", state=fake.RUNNING, macs=[mac(1)], answers=answer(1, "10.99.0.51", "fe80::1"))
     found.domain("web2", state=fake.RUNNING, macs=[mac(2)], answers=answer(2, "169.254.7.9"))
-    found.domain("web3", macs=[mac(3)])
+    web3 = found.domain("web3", macs=[mac(3)])
+    web3.config = web3.config.replace(
+        "<os>",
+        f"<metadata><v:vm xmlns:v='{MARK}' id='{web3.UUIDString().lower()}'/></metadata><uuid>{web3.UUIDString()}</uuid><os>",
+    )
+    found.domain("template", macs=[mac(7)])
     found.domain("web4", state=fake.RUNNING, macs=[mac(4)], answers=answer(4, "192.168.7.7"))
     return found
 
@@ -69,6 +76,10 @@ def test_before_and_after_the_first_look(host: fake.Host, options: dict[str, t.A
     }
     assert [vm["name"] for vm in after["vms"]] == ["web2", "web4", "web3", "web1"], "what needs a person comes first"
     assert after["counts"] == {"failed": 2, "warning": 1, "unknown": 0, "ok": 1} and not after["changed"]
+    assert after["left_out"] == 1 and after["msg"].endswith("1 more, such as templates, are not watched")
+    assert told(run_module("vm_diagnose", {**options, "vms": ["template"]}))["template"] == ("warning", "power"), (
+        "it is asked for"
+    )
     assert after["networks"][0] == {
         "name": "br0",
         "vlan": "120",
@@ -78,7 +89,7 @@ def test_before_and_after_the_first_look(host: fake.Host, options: dict[str, t.A
         "used": 1,
     }
     web1 = after["vms"][-1]
-    assert [check for check in web1["checks"] if check["status"] != "unknown"] == []
+    assert web1["checks"] == []
     assert run_module("vm_diagnose", {**options, "detail": True, "vms": ["web1"]})["vms"][0]["checks"][0]["status"] == "ok"
 
 
@@ -133,7 +144,52 @@ def test_what_guests_say_is_plain_in_results_and_on_the_screen(
 
 def test_the_table_has_verdict_and_next_step(host: fake.Host, options: dict[str, t.Any], run_module: RunModule) -> None:
     run_module("vm_ip_fetch", {**{key: options[key] for key in options if key != "drives"}, "syslog": False})
-    lines = action.lines(run_module("vm_diagnose", options))
+    host.domains["web1"].config = host.domains["web1"].live = host.domains["web1"].live.replace(
+        "<target dev='hdd'", f"<source file='{fake.FOLDER}/web1.iso'/><target dev='hdd'"
+    )
+    host.files["web1.iso"] = images.build(
+        {"openstack/latest/meta_data.json": b"{}"}, "config", host.domains["web1"].UUIDString().lower()
+    )
+    lines = action.lines(run_module("vm_diagnose", {**options, "drives": "contents"}))
     at = next(place for place, line in enumerate(lines) if line.startswith("!! web2  NIC 0 has given itself 169.254.7.9"))
     assert lines[at + 1].strip().startswith("next: see that the DHCP server serves br0 (VLAN 120)")
     assert any(line.startswith("   web1  nothing is wrong; it has 10.99.0.51") for line in lines)
+
+
+IDENTITY = b"0123456789abcdef0123456789abcdef\n"
+
+
+def test_what_the_guests_files_say_is_told_and_each_is_closed(
+    host: fake.Host, options: dict[str, t.Any], run_module: RunModule
+) -> None:
+    run_module("vm_ip_fetch", {**{key: options[key] for key in options if key != "drives"}, "syslog": False})
+    host.domains["web1"].files = {"/etc/machine-id": IDENTITY}
+    host.domains["web4"].files = {"/etc/machine-id": IDENTITY}
+    host.domains["web4"].answers = answer(4, "10.99.0.54")
+    found = run_module("vm_diagnose", options)
+    assert told(found)["web1"] == ("warning", "machine_id") and told(found)["web2"] == ("failed", "dhcp")
+    web1 = next(vm for vm in found["vms"] if vm["name"] == "web1")
+    assert "web1 has the machine-id of web4" in web1["verdict"] and IDENTITY.decode().strip() not in str(found)
+    assert host.domains["web1"].opened == host.domains["web1"].closed == ["/etc/machine-id"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"uninitialized\n",
+        b"0123456789ABCDEF" * 2,
+        IDENTITY * 1000,
+        "x" * 100_000,
+        "[" * 20_000,
+        '{"return": {"buf-b64": "%"}}',
+        "{}",
+    ],
+)
+def test_a_guest_that_lies_about_its_files_says_nothing(
+    host: fake.Host, options: dict[str, t.Any], run_module: RunModule, content: t.Any
+) -> None:
+    run_module("vm_ip_fetch", {**{key: options[key] for key in options if key != "drives"}, "syslog": False})
+    for name in ("web1", "web2"):
+        host.domains[name].files = {"/etc/machine-id": content}
+    assert told(run_module("vm_diagnose", {**options, "vms": ["web1", "web2"]}))["web1"] == ("ok", None)
+    assert host.domains["web1"].opened == host.domains["web1"].closed

@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._diagnosis import checks
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._diagnosis.facts import (
     DriveFacts,
+    GuestFacts,
     NicFacts,
     RecordedNic,
     Said,
@@ -49,6 +50,7 @@ DRIVE = DriveFacts(
     labels=("config",),
     ids=(ID,),
     layouts=("cloudstack", "openstack"),
+    instance="i-2",
 )
 VM = VmFacts("web1", ID, power_state="running", managed=True, nics=(NIC,), said=(Said("agent", True),), drive=DRIVE)
 LOST = {"address": None, "addresses": ("fe80::1",), "in_range": None, "reason": "no_lease"}
@@ -60,6 +62,10 @@ def nic(**changes: t.Any) -> dict[str, t.Any]:
 
 def drive(**changes: t.Any) -> dict[str, t.Any]:
     return {"drive": dataclasses.replace(DRIVE, **changes)}
+
+
+def guest(**facts: t.Any) -> dict[str, t.Any]:
+    return {"guest": GuestFacts(**facts)}
 
 
 def verdict(site: dict[str, t.Any], vm: dict[str, t.Any]) -> Verdict:
@@ -112,6 +118,33 @@ FAULTS: dict[str, tuple[dict[str, t.Any], dict[str, t.Any], str, str, str, str]]
         "also that of web2",
         "machine-id",
     ),
+    "same machine-id, addresses of their own": (
+        {},
+        {"same_machine_id": ("web2",)},
+        "machine_id",
+        "warning",
+        "has the machine-id of web2",
+        "systemd-machine-id-setup",
+    ),
+    "another VLAN": (
+        {},
+        nic(shared=dataclasses.replace(CORP, problem="there is a network corp already, VLAN 130")),
+        "network",
+        "failed",
+        "VLAN 130",
+        "make_networks --check --diff",
+    ),
+    "scripts failed": ({}, guest(seen=True, failed=True), "scripts", "failed", "not all of it", "systemctl status config-drive"),
+    "scripts acted on another drive": (
+        {},
+        guest(seen=True, failed=False, instance="i-1"),
+        "scripts",
+        "warning",
+        "of the instance i-1",
+        "restart the VM",
+    ),
+    "scripts found no drive": ({}, guest(installed=True), "scripts", "failed", "never read a drive", "what it looked at"),
+    "cloud-init found no drive": ({}, guest(datasource="None"), "scripts", "failed", "from None", "datasource_list"),
     "other network": (
         {},
         nic(**{**LOST, "addresses": ("192.168.7.7",), "reason": "filtered_out", "message": "NIC has 192.168.7.7"}),
@@ -227,6 +260,19 @@ def test_each_fault_is_named_with_its_next_step(fault: str) -> None:
 
 def test_at_least_fifteen_faults_are_told_apart() -> None:
     assert len({(check, step) for _site, _vm, check, _status, _words, step in FAULTS.values()}) >= 15
+
+
+def test_what_cannot_be_seen_from_outside_is_no_fault_and_what_was_seen_is_well() -> None:
+    scripts = {"scripts": "whether the guest acted on its drive cannot be seen from outside"}
+    for facts, words in (
+        ({}, scripts["scripts"]),
+        (guest(), scripts["scripts"]),
+        (guest(seen=True), "the guest scripts have acted on the drive"),
+        (guest(seen=True, failed=False, instance="i-2"), "the guest scripts have acted on the drive"),
+        (guest(datasource="ConfigDrive"), "cloud-init has taken its data from the drive"),
+    ):
+        found = verdict({}, facts)
+        assert (found.status, [one.message for one in found.findings if one.check == "scripts"]) == ("ok", [words])
 
 
 def test_the_last_look_and_a_silent_poller_explain_what_is_not_known_and_are_no_fault_of_what_is() -> None:

@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import importlib
+import json
 import pathlib
 import posixpath
 import time
@@ -186,6 +188,9 @@ class Connection:
             present.config = xml
             return present
         return self._host.define(xml)
+
+    def getLibVersion(self) -> int:
+        return 9_000_000
 
     def storagePoolLookupByName(self, name: str) -> Pool:
         for pool in self._host.pools:
@@ -463,6 +468,9 @@ class Domain:
         self._number = host.starts
         self._persistent = persistent
         self.answers = answers
+        self.files: dict[str, bytes | str] | None = None  # what the agent gives; None: it refuses to
+        self.opened: list[str] = []
+        self.closed: list[str] = []
         devices = "".join(
             "<disk type='file' device='cdrom'><driver name='qemu' type='raw' cache='none'/>"
             + (f"<source file='{file}'/>" if file else "")
@@ -636,10 +644,37 @@ class Domain:
         return answer
 
 
+def _agent_command(domain: Domain, text: str, timeout: int, flags: int) -> str:
+    """The guest's files through its agent, in the words of qemu-ga; an answer that is a text is given as it is."""
+    assert flags == 0 and isinstance(timeout, int) and timeout > 0
+    command, given = (asked := json.loads(text))["execute"], asked["arguments"]
+    failed = f"internal error: unable to execute QEMU agent command '{command}': "
+    if domain.files is None:
+        raise LibvirtError("VIR_ERR_INTERNAL_ERROR", f"{failed}Command {command} has been disabled: the command is not allowed")
+    if command == "guest-file-open":
+        if given["path"] not in domain.files:
+            text = f"failed to open file '{given['path']}' (mode: '{given['mode']}'): No such file or directory"
+            raise LibvirtError("VIR_ERR_INTERNAL_ERROR", failed + text)
+        domain.opened.append(given["path"])
+        return json.dumps({"return": 1000 + len(domain.opened)})
+    path = domain.opened[given["handle"] - 1001]
+    if command == "guest-file-close":
+        domain.closed.append(path)
+        return '{"return": {}}'
+    assert command == "guest-file-read" and given["count"] > 0
+    found = domain.files[path]
+    if isinstance(found, str):
+        return found
+    part = found[: given["count"]]
+    return json.dumps({"return": {"count": len(part), "buf-b64": base64.b64encode(part).decode(), "eof": part == found}})
+
+
 def install(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
     """Every file of the driver that talks to libvirt talks to this host instead."""
     for path in sorted(pathlib.Path(session.__file__).parent.glob("*.py")):
         module = importlib.import_module(f"{session.__package__}.{path.stem}")
         if hasattr(module, "libvirt"):
             monkeypatch.setattr(module, "libvirt", host.module())
+        if hasattr(module, "libvirt_qemu"):
+            monkeypatch.setattr(module, "libvirt_qemu", types.SimpleNamespace(qemuAgentCommand=_agent_command))
     monkeypatch.setattr(session, "_serve_events", lambda: None)
