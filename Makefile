@@ -69,6 +69,10 @@ release: venv ## what a release consists of, in dist/; publishes nothing
 integration: venv ## playbooks and modules against the rigs (ARGS= for pytest)
 	@dev/pytest.sh integration $(ARGS)
 
+.PHONY: matrix
+matrix: venv ## docs/matrix.md: which guest on which hypervisor was shown to work, from the tests that show it
+	@dev/matrix.sh
+
 .PHONY: bench
 bench: venv ## measurements, a table each
 	@dev/bench.sh $(ARGS)

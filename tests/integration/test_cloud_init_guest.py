@@ -121,6 +121,9 @@ def deployed(site: Site, inventory: pathlib.Path) -> Site:
     return site
 
 
+@pytest.mark.matrix(
+    hypervisor="KVM", guest="Debian 12, BusyBox init", reader="cloud-init", how="real", proves=["user data", "password"]
+)
 def test_the_default_label_leaves_cloud_init_off_until_the_template_names_the_source(site: Site):
     site.booted(UNLABELLED)
     said = site.agent(UNLABELLED, "cat /run/cloud-init/ds-identify.log; ls /run/cloud-init /var/lib/cloud 2>&1")
@@ -143,6 +146,13 @@ def test_the_default_label_leaves_cloud_init_off_until_the_template_names_the_so
     assert site.kvm.login(UNLABELLED, site.passwords[UNLABELLED])
 
 
+@pytest.mark.matrix(
+    hypervisor="KVM",
+    guest="Debian 12, BusyBox init",
+    reader="cloud-init",
+    how="real",
+    proves=["user data", "password", "SSH key"],
+)
 def test_cloud_init_finds_the_drive_and_applies_all_of_it(site: Site):
     site.booted(FOUND)
     password = site.passwords[FOUND]

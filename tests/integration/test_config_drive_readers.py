@@ -170,6 +170,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.matrix(hypervisor="any", guest="Linux", reader="cloud-init", how="parsed only", proves=["user data", "SSH key"])
 def test_cloud_init_reads_the_drive(drive, tmp_path):
     root = cloud_init_root()
     run("bsdtar", "-xf", drive.path, "-C", tmp_path)
@@ -214,6 +215,7 @@ print(json.dumps([[list(call.args[0]), call.kwargs] for call in cloud.distro.chp
         ({"password_hash": "$6$salt$" + "a" * 86}, [[[["root", "$6$salt$" + "a" * 86]], {"hashed": True}]]),
     ],
 )
+@pytest.mark.matrix(hypervisor="any", guest="Linux", reader="cloud-init", how="parsed only", proves=["password"])
 def test_cloud_init_sets_the_password_of_the_drive(option, set_by_it):
     """By its own module, with the part that would change the machine recorded instead."""
     description = DriveDescription.from_option({"name": "web1", "reader": "cloud_init", **option})
@@ -308,6 +310,9 @@ print(json.dumps(result))
 
 
 @pytest.mark.parametrize("label, finds_it", [("config-2", True), ("CONFIG-2", True), ("config", False)])
+@pytest.mark.matrix(
+    hypervisor="any", guest="Windows", reader="cloudbase-init", how="parsed only", proves=["user data", "password", "SSH key"]
+)
 def test_cloudbase_init_reads_the_drive(label, finds_it, tmp_path):
     python = os.environ.get("CLOUDBASE_INIT_PYTHON", sys.executable)
     if subprocess.run([python, "-c", "import cloudbaseinit"], check=False, capture_output=True).returncode:

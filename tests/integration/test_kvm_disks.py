@@ -57,6 +57,7 @@ def no_trace(kvm: KvmHost) -> None:
     wait_for("the scratch file is gone", lambda: left_over(kvm) == [], 10)
 
 
+@pytest.mark.matrix(hypervisor="KVM", guest="Debian 12, BusyBox init", reader="our scripts", how="real", proves=["address: disk"])
 def test_the_lease_file_of_a_guest_without_an_agent(kvm: KvmHost, mac: str, run_module: t.Any):
     started = wait_for("the server gave a lease", lambda: kvm.leases().get(mac)) and time.monotonic()
 

@@ -133,6 +133,9 @@ def test_while_the_dhcp_server_is_down_the_reason_is_told_and_no_address_recorde
     assert "DHCP server" in rows[VMS[0]]["last_message"]
 
 
+@pytest.mark.matrix(
+    hypervisor="KVM", guest="Debian 12, BusyBox init", reader="our scripts", how="real", proves=["address: guest tools"]
+)
 def test_the_recorded_address_is_the_lease_of_the_external_server(site: Site, deployed: t.Any, run_module: t.Any):
     site.kvm.dhcp("start")
     played = site.play("poll_vm_ips").good()
@@ -169,6 +172,13 @@ def test_drives_are_for_qemu_alone(site: Site, deployed: t.Any):
         assert status.st_mode & 0o077 == 0
 
 
+@pytest.mark.matrix(
+    hypervisor="KVM",
+    guest="Debian 12, BusyBox init",
+    reader="our scripts",
+    how="real",
+    proves=["user data", "password", "SSH key"],
+)
 def test_the_guest_has_password_key_and_user_data_of_its_own_drive_only(site: Site, deployed: t.Any):
     name, other = VMS
     with site.kvm.console(name) as console:
@@ -177,11 +187,13 @@ def test_the_guest_has_password_key_and_user_data_of_its_own_drive_only(site: Si
         # The first of the guest's CD/DVD drives is empty, and no other device is a config drive.
         labels = console.run("for d in $(awk 'NR > 2 {print $4}' /proc/partitions); do blkid -o value -s LABEL -p /dev/$d; done")
         drive = console.run("mkdir -p /run/x; mount -r /dev/sr1 /run/x; cd /run/x; grep -r . cloudstack; cd /; umount /run/x")
+        saved = console.run("cat /var/lib/config-drive/user-data")
         mounted = console.run("grep -c iso9660 /proc/mounts")
         console.leave()
     assert site.keys[name] in keys and site.keys[other].split()[1] not in keys
     assert labels.split().count("config") == 1
     assert site.passwords[name] in drive and "role=web" in drive and "number=0" in drive
+    assert {"role=web", "number=0"} <= set(saved.split())
     assert site.passwords[other] not in drive and site.keys[other].split()[1] not in drive
     assert mounted.strip() == "0"  # the guest scripts left nothing mounted
 
@@ -238,6 +250,7 @@ def test_a_paused_vm_is_not_asked_and_its_drive_can_be_refreshed(site: Site, dep
     assert f"{name}.iso" in site.kvm.virsh("domblklist", name)
 
 
+@pytest.mark.matrix(hypervisor="KVM", guest="Debian 12, BusyBox init", reader="our scripts", how="real", proves=["password"])
 def test_a_reset_password_is_set_at_the_next_boot_and_the_rest_of_the_drive_kept(site: Site, deployed: t.Any, run_module: t.Any):
     name = VMS[0]
     before = images.read((site.kvm.images / f"{name}.iso").read_bytes())

@@ -25,6 +25,7 @@ from vcenter_rig import VCenterRig
 
 WEB1, WEB2 = "web1", "web 2 (blue)"
 PASSWORD, NEW_PASSWORD = "First-secret-7", "Second-secret-8"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB web1"
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,7 @@ def inventory(rig: VCenterRig, tmp_path_factory: pytest.TempPathFactory) -> path
                 "template": "golden",
                 "networks": ["corp", {"name": "back", "mac": "00:50:56:3f:00:01"}],
                 "password": PASSWORD,
+                "ssh_keys": [KEY],
                 "user_data": {"role": "web"},
             },
             {"name": WEB2, "template": "golden", "networks": ["corp"], "user_data": {"role": "blue"}},
@@ -109,12 +111,20 @@ def check(rig: VCenterRig, name: str, datastore: str = "LocalDS_0", on: bool = T
     return location
 
 
+@pytest.mark.matrix(
+    hypervisor="VMware",
+    guest="none",
+    reader="none",
+    how="third-party simulator",
+    proves=["user data", "password", "SSH key", "address: guest tools"],
+)
 def test_life_of_vms(rig: VCenterRig, inventory: pathlib.Path) -> None:
     # Deploy.
     text = play(inventory, "deploy_vms", "-e", "vm_wait=false")
     first = drive_files(rig, check(rig, WEB1))
     check(rig, WEB2)
-    assert any(PASSWORD.encode() in data for data in first.values())
+    for given in (PASSWORD, KEY, "role=web"):
+        assert any(given.encode() in data for data in first.values())
     macs = rig.vm(WEB1)["macs"]
     assert len(macs) == 2 and macs[1] == "00:50:56:3f:00:01" and len(rig.vm(WEB2)["macs"]) == 1
     assert re.search(rf"{WEB1} +running +0 +{macs[0]} +DC0_DVPG0", text)
@@ -177,6 +187,20 @@ def test_life_of_vms(rig: VCenterRig, inventory: pathlib.Path) -> None:
     play(inventory, "migrate_vms", "-e", json.dumps({"vm_names": [WEB1], "vm_destination": {"host": "DC0_C0_H2"}}))
     assert rig.vm(WEB1)["host"] == "DC0_C0_H2"
     check(rig, WEB1, datastore="LocalDS_1")
+
+    # Others move the one to another datastore, and HA starts the other on another host; its drive is gone. The drives are as before.
+    with Admin(rig) as admin:
+        admin.relocate(WEB1, datastore="LocalDS_0")
+        admin.power(WEB2, on=False)
+        admin.relocate(WEB2, host="DC0_C0_H1" if rig.vm(WEB2)["host"] != "DC0_C0_H1" else "DC0_C0_H0")
+        rig.file(f"[LocalDS_0] {WEB2}/{WEB2}.iso").unlink()
+        admin.power(WEB2, on=True)
+    assert rig.isos() == ["[LocalDS_0] install.iso", f"[LocalDS_1] {WEB1}/{WEB1}.iso"], "the product leaves it behind"
+    play(inventory, "reconcile_vms")
+    assert drive_files(rig, check(rig, WEB1)) == second, "with the password that is in no inventory"
+    assert any(b"blue" in data for data in drive_files(rig, check(rig, WEB2)).values())
+    assert len(rig.isos()) == 3
+    assert changes(play(inventory, "reconcile_vms")) == 0
 
     # Destroy: nothing of the VM is left, nothing of others is touched.
     play(inventory, "destroy_vms", "-e", json.dumps({"vm_names": [WEB1]}))

@@ -22,6 +22,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive 
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 PASSWORD = "S3cret-of-web1"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB web1"
 
 
 # -- modules ---------------------------------------------------------------------------------------------------------------
@@ -230,6 +231,7 @@ def playbook(rig, connection, tmp_path):
                 "networks": ["corp-vlan120", "corp-vlan130"],
                 "password_enabled": True,
                 "password": PASSWORD,
+                "ssh_keys": [KEY],
                 "user_data": {"role": "web"},
             },
             {"name": "web2", "template": "debian-12", "networks": [{"name": "corp-vlan120", "mac": "02:16:3e:99:00:02"}]},
@@ -279,6 +281,13 @@ def play_guests(rig, stop: threading.Event) -> None:
                     rig.pool.agent(vm, {"0/ip": f"10.99.0.{last}", "1/ip": f"10.98.0.{last}"})
 
 
+@pytest.mark.matrix(
+    hypervisor="XenServer",
+    guest="none",
+    reader="none",
+    how="own simulator",
+    proves=["user data", "password", "SSH key", "address: guest tools"],
+)
 def test_the_life_of_vms_on_xenserver(rig, playbook):
     rig.vm("debian-12", template=True, cd="3")
     stop = threading.Event()
@@ -289,6 +298,11 @@ def test_the_life_of_vms_on_xenserver(rig, playbook):
         web1, web2 = named(rig, "web1"), named(rig, "web2")
         assert (web1["power_state"], web2["power_state"]) == ("Running", "Running")
         assert (cd_files(rig, web1), cd_files(rig, web2)) == (["web1.iso"], ["web2.iso"])
+        held = image.read(
+            (rig.iso_dir(rig.pool.store.get("host", web1["resident_on"])["name_label"]) / "web1.iso").read_bytes()
+        ).files
+        for given in (PASSWORD, KEY, "role=web"):
+            assert any(given.encode() in data for data in held.values())
         assert len(web1["VIFs"]) == 2
         assert rig.pool.store.get("VIF", web2["VIFs"][0])["MAC"].lower() == "02:16:3e:99:00:02"
         assert "10.99.0." in output
@@ -354,6 +368,21 @@ def test_drives_are_reconciled(rig, connection, playbook, run_module):
     assert cd_files(rig, web2) == ["web2.iso"] and cd_files(rig, bare) == []
     assert "changed=1 " in playbook("reconcile_vms", {"vm_remove_orphans": True})
     assert sorted(os.listdir(rig.iso_dir())) == ["foreign.iso", "web2.iso"]
+
+
+def test_a_vm_that_was_restarted_elsewhere_after_its_host_died_gets_its_drive_anew(rig, connection, playbook, run_module):
+    """Its drive is on the dead host, where nobody can read it; the inventory has what was on it."""
+    web1 = rig.vm("web1", cd="2", affinity="xen01")
+    run_module("vm_config_drive", drives(connection, "web1"))
+    rig.power(web1, "start", "xen01", agent=True)
+    moved_by_hand(rig, web1)  # XAPI restarts elsewhere only what has no CD of the dead host in it
+    rig.pool.store.set(rig.pool.pool_obj(), master=rig.hosts["xen02"].ref)
+    rig.pool.store.set(rig.pool.store.get("host_metrics", rig.hosts["xen01"]["metrics"]), live=False)
+    playbook("reconcile_vms")
+    assert cd_files(rig, web1) == ["web1.iso"]
+    held = image.read((rig.iso_dir("xen02") / "web1.iso").read_bytes()).files
+    assert any(PASSWORD.encode() in data for data in held.values())
+    assert "changed=0 " in playbook("reconcile_vms")
 
 
 def test_vms_are_migrated_with_and_without_a_drive(rig, connection, playbook, run_module):

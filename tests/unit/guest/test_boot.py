@@ -25,6 +25,9 @@ def keys(*numbers: int) -> bytes:
     return "".join(ssh_key(number) + "\n" for number in numbers).encode()
 
 
+@pytest.mark.matrix(
+    hypervisor="any", guest="Linux", reader="our scripts", how="own simulator", proves=["user data", "password", "SSH key"]
+)
 def test_all_parts_in_order_and_idempotent(guest: Guest) -> None:
     guest.settings += "RUN_USER_DATA=yes\n"
     script = f"#!/bin/sh\ncat {guest.base}/chpasswd.stdin {guest.authorized_keys()} >{guest.base}/seen\n"
@@ -307,6 +310,9 @@ def test_systemd_accepts_the_units(tmp_path: t.Any) -> None:
     assert complaints == []
 
 
+@pytest.mark.matrix(
+    hypervisor="any", guest="Linux with SysV init", reader="our scripts", how="own simulator", proves=["password"]
+)
 def test_sysv_starter(guest: Guest) -> None:
     script = guest.base / "config-drive"
     text = (LINUX / "config-drive.init").read_text()
@@ -336,6 +342,7 @@ def openrc_script() -> str:
     return jinja2.Template((FILES.parent / "templates/config-drive.openrc.j2").read_text()).render()
 
 
+@pytest.mark.matrix(hypervisor="any", guest="Linux with OpenRC", reader="our scripts", how="own simulator", proves=["password"])
 def test_openrc_starter(guest: Guest) -> None:
     """OpenRC's own words are stood in for; the rest of the script is run."""
     guest.drive(password=b"word")

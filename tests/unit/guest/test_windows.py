@@ -102,6 +102,7 @@ def test_ends_of_line(core: Core, ending: bytes) -> None:
     assert core.boot().values == [" wörd \\ ".encode()]
 
 
+@pytest.mark.matrix(hypervisor="any", guest="Windows", reader="our scripts", how="own simulator", proves=["password"])
 def test_changed_password_and_other_user_are_set_again(core: Core) -> None:
     core.put(b"first")
     assert core.boot().values == [b"first"]
@@ -228,6 +229,7 @@ def test_volumes_of_this_machine_can_be_listed(core: Core) -> None:
         ("user-data", "openstack/latest/user_data"),
     ],
 )
+@pytest.mark.matrix(hypervisor="any", guest="Windows", reader="our scripts", how="parsed only", proves=["user data", "password"])
 def test_items_under_every_name(core: Core, item: str, path: str) -> None:
     assert core.ask(item, core.drive).values == [None]
     core.put(b"\x1f\x8b\0 bytes", path)

@@ -190,6 +190,7 @@ def hive_disk(path: pathlib.Path, hive: bytes, *logs: bytes) -> pathlib.Path:
 
 
 @pytest.mark.parametrize("current", [1, 2])
+@pytest.mark.matrix(hypervisor="any", guest="Windows", reader="none", how="parsed only", proves=["address: disk"])
 def test_windows(reader: DiskReader, tmp_path: pathlib.Path, current: int):
     hive = images.Hive(images.windows(current=current, NetworkAddress="")).file()
     seen = reader.read([[File(hive_disk(tmp_path / "disk", hive))]])

@@ -46,6 +46,7 @@ def packet(
     ("name", "interface"),
     [("eth0.lease", "eth0"), ("dhcpcd-eth0.lease", "eth0"), ("wlan0-Some Network.lease", "wlan0"), ("eth0.lease6", None)],
 )
+@pytest.mark.matrix(hypervisor="any", guest="Linux with dhcpcd", reader="none", how="parsed only", proves=["address: disk"])
 def test_dhcpcd(name: str, interface: str | None):
     found = dhcpcd.parse(packet(), f"var/lib/dhcpcd/{name}", 1000.0)
     assert found == [Lease("dhcpcd", "10.99.0.57", interface, MAC, 1000.0, 1600.0)]
@@ -69,6 +70,9 @@ def test_dhcpcd_no_lease(data: bytes):
 UUID = "f0f3bc8e-6a77-3c4c-9d2d-5e3b1f8a9c77"
 
 
+@pytest.mark.matrix(
+    hypervisor="any", guest="Linux with NetworkManager", reader="none", how="parsed only", proves=["address: disk"]
+)
 def test_network_manager():
     text = b"# This is private data. Do not parse.\nADDRESS=10.99.0.57\n"
     assert keyvalue.parse_network_manager(text, f"var/lib/NetworkManager/internal-{UUID}-ens3.lease", 5.0) == [
@@ -80,6 +84,7 @@ def test_network_manager():
     assert keyvalue.parse_network_manager(b"ADDRESS=\n", f"internal-{UUID}-ens3.lease", 5.0) == []
 
 
+@pytest.mark.matrix(hypervisor="any", guest="Linux with ConnMan", reader="none", how="parsed only", proves=["address: disk"])
 def test_connman():
     text = b"[ethernet_5254006b3c58_cable]\nName=Wired\nModified=2026-11-26T16:50:00Z\nIPv4.method=dhcp\nIPv4.DHCP.LastAddress=10.9.0.7\n"
     path = "var/lib/connman/ethernet_5254006b3c58_cable/settings"
@@ -109,6 +114,7 @@ WICKED = b"""<lease>
 """
 
 
+@pytest.mark.matrix(hypervisor="any", guest="Linux with wicked", reader="none", how="parsed only", proves=["address: disk"])
 def test_wicked():
     path = "var/lib/wicked/lease-eth0-dhcp-ipv4.xml"
     assert wicked.parse(WICKED, path, 5.0) == [Lease("wicked", "10.99.0.57", "eth0", obtained=1795712400.0, expires=1795713000.0)]
@@ -140,6 +146,9 @@ Nov 26 16:53:45 web1 systemd-networkd[412]: eth2: DHCPv4 address 10.97.0.9/24 vi
 """
 
 
+@pytest.mark.matrix(
+    hypervisor="any", guest="Linux with systemd-networkd", reader="none", how="parsed only", proves=["address: disk"]
+)
 def test_networkd_in_the_log():
     found = logs.parse_syslog(SYSLOG, "var/log/syslog", 5.0)
     assert [(lease.client, lease.address, lease.interface) for lease in found] == [

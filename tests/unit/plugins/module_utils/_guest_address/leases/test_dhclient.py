@@ -60,6 +60,7 @@ def utc(*words: int) -> float:
     return datetime.datetime(*words, tzinfo=datetime.UTC).timestamp()
 
 
+@pytest.mark.matrix(hypervisor="any", guest="Linux with dhclient", reader="none", how="parsed only", proves=["address: disk"])
 def test_the_last_block_counts_and_its_time_is_its_end_less_its_length():
     end = utc(2026, 11, 26, 17, 15, 55)
     assert dhclient.parse(DEBIAN, PATH, 1.0) == [Lease("dhclient", "10.99.0.58", "eth0", obtained=end - 600, expires=end)]

@@ -223,6 +223,7 @@ def test_without_a_channel_it_may_still_be_a_source_that_answers_later(host: fak
     assert seen.reason == "no_guest_tools" and "has no channel" in seen.message
 
 
+@pytest.mark.matrix(hypervisor="KVM", guest="none", reader="none", how="own simulator", proves=["address: ARP"])
 def test_arp_helps_where_the_agent_does_not(host: fake.Host):
     def answers(source: int) -> t.Any:
         if source == fake.AGENT:
