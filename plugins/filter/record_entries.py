@@ -8,15 +8,16 @@ DOCUMENTATION = r"""
 name: record_entries
 short_description: Join VMs read from the hypervisor with the rules of a plan, for the NIC record
 description:
-  - Takes what M(vmops.external_dhcp.vm_ip_info) returned and adds to each NIC what the plan says of it, in the shape that
-    M(vmops.external_dhcp.vm_nic_record) takes.
+  - Takes what M(vmops.external_dhcp.vm_ip_info) or M(vmops.external_dhcp.vm_power) returned and adds to each NIC what the plan says
+    of it, in the shape that M(vmops.external_dhcp.vm_nic_record) takes. The NICs of VMs that M(vmops.external_dhcp.vm_power) changed
+    are to be looked for anew.
   - VMs that were not found are left out.
 author:
   - vmops maintainers (@vmops)
 positional: plan
 options:
   _input:
-    description: RV(vmops.external_dhcp.vm_ip_info#module:vms).
+    description: RV(vmops.external_dhcp.vm_ip_info#module:vms) or RV(vmops.external_dhcp.vm_power#module:vms).
     type: list
     elements: dict
     required: true

@@ -53,6 +53,7 @@ options:
         C(ignore_interfaces) is a list of interface names, or beginnings of names, in the guest that never count.
         C(family_order) (default V([4, 6])) names first the address family that the NIC is to have.
       - C(power_state) is used for O(state=synced) only.
+      - C(rearm) (default false) is O(rearm) for the NICs of this VM.
       - A bad entry does not stop the others; the module does those and fails at the end. For O(state=synced) what the record has
         of a bad entry's VM stays as it is, and so does what it has of a VM that M(vmops.external_dhcp.vm_ip_info) could not read.
     type: list

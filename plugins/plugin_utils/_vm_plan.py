@@ -116,7 +116,7 @@ def _check_drives(drives: Sequence[dict[str, t.Any]], label: str, layouts: Seque
 
 
 def record_entries(found: Sequence[Mapping[str, t.Any]], plan: Sequence[Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
-    """The VMs that vm_ip_info found, with the rules of the plan for their NICs: what vm_nic_record takes."""
+    """The VMs that vm_ip_info or vm_power found, with the rules of the plan for their NICs: what vm_nic_record takes."""
     rules = {entry["name"]: entry["nics"] for entry in plan}
     entries = []
     for vm in found:
@@ -137,7 +137,9 @@ def record_entries(found: Sequence[Mapping[str, t.Any]], plan: Sequence[Mapping[
                     },
                 }
             )
-        entries.append({"name": vm["name"], "id": vm["id"], "nics": nics})
+        # What changed a VM that runs has started it: its guest may have another address now.
+        rearm = {"rearm": True} if vm.get("changed") else {}
+        entries.append({"name": vm["name"], "id": vm["id"], "nics": nics, **rearm})
     return entries
 
 

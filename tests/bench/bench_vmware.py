@@ -66,7 +66,9 @@ def environment() -> dict[str, str]:
     link.parent.mkdir(parents=True, exist_ok=True)
     if not link.exists():
         link.symlink_to(ROOT, target_is_directory=True)
-    return {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(tree), "ANSIBLE_LOCALHOST_WARNING": "false"}
+    # A user's Python keeps the byte code of modules; without it, every task compiles them anew.
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "ANSIBLE_COLLECTIONS_PATH": str(tree), "ANSIBLE_LOCALHOST_WARNING": "false"}
 
 
 def module(rig: VCenterRig, name: str, options: dict[str, t.Any], folder: pathlib.Path) -> Cost:

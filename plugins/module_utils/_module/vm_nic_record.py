@@ -185,7 +185,10 @@ def _read_vm(entry: Mapping[str, t.Any], params: Mapping[str, t.Any], networks: 
         double = next((mac for mac in macs if macs.count(mac) > 1), None)
         if double:
             raise EntryError(f"two of its NICs have the MAC {double}: nobody could tell their addresses apart")
-    return VmFacts(name, vm_id.lower() if vm_id else None, nics, _RUNNING[power])
+    rearm = entry.get("rearm", False)
+    if not isinstance(rearm, bool):
+        raise EntryError(f"rearm is {rearm!r}: it must be true or false")
+    return VmFacts(name, vm_id.lower() if vm_id else None, nics, _RUNNING[power], rearm=rearm)
 
 
 def _network(entry: Mapping[str, t.Any]) -> str | None:

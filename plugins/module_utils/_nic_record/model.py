@@ -79,7 +79,7 @@ class VmFacts:
     """One VM as given to the record. id may be missing where the name alone is enough (stopped, absent).
 
     running: None where it is neither running nor off (paused): its NICs stay as they are.
-    booted_at: when it was started, where the hypervisor tells; boot_token: see api.Vm.
+    booted_at: when it was started, where the hypervisor tells; boot_token: see api.Vm. rearm: see queue.enter().
     """
 
     name: str
@@ -88,6 +88,7 @@ class VmFacts:
     running: t.Optional[bool] = True
     booted_at: t.Optional[datetime.datetime] = None
     boot_token: t.Optional[str] = None
+    rearm: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -108,11 +108,10 @@ class RecordStore:
                         left_behind.append(nic)
             after = {}
             for vm in vms:
+                anew = rearm or vm.rearm or bool(moved_from)
                 for facts in vm.nics:
                     key = (t.cast(str, vm.id), facts.mac)
-                    after[key] = queue.enter(
-                        known.get(key), hypervisor_name, vm, facts, now, max_tries=max_tries, rearm=rearm or bool(moved_from)
-                    )
+                    after[key] = queue.enter(known.get(key), hypervisor_name, vm, facts, now, max_tries=max_tries, rearm=anew)
             return self._apply(connection, known, after, [], dry_run, left_behind)
 
         return self._write(work, dry_run)

@@ -188,6 +188,14 @@ def test_record_entries_add_the_rules_to_the_nics_found():
     ]
 
 
+def test_vms_that_a_task_has_started_are_looked_for_anew():
+    found = [{"name": name, "id": name, "nics": [], "changed": name == "new"} for name in ("new", "old")]
+    assert record_entries(found, []) == [
+        {"name": "new", "id": "new", "nics": [], "rearm": True},
+        {"name": "old", "id": "old", "nics": []},
+    ]
+
+
 def test_family_order_of_a_network_and_of_a_nic() -> None:
     networks = [{"name": "six", "family_order": [6, 4]}, {"name": "four"}]
     vms = [{"name": "a", "networks": ["six", "four", {"name": "six", "family_order": [4]}]}]
