@@ -93,7 +93,8 @@ options:
     description:
       - Whether a VM that is there and powered off is given the NICs listed, where it has others.
       - A VM that this collection has made and that was never started is given them in any case, where the hypervisor shows that.
-        On V(kvm) it does if the disks are linked clones, on V(xenserver) always, on V(vmware) never.
+        On V(kvm) it does if the disks are files, on V(xenserver) always, on V(vmware) as long as vCenter keeps the event of the VM's
+        making (30 days by default).
     type: bool
     default: false
   recorded_ids:

@@ -166,6 +166,10 @@ def test_two_disks_raw_and_whole_copies(kvm: KvmHost, host: t.Any, template: t.C
     good(host.machines.create(wanted))
     assert {"linked.qcow2", "linked-vdb.qcow2", "whole.qcow2", "whole-vdb.img"} <= kvm.files()
     vms = find(host, "linked", "whole")
+    assert [host.machines.never_started(vm) for vm in vms] == [True, True]
+    words = ["qemu-io", "-f", "raw", "-c", "write -q -P 1 0 512", str(kvm.images / "whole-vdb.img")]
+    subprocess.run(words, check=True, timeout=60)
+    assert [host.machines.never_started(vm) for vm in vms] == [True, False]
     good(host.machines.start(vms))
     good(host.machines.stop(vms, 0))
     problems = host.machines.delete_problems(find(host, "two", "whole"))

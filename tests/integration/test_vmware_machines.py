@@ -251,6 +251,16 @@ def test_set_nics_changes_what_does_not_fit(rig: VCenterRig, admin: Admin, drive
     assert "is not powered off" in driver.machines.set_nics(vm, []).error
 
 
+def test_the_log_of_events_tells_whether_a_vm_was_ever_started(admin: Admin, driver: t.Any) -> None:
+    fresh, used = create(driver, wanted("web1"), wanted("web2", LINKED))
+    assert driver.machines.never_started(fresh) and driver.machines.never_started(used)
+    WaitForTask(admin.vm("web2").PowerOnVM_Task())  # by somebody else
+    WaitForTask(admin.vm("web2").PowerOffVM_Task())
+    assert driver.machines.never_started(fresh) and not driver.machines.never_started(used)
+    (other,) = find(driver, "DC0_C0_RP0_VM2")
+    assert not driver.machines.never_started(other), "its making is not in the log"
+
+
 # --- power ---
 
 

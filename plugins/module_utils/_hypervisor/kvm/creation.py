@@ -328,7 +328,11 @@ class Creation:
                 made.append((posixpath.join(volume.folder, volume.name), self._make_volume(connection, volume)))
                 if volume.resize is not None:
                     made[-1][1].resize(volume.resize, 0)
-            connection.defineXMLFlags(plan.xml, 0)
+            copies = [
+                storage.read_volume(handle) for volume, (_path, handle) in zip(plan.volumes, made) if volume.copy is not None
+            ]
+            written = {copy.path: copy.written for copy in copies if copy.written is not None}
+            connection.defineXMLFlags(kvm_domain.note_written(plan.xml, written), 0)
         except libvirt.libvirtError as error:
             left = _undo(made)
             if left:

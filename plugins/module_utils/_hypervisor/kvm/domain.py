@@ -48,11 +48,15 @@ class Cdrom:
 
 @dataclasses.dataclass(frozen=True)
 class Mark:
-    """What is noted in a VM that this collection has made: its template, its disks' files, and what these are overlays of."""
+    """What is noted in a VM that this collection has made: its template, its disks' files, and what these are overlays of.
+
+    written: when its copied disks were last written to at its making, by path (see storage.Volume).
+    """
 
     template: str
     disks: tuple[str, ...] = ()
     bases: tuple[str, ...] = ()
+    written: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def parse(xml: str) -> ET.Element:
@@ -101,7 +105,8 @@ def mark(domain: ET.Element) -> Mark | None:
     if element is None or element.get("id") != (domain.findtext("uuid") or "").lower():
         return None
     files = {tag: tuple(found.get("path", "") for found in element.findall(f"{{{MARK}}}{tag}")) for tag in ("disk", "base")}
-    return Mark(element.get("template", ""), files["disk"], files["base"])
+    written = {disk.get("path", ""): disk.get("written", "") for disk in element.findall(f"{{{MARK}}}disk[@written]")}
+    return Mark(element.get("template", ""), files["disk"], files["base"], written)
 
 
 def set_mark(domain: ET.Element, content: Mark) -> None:
@@ -114,6 +119,15 @@ def set_mark(domain: ET.Element, content: Mark) -> None:
     for tag, paths in (("disk", content.disks), ("base", content.bases)):
         for path in paths:
             ET.SubElement(element, f"{{{MARK}}}{tag}", {"path": path})
+
+
+def note_written(xml: str, written: t.Mapping[str, str]) -> str:
+    """A marked domain's XML with Mark.written, which is known only once the copies are there."""
+    domain = parse(xml)
+    for disk in domain.iterfind(f"metadata/{{{MARK}}}vm/{{{MARK}}}disk"):
+        if disk.get("path") in written:
+            disk.set("written", written[disk.get("path", "")])
+    return ET.tostring(domain, encoding="unicode")
 
 
 def ejected(domain: ET.Element) -> str | None:

@@ -85,16 +85,22 @@ class KvmMachines(Machines):
         return Outcome(vm.name, vm.id, True)
 
     def never_started(self, vm: Vm) -> bool:
-        """See api.Machines. What tells are overlays to which nothing was written; copies of a template's disks tell nothing."""
+        """See api.Machines. What tells are disks to which nothing was written since they were made; block devices tell nothing."""
         try:
             mark = kvm_domain.mark(kvm_domain.parse(vm.handle.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)))
-            handles = [storage.find_volume(self._host.connection, path) for path in (() if mark is None else mark.disks)]
-            disks = [storage.read_volume(handle) for handle in handles if handle is not None]
-            saved = vm.id in self._host.list(libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)
+            if mark is None or vm.id in self._host.list(libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE):
+                return False
+            return bool(mark.disks) and all(self._is_unwritten(path, mark.written.get(path)) for path in mark.disks)
         except libvirt.libvirtError:
             return False
-        unwritten = [disk.base is not None and disk.allocation <= storage.UNWRITTEN for disk in disks]
-        return bool(handles) and len(disks) == len(handles) and all(unwritten) and not saved
+
+    def _is_unwritten(self, path: str, written: str | None) -> bool:
+        """Whether a disk is as it was made. written: see Mark."""
+        handle = storage.find_volume(self._host.connection, path)
+        if handle is None:
+            return False
+        disk = storage.read_volume(handle)
+        return disk.allocation <= storage.UNWRITTEN if disk.base is not None else written is not None and disk.written == written
 
     def start(self, vms: Sequence[Vm]) -> Iterator[Outcome]:
         """See api.Machines."""

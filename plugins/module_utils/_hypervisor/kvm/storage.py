@@ -31,7 +31,10 @@ _PREFIX = "external-dhcp-"
 
 @dataclasses.dataclass(frozen=True)
 class Volume:
-    """What libvirt says of a volume. form: as found in its bytes (raw, qcow2); base: path of its backing file."""
+    """What libvirt says of a volume. form: as found in its bytes (raw, qcow2); base: path of its backing file.
+
+    written: when its file was last written to, in seconds as a text; None for a block device, whose times say nothing.
+    """
 
     path: str
     form: str
@@ -41,6 +44,7 @@ class Volume:
     mode: int = 0o600
     owner: str | None = None
     group: str | None = None
+    written: str | None = None
     handle: t.Any = dataclasses.field(default=None, compare=False, repr=False)
 
 
@@ -132,6 +136,7 @@ def read_volume(handle: t.Any) -> Volume:
         mode=0o600 if mode is None else int(mode, 8),
         owner=element.findtext("target/permissions/owner"),
         group=element.findtext("target/permissions/group"),
+        written=element.findtext("target/timestamps/mtime") if element.get("type") == "file" else None,
         handle=handle,
     )
 

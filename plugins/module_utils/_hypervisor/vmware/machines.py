@@ -44,6 +44,9 @@ _PROPERTIES = (
     MARK_PROPERTY,
 )
 _DISK_PROPERTIES = ("name", "config.hardware.device", "config.files.vmPathName")
+# Events of a VM that was cloned, and of one that is being started by whatever way.
+_CREATED = ("VmClonedEvent", "VmDeployedEvent")
+_STARTED = ("VmStartingEvent", "VmPoweredOnEvent", "DrsVmPoweredOnEvent", "VmRestartedOnAlternateHostEvent")
 
 
 class VMwareMachines(Machines):
@@ -139,6 +142,22 @@ class VMwareMachines(Machines):
         devices = self._session.object("VirtualMachine", data.name).config.hardware.device
         edits, others = card_changes(devices, nics, target, places)
         return edits + others
+
+    def never_started(self, vm: Vm) -> bool:
+        """See api.Machines. The log of events tells, as long as it holds the VM's creation; a stand-alone host has no such log."""
+
+        def operation() -> list[str]:
+            entity = vim.event.EventFilterSpec.ByEntity(
+                entity=self._session.object("VirtualMachine", vm.handle.reference), recursion="self"
+            )
+            spec = vim.event.EventFilterSpec(entity=entity, eventTypeId=[*_CREATED, *_STARTED])
+            events = self._session.content.eventManager.QueryEvents(spec)
+            return [type(event).__name__.rpartition(".")[2] for event in events if event.vm.vm._moId == vm.handle.reference]
+
+        if not self._session.is_vcenter:
+            return False
+        told = self._session.run(operation)
+        return any(name in _CREATED for name in told) and not any(name in _STARTED for name in told)
 
     # --- power ---
 

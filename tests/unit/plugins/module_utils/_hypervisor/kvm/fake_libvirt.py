@@ -375,6 +375,7 @@ class Pool:
         if source.name in self._host.disks:
             form = ET.fromstring(xml).find("target/format").get("type")
             self._host.disks[name] = dataclasses.replace(self._host.disks[source.name], base=None, base_form=None, form=form)
+        self._host.written[name] = time.time()
         return Volume(self._host, name)
 
     def _description(self, xml: str) -> tuple[str, int]:
@@ -426,6 +427,7 @@ class Volume:
         assert flags == 0 and size >= self._host.disks[self.name].capacity, "a disk shrinks"
         self._host.change("resize", self.name)
         self._host.disks[self.name].capacity = size
+        self._host.written[self.name] = time.time()
         return 0
 
     def XMLDesc(self, flags: int) -> str:
@@ -434,8 +436,9 @@ class Volume:
         disk = disk or Disk("raw", len(self._host.files[self.name]))
         base = "" if disk.base is None else f"<backingStore><path>{disk.base}</path></backingStore>"
         written = self._host.written.get(self.name, time.time())
+        kind = "block" if self.path().startswith("/dev/") else "file"
         return (
-            f"<volume><name>{self.name}</name><capacity>{disk.capacity}</capacity><allocation>{disk.allocation}</allocation>"
+            f"<volume type='{kind}'><name>{self.name}</name><capacity>{disk.capacity}</capacity><allocation>{disk.allocation}</allocation>"
             f"<target><path>{self.path()}</path><format type='{disk.form}'/><permissions><mode>0600</mode><owner>64055</owner>"
             f"<group>64055</group></permissions><timestamps><mtime>{written:.9f}</mtime></timestamps></target>{base}</volume>"
         )
