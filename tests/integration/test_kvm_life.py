@@ -178,7 +178,19 @@ def test_two_disks_raw_and_whole_copies(kvm: KvmHost, host: t.Any, template: t.C
     assert not {file for file in kvm.files() if file.startswith(("linked", "whole"))}
 
 
-@pytest.mark.parametrize("way", ["plain", "relative", "json", "two down", "in an inactive pool", "by pool and volume"])
+WAYS = [
+    "plain",
+    "relative",
+    "json",
+    "two down",
+    "in an inactive pool",
+    "by pool and volume",
+    "by a link to the folder",
+    "by a link",
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_a_disk_under_somebodys_overlay_outside_of_the_pools_stays(
     kvm: KvmHost, host: t.Any, template: t.Callable[..., str], way: str
 ):
@@ -191,6 +203,12 @@ def test_a_disk_under_somebodys_overlay_outside_of_the_pools_stays(
         base = os.path.relpath(base, folder)
     elif way == "json":
         base = 'json:{"driver": "qcow2", "file": {"driver": "file", "filename": "%s"}}' % base
+    elif way == "by a link to the folder":
+        (folder / "linked").symlink_to(IMAGES)
+        base = str(folder / "linked" / "tpl.qcow2")
+    elif way == "by a link":
+        (kvm.images / "linked.qcow2").symlink_to("tpl.qcow2")
+        base = f"{IMAGES}/linked.qcow2"
     top = str(folder / "theirs.qcow2")
 
     def overlay(path: str, of: str) -> None:

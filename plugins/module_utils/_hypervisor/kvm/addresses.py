@@ -20,6 +20,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address
     REASON_TIMEOUT,
     REASON_VM_NOT_FOUND,
     REASON_VM_NOT_RUNNING,
+    SOURCE_ARP,
     SOURCE_LIBGUESTFS,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import workers as bounded
@@ -77,7 +78,7 @@ class KvmAddresses(Addresses):
             else:
                 yield Observation(vm, reason=REASON_VM_NOT_RUNNING, message=f"{vm.name} is {vm.power_state}: start it")
         # Each source has its own time limit, so that a guest whose agent hangs can still be found another way.
-        open_ends: dict[str, list[tuple[Observation, bool]]] = {}
+        open_ends: dict[str, list[_Said]] = {}
         for position, source in enumerate(self._open(sources)):
             last = position == len(sources) - 1
             left = []
@@ -96,7 +97,8 @@ class KvmAddresses(Addresses):
                 else:
                     seen = Observation(vm, reason=answer.reason, message=f"{vm.name}: {answer.message}")
                     told = source.told
-                open_ends.setdefault(vm.id, []).append((seen, told))
+                lasting = seen.reason == REASON_NO_AGENT_CHANNEL or (answer is not None and answer.lasting)
+                open_ends.setdefault(vm.id, []).append(_Said(source.name, seen, told, lasting))
                 observation = _joined(open_ends[vm.id])
                 if last or observation.reason == REASON_VM_NOT_RUNNING:
                     yield observation
@@ -113,24 +115,40 @@ class KvmAddresses(Addresses):
         return [self._opened[name] for name in names]
 
 
-def _joined(said: Sequence[tuple[Observation, bool]]) -> Observation:
-    """What the sources said of one VM, and whether it is told where another one has failed before it.
+class _Said(t.NamedTuple):
+    """Why a source knows no address of a VM. told: also where another one has failed before it. lasting: see Answer."""
 
-    The first source's reason says most about what to mend; what later ones found out is added to its message.
-    """
-    first, message = said[0][0], said[0][0].message
-    reasons = {seen.reason for seen, _told in said}
+    source: str
+    seen: Observation
+    told: bool
+    lasting: bool
+
+
+def _joined(said: Sequence[_Said]) -> Observation:
+    """The first source's reason says most about what to mend; what later ones found out is added to its message."""
+    first, message = said[0].seen, said[0].seen.message
+    reasons = {one.seen.reason for one in said}
     reason = first.reason
-    if REASON_NO_AGENT_CHANNEL in reasons and reasons <= {REASON_NO_AGENT_CHANNEL, REASON_DISK_ENCRYPTED}:
+    if REASON_NO_AGENT_CHANNEL in reasons and _is_lasting(said):
         reason = REASON_NO_AGENT_CHANNEL
     elif REASON_DISK_ENCRYPTED in reasons:
         reason = REASON_DISK_ENCRYPTED
     elif reason == REASON_NO_AGENT_CHANNEL:
         reason = REASON_NO_GUEST_TOOLS  # another source may still answer: worth to be asked again
-    for seen, told in said[1:]:
-        if told and message and seen.message:
-            message = f"{message}; {seen.message.partition(': ')[2] or seen.message}"
+    for one in said[1:]:
+        if one.told and message and one.seen.message:
+            message = f"{message}; {one.seen.message.partition(': ')[2] or one.seen.message}"
     return dataclasses.replace(first, reason=reason, message=message)
+
+
+def _is_lasting(said: Sequence[_Said]) -> bool:
+    """Whether nothing comes of asking again soon.
+
+    The neighbour table is not waited for where the disk has told something for good: it is read only once the guest has sent
+    something, and what the table learns later is found by the slow look.
+    """
+    disk = any(one.lasting and one.seen.reason != REASON_NO_AGENT_CHANNEL for one in said)
+    return all(one.lasting or (disk and one.source == SOURCE_ARP) for one in said)
 
 
 def _no_answer(vm: Vm, source: AddressSource, error: Exception | None, timeout: float) -> Observation:

@@ -76,12 +76,14 @@ def look(host: Host, domains: Mapping[str, Seen]) -> Usage:
     bases = {posixpath.normpath(v.path): v.base for v in volumes.values() if v.base is not None}
     wanted = {posixpath.dirname(path) for _name, chain in chains for path in chain}
     wanted |= {targets[name] for name, pool in pools.items() if name in targets and not pool.isActive()}
-    _read_more(host, wanted, set(folders), bases, raw)
+    further = _read_more(host, wanted, set(folders), bases, raw)
     for path in raw:
         bases.pop(path, None)
     for _name, chain in chains:
         bases.update(itertools.pairwise(chain))
-    return Usage(volumes, folders, users, _overlays(domains, chains, bases))
+    overlays = _overlays(domains, chains, bases)
+    _add_linked(overlays, [*volumes.values(), *further])
+    return Usage(volumes, folders, users, overlays)
 
 
 def _overlays(domains: Mapping[str, Seen], chains: list[tuple[str, list[str]]], bases: Mapping[str, str]) -> dict[str, set[str]]:
@@ -102,6 +104,18 @@ def _overlays(domains: Mapping[str, Seen], chains: list[tuple[str, list[str]]], 
         for base in () if mark is None else mark.bases:
             found.setdefault(posixpath.normpath(base), set()).add(seen.name)
     return found
+
+
+def _add_linked(overlays: dict[str, set[str]], volumes: t.Iterable[storage.Volume]) -> None:
+    """Bases that are named through symbolic links, which libvirt does not resolve, are the same files under another path."""
+    paths: dict[tuple[str, ...], set[str]] = {}
+    for volume in volumes:
+        if volume.file:
+            paths.setdefault(volume.file, set()).add(posixpath.normpath(volume.path))
+    for same in paths.values():
+        names = set().union(*(overlays.get(path, ()) for path in same))
+        for path in same if len(same) > 1 and names else ():
+            overlays[path] = names - same
 
 
 def _target(pool: t.Any) -> str | None:
@@ -165,24 +179,28 @@ def _read_active(host: Host, pools: t.Iterable[t.Any]) -> tuple[dict[str, storag
     return found, frozenset(folder for folder in folders if folder is not None)
 
 
-def _read_more(host: Host, wanted: set[str], seen: set[str], bases: dict[str, str], raw: set[str]) -> None:
-    """Adds to bases what the files of further folders are overlays of, and so on down."""
+def _read_more(host: Host, wanted: set[str], seen: set[str], bases: dict[str, str], raw: set[str]) -> list[storage.Volume]:
+    """The files of further folders; adds to bases what they are overlays of, and so on down."""
+    found: list[storage.Volume] = []
     for _number in range(_MOST_FOLDERS):
         wanted |= {posixpath.dirname(base) for path, base in bases.items() if path not in raw}
         left = sorted(folder for folder in wanted - seen if _may_hold_disks(folder))
         if not left:
-            return
+            break
         seen.add(left[0])
-        for path, base in _read_folder(host.connection, left[0]):
-            bases.setdefault(path, base)
+        for volume in _read_folder(host.connection, left[0]):
+            found.append(volume)
+            if volume.base is not None:
+                bases.setdefault(posixpath.normpath(volume.path), volume.base)
+    return found
 
 
 def _may_hold_disks(folder: str) -> bool:
     return folder.startswith("/") and not any(folder == top or folder.startswith(f"{top}/") for top in _NO_FILES)
 
 
-def _read_folder(connection: t.Any, folder: str) -> list[tuple[str, str]]:
-    """The overlays in a folder that is in no active pool, with their bases; none where libvirt does not get at it."""
+def _read_folder(connection: t.Any, folder: str) -> list[storage.Volume]:
+    """The files in a folder that is in no active pool; none where libvirt does not get at it."""
     # Two pools of one path are refused, also where one is inactive, so the path is spelt in a way of its own.
     path = ET.Element("path")
     path.text = folder + "/." * random.randint(1, 40)
@@ -193,8 +211,7 @@ def _read_folder(connection: t.Any, folder: str) -> list[tuple[str, str]]:
     except libvirt.libvirtError:
         return []
     try:
-        volumes = [storage.read_volume(handle) for handle in pool.listAllVolumes(0)]
-        return [(posixpath.normpath(volume.path), volume.base) for volume in volumes if volume.base is not None]
+        return [storage.read_volume(handle) for handle in pool.listAllVolumes(0)]
     except libvirt.libvirtError:
         return []
     finally:

@@ -190,7 +190,7 @@ class _DiskSource(AddressSource):
         if told.source == self.name:
             return told.answer
         if again:
-            return Answer(reason=told.answer.reason)  # the other source has said it
+            return told.answer._replace(message=None)  # the other source has said it
         if told.source is None:
             return told.answer
         return Answer(reason=REASON_NO_LEASE, message=f"its disk is for source {told.source} to read")
@@ -236,11 +236,11 @@ def _meaning(seen: Examined, vm: Vm, beside: str) -> _Told:
     if source is None:
         if "encrypted" in seen.notes:
             message = "its disk is encrypted, and only the guest can read it: install a guest agent, or ask the DHCP server"
-            return _Told(None, Answer(reason=REASON_DISK_ENCRYPTED, message=message))
+            return _Told(None, Answer(reason=REASON_DISK_ENCRYPTED, message=message, lasting=True))
         what = (
             f"its file systems ({', '.join(unreadable)}) could not be read" if unreadable else "no system was found on its disk"
         )
-        return _Told(None, Answer(reason=REASON_SOURCE_UNAVAILABLE, message=what))
+        return _Told(None, Answer(reason=REASON_SOURCE_UNAVAILABLE, message=what, lasting=not beside))
     words = [verdict.problem or ""] + [_HINTS[note] for note in seen.notes if note in _HINTS]
     if unreadable:
         words.append(f"a file system on it ({', '.join(unreadable)}) could not be read")

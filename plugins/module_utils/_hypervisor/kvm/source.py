@@ -33,11 +33,13 @@ class Answer(t.NamedTuple):
     """readings: all that the source knows of the VM's addresses. Where there are none, reason and message may say why.
 
     message: goes on after the VM's name and a colon. reason: None leaves it to the other sources to say one.
+    lasting: nothing else will be said until the VM is started anew.
     """
 
     readings: tuple[Reading, ...] = ()
     reason: t.Optional[str] = None
     message: t.Optional[str] = None
+    lasting: bool = False
 
 
 class AddressSource(abc.ABC):

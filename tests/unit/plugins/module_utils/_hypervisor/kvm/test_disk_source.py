@@ -172,15 +172,22 @@ def test_why_there_is_no_address(ask: t.Callable[..., t.Any], examine: t.Any, re
     alone = ask(examine, sources=["lease_file", "registry"])
     assert (alone.source, alone.reason) == (None, reason) and words in alone.message
     # Without a channel for an agent there is nothing to wait for, unless another source could answer yet.
-    hopeless = ask(examine, Domain(channel=False), sources=["agent", "lease_file", "registry"])
-    assert hopeless.reason == ("no_agent_channel" if reason == "disk_encrypted" else "no_guest_tools")
-    assert "has no channel" in hopeless.message and words in hopeless.message
-    assert ask(examine, Domain(channel=False)).reason == ("disk_encrypted" if reason == "disk_encrypted" else "no_guest_tools")
+    lasting = words in ("only the guest can read it", "no system was found", "its file systems (xfs) could not be read")
+    for sources in (["agent", "lease_file", "registry"], ["agent", "lease_file", "registry", "arp"]):
+        hopeless = ask(examine, Domain(channel=False), sources=sources)
+        assert hopeless.reason == ("no_agent_channel" if lasting else "no_guest_tools")
+        assert "has no channel" in hopeless.message and words in hopeless.message
+    assert ask(examine, Domain(channel=False), sources=["agent", "arp"]).reason == "no_guest_tools"
     # After the agent its reason stays, and what the disk told is added; an encrypted disk is a reason of its own.
     both = ask(examine)
     assert both.reason == ("disk_encrypted" if reason == "disk_encrypted" else "no_guest_tools")
     assert both.message.startswith("web1: the QEMU guest agent does not answer") and words in both.message
     assert "arp" not in both.message
+
+
+def test_a_disk_that_was_read_behind_the_guests_back_is_asked_again(ask: t.Callable[..., t.Any]):
+    seen = ask(lambda *words: (Examined((), None, None, ()), "a backup"), Domain(channel=False))
+    assert seen.reason == "no_guest_tools" and "no system was found" in seen.message
 
 
 def test_which_disks_are_read_and_in_which_order():
