@@ -25,6 +25,7 @@ if t.TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import Reading
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.drive_rules import OrphanDrive, OrphanList
 
 POWER_RUNNING = "running"
 POWER_STOPPED = "stopped"
@@ -174,29 +175,6 @@ class DriveChange:
     slot: str | None = None
     restart_required: bool = False
     message: str | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class OrphanDrive:
-    """A config drive of this collection's that no VM uses.
-
-    location: as the hypervisor writes it. owner: the VM id in its mark. reason: one of drive_rules' ORPHAN_ words.
-    kept: why it is not deleted all the same; None if nothing speaks against it. handle: the driver's own.
-    """
-
-    location: str
-    owner: str
-    reason: str
-    kept: str | None = None
-    handle: t.Any = dataclasses.field(default=None, compare=False, repr=False)
-
-
-@dataclasses.dataclass(frozen=True)
-class OrphanList:
-    """skipped: one sentence for each place that could not be looked at."""
-
-    drives: tuple[OrphanDrive, ...]
-    skipped: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

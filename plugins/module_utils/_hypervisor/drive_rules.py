@@ -82,6 +82,29 @@ ORPHAN_LEFT_BEHIND = "left_behind"
 ORPHAN_REASONS = (ORPHAN_VM_GONE, ORPHAN_ELSEWHERE, ORPHAN_LEFT_BEHIND)
 
 
+@dataclasses.dataclass(frozen=True)
+class OrphanDrive:
+    """A config drive of this collection's that no VM uses.
+
+    location: as the hypervisor writes it. owner: the VM id in its mark. reason: one of ORPHAN_REASONS.
+    kept: why it is not deleted all the same; None if nothing speaks against it. handle: the driver's own.
+    """
+
+    location: str
+    owner: str
+    reason: str
+    kept: str | None = None
+    handle: t.Any = dataclasses.field(default=None, compare=False, repr=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class OrphanList:
+    """skipped: one sentence for each place that could not be looked at."""
+
+    drives: tuple[OrphanDrive, ...]
+    skipped: tuple[str, ...] = ()
+
+
 def orphan(file: Found, here: Collection[str], elsewhere: Collection[str]) -> tuple[str, str | None] | None:
     """Why a marked file is an orphan, and why it is kept all the same; None if it is none. here, elsewhere: ids of VMs."""
     if file.used or file.belongs or (file.owner in here and not file.replaced):

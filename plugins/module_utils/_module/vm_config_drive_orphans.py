@@ -19,7 +19,8 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import p
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
-    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import OrphanDrive
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.drive_rules import OrphanDrive
+
 
 _ELSEWHERE = "its VM is on another hypervisor, which may use it there: set remove_elsewhere to true if they share no storage"
 

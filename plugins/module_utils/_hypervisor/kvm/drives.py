@@ -25,9 +25,8 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     DriveState,
     HypervisorError,
     HypervisorUnreachable,
-    OrphanDrive,
-    OrphanList,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.drive_rules import OrphanDrive, OrphanList
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import domain as kvm_domain
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import drive_notes, leftovers, orphans, session
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.drive_state import (

@@ -17,7 +17,8 @@ import xml.etree.ElementTree as ET
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import HEAD_SIZE, MAX_SIZE, read_owner
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import drive_rules
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveError, OrphanDrive, OrphanList
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.drive_rules import OrphanDrive, OrphanList
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import storage
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.libvirt_import import libvirt
 

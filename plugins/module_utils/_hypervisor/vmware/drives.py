@@ -28,9 +28,8 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     DriveState,
     HypervisorError,
     HypervisorUnreachable,
-    OrphanDrive,
-    OrphanList,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.drive_rules import OrphanDrive, OrphanList
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.cd_specs import edited_drive
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.drive_steps import Steps
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.drive_view import Looker, TryAgain, Work

@@ -23,8 +23,10 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vm
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.places import NETWORK_KINDS, Places
 
 if t.TYPE_CHECKING:
+    from collections.abc import Iterable
     from xml.etree.ElementTree import Element
 
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.objects import ObjectData
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.session import Session
 
 _SWITCHES = ("DistributedVirtualSwitch", "VmwareDistributedVirtualSwitch")
@@ -124,7 +126,6 @@ class NetworkView:
             view = self._session.view(("VirtualMachine",))._moId
             specs.append(ObjectSpec("VirtualMachine", ("name", "network", "runtime.host"), view=view))
         found = self._session.retrieve([spec for spec in specs if spec.names or spec.view])
-        hosts = {one.name: one for one in found if one.kind == "HostSystem"}
         self.switches = [
             Switch(one.name, plain_name(one.text("name")), frozenset(references(one.get("summary.hostMember"))))
             for one in found
@@ -141,25 +142,28 @@ class NetworkView:
                     name, names.get(one.text("config.distributedVirtualSwitch"), ""), _tag(one.get("config.defaultPortConfig"))
                 )
                 self.distributed.setdefault(name, []).append(Distributed(one.name, group))
-        systems = {one.text("configManager.networkSystem"): number for number, one in hosts.items()}
-        systems.pop("", None)
-        if systems:
-            properties = ("networkInfo.vswitch", "networkInfo.portgroup", "networkInfo.vnic")
-            for one in self._session.retrieve([ObjectSpec("HostNetworkSystem", properties, tuple(sorted(systems)))]):
-                host = hosts[systems[one.name]]
-                adapters: dict[str, list[str]] = {}
-                for vnic in one.children("networkInfo.vnic"):
-                    adapters.setdefault(child_text(vnic, "portgroup"), []).append(child_text(vnic, "device"))
-                groups = [_standard(group) for group in one.children("networkInfo.portgroup")]
-                self.hosts[host.name] = HostNetworks(
-                    host.name,
-                    host.text("name"),
-                    one.name,
-                    host.text("runtime.connectionState") == "connected",
-                    frozenset(child_text(switch, "name") for switch in one.children("networkInfo.vswitch")),
-                    {group.name: group for group in groups},
-                    adapters,
-                )
+        self._read_hosts([one for one in found if one.kind == "HostSystem"])
+
+    def _read_hosts(self, hosts: Iterable[ObjectData]) -> None:
+        systems = {system: host for host in hosts if (system := host.text("configManager.networkSystem"))}
+        if not systems:
+            return
+        properties = ("networkInfo.vswitch", "networkInfo.portgroup", "networkInfo.vnic")
+        for one in self._session.retrieve([ObjectSpec("HostNetworkSystem", properties, tuple(sorted(systems)))]):
+            host = systems[one.name]
+            adapters: dict[str, list[str]] = {}
+            for vnic in one.children("networkInfo.vnic"):
+                adapters.setdefault(child_text(vnic, "portgroup"), []).append(child_text(vnic, "device"))
+            groups = [_standard(group) for group in one.children("networkInfo.portgroup")]
+            self.hosts[host.name] = HostNetworks(
+                host.name,
+                host.text("name"),
+                one.name,
+                host.text("runtime.connectionState") == "connected",
+                frozenset(child_text(switch, "name") for switch in one.children("networkInfo.vswitch")),
+                {group.name: group for group in groups},
+                adapters,
+            )
 
 
 def _standard(group: Element) -> Portgroup:

@@ -21,9 +21,8 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     DriveError,
     HypervisorError,
     HypervisorUnreachable,
-    OrphanDrive,
-    OrphanList,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.drive_rules import OrphanDrive, OrphanList
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware import devices as devices_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.drive_steps import seconds_since
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.files import Location

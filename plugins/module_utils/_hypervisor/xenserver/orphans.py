@@ -16,9 +16,8 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     DriveError,
     HypervisorError,
     HypervisorUnreachable,
-    OrphanDrive,
-    OrphanList,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.drive_rules import OrphanDrive, OrphanList
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.drive_plan import DIGEST_KEY, OWNER_KEY
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import NULL
 
