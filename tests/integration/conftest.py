@@ -42,3 +42,12 @@ def kvm():
     finally:
         if not keep:
             rig("kvm", "down", "--name", name)
+
+
+@pytest.fixture(scope="session")
+def other(kvm):
+    """A second KVM host, to which VMs of the first can be moved."""
+    from ansible_collections.vmops.external_dhcp.tests.integration.kvm_host import other_host
+
+    with other_host(kvm) as found:
+        yield found

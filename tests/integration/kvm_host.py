@@ -22,6 +22,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 RIGS = ROOT / "tests" / "rigs"
 #: Seconds until something that takes moments on a quiet machine counts as failed.
 PATIENCE = 300
+#: Addresses of two hosts on the wire between them, over which QEMU sends a VM's memory and disks.
+_ADDRESS, OTHER_ADDRESS = "10.98.0.1", "10.98.0.2"
 
 
 def rig(kind: str, *words: str) -> str:
@@ -151,6 +153,31 @@ class KvmHost:
         for file in self.files():
             if file.startswith(f"{name}."):
                 (self.images / file).unlink()
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=30)
+
+
+@contextlib.contextmanager
+def other_host(kvm: KvmHost) -> t.Iterator[KvmHost]:
+    """A second host, with a wire between the two."""
+    name = f"{kvm.name}b"
+    rig("kvm", "up", "--name", name, "--domain-type", kvm.status["DOMAIN_TYPE"])
+    try:
+        found = KvmHost(name)
+        here, there = kvm.status["HYPERVISOR_NETNS"], found.status["HYPERVISOR_NETNS"]
+        wire = f"w{os.getpid() % 100000}"
+        _ip("-n", here, "link", "add", f"{wire}a", "type", "veth", "peer", "name", f"{wire}b", "netns", there)
+        for netns, end, address in ((here, "a", _ADDRESS), (there, "b", OTHER_ADDRESS)):
+            _ip("-n", netns, "addr", "add", f"{address}/24", "dev", f"{wire}{end}")
+            _ip("-n", netns, "link", "set", f"{wire}{end}", "up")
+        # The VMs' bridge has the same name on all hosts of one network.
+        _ip("-n", there, "link", "add", kvm.status["BRIDGE"], "type", "bridge")
+        _ip("-n", there, "link", "set", kvm.status["BRIDGE"], "up")
+        yield found
+    finally:
+        rig("kvm", "down", "--name", name)
 
 
 def _console() -> t.Any:

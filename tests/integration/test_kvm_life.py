@@ -18,12 +18,10 @@ import pytest
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import NicWanted, VmWanted
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import driver
-from ansible_collections.vmops.external_dhcp.tests.integration.kvm_host import KvmHost, rig, wait_for
+from ansible_collections.vmops.external_dhcp.tests.integration.kvm_host import OTHER_ADDRESS, KvmHost, wait_for
 
 IMAGES = "/var/lib/libvirt/images"
 NVRAM = "/var/lib/libvirt/qemu/nvram"
-#: Addresses of the two hosts on the wire between them, over which QEMU sends a VM's memory and disks.
-HERE, THERE = "10.98.0.1", "10.98.0.2"
 
 
 def connect(host: KvmHost, **options: t.Any) -> t.Any:
@@ -35,31 +33,6 @@ def host(kvm: KvmHost) -> t.Iterator[t.Any]:
     found = connect(kvm)
     yield found
     found.close()
-
-
-def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=30)
-
-
-@pytest.fixture(scope="module")
-def other(kvm: KvmHost) -> t.Iterator[KvmHost]:
-    """A second host, with a wire between the two."""
-    name = f"{kvm.name}b"
-    rig("kvm", "up", "--name", name, "--domain-type", kvm.status["DOMAIN_TYPE"])
-    try:
-        found = KvmHost(name)
-        here, there = kvm.status["HYPERVISOR_NETNS"], found.status["HYPERVISOR_NETNS"]
-        wire = f"w{os.getpid() % 100000}"
-        ip("-n", here, "link", "add", f"{wire}a", "type", "veth", "peer", "name", f"{wire}b", "netns", there)
-        for netns, end, address in ((here, "a", HERE), (there, "b", THERE)):
-            ip("-n", netns, "addr", "add", f"{address}/24", "dev", f"{wire}{end}")
-            ip("-n", netns, "link", "set", f"{wire}{end}", "up")
-        # The VMs' bridge has the same name on all hosts of one network.
-        ip("-n", there, "link", "add", kvm.status["BRIDGE"], "type", "bridge")
-        ip("-n", there, "link", "set", kvm.status["BRIDGE"], "up")
-        yield found
-    finally:
-        rig("kvm", "down", "--name", name)
 
 
 def disk(kvm: KvmHost, name: str, form: str = "qcow2", folder: pathlib.Path | None = None) -> None:
@@ -312,7 +285,7 @@ def test_a_move_to_a_host_with_disks_of_its_own(
     vm = with_drive(host, "mover")
     if way != "stopped":
         good(host.machines.start([vm]))
-    destination = {"uri": other.uri, "migrate_uri": f"tcp://{THERE}"}
+    destination = {"uri": other.uri, "migrate_uri": f"tcp://{OTHER_ADDRESS}"}
     if way == "running, peer to peer":
         destination["peer_uri"] = other.uri
     (outcome,) = good(host.machines.migrate([vm], destination))
@@ -351,7 +324,7 @@ def test_a_move_on_shared_storage(
         vm = with_drive(host, "sharer")
         if running:
             good(host.machines.start([vm]))
-        good(host.machines.migrate([vm], {"uri": other.uri, "migrate_uri": f"tcp://{THERE}"}))
+        good(host.machines.migrate([vm], {"uri": other.uri, "migrate_uri": f"tcp://{OTHER_ADDRESS}"}))
         (moved,) = find(there, "sharer")
         assert there.drives.states([moved])[moved.id].attached and "sharer" not in kvm.domains()
         assert sorted(os.listdir(shared)) == ["sharer.iso", "sharer.qcow2", "stpl.qcow2"]

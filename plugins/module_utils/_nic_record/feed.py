@@ -36,6 +36,11 @@ class ArgumentError(ValueError):
     """An argument of the source that cannot be used."""
 
 
+def database_of(args: dict[str, t.Any]) -> Database:
+    """The record that a source's argument or the environment names; an engine knows nothing of a module's fallbacks."""
+    return Database(args.get("record") or os.environ.get("EXTERNAL_DHCP_RECORD"))
+
+
 class EventFeed:
     """The events after the last one delivered. Blocking: the source calls it in a thread."""
 
@@ -49,7 +54,7 @@ class EventFeed:
         if self.start not in ("now", "beginning"):
             raise ArgumentError(f"start is {self.start!r}: use now or beginning")
         self.cursor_file = Path(args["cursor_file"]) if args.get("cursor_file") else None
-        self.store = RecordStore(Database(args.get("record") or os.environ.get("EXTERNAL_DHCP_RECORD")))
+        self.store = RecordStore(database_of(args))
         self.cursor: int | None = None
         self.record_id: str | None = None  # of the record that the cursor counts in
         self.at: datetime.datetime | None = None  # time of the last event delivered

@@ -7,6 +7,7 @@ package main
 import (
 	"encoding/json"
 	"net/http"
+	"time"
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/types"
@@ -259,6 +260,15 @@ func (r *rig) control() http.Handler {
 			defer r.mu.Unlock()
 			r.deaf[vm.Self.Value] = deaf.Deaf
 			answer(w, deaf)
+		}
+	})
+	mux.HandleFunc("/clock", func(w http.ResponseWriter, req *http.Request) {
+		var later struct {
+			Seconds int64 `json:"seconds"`
+		}
+		if read(w, req, &later) {
+			clockOffset.Add(later.Seconds * int64(time.Second))
+			answer(w, later)
 		}
 	})
 	mux.HandleFunc("/datastore_hosts", func(w http.ResponseWriter, req *http.Request) {

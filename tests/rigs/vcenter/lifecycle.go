@@ -9,6 +9,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/vmware/govmomi/object"
@@ -43,12 +44,15 @@ func init() {
 	}
 }
 
+// clockOffset is how far the hosts' clocks are ahead of this machine's, in nanoseconds.
+var clockOffset atomic.Int64
+
 // connectDrives lets the drives follow the power state: at power on those that are to start connected and have a file.
 func connectDrives(vm *simulator.VirtualMachine) {
 	on := vm.Runtime.PowerState == types.VirtualMachinePowerStatePoweredOn
 	vm.Runtime.BootTime = nil // the simulator has it in the summary only
 	if on {
-		vm.Runtime.BootTime = types.NewTime(time.Now())
+		vm.Runtime.BootTime = types.NewTime(time.Now().Add(time.Duration(clockOffset.Load())))
 	}
 	for _, d := range vm.Config.Hardware.Device {
 		base := d.GetVirtualDevice()

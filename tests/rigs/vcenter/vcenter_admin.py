@@ -95,6 +95,26 @@ class Admin:
         """Changes devices of a VM."""
         WaitForTask(self.vm(name).ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=list(changes))))
 
+    def vmotion(self, name: str) -> None:
+        """Moves a running VM to another host of the cluster."""
+        here = self.vm(name).runtime.host
+        self.relocate(name, host=next(host.name for host in here.parent.host if host != here))
+
+    def cards(self, name: str) -> list[t.Any]:
+        """Its network cards."""
+        return [card for card in self.vm(name).config.hardware.device if isinstance(card, vim.vm.device.VirtualEthernetCard)]
+
+    def add_nic(self, name: str) -> None:
+        """One more card on the network of the first."""
+        card = vim.vm.device.VirtualVmxnet3(key=-1, backing=self.cards(name)[0].backing, addressType="generated")
+        card.connectable = vim.vm.device.VirtualDevice.ConnectInfo(startConnected=True, connected=True, allowGuestControl=True)
+        self.reconfigure(name, vim.vm.device.VirtualDeviceSpec(operation="add", device=card))
+
+    def remove_nic(self, name: str, number: int) -> None:
+        """Removes a card."""
+        card = self.cards(name)[number]
+        self.reconfigure(name, vim.vm.device.VirtualDeviceSpec(operation="remove", device=card))
+
     def add_sata(self, name: str, bus: int = 0) -> None:
         """A SATA controller without drives."""
         controller = vim.vm.device.VirtualAHCIController(key=-1, busNumber=bus)

@@ -111,6 +111,10 @@ class VCenterRig:
         """Lets the guest take no notice of a request to shut down."""
         self._control("POST", "/deaf", {"vm": vm, "deaf": deaf})
 
+    def clock(self, seconds: int) -> None:
+        """Lets time pass for the hosts."""
+        self._control("POST", "/clock", {"seconds": seconds})
+
     def datastore_hosts(self, datastore: str, *hosts: str) -> None:
         """Lets only these hosts see a datastore."""
         self._control("POST", "/datastore_hosts", {"datastore": datastore, "hosts": list(hosts)})

@@ -94,13 +94,13 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.look i
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_nic_record import EntryError, read_networks
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.watch import Watcher, keep_watching
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import eventlog
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.database import Database
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.errors import RecordError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.feed import (
     BATCH,
     ArgumentError,
     Delivery,
     EventFeed,
+    database_of,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import PollSettings
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
@@ -128,7 +128,7 @@ class Listeners:
         self.stop = threading.Event()
         self._wake = wake
         self._log = eventlog.write if args.get("syslog") else list
-        self.database = Database(args.get("record") or None)
+        self.database = database_of(args)
         self.watchers = [Watcher(RecordStore(self.database), *one, self._told, self.stop) for one in _hypervisors(args)]
         self.names = [watcher.request.hypervisor_name for watcher in self.watchers]
         self._threads = [

@@ -105,6 +105,15 @@ def test_several_hypervisors_in_one_source(site: Site) -> None:
         lock.release()
 
 
+def test_listening_and_telling_are_about_the_record_of_the_environment(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXTERNAL_DHCP_RECORD", site.args.pop("record"))
+
+    async def story(event: t.Any) -> None:
+        assert (await event())["address"] == "10.0.0.1"
+
+    listen(site.args, story)
+
+
 def test_one_that_cannot_be_reached_disturbs_no_other_and_is_heard_later(site: Site, caplog: t.Any) -> None:
     site.voices["one"].fail_connect = HypervisorUnreachable("one is away")
 
