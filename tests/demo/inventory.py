@@ -26,6 +26,8 @@ all:
           cidr: {cidr}
           ip_range: {ip_range}      # announced by the DHCP server's administrator
           services: [userdata]
+      site_bridge: {bridge}          # of site.yml, the example of a whole life
+      site_template: {template}
       vms:
         - name: web1
           template: {template}
