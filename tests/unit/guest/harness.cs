@@ -10,6 +10,7 @@ using System.Collections.Generic;
 using System.IO;
 using System.Runtime.InteropServices;
 using System.Security;
+using System.Security.AccessControl;
 using System.Text;
 using Vmops.ConfigDrive;
 
@@ -71,11 +72,26 @@ public static class Harness
                     }
                     Say(decision.Password == null ? null : Reveal(decision.Password));
                     return 0;
+                case "keys": // drive, file of keys: what ConfigDrive.ps1 does with a decision
+                    KeysDecision keys = KeysDecision.Make(new Drive(arguments[1]).Metadata("public-keys"), KeyFile.Read(arguments[2]));
+                    if (keys.Content != null)
+                    {
+                        File.WriteAllBytes(arguments[2], keys.Content);
+                    }
+                    Say(keys.Taken + " " + keys.LeftOut + (keys.Content == null ? " same" : " new"));
+                    return 0;
+                case "rights": // security ids
+                    List<string> sids = new List<string>(arguments);
+                    FileSecurity security = KeyFile.Security(sids.GetRange(1, sids.Count - 1).ToArray());
+                    Say(security.GetSecurityDescriptorSddlForm(AccessControlSections.Access));
+                    return 0;
                 case "settings":
                     Settings settings = Settings.Parse(File.ReadAllText(arguments[1]));
                     Say(settings.Label);
                     Say(settings.SetPassword.ToString());
                     Say(settings.PasswordUser);
+                    Say(settings.SetSshKeys.ToString());
+                    Say(string.Join("|", settings.SshKeyUsers));
                     Say(settings.SaveUserData.ToString());
                     Say(settings.WaitSeconds.ToString());
                     return 0;

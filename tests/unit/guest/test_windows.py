@@ -263,14 +263,17 @@ def test_settings_as_the_role_writes_them(core: Core) -> None:
         "label": "config-2",
         "set_password": True,
         "windows_user": "Administrateur é",
+        "set_ssh_keys": False,
+        "windows_ssh_users": ["Anna Ek", "DOMAIN\\bo"],
         "save_user_data": False,
         "wait": 7,
     }
     path = core.base / "settings.ini"
     path.write_text(template.render({f"vm_template_{name}": value for name, value in variables.items()}).replace("\n", "\r\n"))
-    assert core.ask("settings", path).values == [b"config-2", b"True", "Administrateur é".encode(), b"False", b"7"]
-    path.write_text("# only comments\n\n")
-    assert core.ask("settings", path).values == [b"config", b"True", b"Administrator", b"True", b"5"]
+    said = [b"config-2", b"True", "Administrateur é".encode(), b"False", b"Anna Ek|DOMAIN\\bo", b"False", b"7"]
+    assert core.ask("settings", path).values == said
+    path.write_text("# only comments\n\nSshKeyUsers=\n")
+    assert core.ask("settings", path).values == [b"config", b"True", b"Administrator", b"True", b"", b"True", b"5"]
 
 
 @pytest.mark.parametrize("line", ["Lable=x", "SetPassword=maybe", "WaitSeconds=-1", "WaitSeconds=601", "Label=", "nonsense"])
@@ -282,22 +285,116 @@ def test_wrong_settings_are_named(core: Core, line: str) -> None:
     assert re.split("[= ]", line)[0] in answer.error
 
 
+BEGIN = "# BEGIN keys from the config drive (replaced when it changes, put your own keys elsewhere)"
+END = "# END keys from the config drive"
+
+
+def real_key(number: int, comment: str = "someone") -> str:
+    blob = b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes([number]) * 32
+    return f"ssh-ed25519 {base64.b64encode(blob).decode()} {comment}"
+
+
+def test_keys_go_into_a_block_and_all_else_stays(core: Core) -> None:
+    path = core.base / "authorized_keys"
+    others = "# öwn\r\nssh-rsa AAAA own\r\n".encode("latin-1") + b"\xff\xfe"
+    path.write_bytes(others)
+    core.put(f"{real_key(1)}\r\n\t{real_key(2, 'b c')} \r\n# remark\r\n".encode(), "cloudstack/metadata/public-keys.txt")
+    assert core.ask("keys", core.drive, path).values == [b"2 0 new"]
+    block = f"{BEGIN}\n{real_key(1)}\n{real_key(2, 'b c')}\n{END}\n".encode()
+    assert path.read_bytes() == others + b"\n" + block
+    assert core.ask("keys", core.drive, path).values == [b"2 0 same"]
+    core.put(real_key(3).encode(), "cloudstack/metadata/public-keys.txt")
+    assert core.ask("keys", core.drive, path).values == [b"1 0 new"]
+    assert path.read_bytes() == others + f"\n{BEGIN}\n{real_key(3)}\n{END}\n".encode()
+    core.put(b"", "cloudstack/metadata/public-keys.txt")
+    assert core.ask("keys", core.drive, path).values == [b"0 0 new"]
+    assert path.read_bytes() == others + b"\n"
+
+
+def test_no_key_file_changes_nothing(core: Core) -> None:
+    path = core.base / "authorized_keys"
+    path.write_text(f"{BEGIN}\n{real_key(1)}\n{END}\n")
+    assert core.ask("keys", core.drive, path).values == [b"0 0 same"]
+    path.unlink()
+    core.put(b"\n", "cloudstack/metadata/public_keys.txt")
+    assert core.ask("keys", core.drive, path).values == [b"0 0 same"]
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f'command="evil" {real_key(1)}',
+        real_key(1).replace("AAAAC3NzaC1lZDI1NTE5", "AAAAB3NzaC1yZDI1NTE5"),
+        real_key(1).replace(" AAAA", " AAA"),
+        f"{real_key(1)}\x1b[31m",
+        f"{real_key(1)}{'x' * 8192}",
+        "ssh-dss AAAAB3NzaC1kc3MAAACB" + "A" * 80,
+        "ssh-ed25519",
+    ],
+)
+def test_what_is_no_plain_key_is_left_out(core: Core, line: str) -> None:
+    path = core.base / "authorized_keys"
+    core.put(f"{line}\n{real_key(7)}\n".encode(), "cloudstack/metadata/public-keys.txt")
+    assert core.ask("keys", core.drive, path).values == [b"1 1 new"]
+    assert path.read_text() == f"{BEGIN}\n{real_key(7)}\n{END}\n"
+    core.put(line.encode(), "cloudstack/metadata/public-keys.txt")
+    answer = core.ask("keys", core.drive, path)
+    assert answer.status == 3 and "no line" in answer.error
+    assert real_key(7) in path.read_text()
+
+
+def test_a_begin_without_an_end_takes_nothing_with_it(core: Core) -> None:
+    path = core.base / "authorized_keys"
+    path.write_text(f"{BEGIN}\nmine\n")
+    core.put(real_key(1).encode(), "cloudstack/metadata/public-keys.txt")
+    assert core.ask("keys", core.drive, path).values == [b"1 0 new"]
+    assert path.read_text() == f"mine\n{BEGIN}\n{real_key(1)}\n{END}\n"
+
+
+def test_keys_are_not_written_through_links(core: Core) -> None:
+    core.put(real_key(1).encode(), "cloudstack/metadata/public-keys.txt")
+    (core.base / "elsewhere").mkdir()
+    (core.base / ".ssh").symlink_to(core.base / "elsewhere")
+    answer = core.ask("keys", core.drive, core.base / ".ssh" / "authorized_keys")
+    assert answer.status == 3 and "is a link" in answer.error
+    assert list((core.base / "elsewhere").iterdir()) == []
+
+
+def test_rights_are_what_sshd_wants(core: Core) -> None:
+    """Protected from inheritance; SYSTEM, Administrators and the user, nobody else."""
+    (rights,) = core.ask("rights", "S-1-5-21-1-2-3-1001", "S-1-5-18", "S-1-5-32-544").values
+    assert rights is not None and rights.startswith(b"D:P")
+    assert set(re.findall(rb"\((.*?)\)", rights)) == {b"A;;FA;;;S-1-5-21-1-2-3-1001", b"A;;FA;;;SY", b"A;;FA;;;BA"}
+
+
 def test_core_compiles_without_other_assemblies() -> None:
     """Add-Type -Path references the core library and System; anything else would need to be named."""
     text = (WINDOWS / "ConfigDrive.cs").read_text()
     assert text.isascii(), "its compiler reads a file without a mark in the machine's own code page"
     used = set(re.findall(r"^using ([\w.]+);", text, re.MULTILINE))
     allowed = {"System", "System.Collections.Generic", "System.Globalization", "System.IO", "System.Security"}
-    assert used <= allowed | {"System.Security.Cryptography", "System.Text"}
+    allowed |= {f"System.Security.{name}" for name in ("AccessControl", "Cryptography", "Principal")}
+    assert used <= allowed | {"System.Text"}
 
 
 # --- parsed only: PowerShell ---
 
 ALLOWED_COMMANDS = {
     "ConfigDrive.ps1": {
-        *("Add-Type", "Get-Command", "Join-Path", "New-Item", "New-Object", "Set-LocalUser", "Set-StrictMode", "Start-Sleep"),
+        *(
+            "Add-Type",
+            "Get-Command",
+            "Get-ItemProperty",
+            "Join-Path",
+            "New-Item",
+            "New-Object",
+            "Set-LocalUser",
+            "Set-StrictMode",
+            "Start-Sleep",
+        ),
         *("Test-Path", "Write-EventLog", "icacls.exe"),
-        *("Invoke-Part", "Protect-StateFolder", "Set-Secret", "Write-Log"),
+        *("Invoke-Part", "Protect-StateFolder", "Set-AdministratorKey", "Set-Key", "Set-Secret", "Set-UserKey", "Write-Log"),
     },
     "Find-Hypervisor.ps1": {"Get-CimInstance", "Set-StrictMode"},
     "Register-ConfigDrive.ps1": {
@@ -365,6 +462,6 @@ def test_programs_get_no_secret() -> None:
 
 def test_state_is_written_after_the_password_is_set() -> None:
     text = (WINDOWS / "ConfigDrive.ps1").read_text()
-    order = ["Protect-StateFolder\n    #", "::Make(", "Set-Secret -User", "::Write($stateFile"]
+    order = ["Protect-StateFolder\n    #", "PasswordDecision]::Make(", "Set-Secret -User", "::Write($stateFile"]
     places = [text.index(word) for word in order]
     assert places == sorted(places)

@@ -10,7 +10,9 @@ using System.Collections.Generic;
 using System.Globalization;
 using System.IO;
 using System.Security;
+using System.Security.AccessControl;
 using System.Security.Cryptography;
+using System.Security.Principal;
 using System.Text;
 
 namespace Vmops.ConfigDrive
@@ -27,6 +29,8 @@ namespace Vmops.ConfigDrive
         public string Label = "config";
         public bool SetPassword = true;
         public string PasswordUser = "Administrator";
+        public bool SetSshKeys = true;
+        public string[] SshKeyUsers = new string[0];
         public bool SaveUserData = true;
         public int WaitSeconds = 5;
 
@@ -48,6 +52,8 @@ namespace Vmops.ConfigDrive
                     case "Label": settings.Label = NotEmpty(name, value); break;
                     case "SetPassword": settings.SetPassword = YesOrNo(name, value); break;
                     case "PasswordUser": settings.PasswordUser = NotEmpty(name, value); break;
+                    case "SetSshKeys": settings.SetSshKeys = YesOrNo(name, value); break;
+                    case "SshKeyUsers": settings.SshKeyUsers = Names(value); break;
                     case "SaveUserData": settings.SaveUserData = YesOrNo(name, value); break;
                     case "WaitSeconds": settings.WaitSeconds = Seconds(name, value); break;
                     default: throw new ConfigDriveException("settings: there is no setting \"" + name + "\"");
@@ -63,6 +69,19 @@ namespace Vmops.ConfigDrive
                 throw new ConfigDriveException("settings: " + name + " is empty");
             }
             return value;
+        }
+
+        private static string[] Names(string value)
+        {
+            List<string> names = new List<string>();
+            foreach (string name in value.Split(','))
+            {
+                if (name.Trim().Length > 0)
+                {
+                    names.Add(name.Trim());
+                }
+            }
+            return names.ToArray();
         }
 
         private static bool YesOrNo(string name, string value)
@@ -329,6 +348,189 @@ namespace Vmops.ConfigDrive
             {
                 return derive.GetBytes(Size);
             }
+        }
+    }
+
+    /// <summary>A file of SSH keys with the drive's in a block of its own; every other line stays as it is.</summary>
+    public class KeysDecision
+    {
+        public const string BeginMark = "# BEGIN keys from the config drive (replaced when it changes, put your own keys elsewhere)";
+        public const string EndMark = "# END keys from the config drive";
+
+        // The base64 text of a key begins with the length and the name of its type (RFC 4253 6.6).
+        private static readonly Dictionary<string, string> Heads = new Dictionary<string, string>
+        {
+            { "ssh-ed25519", "AAAAC3NzaC1lZDI1NTE5" },
+            { "ssh-rsa", "AAAAB3NzaC1y" },
+            { "ecdsa-sha2-nistp256", "AAAAE2VjZHNhLXNoYTItbmlzdHAy" },
+            { "ecdsa-sha2-nistp384", "AAAAE2VjZHNhLXNoYTItbmlzdHAz" },
+            { "ecdsa-sha2-nistp521", "AAAAE2VjZHNhLXNoYTItbmlzdHA1" },
+            { "sk-ssh-ed25519@openssh.com", "AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29t" },
+            { "sk-ecdsa-sha2-nistp256@openssh.com", "AAAAInNrLWVjZHNhLXNoYTItbmlzdHAyNTZAb3BlbnNzaC5j" },
+        };
+        // Every byte is a character and back again: what others wrote is kept whatever its encoding.
+        private static readonly Encoding Bytes = Encoding.GetEncoding(28591);
+
+        /// <summary>The file's new bytes, or null if nothing is to be changed.</summary>
+        public readonly byte[] Content;
+        /// <summary>Lines of the drive's key file that are plain keys, and those that are not and were left out.</summary>
+        public readonly int Taken;
+        public readonly int LeftOut;
+
+        private KeysDecision(byte[] content, int taken, int leftOut)
+        {
+            Content = content;
+            Taken = taken;
+            LeftOut = leftOut;
+        }
+
+        /// <summary>drive: the drive's key file, or null; an empty one empties the block. present: the file as it is, or null.</summary>
+        public static KeysDecision Make(byte[] drive, byte[] present)
+        {
+            if (drive == null)
+            {
+                return new KeysDecision(null, 0, 0);
+            }
+            List<string> keys = new List<string>();
+            int leftOut = 0;
+            foreach (string raw in Bytes.GetString(drive).Split('\n'))
+            {
+                string line = raw.TrimEnd('\r').Replace('\t', ' ').Trim(' ');
+                if (line.Length == 0 || line[0] == '#')
+                {
+                    continue;
+                }
+                if (IsKey(line))
+                {
+                    keys.Add(line);
+                }
+                else
+                {
+                    leftOut++;
+                }
+            }
+            if (keys.Count == 0 && leftOut > 0)
+            {
+                throw new ConfigDriveException("no line in the config drive's key file is a plain SSH key: not set");
+            }
+            string before = present == null ? "" : Bytes.GetString(present);
+            string after = Foreign(before);
+            if (keys.Count > 0)
+            {
+                after += BeginMark + "\n" + string.Join("\n", keys.ToArray()) + "\n" + EndMark + "\n";
+            }
+            return new KeysDecision(after == before ? null : Bytes.GetBytes(after), keys.Count, leftOut);
+        }
+
+        /// <summary>A type, the base64 text of that very type, a comment. No options: they can run commands.</summary>
+        private static bool IsKey(string line)
+        {
+            string[] parts = line.Split(new char[] { ' ' }, 3, StringSplitOptions.RemoveEmptyEntries);
+            string head;
+            if (line.Length > 8192 || parts.Length < 2 || !Heads.TryGetValue(parts[0], out head)
+                || !parts[1].StartsWith(head, StringComparison.Ordinal) || parts[1].Length < 68)
+            {
+                return false;
+            }
+            foreach (char c in line)
+            {
+                if (char.IsControl(c))
+                {
+                    return false;
+                }
+            }
+            try
+            {
+                return Convert.ToBase64String(Convert.FromBase64String(parts[1])) == parts[1];
+            }
+            catch (FormatException)
+            {
+                return false;
+            }
+        }
+
+        /// <summary>All but our block, each line with its end. A begin without an end takes nothing with it but the mark.</summary>
+        private static string Foreign(string text)
+        {
+            StringBuilder kept = new StringBuilder();
+            List<string> held = new List<string>();
+            bool inside = false;
+            string[] lines = text.Split('\n');
+            for (int i = 0; i < lines.Length; i++)
+            {
+                bool last = i == lines.Length - 1;
+                if (last && lines[i].Length == 0)
+                {
+                    break;
+                }
+                string line = lines[i].TrimEnd('\r');
+                if (line == BeginMark)
+                {
+                    kept.Append(string.Concat(held));
+                    held.Clear();
+                    inside = true;
+                }
+                else if (line == EndMark)
+                {
+                    held.Clear();
+                    inside = false;
+                }
+                else if (inside)
+                {
+                    held.Add(lines[i] + "\n");
+                }
+                else
+                {
+                    kept.Append(lines[i] + "\n");
+                }
+            }
+            return kept.Append(string.Concat(held)).ToString();
+        }
+    }
+
+    /// <summary>Reads and writes files of SSH keys, also in folders of users.</summary>
+    public static class KeyFile
+    {
+        /// <summary>The file's bytes, or null. A link is refused: SYSTEM would follow it to where the user may not go.</summary>
+        public static byte[] Read(string path)
+        {
+            foreach (string place in new string[] { Path.GetDirectoryName(path), path })
+            {
+                if ((File.Exists(place) || Directory.Exists(place)) && (File.GetAttributes(place) & FileAttributes.ReparsePoint) != 0)
+                {
+                    throw new ConfigDriveException(place + " is a link: SSH keys not set");
+                }
+            }
+            return File.Exists(path) ? File.ReadAllBytes(path) : null;
+        }
+
+        /// <summary>Full control for these accounts (security ids), and nothing for anybody else: sshd ignores keys that others could
+        /// have written.</summary>
+        public static FileSecurity Security(string[] sids)
+        {
+            FileSecurity security = new FileSecurity();
+            security.SetAccessRuleProtection(true, false);
+            foreach (string sid in sids)
+            {
+                security.AddAccessRule(new FileSystemAccessRule(new SecurityIdentifier(sid), FileSystemRights.FullControl,
+                    AccessControlType.Allow));
+            }
+            return security;
+        }
+
+        /// <summary>Writes a file whole or not at all. It is made with its rights: they are given to nothing that was there before.</summary>
+        public static void Write(string path, byte[] content, FileSecurity security)
+        {
+            string temporary = path + ".new";
+            File.Delete(temporary);
+            using (FileStream file = new FileStream(temporary, FileMode.CreateNew, FileSystemRights.Write, FileShare.None, 4096,
+                FileOptions.None, security))
+            {
+                file.Write(content, 0, content.Length);
+            }
+            // Not File.Replace, which would keep the rights of the file that was there.
+            File.Delete(path);
+            File.Move(temporary, path);
         }
     }
 

@@ -5,7 +5,7 @@
 #Requires -Version 5.1
 <#
 .SYNOPSIS
-Sets the password from the config drive, once per new value, and saves the user data. Run at every start as SYSTEM.
+Sets the password from the config drive, once per new value, and the SSH keys, and saves the user data. Run at every start as SYSTEM.
 
 .DESCRIPTION
 All decisions are in ConfigDrive.cs. The password is a SecureString as soon as it leaves there; it is never an argument
@@ -60,6 +60,43 @@ function Set-Secret {
     }
 }
 
+function Set-Key {
+    # Keys of the drive into a file that the accounts with these security ids may read and write.
+    param([string] $Path, [string[]] $Sid)
+    $keys = [Vmops.ConfigDrive.KeysDecision]::Make($drive.Metadata('public-keys'), [Vmops.ConfigDrive.KeyFile]::Read($Path))
+    if ($keys.LeftOut -gt 0) {
+        Write-Log -Message "$($keys.LeftOut) lines in the config drive's key file are not plain SSH keys: left out" -EntryType Warning
+    }
+    if ($null -ne $keys.Content) {
+        [Vmops.ConfigDrive.KeyFile]::Write($Path, $keys.Content, [Vmops.ConfigDrive.KeyFile]::Security($Sid))
+        Write-Log -Message "SSH keys in $Path are those of the config drive ($($keys.Taken))" -EntryType Information
+    }
+}
+
+function Set-AdministratorKey {
+    $folder = Join-Path -Path $env:ProgramData -ChildPath 'ssh'
+    # Without it there is no SSH server, or one that was never started.
+    if (Test-Path -LiteralPath $folder) {
+        Set-Key -Path (Join-Path -Path $folder -ChildPath 'administrators_authorized_keys') -Sid 'S-1-5-18', 'S-1-5-32-544'
+    }
+}
+
+function Set-UserKey {
+    param([string] $User)
+    $account = New-Object -TypeName Security.Principal.NTAccount -ArgumentList $User
+    $id = $account.Translate([Security.Principal.SecurityIdentifier]).Value
+    $list = 'HKLM:\SOFTWARE\Microsoft\Windows NT\CurrentVersion\ProfileList'
+    $entry = Get-ItemProperty -LiteralPath (Join-Path -Path $list -ChildPath $id) -ErrorAction SilentlyContinue
+    if ($null -eq $entry) {
+        throw "$User has never logged on and so has no folder: SSH keys not set"
+    }
+    $folder = Join-Path -Path $entry.ProfileImagePath -ChildPath '.ssh'
+    if (-not (Test-Path -LiteralPath $folder)) {
+        $null = New-Item -ItemType Directory -Path $folder
+    }
+    Set-Key -Path (Join-Path -Path $folder -ChildPath 'authorized_keys') -Sid $id, 'S-1-5-18', 'S-1-5-32-544'
+}
+
 try {
     Add-Type -Path (Join-Path -Path $PSScriptRoot -ChildPath 'ConfigDrive.cs')
     $settings = [Vmops.ConfigDrive.Settings]::Parse([IO.File]::ReadAllText((Join-Path -Path $PSScriptRoot -ChildPath 'settings.ini')))
@@ -87,6 +124,12 @@ try {
                 [Vmops.ConfigDrive.StateFolder]::Write($stateFile, $decision.NewState)
                 Write-Log -Message "password of $($settings.PasswordUser) set from the config drive" -EntryType Information
             }
+        }
+    }
+    if ($settings.SetSshKeys) {
+        Invoke-Part -Part { Set-AdministratorKey }
+        foreach ($user in $settings.SshKeyUsers) {
+            Invoke-Part -Part { Set-UserKey -User $user }
         }
     }
     if ($settings.SaveUserData) {
