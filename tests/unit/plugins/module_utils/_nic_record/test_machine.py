@@ -47,6 +47,7 @@ class Expected:
     tries: int = MAX_RETRY
     due: float | None = 0
     address: str | None = None
+    seen: bool = False  # the address, since the NIC got all its tries
     suspect: int = 0
     seen_off: bool = False
     again: bool = False  # found, and its next look is set, whether or not the next poll asks for re-checks
@@ -164,7 +165,7 @@ class RecordMachine(RuleBasedStateMachine):
         nic.seen_off = off
         address = None if off or not one.answers else next(iter(one.answers.get(0, ())), None)
         if address:
-            nic.state, nic.tries, nic.address, nic.suspect = "found", MAX_RETRY, address, 0
+            nic.state, nic.tries, nic.address, nic.seen, nic.suspect = "found", MAX_RETRY, address, True, 0
             # Without a re-check the row remembers when it was seen, for whoever wants one later.
             nic.due = self.seconds + (recheck or 600)
             nic.again = recheck > 0
@@ -172,7 +173,7 @@ class RecordMachine(RuleBasedStateMachine):
         nic.due = self.seconds + INTERVAL
         nic.again = True
         heard = not off and one.answers is not None
-        if heard and nic.address:
+        if heard and nic.address and nic.seen:
             nic.suspect += 1
             if nic.suspect == SUSPECT:
                 nic.address, nic.suspect = None, 0
@@ -183,6 +184,8 @@ class RecordMachine(RuleBasedStateMachine):
             nic.tries -= 1
             if nic.tries == 0:
                 nic.state, nic.due = "gave_up", None
+                if heard and not nic.seen:
+                    nic.address = None  # from before: it may keep it until all tries are used up
 
     # -- what is always true -------------------------------------------------------------------------------------------
 
