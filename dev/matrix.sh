@@ -16,6 +16,8 @@ if [ -z "${CLOUDBASE_INIT_PYTHON:-}" ]; then
     run_logged cloudbase-init "$CLOUDBASE_INIT_PYTHON" -m pip install cloudbase-init setuptools || die "cloudbase-init cannot be installed"
 fi
 
+export VMOPS_TEST_DISTRIBUTION=1 # also the tests that take minutes
+
 outcomes=$build/matrix.jsonl
 : >"$outcomes"
 failed=0

@@ -26,6 +26,9 @@ run=()
 if [ "$kind" = integration ] && [ "$(id -u)" -ne 0 ]; then
     say "These tests run as root (through sudo): they look at what libvirt and the guests keep to themselves."
     run=(sudo -H -- env "PATH=$PATH" "LC_ALL=$LC_ALL" "ANSIBLE_COLLECTIONS_PATH=$ANSIBLE_COLLECTIONS_PATH" "ANSIBLE_CONFIG=$ANSIBLE_CONFIG"
-        "CLOUD_INIT_ROOT=$CLOUD_INIT_ROOT" ${CLOUDBASE_INIT_PYTHON:+"CLOUDBASE_INIT_PYTHON=$CLOUDBASE_INIT_PYTHON"} PYTHONDONTWRITEBYTECODE=1 ${VMOPS_RIG_DIR:+"VMOPS_RIG_DIR=$VMOPS_RIG_DIR"})
+        "CLOUD_INIT_ROOT=$CLOUD_INIT_ROOT" PYTHONDONTWRITEBYTECODE=1)
+    for name in VMOPS_RIG_DIR VMOPS_TEST_KVM_RIG VMOPS_TEST_DISTRIBUTION CLOUDBASE_INIT_PYTHON; do
+        [ -z "${!name:-}" ] || run+=("$name=${!name}")
+    done
 fi
 "${run[@]}" python -m pytest -p no:pytest-ansible -p no:cacheprovider -q -rs --durations 15 "$@" </dev/null 2>&1 | tee "$build/log/$kind.log"
