@@ -35,7 +35,7 @@ SETTINGS: dict[str, t.Any] = {
         {
             "name": "kvm01",
             "hypervisor": {"type": "kvm", "uri": "qemu+ssh://root@kvm01.example.com/system"},
-            "credential": {"ssh_key": "-----BEGIN OPENSSH PRIVATE KEY-----\ncanary-key\n-----END OPENSSH PRIVATE KEY-----\n"},
+            "credential": {"ssh_key": "-----BEGIN OPENSSH PRIVATE KEY-----\ncanary-ssh-key\n-----END OPENSSH PRIVATE KEY-----\n"},
             "shared_networks": [{"name": "corp", "bridge": "br-corp"}],
         },
         {

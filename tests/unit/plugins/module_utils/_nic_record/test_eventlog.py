@@ -58,3 +58,22 @@ def test_without_a_system_log_nothing_happens(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(eventlog, "syslog", None)
     eventlog.write([event()], lambda level, line: sent.append((level, line)))
     assert sent == []
+
+
+def test_the_system_log_is_opened_once_under_our_name_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[tuple[object, ...]] = []
+    monkeypatch.setattr(eventlog.syslog, "openlog", lambda *words: done.append(("open", *words)))
+    monkeypatch.setattr(eventlog.syslog, "syslog", lambda level, line: done.append((level, line)))
+    monkeypatch.setattr(eventlog.syslog, "closelog", lambda: done.append(("close",)))
+    eventlog.write([])
+    assert done == []
+    eventlog.write([event(), event(EVENT_GAVE_UP)])
+    assert [words[0] for words in done] == ["open", eventlog.syslog.LOG_NOTICE, eventlog.syslog.LOG_WARNING, "close"]
+    assert done[0] == ("open", eventlog.IDENT, 0, eventlog.syslog.LOG_DAEMON)
+    assert done[1] == (eventlog.syslog.LOG_NOTICE, eventlog.line(event()))
+
+
+def test_a_field_that_has_no_place_is_left_out_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = eventlog.line(event())
+    monkeypatch.setattr(eventlog, "MAX_LINE", len(whole) - 1)
+    assert eventlog.line(event()) == whole.rpartition(" ")[0]

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import typing as t
 
@@ -107,8 +108,6 @@ def test_rearming_gives_all_tries_and_keeps_the_address(how: dict[str, t.Any]) -
 
 
 def test_a_changed_fact_ends_a_look_under_way() -> None:
-    import dataclasses
-
     claimed = dataclasses.replace(entered(), claim_token="x")
     assert entered(claimed).claim_token == "x"
     assert entered(claimed, required=False).claim_token is None
@@ -254,3 +253,30 @@ def test_a_nic_that_vanishes_with_an_address_is_told() -> None:
     assert queue.vanish(entered(), at(0)) == []
     (event,) = queue.vanish(look(entered(), has("10.0.0.1"))[0], at(9))
     assert (event.type, event.previous_address, event.reason) == ("EXTERNAL.DHCP.VM.IP.LOST", "10.0.0.1", "vm_not_found")
+
+
+def test_a_person_who_wants_it_to_be_looked_for_again_gives_it_all_its_tries() -> None:
+    gave_up, _told = look(look(entered(max_tries=2), UNHEARD)[0], UNHEARD, 180)
+    assert (gave_up.fetch_state, gave_up.tries_left) == ("gave_up", 0)
+    nic = queue.rearm(gave_up, at(400))
+    assert (nic.fetch_state, nic.tries_left, nic.tries_failed, nic.max_tries) == ("pending", 2, 0, 2)
+    assert (nic.next_try_at, nic.entered_at, nic.updated_at, nic.last_reason) == (at(400), at(400), at(400), None)
+    assert nic.mac == gave_up.mac
+
+
+def test_an_address_that_another_nic_was_seen_with_is_suspect_and_due_at_once() -> None:
+    known, _told = look(entered(), has("10.0.0.1"))
+    taker = dataclasses.replace(known, vm_name="web2", device=1, mac="52:54:00:00:00:02", hypervisor_name="kvm02")
+    nic = queue.doubt(dataclasses.replace(known, claim_token="a look under way"), taker, at(60))
+    assert (nic.fetch_state, nic.ip4_address, nic.suspect_readings, nic.claim_token) == ("found", "10.0.0.1", 1, None)
+    assert (nic.next_try_at, nic.updated_at, nic.last_reason) == (at(60), at(60), "address_taken")
+    assert nic.last_message == (
+        "10.0.0.1 was given to web2 NIC 1 (52:54:00:00:00:02) on kvm02 too: one of the two has it no longer, or the DHCP server gave it twice"
+    )
+    # Doubts that there were already are not forgotten.
+    assert queue.doubt(dataclasses.replace(known, suspect_readings=2), taker, at(60)).suspect_readings == 2
+
+
+def test_stopping_what_is_stopped_changes_nothing() -> None:
+    off = queue.stop(look(entered(), has("10.0.0.1"))[0], at(60))
+    assert queue.stop(off, at(120)) is off
