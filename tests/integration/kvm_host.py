@@ -121,8 +121,8 @@ class KvmHost:
         found = json.loads(rig("dhcp", "leases", "--name", self.name, "--json"))
         return {lease["mac"]: lease["address"] for lease in found}
 
-    def dhcp(self, command: str) -> None:
-        rig("dhcp", command, "--name", self.name)
+    def dhcp(self, command: str, *words: str) -> None:
+        rig("dhcp", command, "--name", self.name, *words)
 
     def console(self, domain: str) -> t.Any:
         return _console().Console(self.uri, domain, timeout=PATIENCE)

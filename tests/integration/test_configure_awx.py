@@ -11,13 +11,15 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 import typing as t
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from ansible_collections.vmops.external_dhcp.tests.unit.doc_commands import ROOT, commands
+
 SETTINGS: dict[str, t.Any] = {
     "configure_awx_project": {"scm_url": "https://git.example.com/automation.git", "scm_branch": "main"},
     "configure_awx_execution_environment": {"image": "external-dhcp-ee:latest"},
@@ -65,8 +67,7 @@ def api():
 
 
 def _configure(api: t.Any, folder: pathlib.Path, **settings: t.Any) -> str:
-    given = folder / "awx.json"
-    given.write_text(json.dumps({**SETTINGS, **settings}))
+    (folder / "awx.yml").write_text(json.dumps({**SETTINGS, **settings}))
     environment = {
         **os.environ,
         "ANSIBLE_COLLECTIONS_PATH": f"{os.environ['ANSIBLE_COLLECTIONS_PATH']}:{ROOT / '.build/awx'}",
@@ -74,8 +75,9 @@ def _configure(api: t.Any, folder: pathlib.Path, **settings: t.Any) -> str:
         "CONTROLLER_USERNAME": "admin",
         "CONTROLLER_PASSWORD": "secret",
     }
-    words = ["ansible-playbook", "-v", "-i", "localhost,", "vmops.external_dhcp.configure_awx", "-e", f"@{given}"]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    (command,) = commands(ROOT / "docs" / "awx.md")
+    words = [*shlex.split(command), "-v", "-i", "localhost,"]
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
     assert "canary" not in done.stdout + done.stderr
     return done.stdout

@@ -20,8 +20,11 @@ import typing as t
 import pytest
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
+from ansible_collections.vmops.external_dhcp.tests.integration.dns_site import DOMAIN, dns, dns_rig
 from ansible_collections.vmops.external_dhcp.tests.integration.kvm_host import PATIENCE, KvmHost, wait_for
 from ansible_collections.vmops.external_dhcp.tests.integration.watching import Watched, until
+
+__all__ = ("dns",)  # a fixture
 
 VMS = ("it-web1", "it-web2")
 
@@ -233,6 +236,54 @@ def test_guest_agent_blocked_stopped_and_hanging(site: Site, deployed: t.Any, ru
 
 def _unless(nic: dict[str, t.Any], passing: str) -> dict[str, t.Any] | None:
     return None if nic["reason"] in (passing, None) else nic
+
+
+def test_what_the_guests_scripts_left_is_read_through_the_agent(site: Site, deployed: t.Any, run_module: t.Any):
+    host = json.loads(site.inventory.read_text())["all"]["hosts"]["kvm01"]
+    options = {"hypervisor": site.kvm.hypervisor, "hypervisor_name": "kvm01", "record": site.record}
+    result = run_module("vm_diagnose", {**options, "networks": host["shared_networks"], "detail": True})
+    assert {vm["name"] for vm in result["vms"]} >= set(VMS)
+    assert not {vm["name"] for vm in result["vms"]} & {site.kvm.status["TEMPLATE"], site.kvm.status["TEMPLATE_Q35"]}
+    for name in VMS:
+        (found,) = [vm for vm in result["vms"] if vm["name"] == name]
+        told = {check["check"]: (check["status"], check["message"]) for check in found["checks"]}
+        assert told["scripts"] == ("ok", "the guest scripts have acted on the drive"), found
+
+
+def test_a_changed_lease_reaches_dns_and_a_foreign_record_stays(site: Site, deployed: t.Any, dns: t.Any, run_module: t.Any):
+    pytest.importorskip("dns")
+    name, other = VMS
+    server = {"host": dns_rig.ADDRESS, "port": dns.primary.port, "key_file": str(dns.keys["inside"])}
+    extra = {"dns_servers": [server], "dns_domain": DOMAIN, "vm_ip_poll_recheck_interval": 1}
+
+    def digs(*addresses: str) -> str:
+        questions = [(f"{name}.{DOMAIN}", "A"), *(("-x", address) for address in addresses), (f"{other}.{DOMAIN}", "ANY")]
+        return "".join(dns.dig("+noall", "+answer", *question) for question in questions)
+
+    dns.nsupdate(f"zone {DOMAIN}\nupdate add {other}.{DOMAIN} 300 A 192.0.2.1")
+    old, mac = (site.rows(run_module)[name][key] for key in ("ip4_address", "mac"))
+    site.play("register_dns", **extra).good()
+    before = digs(old)
+    site.kvm.dhcp("reassign", "--mac", mac)
+    with site.kvm.console(name) as console:
+        assert console.login("root", site.passwords[name])
+        # The client asks for its address again, as after a suspended night, and is refused it.
+        console.run("pkill -x dhclient; for nic in /run/rig/eth*; do rm $nic; /usr/local/sbin/nic-up ${nic##*/}; done")
+        console.leave()
+    new = wait_for("the server gives another address", lambda: (found := site.kvm.leases().get(mac)) != old and found)
+
+    def looked() -> bool:
+        site.play("tick_vm_ips", **extra).good()
+        return site.rows(run_module)[name]["ip4_address"] == new
+
+    wait_for("a look finds the new address", looked)
+    after = digs(old, new)
+    print(f"--- dig before\n{before}--- dig after\n{after}")  # shown with pytest -s
+    reverse = f"{name}.{DOMAIN}."
+    assert old in before and before.count(reverse) >= 2
+    assert f"A\t{new}" in after and old not in after and f"PTR\t{reverse}" in after
+    foreign = [line for line in after.splitlines() if line.startswith(f"{other}.")]
+    assert len(foreign) == 1 and foreign[0].endswith("A\t192.0.2.1"), after
 
 
 def test_a_paused_vm_is_not_asked_and_its_drive_can_be_refreshed(site: Site, deployed: t.Any, run_module: t.Any):

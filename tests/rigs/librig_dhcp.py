@@ -15,6 +15,8 @@ import typing as t
 import librig
 from librig import Rig, RigError, run
 
+#: of a machine that does not exist
+OTHER_MAC = "52:54:00:ff:ff:fe"
 #: program → package
 PROGRAMS = {"ip": "iproute2", "dnsmasq": "dnsmasq-base"}
 
@@ -69,6 +71,17 @@ def stop(rig: Rig) -> None:
         librig.stop_process(found, "dnsmasq")
     with contextlib.suppress(FileNotFoundError):
         rig.dhcp_pid.unlink()
+
+
+def reassign(rig: Rig, mac: str) -> None:
+    """Gives the address of this MAC's lease to another machine: whoever asks for it again is refused, and gets another one."""
+    stop(rig)
+    lines = rig.lease_file.read_text(encoding="utf-8").splitlines()
+    if not any(line.split()[1:2] == [mac] for line in lines):
+        raise RigError(f"there is no lease of {mac}")
+    given = [line.split()[:1] + [OTHER_MAC, line.split()[2], "*", "*"] if mac in line.split() else line.split() for line in lines]
+    rig.lease_file.write_text("".join(" ".join(words) + "\n" for words in given), encoding="utf-8")
+    start(rig)
 
 
 def up(rig: Rig) -> None:

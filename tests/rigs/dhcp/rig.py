@@ -26,6 +26,7 @@ commands:
   leases  print the leases in force, one "mac address hostname" a line
   stop    stop the server only: no machine gets an address any more (start undoes it)
   start   start a stopped server again, with the leases it had
+  reassign  give the address of the lease of --mac to another machine, so that the next renewal gets another one
   down    remove server, namespace, leases and log
 """
 
@@ -34,7 +35,8 @@ def command() -> int:
     parser = argparse.ArgumentParser(
         prog="rig", description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", choices=["up", "status", "leases", "stop", "start", "down"])
+    parser.add_argument("command", choices=["up", "status", "leases", "stop", "start", "reassign", "down"])
+    parser.add_argument("--mac", default="", help="whose lease is reassigned")
     parser.add_argument("--name", default="test", help="name of the rig (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print status or leases as JSON")
     arguments = parser.parse_args()
@@ -50,7 +52,8 @@ def command() -> int:
         return 0
     if arguments.command != "status":
         with rig.lock():
-            getattr(librig_dhcp, arguments.command)(rig)
+            words = (arguments.mac,) if arguments.command == "reassign" else ()
+            getattr(librig_dhcp, arguments.command)(rig, *words)
         if arguments.command == "down":
             return 0
     librig.print_values({"NAME": rig.name, **librig_dhcp.status(rig)}, arguments.json)
