@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Who may import what: the rooms of the collection stay apart, and each library has one room that knows it."""
+"""Who may import what: the rooms of the collection stay apart, and each library has one room that knows it. And what is long."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ import pytest
 
 PLUGINS = pathlib.Path(__file__).resolve().parents[2] / "plugins"
 PREFIX = "ansible_collections.vmops.external_dhcp.plugins."
+# Lines.
+LONGEST_FILE, LONGEST_FUNCTION = 500, 50
 
 # Numbers and names that every room may know.
 EVERYWHERE = ("module_utils._defaults", "module_utils._errors")
@@ -122,3 +124,13 @@ def test_rooms_import_only_what_is_theirs() -> None:
 )
 def test_what_is_not_allowed_is_found(path: str, line: str) -> None:
     assert len(_violations(path, line)) == 1
+
+
+def test_files_and_functions_are_short() -> None:
+    sources = sorted((*PLUGINS.rglob("*.py"), *(PLUGINS.parent / "roles").rglob("*.yml")))
+    long = [f"{path}: {lines}" for path in sources if (lines := len(path.read_text().splitlines())) > LONGEST_FILE]
+    for path in sources:
+        for node in ast.walk(ast.parse(path.read_text())) if path.suffix == ".py" else ():
+            if isinstance(node, ast.FunctionDef) and (lines := (node.end_lineno or 0) - node.lineno + 1) > LONGEST_FUNCTION:
+                long.append(f"{path}, {node.name}(): {lines}")
+    assert long == []

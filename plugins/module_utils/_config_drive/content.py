@@ -163,7 +163,7 @@ def json_bytes(value: t.Any) -> bytes:
 def _cloudstack(description: DriveDescription) -> Iterable[tuple[str, bytes]]:
     for key, value in description.metadata.items():
         yield from metadata_files(key, value).items()
-    # Empty files are for a reader that understands them, and are user data as much as keys are.
+    # Empty files take keys away, which only the scripts of this collection do; like keys, they need the service userdata.
     if description.ssh_keys or (
         description.ssh_keys is not None and description.reader == READER_OURS and description.services != ()
     ):

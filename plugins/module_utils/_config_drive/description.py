@@ -218,7 +218,7 @@ def _metadata(name: str, value: t.Any) -> dict[str, str]:
 
 
 def _spelling(key: str) -> str:
-    """What is the same for all keys whose files a guest could take for one another."""
+    """One form for all keys whose file names a guest could confuse."""
     return key.replace("-", "_").lower()
 
 

@@ -36,7 +36,7 @@ if t.TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_SIZE = 64 * 1024 * 1024
-# So many bytes from the start hold the volume descriptors, and so the owner mark; the first descriptor is at 32 KiB.
+# Bytes from the start that hold the volume descriptors; the first one, with the owner mark, is at 32 KiB.
 HEAD_SIZE = 64 * 1024
 # Joliet keeps the label in 32 bytes of UCS-2; ISO 9660 alone would take 32 characters.
 MAX_LABEL = 16

@@ -32,7 +32,7 @@ _SENTINELS = ("saved_password", "bad_request")
 # The readers that pass the password on without a shell in between.
 _TOLERANT = ("ours", "cloud_init", "cloudbase_init")
 _LEADING_HYPHEN = "begins with -, which the guest script of the original platform reads as an option"
-# Fewer characters, different characters, or digits where there is nothing else, are soon found by trying.
+# Passwords that are shorter, have fewer different characters, or are short numbers are soon found by trying.
 _SHORTEST_STRONG = 8
 _LEAST_DIFFERENT = 5
 _SHORTEST_DIGITS = 20

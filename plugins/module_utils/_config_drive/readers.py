@@ -155,7 +155,7 @@ def _check_without_reader(
 
 
 def _label_without_reader(label: str, layouts: Sequence[str]) -> list[str]:
-    """What can be said of label and layouts when nobody said what reads them."""
+    """Warnings about label and layouts where no reader is named."""
     by_layout = {
         LAYOUT_CLOUDSTACK: ("config", "config-2"),  # guest scripts, theirs and ours
         LAYOUT_OPENSTACK: ("config-2", "CONFIG-2"),  # cloud-init and cloudbase-init

@@ -136,7 +136,7 @@ class Database:
         if self._ahead is None:
             before = utc_now()
             there = self.run(session.server_time)
-            # The answer was given half-way; a difference within the way's length is none.
+            # The server answered about half-way through the request; a difference shorter than the request is none.
             way = utc_now() - before
             ahead = there - (before + way / 2)
             self._ahead = ahead if abs(ahead) > way else datetime.timedelta()
@@ -148,7 +148,7 @@ class Database:
     def _transaction(self, write: bool) -> Iterator[t.Any]:
         try:
             with self.engine.connect() as connection:
-                # SQLAlchemy's sqlite driver is told in _sqlite_begin to take the writer's place at once.
+                # _sqlite_begin makes SQLite take the lock for writing at once.
                 connection = connection.execution_options(external_dhcp_write=write)
                 with connection.begin():
                     yield connection
@@ -192,7 +192,7 @@ class Database:
         self.close()  # connections that were made patient for this
 
     def _make_current(self, connection: t.Any, now: datetime.datetime) -> None:
-        # An upgrade of many rows, or of another controller that is waited for, may take its time.
+        # An upgrade of many rows, or the wait for one by another controller, may take long.
         if self.kind == "postgresql":
             connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
             connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
@@ -236,7 +236,7 @@ class Database:
             file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
             with contextlib.closing(os.fdopen(file, "w")):
                 if os.geteuid() == 0:
-                    # The record is its folder's owner's: root's first poll must not lock out the account it is for.
+                    # The record gets the owner of its folder: a first poll by root must not lock out the account that uses it.
                     owner = os.stat(folder)
                     os.fchown(file, owner.st_uid, owner.st_gid)
         except OSError as error:
@@ -281,7 +281,7 @@ class Database:
 def _open_sqlite(path: str, arguments: dict[str, t.Any]) -> t.Any:
     name = "file:" + urllib.parse.quote(path)
     if not os.access(os.path.dirname(path), os.W_OK):
-        # SQLite makes files beside a record even to read it. Where it cannot, and nobody has left any, nobody writes.
+        # SQLite makes files beside a record even for reading. Where it cannot, and there are none, nobody writes to the record.
         name += "?mode=ro" if os.path.exists(path + "-wal") else "?immutable=1"
     import sqlite3  # not part of every Python, and only needed here
 

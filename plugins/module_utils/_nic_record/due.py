@@ -33,7 +33,7 @@ def due(settings: PollSettings, now: datetime.datetime) -> t.Any:
     limit = now + datetime.timedelta(seconds=settings.slack)
 
     def come(longest: float) -> t.Any:
-        # Nobody sets a time further ahead than that: it was set before the clock was put back, and would stop everything.
+        # A time further ahead than that was set before the clock was put back; waiting for it would stop everything.
         ahead = limit + datetime.timedelta(seconds=longest)
         return sa.or_(nics.c.next_try_at <= limit, nics.c.next_try_at > ahead)
 

@@ -27,7 +27,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.st
 
 BATCH = 500
 TAKEN_SECONDS = 0.02  # between two looks whether the engine has taken an event
-FEEDBACK_SECONDS = 60.0  # without the engine's word on an event, after which it is delivered again
+FEEDBACK_SECONDS = 60.0  # without the engine's confirmation of an event, after which it is delivered again
 
 logger = logging.getLogger("vmops.external_dhcp.events")
 
@@ -166,7 +166,7 @@ class Delivery:
                 await asyncio.sleep(TAKEN_SECONDS)
             return
         while not self._feedback.empty():
-            self._feedback.get_nowait()  # late words on events that were delivered again
+            self._feedback.get_nowait()  # late confirmations of events that were delivered again
         while True:
             await self._queue.put(dict(event))
             try:

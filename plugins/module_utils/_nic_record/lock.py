@@ -307,7 +307,7 @@ class PollLock:
         if self._connection is not None:
             driver = self._connection.connection.driver_connection
             handle = driver.fileno() if hasattr(driver, "fileno") else driver._sock.fileno()
-            # Nothing the child's copy of the driver says at its end may reach the server.
+            # The child's copy of the driver must send nothing to the server when the child ends.
             os.dup2(quiet, handle)
         os.close(quiet)
 

@@ -51,7 +51,7 @@ if t.TYPE_CHECKING:
 # The guest was heard and has no such address. All other reasons say only that nobody heard the guest: they never
 # count against an address that is known.
 CONCLUSIVE_REASONS = frozenset((REASON_NO_LEASE, REASON_FILTERED_OUT))
-# Nothing comes of asking again: the first look takes all tries. What mends it shows at a restart or the slow look.
+# Asking again is useless, so the first look takes all tries. A restart or the slow look finds what was mended.
 LASTING_REASONS = frozenset((REASON_NO_AGENT_CHANNEL,))
 
 ADDRESS_RULES = ("cidrs", "ignore_interfaces", "family_order")  # another address may count when one of these changes
@@ -121,7 +121,7 @@ def _with_all_tries(nic: NicRecord, max_tries: int | None, now: datetime.datetim
         candidate_address=None,
         candidate_since=None,
         claim_token=None,
-        # Which start this is nobody has looked yet; the next look must not take it for one more.
+        # Nobody has read the time of this start yet; the next look must not take it for another restart.
         booted_at=None,
         boot_token=None,
     )

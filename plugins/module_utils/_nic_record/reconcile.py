@@ -83,7 +83,7 @@ def agree(
     for key, nic in known.items():
         if key in done.after:
             continue
-        # A NIC that changed after the reading began was not there to be read: it is as its writer says.
+        # A NIC whose row was changed after the reading began stays as that writer left it.
         if nic.updated_at > picture.read_at or nic.vm_id in picture.unread or nic.vm_name in picture.unread:
             done.after[key] = nic
         elif key in elsewhere:

@@ -115,7 +115,7 @@ if HAS_SQLALCHEMY:
         sa.Column("claim_token", sa.String(32)),
         # When the VM was started, as its hypervisor says: a later time than this one is a restart.
         sa.Column("booted_at", _UtcTime),
-        sa.Column("boot_token", sa.String(64)),  # and another one than this
+        sa.Column("boot_token", sa.String(64)),  # what the hypervisor gives that start for a name: another one is a restart, too
         sa.Column("missing_since", _UtcTime),  # no longer on its hypervisor; perhaps on another one
         sa.UniqueConstraint("hypervisor_name", "vm_id", "mac", name="uq_nics_vm_mac"),
         sa.Index("ix_nics_queue", "hypervisor_name", "fetch_state", "next_try_at"),

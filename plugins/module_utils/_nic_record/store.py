@@ -255,7 +255,7 @@ class RecordStore:
             if new:
                 connection.execute(nics.insert(), [_values(nic) for nic in new])
                 if len(new) >= MANY and connection.dialect.name == "postgresql":
-                    # Before its own time for that PostgreSQL takes the table for empty, and reads all of it for each chunk of ids.
+                    # Until its own next analysis PostgreSQL takes a new table for empty, and would read all of it for each chunk of ids.
                     connection.exec_driver_sql("ANALYZE nics")
             new_events = self._store_events(connection, new_events)
         order = _shown_first
@@ -480,7 +480,7 @@ def _values(nic: NicRecord, fields: Sequence[str] = _STORED_FIELDS) -> dict[str,
 
 
 def _all_columns() -> t.Any:
-    """In the order of NicRecord's fields: rows are many, and names cost time."""
+    """The columns in the order of NicRecord's fields: making thousands of rows by names takes long."""
     return sa.select(*(nics.c[name] for name in _NIC_FIELDS))
 
 

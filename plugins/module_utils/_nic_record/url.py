@@ -87,7 +87,7 @@ def _check_file(url: t.Any) -> t.Any:
         )
     path = os.path.expanduser(url.database)
     if not os.path.isabs(path):
-        # Relative to what? To a module it is the folder of the playbook, which may be the installed collection.
+        # A relative path would be one below the playbook's folder, which may be that of the installed collection.
         raise RecordUrlError(
             f"the option record names the file {url.database!r} without saying where it is: write an absolute path with four"
             f" slashes, such as sqlite:///{os.path.abspath(os.sep)}var/lib/awx/{os.path.basename(url.database)},"

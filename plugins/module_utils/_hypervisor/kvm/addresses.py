@@ -54,7 +54,7 @@ class KvmAddresses(Addresses):
     """See api.Addresses."""
 
     sources: tuple[str, ...] = tuple(source.name for source in SOURCES)
-    # libguestfs boots a machine of its own for each VM: only for who asks for it.
+    # libguestfs is left out: it boots a small machine for each VM, so it is used only where it is asked for.
     default_sources: tuple[str, ...] = tuple(source.name for source in SOURCES if source.name != SOURCE_LIBGUESTFS)
 
     def __init__(self, connection: t.Any, endpoint: str, image_dir: str) -> None:
@@ -92,7 +92,7 @@ class KvmAddresses(Addresses):
                     seen = _no_answer(vm, source, error, timeout)
                     if answer is not None and answer.reason is not None:
                         seen = dataclasses.replace(seen, reason=answer.reason)
-                    # Said for nothing but want of an answer: whoever was asked before has more to say.
+                    # An empty answer adds nothing to what the sources before it have said.
                     told = source.told and error is not None
                 else:
                     seen = Observation(vm, reason=answer.reason, message=f"{vm.name}: {answer.message}")

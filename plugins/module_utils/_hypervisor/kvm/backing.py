@@ -30,7 +30,7 @@ if t.TYPE_CHECKING:
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.host import Host, Seen
 
-# Folders outside of the pools: more than any host has, fewer than it would take to keep it busy.
+# The most folders outside of the pools that are read; no ordinary host has as many.
 _MOST_FOLDERS = 64
 _NO_FILES = ("/dev", "/proc", "/sys")
 
@@ -71,7 +71,7 @@ def look(host: Host, domains: Mapping[str, Seen]) -> Usage:
         for chain, form in _chains(seen, targets):
             declared.setdefault(chain[0], set()).add(form)
             chains.append((seen.name, chain))
-    # Whatever a guest wrote to the beginning of a raw disk is no header.
+    # A guest can write a false header to the beginning of a raw disk, so headers of raw disks do not count.
     raw = {path for path, forms in declared.items() if forms == {"raw"}}
     bases = {posixpath.normpath(v.path): v.base for v in volumes.values() if v.base is not None}
     wanted = {posixpath.dirname(path) for _name, chain in chains for path in chain}
@@ -122,7 +122,7 @@ def _target(pool: t.Any) -> str | None:
     try:
         path = ET.fromstring(pool.XMLDesc(0)).findtext("target/path")
     except libvirt.libvirtError:
-        return None  # it has just been taken away
+        return None  # the pool has just been removed
     return posixpath.normpath(path) if path else None
 
 
@@ -171,7 +171,7 @@ def _read_active(host: Host, pools: t.Iterable[t.Any]) -> tuple[dict[str, storag
             handles += pool.listAllVolumes(0)
             folders.add(_target(pool))
         except libvirt.libvirtError:
-            continue  # a pool whose storage is away; who wants a disk of it is told that it is in no pool
+            continue  # the pool's storage is away; its disks count as being in no pool
     found = {}
     for _handle, volume, _error in host.links.each_here(lambda _c, handle: storage.read_volume(handle), handles):
         if volume is not None:  # else it has been deleted meanwhile
@@ -180,7 +180,7 @@ def _read_active(host: Host, pools: t.Iterable[t.Any]) -> tuple[dict[str, storag
 
 
 def _read_more(host: Host, wanted: set[str], seen: set[str], bases: dict[str, str], raw: set[str]) -> list[storage.Volume]:
-    """The files of further folders; adds to bases what they are overlays of, and so on down."""
+    """Reads the files of further folders, and of the folders of their bases; adds to `bases` what each overlay is based on."""
     found: list[storage.Volume] = []
     for _number in range(_MOST_FOLDERS):
         wanted |= {posixpath.dirname(base) for path, base in bases.items() if path not in raw}
@@ -201,7 +201,7 @@ def _may_hold_disks(folder: str) -> bool:
 
 def _read_folder(connection: t.Any, folder: str) -> list[storage.Volume]:
     """The files in a folder that is in no active pool; none where libvirt does not get at it."""
-    # Two pools of one path are refused, also where one is inactive, so the path is spelt in a way of its own.
+    # libvirt refuses a second pool for a path, even if the first one is inactive; the same path spelt otherwise is another to it.
     path = ET.Element("path")
     path.text = folder + "/." * random.randint(1, 40)
     name = f"external-dhcp-look-{secrets.token_hex(8)}"

@@ -28,13 +28,13 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kv
 if t.TYPE_CHECKING:
     from collections.abc import Sequence
 
-# libvirt's folder of a running domain: its QEMU may make files there, whatever confines it, and it ends with the domain.
+# libvirt's folder for a running domain. QEMU may make files there under any confinement, and libvirt deletes it at the end.
 _STATE = "/var/lib/libvirt/qemu"
 _SHORT_NAME = 20
 _MAX_SOCKET = 107
 # ext-dhcp-DEADLINE-MACHINE-PID-PROCESS'S START.nbd, all numbers in hex
 _OURS = re.compile(r"ext-dhcp-([0-9a-f]{8})-([0-9a-f]{6})-([0-9a-f]+)-([0-9a-f]+)\.nbd")
-# Seconds after its time limit until a job is held for one whose maker is dead, whatever its machine's clock says.
+# Seconds after its deadline until a job counts as abandoned; allows for clocks that differ.
 _GRACE = 120
 _END_PATIENCE = 10
 _ATTEMPTS = 4
@@ -150,7 +150,7 @@ def begin(domain: t.Any, path: str, targets: Sequence[str], others: Sequence[str
             left_file = next((scratch for scratch in scratches.values() if scratch in text), None)
             if left_file is None or attempt == _ATTEMPTS - 1:
                 raise NoBackup(text) from None
-        # libvirt removes the file of the job before a moment after that has ended; one that stays was left by a killed libvirtd.
+        # libvirt removes a job's scratch file a moment after the job's end. One that stays was left by a libvirtd that was killed.
         time.sleep(0.3)
         if attempt:
             _remove(domain.connect(), left_file)
@@ -165,7 +165,7 @@ def _remove(connection: t.Any, scratch: str) -> None:
 
 
 def _make_way(domain: t.Any) -> None:
-    """Returns when the domain has no job; waits for one of ours, which lasts for moments. Raises Busy, libvirtError."""
+    """Waits until the domain has no job, if the present one is ours: that lasts for moments. Raises Busy, libvirtError."""
     patience = time.monotonic() + _WAIT
     while True:
         left = socket_of(domain)

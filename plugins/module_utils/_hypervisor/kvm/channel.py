@@ -90,7 +90,7 @@ class LocalChannel(Channel):
         """See Channel."""
         folder = os.open((self.root() or "") + posixpath.dirname(path), os.O_PATH | os.O_DIRECTORY)
         try:
-            # By the folder's number: a path of more than 107 bytes is no address of a socket.
+            # Through the open folder's descriptor, because the address of a socket holds at most 107 bytes.
             return _connected(f"/proc/self/fd/{folder}/{posixpath.basename(path)}", timeout)
         except FileNotFoundError:
             raise NoChannel(f"{path} is not to be seen on this machine") from None
@@ -104,7 +104,7 @@ class SshChannel(Channel):
     def __init__(self, uri: urllib.parse.SplitResult) -> None:
         super().__init__("")
         query = dict(urllib.parse.parse_qsl(uri.query))
-        # What libvirt itself takes from such a URI. A name that begins with '-' would be an option.
+        # The same parts of the URI that libvirt uses. ssh would take a name that begins with '-' for an option.
         self._program = query.get("command", "ssh")
         self._options = ["-T", "-e", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"]
         if uri.port:

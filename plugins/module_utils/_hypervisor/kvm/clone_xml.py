@@ -157,7 +157,7 @@ def definition(
 
 
 def _identify(domain: ET.Element, template: str, wanted: VmWanted, vm_id: str, disks: Mapping[str, NewDisk]) -> None:
-    # libvirt refuses a system uuid that is not the domain's; labels of one domain fit no other, and libvirt makes one each.
+    # libvirt refuses a system uuid that differs from the domain's, and makes a security label for each domain itself.
     _drop(domain, "uuid", "metadata", "title", "description", "seclabel")
     for entry in domain.findall("sysinfo/system/entry[@name='uuid']"):
         domain.find("sysinfo/system").remove(entry)  # type: ignore[union-attr]

@@ -47,7 +47,7 @@ class _Template:
 
 @dataclasses.dataclass
 class _Place:
-    """Where new disks go. volumes: what is there already, by name. pool is None while it would only now be made."""
+    """Where new disks go. volumes: names of those that are there. pool: None where it is still to be made."""
 
     name: str
     folder: str
@@ -58,7 +58,7 @@ class _Place:
 
 @dataclasses.dataclass(frozen=True)
 class _NewVolume:
-    """A volume to make: copy is what it is copied from, resize to how much it then grows, stale: first delete one there."""
+    """A volume to make. copy: path of its source; resize: its size after that; stale: a left-over of its name is deleted first."""
 
     folder: str
     name: str
@@ -271,7 +271,7 @@ class Creation:
         for target, (disk, volume) in template.disks.items():
             first = not disks
             size = self._size(vm, template, disk, volume) if first else None
-            # On a volume group only whole copies are made: its snapshots fill up and break.
+            # On a volume group disks are copied whole: its snapshots break when they are full.
             full = vm.full_clone or not place.files
             if full and volume is None:
                 raise MachineError(

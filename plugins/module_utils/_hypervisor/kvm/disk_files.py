@@ -6,8 +6,8 @@
 
 """A VM's disk as files, where QEMU cannot serve it: on this machine, or in a storage pool of the KVM host.
 
-What QEMU has not put in the file yet is not seen, so a fresh lease may be there later or, in a qcow2 file of a guest at rest,
-much later. Formats and what lies below a file are libvirt's word, never the file's own: a guest writes its disk.
+Data that QEMU still holds back is not seen: a fresh lease shows up later, and in the qcow2 file of an idle guest much later.
+Formats and backing files are taken from libvirt and never from the file itself, which a guest writes.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def _lookup(connection: t.Any, path: str) -> t.Any:
     except libvirt.libvirtError as error:
         if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:
             raise
-    # Made since the pool was last looked at.
+    # The file may be newer than the pool's last refresh.
     for pool in connection.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE):
         place = ET.fromstring(pool.XMLDesc(0)).findtext("target/path")
         if place is not None and posixpath.normpath(place) == posixpath.dirname(path):
@@ -148,7 +148,7 @@ def _lookup(connection: t.Any, path: str) -> t.Any:
 
 
 def open_files(connection: t.Any, disks: Sequence[Disk], local_root: str | None) -> list[list[t.Any]]:
-    """The disks' files; whoever opens closes. local_root: the KVM host's root folder on this machine, None if it is another.
+    """Opens the disks' files; the caller closes them. local_root: the KVM host's root folder on this machine, None if it is another.
 
     Raises NoFile, libvirtError and OSError.
     """
@@ -171,7 +171,7 @@ def _open_file(connection: t.Any, path: str, form: str, local_root: str | None) 
         try:
             return LocalFile(local_root + path, form)
         except OSError:
-            pass  # not ours to read: libvirt may be
+            pass  # this process may not read it; libvirt may
     return VolumeFile(connection, path, form)
 
 

@@ -46,9 +46,9 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Vm
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.source import Host
 
-# Of the time for one VM, what the reading itself may take: ending the job has the rest.
+# Share of a VM's time limit for the reading itself; the rest is for ending the job.
 _SHARE = 0.8
-# In what interfaceStats() gives: packets that the guest has sent. They are counted from the VM's start, or its migration.
+# Where interfaceStats() has the number of packets that the guest has sent since its start or migration.
 _SENT = 5
 
 _HINTS = {
@@ -128,8 +128,8 @@ class KvmDisks:
             raise disk_files.NoFile("it has none")
         beside = "a job of its disks is under way"
         if kvm_domain.awaits_agent(domain):
-            # libvirt gives up after 30 s on telling itself that an agent has connected, if jobs hold the VM all the while; then
-            # it knows nothing of the agent until the VM is started anew.
+            # Jobs that hold the VM for 30 s keep libvirt from noting that an agent has connected; libvirt would then not know of
+            # it until the VM is started anew.
             beside = "its guest agent may be about to connect, and libvirt could miss that beside a job"
         elif not disk_files.has_job(domain):
             try:
@@ -217,13 +217,13 @@ class RegistrySource(_DiskSource):
 
 
 def _has_sent_nothing(handle: t.Any, domain: ET.Element) -> bool:
-    """Whether no lease can be of this start yet: until the guest has mounted its disk, that tells of the start before."""
+    """Whether the guest has sent no packet yet: it has no lease of this start then, and its disk tells of the start before."""
     counts = []
     for target in domain.findall("devices/interface/target"):
         try:
             counts.append(handle.interfaceStats(target.get("dev", ""))[_SENT])
         except libvirt.libvirtError:
-            pass  # a kind of NIC that nobody counts for
+            pass  # libvirt counts no packets for this kind of NIC
     return bool(counts) and not any(counts)
 
 

@@ -148,7 +148,7 @@ def ejected_note(sha256: str) -> str:
 
 
 def add_config_drive(domain: ET.Element, bus: str | None) -> None:
-    """Sees to an empty CD/DVD drive after the first, on that bus or the one that new_cdrom() chooses."""
+    """Adds a second, empty CD/DVD drive where there is none, on that bus or the one that new_cdrom() chooses."""
     devices = domain.find("devices")
     while devices is not None:
         present = cdroms(domain)
@@ -174,7 +174,7 @@ def new_cdrom(domain: ET.Element, bus: str | None = None) -> Cdrom | None:
     # Names are unique in a domain, whatever the bus.
     taken = {target.get("dev") for target in domain.findall("devices/disk/target")}
     units = [unit for unit in _UNITS.get(bus, []) if unit not in taken]
-    # A guest's first drive stays free for the user's media, where there is none yet as well.
+    # The first drive stays free for the user's media, also where it is not there yet.
     if not present and len(units) > 1:
         units = units[1:]
     return Cdrom(units[-1] if bus == "ide" else units[0], bus) if units else None
@@ -209,7 +209,7 @@ def cdrom_xml(drive: Cdrom, source: str | None) -> str:
     else:
         disk = ET.fromstring(drive.xml)
         disk.tail = None
-        # These are of the medium that is in it now.
+        # These describe the medium that is in the drive now.
         for tag in ("source", "backingStore", "mirror"):
             for element in disk.findall(tag):
                 disk.remove(element)

@@ -41,7 +41,7 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Content:
-    """What there is of a VM's ISO. whole: the file itself is; else the bytes may be those of a file staged to replace it."""
+    """What there is of a VM's ISO. whole: the file is complete; otherwise the bytes may be those of a staged file."""
 
     data: bytes | None
     owner: str | None

@@ -199,7 +199,7 @@ class KvmDrives(Drives):
         return leftovers.of_a_going_vm(self.folder, vm, self.files() if listed is None else listed)
 
     def _repeat(self, vm: Vm, what: str, change: t.Callable[[], DriveChange]) -> DriveChange:
-        """Does the change, anew when something got in between: two tasks for one VM end with the whole drive of one."""
+        """Does the change, and again where another task got in between: then the VM has the whole drive of one of them."""
         for left in range(_TRIES - 1, -1, -1):
             try:
                 return change()
@@ -218,7 +218,7 @@ class KvmDrives(Drives):
         return self.folder.names()
 
     def _anew(self, read: t.Callable[[], T]) -> T:
-        """What read() gives; another task that deleted the folder's last VM may have taken our pool of the folder with it."""
+        """What read() gives; tried again where another task has removed our pool, which goes with the last VM in the folder."""
         try:
             return read()
         except libvirt.libvirtError as error:
@@ -297,7 +297,7 @@ class KvmDrives(Drives):
         return DriveChange(self.folder.delete(plan.file), plan.state.location)
 
     def _replace_file(self, vm: Vm, file: str, iso: bytes, inserted: bool = True) -> None:
-        """Leaves the staged file behind once the old one is gone: until the drive is in, it is what a next run goes by."""
+        """Once the old file is deleted, the staged one stays until the drive is in: the next run would go on from it."""
         staged = f"{file}.{secrets.token_hex(4)}.new"
         old_is_there = True
         try:
@@ -353,7 +353,7 @@ class KvmDrives(Drives):
         defined = {drive.target: drive for drive in kvm_domain.cdroms(config)}
         foreign = self._foreign_files(vm, location, (*seen.values(), *defined.values()))
 
-        # A drive is taken by what is in it now as well as by what will be.
+        # A drive is in use if it holds a medium now, or will at the next start.
         free = (None, location, *foreign)
         taken = [seen[target] if drive.source in free and target in seen else drive for target, drive in defined.items()]
         drive = kvm_domain.choose_cdrom(taken, location, foreign, self._cd_bus, kvm_domain.preferred_bus(config))
@@ -445,11 +445,11 @@ class KvmDrives(Drives):
         except libvirt.libvirtError:
             if flag != libvirt.VIR_DOMAIN_AFFECT_LIVE:
                 raise
-            # The guest holds the tray (mounted medium, or nobody there to answer the request to let go).
+            # The guest keeps the tray locked: the medium is mounted, or no system runs that could release it.
             domain.updateDeviceFlags(xml, flag | libvirt.VIR_DOMAIN_DEVICE_MODIFY_FORCE)
 
     def _cleared_up(self, vm: Vm, what: str, error: t.Any) -> HypervisorError:
-        """As _error(), after what a VM that somebody undefined meanwhile has of a drive was deleted."""
+        """As _error(); first deletes the drive's files of a VM that somebody has undefined meanwhile."""
         if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN and vm.handle.connect() is self._connection:
             gone = leftovers.of_a_vanished_vm(self._connection, self.folder, vm)
             if gone is not None:

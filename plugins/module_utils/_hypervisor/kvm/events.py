@@ -5,7 +5,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
 
-"""What libvirtd says by itself: lives of domains, their guest agents' comings, and NICs that are added and removed."""
+"""What libvirtd reports by itself: domains that start, stop, come or go, agents that connect, NICs added or removed."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class KvmEvents(Events):
     """See api.Events. A guest whose address changes while it runs causes no event; one without an agent causes none but its life's."""
 
     sources: tuple[str, ...] = (SOURCE_AGENT,)
-    # The agent is there before the guest has its lease: what it says first is mostly nothing. Each pause is a fifth of the time that
-    # has passed, for a minute: the address is seen that much late at most, and a guest that never gets one is asked 32 times.
+    # A guest's agent connects before the guest has its lease, so its first answers are mostly empty. It is asked for a minute, after
+    # pauses of a fifth of the time that has passed: 32 times at most, and the address is seen at most that much late.
     again: tuple[float, ...] = tuple(round(0.2 * 1.2**step, 2) for step in range(32))
 
     def __init__(self, host: Host) -> None:
@@ -67,7 +67,7 @@ class KvmEvents(Events):
                 yield [hint for hint in hints if hint is not None]
 
     def _here(self) -> list[Hint]:
-        """Who has its agent connected: of what was there before, libvirt sends nothing."""
+        """The domains whose agents are connected already: libvirt reports only what changes later."""
         found = []
         running = self._host.list(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
         for vm_id, xml, _error in self._host.links.each_here(lambda _c, vm_id: running[vm_id].XMLDesc(0), sorted(running)):

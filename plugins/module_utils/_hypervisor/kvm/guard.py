@@ -6,7 +6,7 @@
 
 """Ends the backup jobs of a module that was killed: a small process beside it, which hears that the module is gone.
 
-The module tells it each job before it begins and after it ended. When the pipe ends, what is open is ended here.
+The module reports each job before it begins and after it has ended. When the pipe closes, the guard ends the jobs still open.
 """
 
 from __future__ import annotations

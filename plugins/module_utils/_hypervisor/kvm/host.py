@@ -105,7 +105,7 @@ class Seen:
         return found
 
     def own_paths(self) -> list[str]:
-        """Of the disks that are its own."""
+        """Paths of the disks that are its own."""
         return [disk.path for disk in clone_xml.own_disks(self.element) if disk.path is not None]
 
 
@@ -120,7 +120,7 @@ def read_domains(host: Host, live: bool = False) -> dict[str, Seen]:
 
     domains = list(host.list().values())
     found = {}
-    # The handles are of this connection; five at a time is all that libvirtd serves of it.
+    # Handles belong to their connection, of which libvirtd serves five calls at a time.
     for _domain, seen, error in host.links.each_here(read, domains):
         if seen is not None:
             found[seen.id] = seen
@@ -157,7 +157,7 @@ def read_networks(connection: t.Any) -> Networks:
 
 
 def macs_in_use(domains: Mapping[str, Seen]) -> dict[str, str]:
-    """Whose each MAC address is: the VM's name by MAC."""
+    """The VM's name by MAC address."""
     found = {}
     for seen in domains.values():
         for interface in seen.element.findall("devices/interface"):

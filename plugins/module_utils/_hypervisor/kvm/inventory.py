@@ -79,7 +79,7 @@ def _read_vm(domain: t.Any) -> Vm:
         power_state=power,
         nics=kvm_domain.nics(element),
         handle=domain,
-        # libvirtd counts up with each start. Only one that was itself started anew while no VM ran begins at 1 again.
+        # libvirtd counts this number up with each start, and begins at 1 again only if it was restarted while no VM ran.
         boot_token=str(number) if power != POWER_STOPPED and number > 0 else None,
         ours=kvm_domain.mark(element) is not None,
     )

@@ -73,7 +73,7 @@ class LibguestfsSource(AddressSource):
             if fish.returncode:
                 return Answer(reason=REASON_SOURCE_UNAVAILABLE, message=f"libguestfs: {_last(fish.stderr)}")
             if _WINDOWS.search(fish.stdout):
-                # Windows' clock of the last start is not among what these tools tell: a lease counts until it runs out.
+                # These tools do not tell when Windows was started, so a lease counts until it runs out.
                 leases, started = self._windows(vm, deadline), 1.0
             else:
                 leases, started = dhclient.parse(fish.stdout.encode(), "", 0.0), mounted(fish.stdout)

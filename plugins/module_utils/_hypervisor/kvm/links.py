@@ -86,5 +86,5 @@ class Links:
                 self._more.append(connection)
             elif not isinstance(error, HypervisorError):
                 raise error
-            # One that libvirtd refuses, being full, only makes it slower.
+            # Where libvirtd is full and refuses a connection, the work only takes longer.
         return [self.first, *self._more]

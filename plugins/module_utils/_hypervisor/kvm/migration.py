@@ -143,7 +143,7 @@ class Migration:
         if self._migrate_uri:
             parameters[libvirt.VIR_MIGRATE_PARAM_URI] = self._migrate_uri
         if copied:
-            # Named, since libvirt would try to copy the read-only drives as well.
+            # The disks are named, because libvirt would try to copy the read-only drives as well.
             flags |= libvirt.VIR_MIGRATE_NON_SHARED_DISK
             parameters[libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS] = list(copied)
         try:

@@ -108,11 +108,11 @@ def change_nics(devices: ET.Element, wanted: Sequence[NicWanted], networks: Netw
 
 
 def _add(devices: ET.Element, models: Sequence[ET.Element]) -> ET.Element:
-    """Another NIC, like the first of these."""
+    """A new NIC, modelled on the first of these."""
     if models:
         interface = copy.deepcopy(models[0])
         _make_own(interface)
-        _drop(interface, "mac", "address", "boot")  # places on the bus and in the boot order are the other's
+        _drop(interface, "mac", "address", "boot")  # the places on the bus and in the boot order belong to the model
     else:
         interface = ET.Element("interface", {"type": "bridge"})
         ET.SubElement(interface, "model", {"type": "virtio"})
@@ -153,7 +153,7 @@ def _set_network(interface: ET.Element, network: str, networks: Networks) -> Non
         # The NIC's own tag and port would win over, or clash with, those of the network.
         _drop(interface, "vlan", "virtualport")
     if new != kind:
-        # A port profile of a device of the host means nothing on a bridge.
+        # A port profile is for a device of the host; a bridge has none.
         for port in interface.findall("virtualport"):
             if port.get("type") != "openvswitch":
                 interface.remove(port)

@@ -112,7 +112,7 @@ class _Stopping:
 
         for vm, _none, error in self._host.links.each_here(press, list(self._waiting.values())):
             if error is not None and not _is_off(error):
-                # Told only if the plug cannot be pulled either: a guest without ACPI is no error.
+                # A guest without ACPI is no error; this is told only if powering off fails as well.
                 self._refused[vm.id] = self._host.explain(vm.name, "it could not be shut down", error)
 
     def wait(self) -> Iterator[Outcome]:
@@ -159,7 +159,7 @@ class _Stopping:
     def _ask_agents(self) -> None:
         """Asks the guests left through their agents, without waiting for the calls: each lasts until its guest is off.
 
-        Over a connection of their own, so that they are in nobody's way; it closes with the last of them.
+        The calls have a connection of their own, so that they delay no others; it is closed after the last one.
         """
         left = list(self._waiting.values())
         threading.Thread(target=self._serve_agents, args=(left,), daemon=True).start()
@@ -174,7 +174,7 @@ class _Stopping:
                         known[vm.id].shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT)
 
                 for _vm, _none, _error in bounded.each(ask, vms, CALLS_AT_ONCE, timeout=None):
-                    pass  # no agent, or one that does not answer: the plug is pulled in the end
+                    pass  # no agent, or one that does not answer: the VM is powered off in the end
         except Exception:  # pylint: disable=broad-except  # the same
             pass
 

@@ -19,7 +19,7 @@ if t.TYPE_CHECKING:
 class Host:
     """What sources know of the KVM host: libvirt's connection, its URI, and the folder on the host that is ours to use.
 
-    shared: for sources that have something in common, by its name.
+    shared: what several sources use together, by its name.
     """
 
     def __init__(self, connection: t.Any, uri: str, image_dir: str) -> None:

@@ -19,7 +19,7 @@ import xml.etree.ElementTree as ET
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.libvirt_import import libvirt
 
-# Seconds to wait for others' work in a pool, which keeps libvirt from looking what is there.
+# Seconds to wait for other tasks' work in a pool; libvirt cannot refresh the pool until it is done.
 _PATIENCE = 15
 #: Pools that keep each volume in a file of a folder.
 FILE_POOLS = ("dir", "fs", "netfs")
