@@ -143,7 +143,10 @@ def guest_tools(site: SiteFacts, vm: VmFacts) -> Iterator[Finding]:
     elif first.reason == REASON_TIMEOUT:
         step = "wait until the guest has started; if it goes on, restart the guest tools in the guest"
     else:
-        step = "install the guest tools in the guest, start and enable their service; the role vm_template does so in templates"
+        step = (
+            "install the guest tools in the guest, start and enable their service; the role vm_template does so in templates, and the "
+            "support matrix in the documentation tells which guests were shown to answer"
+        )
     if answered:
         yield Finding("guest_tools", WARNING, f"{why}; the source {answered[0].source} helps out", step)
     else:

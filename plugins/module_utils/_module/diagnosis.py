@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import json
 import typing as t
@@ -39,7 +40,12 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import network_rules
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import workers as bounded
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import POWER_RUNNING, DriveError, NetworkWanted
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
+    POWER_RUNNING,
+    DriveError,
+    HypervisorError,
+    NetworkWanted,
+)
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import MAX_NAME, plain
 
 if t.TYPE_CHECKING:
@@ -106,8 +112,9 @@ def look_at_networks(hypervisor: Hypervisor, seen: Seen, networks: Sequence[Mapp
         except network_rules.NetworkRuleError:
             continue  # good for the record, and no network that is made
         described[one.name] = NetworkWanted(one.nic_network, one.vlan, one.bridge, one.hosts, one.host_vlan, one.openvswitch)
-    if described:
-        states = hypervisor.networks.states(list(described.values()), users=False)
+    # An account that may not read networks can have all the rest judged; where the connection broke, the next question says so.
+    with contextlib.suppress(HypervisorError):
+        states = hypervisor.networks.states(list(described.values()), users=False) if described else []
         told = {name: state.problem for name, state in zip(described, states) if state.before and state.problem}
         seen.network_problems.update({name: plain(problem) for name, problem in told.items()})
 

@@ -156,6 +156,16 @@ def test_the_table_has_verdict_and_next_step(host: fake.Host, options: dict[str,
     assert any(line.startswith("   web1  nothing is wrong; it has 10.99.0.51") for line in lines)
 
 
+def test_an_account_that_may_not_read_networks_has_the_rest_judged(
+    host: fake.Host, options: dict[str, t.Any], run_module: RunModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: fake.Connection, flags: int) -> t.NoReturn:
+        raise fake.LibvirtError("VIR_ERR_ACCESS_DENIED", "access denied: 'network' denied access")
+
+    monkeypatch.setattr(fake.Connection, "listAllNetworks", refuse)
+    assert told(run_module("vm_diagnose", options))["web2"] == ("failed", "dhcp")
+
+
 IDENTITY = b"0123456789abcdef0123456789abcdef\n"
 
 
