@@ -51,3 +51,25 @@ def other(kvm):
 
     with other_host(kvm) as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def servers():
+    """The rig `database`: a PostgreSQL and a MariaDB server for all tests."""
+    from ansible_collections.vmops.external_dhcp.tests.integration.databases import running_servers
+
+    with running_servers("record") as started:
+        yield started
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
+def place(request, tmp_path):
+    """An empty database of each kind."""
+    from ansible_collections.vmops.external_dhcp.tests.integration.databases import Place
+
+    if request.param == "sqlite":
+        return Place("sqlite", f"sqlite:///{tmp_path}/record.db", None, tmp_path)
+    server = request.getfixturevalue("servers")[request.param]
+    one = Place(request.param, server.url, server, tmp_path)
+    one.empty()
+    return one

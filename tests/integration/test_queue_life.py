@@ -6,13 +6,16 @@
 
 from __future__ import annotations
 
+import datetime
 import pathlib
 import typing as t
 
 import pytest
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _defaults
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import REASON_NO_GUEST_TOOLS, Reading
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Addresses, Observation
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import PollSettings
 from ansible_collections.vmops.external_dhcp.tests.integration.kvm_host import OTHER_ADDRESS
 from ansible_collections.vmops.external_dhcp.tests.integration.somebody import Somebody, SomebodyOnKvm, on_vcenter, on_xapi
 from ansible_collections.vmops.external_dhcp.tests.integration.watching import Watched, record_in
@@ -76,7 +79,16 @@ EXPERIMENTS = (
 ADDRESSES = {one.name: (f"10.99.0.{10 + number}", f"10.99.1.{10 + number}") for number, one in enumerate(EXPERIMENTS)}
 
 
-@pytest.fixture(params=["xapi", "vcenter"])
+SIMULATORS: dict[str, t.Callable[[], t.ContextManager[Somebody]]] = {"xapi": on_xapi, "vcenter": lambda: on_vcenter("itlife")}
+
+
+@pytest.fixture(params=SIMULATORS)
+def on_simulator(request: pytest.FixtureRequest) -> t.Iterator[Somebody]:
+    with SIMULATORS[request.param]() as who:
+        yield who
+
+
+@pytest.fixture(params=[*SIMULATORS])
 def somebody(request: pytest.FixtureRequest) -> t.Iterator[Somebody]:
     if request.param == "kvm":
         here, there = request.getfixturevalue("kvm"), request.getfixturevalue("other")
@@ -86,8 +98,8 @@ def somebody(request: pytest.FixtureRequest) -> t.Iterator[Somebody]:
             for name in host.domains() & {*ADDRESSES, "renamed-too"}:
                 host.undefine(name)
         return
-    with on_xapi() if request.param == "xapi" else on_vcenter("itlife") as there:
-        yield there
+    with SIMULATORS[request.param]() as who:
+        yield who
 
 
 class Answers(Addresses):
@@ -201,3 +213,42 @@ def test_whatever_somebody_else_does_the_record_agrees_after_one_tick(somebody: 
         print(line(somebody.places[0][0], one.name, seen[one.name]))
     looks.close()
     assert seen == expected
+
+
+def test_an_outage_of_the_dhcp_server_loses_no_vm(on_simulator: Somebody, tmp_path: pathlib.Path) -> None:
+    """40 minutes in which a VM is started every fourth tick and none has an address; ticks every three minutes."""
+    settings = PollSettings(interval=_defaults.INTERVAL, relook_interval=_defaults.RELOOK)
+    seconds = 0
+    site = Site(record_in(tmp_path), on_simulator.places[0][1], on_simulator.networks)
+    site.store.clock = lambda: datetime.datetime(2026, 11, 22, tzinfo=datetime.UTC) + datetime.timedelta(seconds=seconds)
+    started: dict[str, int] = {}
+    given_up: dict[str, int] = {}
+    found: dict[str, int] = {}
+    end = 40 * 60
+    while len(found) < len(started) or seconds < end:
+        if seconds < end and seconds % (4 * settings.interval) == 0:
+            name = f"outage{len(started)}"
+            on_simulator.make(name)
+            on_simulator.guest_has(name)  # its agent runs, and has no address to tell
+            started[name] = seconds
+        if seconds - settings.interval < end <= seconds:
+            for number, name in enumerate(started):
+                on_simulator.guest_has(name, f"10.99.0.{10 + number}")
+        poll = site.look(settings=settings)
+        given_up.update({nic.vm_name: seconds for nic in poll.gave_up})
+        found.update({nic.vm_name: seconds for nic in poll.found})
+        assert seconds <= end + settings.relook_interval + settings.interval, "within one interval of the re-look after its end"
+        seconds += int(settings.interval)
+    for name in started:
+        minutes = [f"{at[name] / 60:.0f}" if name in at else "-" for at in (started, given_up, found)]
+        print(
+            f"{on_simulator.places[0][0]:8} {name}  started {minutes[0]:>3}  given up {minutes[1]:>3}  address in the record {minutes[2]:>3}"
+        )
+    assert given_up, "the outage was long enough"
+    assert {nic.vm_name: nic.ip4_address for nic in site.store.nics()} == {
+        name: f"10.99.0.{10 + number}" for number, name in enumerate(started)
+    }
+    # One event for each that was found after all, and one for each that was given up.
+    kinds = [event.type.rpartition("IP.")[2] for event in site.store.events()]
+    assert (kinds.count("FETCHED"), kinds.count("GAVE.UP")) == (len(started), len(given_up))
+    site.store.database.close()

@@ -2,20 +2,17 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The record on real databases: overlapping and dying pollers, broken servers. The rig `database` is started here."""
+"""The record on real databases: overlapping and dying pollers, broken servers. The rig `database` is started in the fixture `servers`."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime
 import importlib
-import importlib.util
 import multiprocessing
 import os
 import pathlib
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +28,7 @@ COLLECTION = "ansible_collections.vmops.external_dhcp"
 sys.path.insert(0, str(ROOT / ".build" / "collections"))
 
 api = importlib.import_module(f"{COLLECTION}.plugins.module_utils._hypervisor.api")
+databases = importlib.import_module(f"{COLLECTION}.tests.integration.databases")
 database = importlib.import_module(f"{COLLECTION}.plugins.module_utils._nic_record.database")
 errors = importlib.import_module(f"{COLLECTION}.plugins.module_utils._nic_record.errors")
 locks = importlib.import_module(f"{COLLECTION}.plugins.module_utils._nic_record.lock")
@@ -44,68 +42,9 @@ fakes = importlib.import_module(f"{COLLECTION}.tests.unit.plugins.module_utils._
 sa = pytest.importorskip("sqlalchemy")
 fork = multiprocessing.get_context("fork")
 
-NOW = datetime.datetime(2026, 11, 22, 8, 0, tzinfo=datetime.UTC)
+NOW = databases.NOW
+Place, rig = databases.Place, databases.rig
 LIMIT = 120  # seconds after which a poller that does not end is an error
-
-
-def load_rig() -> t.Any:
-    spec = importlib.util.spec_from_file_location("database_rig", ROOT / "tests" / "rigs" / "database" / "database_rig.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["database_rig"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-rig = load_rig()
-
-
-@dataclasses.dataclass
-class Place:
-    """One database that is empty at the start of each test. server is None for SQLite."""
-
-    kind: str
-    url: str
-    server: t.Any
-    folder: pathlib.Path
-
-    def store(self, now: datetime.datetime = NOW) -> t.Any:
-        return stores.RecordStore(database.Database(self.url), lambda: now)
-
-    def empty(self) -> None:
-        if self.kind == "postgresql":
-            self.server.admin("DROP DATABASE IF EXISTS records WITH (FORCE)")
-            self.server.admin("CREATE DATABASE records OWNER records")
-        elif self.kind == "mariadb":
-            self.server.admin("DROP DATABASE IF EXISTS records; CREATE DATABASE records")
-
-
-@pytest.fixture(scope="session")
-def servers() -> t.Iterator[dict[str, t.Any]]:
-    base = pathlib.Path(os.environ.get("VMOPS_RIG_DIR", rig.DEFAULT_RIG_DIR))
-    base.mkdir(parents=True, exist_ok=True)
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="it-record-", suffix="-database", dir=base))
-    folder.chmod(0o755)
-    started: dict[str, t.Any] = {}
-    try:
-        for kind, server in (("postgresql", rig.PostgresServer), ("mariadb", rig.MariaServer)):
-            started[kind] = server(folder / kind)
-            started[kind].create()
-        yield started
-    finally:
-        for server in started.values():
-            server.remove()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
-def place(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Place:
-    if request.param == "sqlite":
-        return Place("sqlite", f"sqlite:///{tmp_path}/record.db", None, tmp_path)
-    server = request.getfixturevalue("servers")[request.param]
-    one = Place(request.param, server.url, server, tmp_path)
-    one.empty()
-    return one
 
 
 def enter(place: Place, guests: t.Sequence[t.Any], hypervisor: str = "kvm01") -> None:

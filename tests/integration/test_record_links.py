@@ -13,14 +13,11 @@ import contextlib
 import dataclasses
 import datetime
 import importlib
-import importlib.util
 import os
 import pathlib
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import typing as t
 import uuid
@@ -32,6 +29,7 @@ COLLECTION = "ansible_collections.vmops.external_dhcp"
 sys.path.insert(0, str(ROOT / ".build" / "collections"))
 
 database = importlib.import_module(f"{COLLECTION}.plugins.module_utils._nic_record.database")
+databases = importlib.import_module(f"{COLLECTION}.tests.integration.databases")
 errors = importlib.import_module(f"{COLLECTION}.plugins.module_utils._nic_record.errors")
 locks = importlib.import_module(f"{COLLECTION}.plugins.module_utils._nic_record.lock")
 session = importlib.import_module(f"{COLLECTION}.plugins.module_utils._nic_record.session")
@@ -43,18 +41,6 @@ MINUTE = 60
 HERE, THERE = "10.255.213.1", "10.255.213.2"
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
-
-
-def load_rig() -> t.Any:
-    spec = importlib.util.spec_from_file_location("database_rig", ROOT / "tests" / "rigs" / "database" / "database_rig.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["database_rig"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-rig = load_rig()
 
 # Holds a lock (or a row in a transaction) until it is killed; tells when it has it, and when it knows that it has lost it.
 CLIENT = f"""
@@ -119,24 +105,13 @@ def link() -> t.Iterator[Link]:
 
 @pytest.fixture(scope="module")
 def servers(link: Link) -> t.Iterator[dict[str, t.Any]]:
-    base = pathlib.Path(os.environ.get("VMOPS_RIG_DIR", rig.DEFAULT_RIG_DIR))
-    base.mkdir(parents=True, exist_ok=True)
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="it-links-", suffix="-database", dir=base))
-    folder.chmod(0o755)
-    started: dict[str, t.Any] = {}
-    try:
-        for kind, server in (("postgresql", rig.PostgresServer), ("mariadb", rig.MariaServer)):
-            started[kind] = server(folder / kind, addresses=[HERE])
-            started[kind].create()
-            store = stores.RecordStore(database.Database(started[kind].url))
+    with databases.running_servers("links", [HERE]) as started:
+        for server in started.values():
+            store = stores.RecordStore(database.Database(server.url))
             store.database.prepare()
             store.enter("kvm01", [fakes.guest(1).facts()])
             store.database.close()
         yield started
-    finally:
-        for server in started.values():
-            server.remove()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def lock_is_free(url: str, name: str) -> bool:

@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Reconcile as a state machine: whatever others do on two hypervisors, after a look at both the record says what is true."""
+"""Reconcile as a state machine: whatever others do on two hypervisors, after a look at both the record says what is true.
+
+Tries are few, so that NICs are given up; a restart, a request and the slow look each bring them back.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,8 @@ from ansible_collections.vmops.external_dhcp.tests.unit.plugins.module_utils._ni
 NAMES = ("kvm01", "kvm02")
 INTERVAL = 180
 which = st.integers(0, 9)
-SETTINGS = PollSettings(interval=INTERVAL, max_retry=1000, recheck_interval=1)
+RELOOK = 1000
+SETTINGS = PollSettings(interval=INTERVAL, max_retry=2, recheck_interval=1, relook_interval=RELOOK)
 
 
 class ReconcileMachine(RuleBasedStateMachine):
@@ -38,6 +42,7 @@ class ReconcileMachine(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.seconds = 0.0
         self.made = 0
+        self.restarted: set[str] = set()  # ids of VMs, since a look at their hypervisor
         self.hypervisors = {name: FakeHypervisor([]) for name in NAMES}
         self.store = RecordStore(Database(f"sqlite:///{pathlib.Path(self.folder.name)}/record.db"), self.now)
         self.store.database.prepare(self.now())
@@ -81,11 +86,12 @@ class ReconcileMachine(RuleBasedStateMachine):
                 found[1].boot_time = self.now().timestamp()
             found[1].power_state = state
 
-    @rule(number=which, lease=st.integers(1, 3))
+    @rule(number=which, lease=st.integers(0, 3))
     def restart(self, number: int, lease: int) -> None:
         if found := self.some(number):
             found[1].boot_time = self.now().timestamp()
-            found[1].answers = {0: [f"10.{int(found[1].id[-6:])}.0.{lease}"]}
+            found[1].answers = {0: [f"10.{int(found[1].id[-6:])}.0.{lease}"]} if lease else None
+            self.restarted.add(found[1].id)
 
     @rule(number=which, name=st.sampled_from(["web", "db", "web1"]))
     def rename(self, number: int, name: str) -> None:
@@ -118,15 +124,37 @@ class ReconcileMachine(RuleBasedStateMachine):
 
     # -- looks ---------------------------------------------------------------------------------------------------------
 
-    def look(self, name: str) -> None:
+    def look(self, name: str, rearm: bool = False) -> None:
         fake = self.hypervisors[name]
-        request = Request(name, SETTINGS, reconcile=True, networks={"corp": {}})
+        before = self.given_up()
+        request = Request(name, SETTINGS, reconcile=True, networks={"corp": {}}, rearm=rearm)
         assert fetch(self.store, fake.connect, request).problem is None
+        running = {one.id for one in fake.guests if one.power_state == "running"}
+        again = {nic for nic in before if rearm and nic[0] in running}
+        assert not self.given_up() & again, "all tries again for those that somebody asks for"
+        assert not {vm_id for vm_id, _mac in self.given_up()} & self.restarted & running, (
+            "all tries again for a VM that was restarted"
+        )
+        self.restarted -= running
+
+    def given_up(self) -> set[tuple[str, str]]:
+        return {(nic.vm_id, nic.mac) for nic in self.store.nics(states=["gave_up"])}
 
     @rule(name=st.sampled_from(NAMES))
     def look_at_one(self, name: str) -> None:
         self.seconds += INTERVAL
         self.look(name)
+
+    @rule(name=st.sampled_from(NAMES))
+    def somebody_asks_for_the_given_up(self, name: str) -> None:
+        self.seconds += INTERVAL
+        self.look(name, rearm=True)
+
+    @rule()
+    def the_slow_look(self) -> None:
+        self.seconds += RELOOK
+        self.look_at_all()
+        self.agrees(gone_is_gone=False, all_asked=True)
 
     @rule(name=st.sampled_from(NAMES))
     def nobody_answers(self, name: str) -> None:
@@ -150,7 +178,8 @@ class ReconcileMachine(RuleBasedStateMachine):
             self.look_at_all()
         self.agrees(gone_is_gone=True)
 
-    def agrees(self, gone_is_gone: bool) -> None:
+    def agrees(self, gone_is_gone: bool, all_asked: bool = False) -> None:
+        """all_asked: also the NICs that were given up."""
         rows = {(nic.hypervisor_name, nic.vm_id, nic.mac): nic for nic in self.store.nics()}
         assert len({(vm, mac) for _name, vm, mac in rows}) == len(rows), "one VM is one VM"
         there = {(name, one.id, mac) for name, one in self.places() for mac in one.macs}
@@ -163,8 +192,9 @@ class ReconcileMachine(RuleBasedStateMachine):
                 address = next(iter((one.answers or {}).get(device, ())), None)
                 if one.power_state == "running":
                     assert row is not None and (row.vm_name, row.device) == (one.name, device)
-                    assert row.fetch_state in ("pending", "found")
-                    assert address is None or (row.fetch_state, row.ip4_address) == ("found", address)
+                    assert row.fetch_state in ("pending", "found", "gave_up")
+                    if address is not None and (all_asked or row.fetch_state != "gave_up"):
+                        assert (row.fetch_state, row.ip4_address) == ("found", address)
                 elif one.power_state == "stopped" and row is not None:
                     assert (row.fetch_state, row.address) == ("stopped", None)
 
