@@ -155,21 +155,36 @@ def _csv_cell(value: t.Any) -> t.Any:
 
 
 def _fitting(cells: list[list[str]], width: int) -> list[list[str]]:
-    """Names cut and columns left out, until a line is at most `width` wide; an address is never cut."""
+    """Names cut and columns left out, until a line is at most `width` wide; an address is never cut.
+
+    Names of VMs stay different from each other as long as another column can be left out.
+    """
+    least = _telling([line[cells[0].index("VM")] for line in cells[1:]])
     for dropped in ("", *_DISPENSABLE):
         if dropped:
             place = cells[0].index(dropped)
             cells = [line[:place] + line[place + 1 :] for line in cells]
+        cut = _with_names_cut(cells, width, least)
+        if _line_width(cut) <= width:
+            return cut
+    return _with_names_cut(cells, width, _LEAST_NAME)
+
+
+def _telling(names: Sequence[str]) -> int:
+    """The least width, but for _LEAST_NAME, to which these can be cut and stay different."""
+    different = set(names)
+    lengths = range(_LEAST_NAME, _MAX_CELL)
+    return next((length for length in lengths if len({_cut(name, length) for name in different}) == len(different)), _MAX_CELL)
+
+
+def _with_names_cut(cells: list[list[str]], width: int, least: int) -> list[list[str]]:
+    for name, shortest in (("NETWORK", _LEAST_NAME), ("VM", least)):
         over = _line_width(cells) - width
-        for name in ("VM", "NETWORK"):
-            if over > 0 and name in cells[0]:
-                place = cells[0].index(name)
-                wide = _widths(cells)[place]
-                most = max(_LEAST_NAME, wide - over)
-                cells = [[*line[:place], _cut(line[place], most), *line[place + 1 :]] for line in cells] if most < wide else cells
-                over = _line_width(cells) - width
-        if over <= 0:
-            break
+        if over > 0 and name in cells[0]:
+            place = cells[0].index(name)
+            wide = _widths(cells)[place]
+            most = max(shortest, wide - over)
+            cells = [[*line[:place], _cut(line[place], most), *line[place + 1 :]] for line in cells] if most < wide else cells
     return cells
 
 

@@ -149,6 +149,15 @@ def test_the_table_fits_the_terminal(width):
     assert (lines[0].split() == list(HEADER[1:])) == (width >= 100)
 
 
+@pytest.mark.parametrize("width", [120, 80, 60])
+def test_names_are_not_cut_until_they_are_all_the_same(width):
+    names = [f"web-server-number-{place}" for place in range(3)]
+    rows = nic_rows([vm(name) for name in names], [recorded(name, "m0", address="10.99.100.100") for name in names])
+    rows = [{**row, "network": "corp-vlan120-of-the-production", "mac": "52:54:00:00:00:01"} for row in rows]
+    lines = table(rows, width)
+    assert len({line.split()[0] for line in lines[1:]}) == 3 and max(map(len, lines)) <= width
+
+
 def test_documents_are_complete_plain_and_no_formulas():
     rows = nic_rows(
         [vm("=cmd|'/c calc'!A1"), vm('a\u202eb,\n"c"', macs=("m1",))],
