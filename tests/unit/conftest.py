@@ -41,6 +41,13 @@ def _make_collection_importable() -> None:
 
 _make_collection_importable()
 
+with contextlib.suppress(ImportError):
+    import hypothesis
+
+    # A busy machine takes its time over an example.
+    hypothesis.settings.register_profile("without deadline", deadline=None)
+    hypothesis.settings.load_profile("without deadline")
+
 
 @contextlib.contextmanager
 def _module_arguments(arguments: dict[str, t.Any]) -> t.Iterator[None]:
