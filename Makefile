@@ -53,6 +53,14 @@ unit: venv ## unit tests (ARGS= for pytest)
 unit-oldest: venv ## unit tests on the oldest supported ansible-core and Python
 	@dev/unit-oldest.sh $(ARGS)
 
+.PHONY: coverage
+coverage: venv ## branch coverage of the pure rooms by their unit tests; fails under 95 % (ARGS= for pytest)
+	@dev/coverage.sh $(ARGS)
+
+.PHONY: mutation
+mutation: venv ## small changes of the code that no unit test notices, in what decides most (ARGS= for mutmut)
+	@dev/mutation.sh $(ARGS)
+
 .PHONY: sanity
 sanity: venv ## all of ansible-test sanity, without an ignore file (ARGS= for ansible-test)
 	@dev/sanity.sh $(ARGS)

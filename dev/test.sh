@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Everything that must be true before a change is good, the cheap first. All steps run even if one fails; the exit code
-# tells whether all passed. SKIP="sanity integration" leaves steps out. sanity, which uses one core, runs beside the steps
+# tells whether all passed. SKIP="sanity integration" leaves steps out. sanity, which mostly uses one core, runs beside the steps
 # from lint to unit-oldest; its output is shown after theirs.
 
 # shellcheck source=dev/lib.sh

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Changes the code named in pyproject.toml (tool.mutmut) a little at a time, and lists the changes that no unit test notices.
+# Words given choose mutants by name, such as '*queue*'. To see one: cd .build/mutation && mutmut show NAME
+
+# shellcheck source=dev/lib.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+use_venv
+
+# mutmut tells a module by its path: the collection stands here under its full name. What is in mutants/ spares it unchanged functions.
+place=$build/mutation
+tree=$place/ansible_collections/vmops/external_dhcp
+rm -rf "$tree"
+mkdir -p "$tree"
+cp -a plugins tests galaxy.yml meta pyproject.toml "$tree"
+cp pyproject.toml "$place"
+cd -- "$place"
+say "mutmut: some minutes; .build/log/mutation.log tells how far it is"
+nice mutmut run "$@" >"$build/log/mutation.log" 2>&1 </dev/null || {
+    tail -n 40 "$build/log/mutation.log" >&2
+    die "mutmut failed"
+}
+mutmut results
+tail -n 1 "$build/log/mutation.log"
