@@ -26,6 +26,7 @@ DRIVER = (
     "module_utils._guest_address",
     "module_utils._hypervisor.api",
     "module_utils._hypervisor.drive_rules",
+    "module_utils._hypervisor.images",
     "module_utils._hypervisor.network_rules",
     "module_utils._hypervisor.workers",
     "module_utils._text",

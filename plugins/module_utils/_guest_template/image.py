@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import struct
 import subprocess
 import sys
 import typing as t
@@ -23,6 +24,8 @@ RAW, QCOW2 = "raw", "qcow2"
 INSTALL = "pip install -r requirements-disks.txt (it is in the collection's folder), for the Python that runs the module"
 # memory: bytes; cpu, wall: seconds. An image of thousands of files is read in a few.
 LIMITS = {"memory": 1 << 30, "cpu": 60, "wall": 120}
+# Of a qcow2 image's features: its data are in another file.
+_EXTERNAL_DATA = 4
 _BOOT = f"import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {__name__} import child; child()"
 
 
@@ -48,6 +51,26 @@ def format_of(path: str) -> str:
         if stream.read(8) == b"conectix":
             raise ImageError(f"is a VHD image: convert it first, qemu-img convert -O qcow2 {path} image.qcow2")
     return RAW
+
+
+def disk_size(path: str, form: str) -> int:
+    """Bytes of the disk in an image that needs no other file. Raises ImageError for one that does, or is damaged; OSError.
+
+    A hypervisor would follow a name in the image to any of its files, and show it to the guest.
+    """
+    if form == RAW:
+        return os.stat(path).st_size
+    with open(path, "rb") as stream:
+        head = stream.read(80).ljust(80, b"\0")
+    magic, version, backing, _length, _bits, size, encryption = struct.unpack_from(">4sIQIIQI", head)
+    features = struct.unpack_from(">Q", head, 72)[0] if version > 2 else 0
+    if magic != b"QFI\xfb" or version not in (2, 3) or not size:
+        raise ImageError("is no qcow2 image")
+    if backing or features & _EXTERNAL_DATA:
+        raise ImageError(f"refers to another file: make one of it, qemu-img convert -O qcow2 {path} image.qcow2")
+    if encryption:
+        raise ImageError("is encrypted")
+    return size
 
 
 def look(path: str, form: str | None, wanted: Wanted, init: str | None) -> dict[str, t.Any]:

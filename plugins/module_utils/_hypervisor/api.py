@@ -26,6 +26,7 @@ if t.TYPE_CHECKING:
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import Reading
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.drive_rules import OrphanDrive, OrphanList
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.images import Images
 
 POWER_RUNNING = "running"
 POWER_STOPPED = "stopped"
@@ -34,10 +35,7 @@ POWER_SUSPENDED = "suspended"
 
 
 class HypervisorError(UserError):
-    """Something a user can cause or must know; the message names the endpoint or the VM and the way out.
-
-    Never carries a secret; modules show it without a traceback.
-    """
+    """What a user can cause or must know. The message, shown alone, names the endpoint or VM and the way out; no secret is in it."""
 
 
 class HypervisorUnreachable(HypervisorError):
@@ -484,6 +482,7 @@ class Hypervisor(abc.ABC):
     machines: Machines
     events: Events
     networks: Networks
+    images: Images
 
     def guest_files(
         self, vms: Sequence[Vm], paths: Sequence[str], workers: int, timeout: float

@@ -122,11 +122,7 @@ class Creation:
     # Preparing ------------------------------------------------------------------------------------------------------------
 
     def _plan_one(self, vm: VmWanted) -> _Plan:
-        if not vm.name or _BAD_NAME.search(vm.name) or vm.name.startswith(".") or len(vm.name.encode()) > 200:
-            raise MachineError(
-                f"the name {vm.name[:80]!r} cannot be a file name: choose one of at most 200 bytes without slashes, backslashes "
-                "and control characters, that does not begin with a dot"
-            )
+        check_name(vm.name)
         if vm.name in self._names:
             raise MachineError(f"there is a VM of this name on {self._host.endpoint} already")
         template = _value(self._template(vm.template))
@@ -376,6 +372,15 @@ def _undo(made: Sequence[tuple[str, t.Any]]) -> list[str]:
         except libvirt.libvirtError:
             left.append(path)
     return left
+
+
+def check_name(name: str) -> None:
+    """Raises MachineError for a name of a VM that its disks' files could not have."""
+    if not name or _BAD_NAME.search(name) or name.startswith(".") or len(name.encode()) > 200:
+        raise MachineError(
+            f"the name {name[:80]!r} cannot be a file name: choose one of at most 200 bytes without slashes, backslashes "
+            "and control characters, that does not begin with a dot"
+        )
 
 
 def _value(found: t.Any) -> t.Any:

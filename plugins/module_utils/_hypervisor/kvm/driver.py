@@ -20,6 +20,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kv
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.drives import KvmDrives
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.events import KvmEvents
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.host import Host
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.images import KvmImages
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.inventory import KvmInventory
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.links import Links
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.machines import KvmMachines
@@ -54,6 +55,7 @@ class KvmHost(Hypervisor):
         self.machines = KvmMachines(host, self.drives)
         self.events = KvmEvents(host)
         self.networks = KvmNetworks(host)
+        self.images = KvmImages(host)
 
     def guest_files(
         self, vms: Sequence[Vm], paths: Sequence[str], workers: int, timeout: float

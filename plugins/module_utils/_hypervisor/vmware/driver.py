@@ -14,6 +14,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
     Hypervisor,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.images import Images
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.addresses import VMwareAddresses
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.connection import endpoint_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.datacenters import Datacenters
@@ -55,6 +56,7 @@ class VMware(Hypervisor):
         self.drives = VMwareDrives(session, datacenters)
         self.machines = VMwareMachines(session, self.drives, datacenters, datacenter, folder)
         self.networks = VMwareNetworks(session, datacenter)
+        self.images = Images()
 
     def close(self) -> None:
         """See api.Hypervisor."""

@@ -81,6 +81,7 @@ class Host:
         self.elsewhere: dict[str, Disk] = {}  # files outside of the image folder by path; the first are all in that one
         self.networks = ["corp"]
         self.links = ["br0", "br1"]
+        self.kinds = ["kvm", "qemu"]  # of domains
         self.calls = 0
         self.starts = 0
 
@@ -191,6 +192,15 @@ class Connection:
 
     def getLibVersion(self) -> int:
         return 9_000_000
+
+    def getInfo(self) -> list[t.Any]:
+        return ["x86_64", 16384, 4]
+
+    def getDomainCapabilities(self, emulator: str | None, arch: str, machine: str, kind: str, flags: int) -> str:
+        assert (emulator, arch, flags) == (None, "x86_64", 0) and machine in ("pc", "q35")
+        if kind not in self._host.kinds:
+            raise LibvirtError("VIR_ERR_INVALID_ARG", f"the accel '{kind}' is not supported by '/usr/bin/qemu-system-x86_64'")
+        return "<domainCapabilities/>"
 
     def storagePoolLookupByName(self, name: str) -> Pool:
         for pool in self._host.pools:

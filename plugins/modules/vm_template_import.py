@@ -1,0 +1,121 @@
+#!/usr/bin/python
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: vm_template_import
+short_description: Make a VM of a disk image, as a template for others
+description:
+  - Brings an image to the hypervisor and makes a VM of it that is powered off, with two empty CD/DVD drives, a NIC, a serial console and
+    the channel of the guest agent. The image is not changed.
+  - A VM of this name that is there already is kept as it is.
+  - On V(kvm) only, so far. The image goes through libvirt into a storage pool, nothing else is needed on the KVM host.
+  - An image that refers to another file, which the hypervisor would show to the guest, is refused.
+version_added: 0.1.0
+author:
+  - vmops maintainers (@vmops)
+extends_documentation_fragment:
+  - vmops.external_dhcp.hypervisor
+  - vmops.external_dhcp.attributes
+  - vmops.external_dhcp.attributes.action_group
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  name:
+    description: The VM's name.
+    type: str
+    required: true
+  image:
+    description: The image, raw or qcow2, on the host for which the module runs. A qcow2 image is quicker to bring there.
+    type: path
+    required: true
+  image_format:
+    description: The image's format. V(auto) asks its first bytes.
+    type: str
+    choices: [auto, raw, qcow2]
+    default: auto
+  network:
+    description: The network or bridge that the VM's NIC is on, a model for those of its clones.
+    type: str
+    required: true
+  bus:
+    description:
+      - What the CD/DVD drives hang on, for which the image's kernel must have the driver.
+      - V(scsi) is virtio-scsi on a machine of type q35, which kernels for clouds know; V(sata) is a q35 machine's own, V(ide) that
+        of the older type pc.
+    type: str
+    choices: [ide, sata, scsi]
+    default: scsi
+  memory:
+    description: Memory in MiB. Clones may have other.
+    type: int
+    default: 1024
+  cpus:
+    description: Number of virtual CPUs. Clones may have others.
+    type: int
+    default: 1
+  efi:
+    description: Whether the VM starts by UEFI, for images without a boot loader for a BIOS.
+    type: bool
+    default: false
+  placement:
+    description: Where the VM is made, as for O(vmops.external_dhcp.vm#module:placement).
+    type: dict
+seealso:
+  - module: vmops.external_dhcp.vm_template_info
+  - module: vmops.external_dhcp.vm
+"""
+
+EXAMPLES = r"""
+- name: Make a template of a distribution's cloud image
+  vmops.external_dhcp.vm_template_import:
+    hypervisor: "{{ hypervisor }}"
+    name: debian-12
+    image: /var/lib/images/debian-12-genericcloud-amd64.qcow2
+    network: br-corp
+"""
+
+RETURN = r"""
+id:
+  description: The hypervisor's UUID of the VM; V(none) in check mode for one that is not there.
+  returned: success
+  type: str
+  sample: 1c1f6c56-8c7e-4b4b-9a59-0f6f7a3c2d10
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _argspec
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_template_import import run_module
+
+
+def main() -> None:
+    run_module(
+        AnsibleModule(
+            argument_spec={
+                **_argspec.hypervisor(),
+                "name": {"type": "str", "required": True},
+                "image": {"type": "path", "required": True},
+                "image_format": {"type": "str", "choices": ["auto", "raw", "qcow2"], "default": "auto"},
+                "network": {"type": "str", "required": True},
+                "bus": {"type": "str", "choices": ["ide", "sata", "scsi"], "default": "scsi"},
+                "memory": {"type": "int", "default": 1024},
+                "cpus": {"type": "int", "default": 1},
+                "efi": {"type": "bool", "default": False},
+                "placement": {"type": "dict"},
+            },
+            supports_check_mode=True,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
