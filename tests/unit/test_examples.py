@@ -161,6 +161,11 @@ def test_playbooks_speak_of_variables_that_there_are() -> None:
     assert unknown == []
 
 
+def test_the_example_of_a_whole_life_imports_playbooks_that_there_are() -> None:
+    steps = yaml.safe_load((ROOT / "tests/demo/site.yml").read_text())
+    assert [step["import_playbook"] for step in steps if step["import_playbook"] not in {NAME + name for name in PLAYBOOKS}] == []
+
+
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("roles/*/README.md")])
 COMMANDS = re.compile(r"^```(?:sh|console)\n(.*?)^```$|`([^`\n]+)`", re.MULTILINE | re.DOTALL)
 MARKS = ("made", "created")  # drivers' marks on VMs have our prefix, too
