@@ -28,11 +28,14 @@ description:
     named like, gets no VM, and a warning says so; O(join_groups) lists those that VMs may join. Groups of O(groups) and a
     C(parent_group) written out are your own words and are not limited, nor are C(hypervisor_…), C(network_…) and C(state_…).
   - A VM without an address has no C(ansible_host); leave such VMs out with O(states).
+  - O(vm_filter) goes by what the last look read. Folders, and tags of VMware, are read only by looks whose own
+    O(vmops.external_dhcp.vm_ip_fetch#module:vm_filter) has folders or tags.
 author:
   - vmops maintainers (@vmops)
 extends_documentation_fragment:
   - vmops.external_dhcp.record
   - vmops.external_dhcp.record.plugin
+  - vmops.external_dhcp.vm_filter
   - ansible.builtin.constructed
   - ansible.builtin.inventory_cache
 options:
@@ -109,6 +112,13 @@ groups:
   web: external_dhcp_vm.startswith('web')
 
 ---
+# web.vm_nics.yml: those that the looks take into the record as well
+plugin: vmops.external_dhcp.vm_nics
+vm_filter:
+  names: ["web*"]
+  exclude_names: ["*-template"]
+
+---
 # short.vm_nics.yml: VMs by their first label and a domain of their own
 plugin: vmops.external_dhcp.vm_nics
 states: [found]
@@ -128,6 +138,7 @@ from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructa
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import UserError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.results import nic_result
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.vm_filter import read_vm_filter
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain
 from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._host_names import RESERVED, Wanted, clean, unique_names
 from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._unsafe import make_unsafe
@@ -226,6 +237,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                     self.display.warning(f"{store.database.where} does not exist or has no tables yet: it has no VMs")
                     return []
                 rows = store.nics(hypervisor_names=self.get_option("hypervisor_name"), networks=self.get_option("networks"))
+                chosen = read_vm_filter(self.get_option("vm_filter"))
+                if chosen is not None:
+                    rows = [nic for nic in rows if chosen.chooses(nic.vm_name, nic.folder, nic.tags)]
                 return [nic_result(nic, detail=True) for nic in rows]
         except UserError as error:
             raise AnsibleParserError(str(error)) from error

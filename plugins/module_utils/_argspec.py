@@ -99,6 +99,12 @@ def record() -> dict[str, t.Any]:
     return {"record": {"type": "str", "no_log": True, "fallback": (env_fallback, ["EXTERNAL_DHCP_RECORD"])}}
 
 
+def vm_filter() -> dict[str, t.Any]:
+    """Doc fragment: vm_filter."""
+    patterns = ("names", "exclude_names", "folders", "tags", "exclude_tags")
+    return {"vm_filter": {"type": "dict", "options": {name: {"type": "list", "elements": "str"} for name in patterns}}}
+
+
 def vm_table() -> dict[str, t.Any]:
     """The module vm_table, for its action plugin as well."""
     return {

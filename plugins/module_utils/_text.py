@@ -12,10 +12,16 @@ Every message, table, progress line, log line and event takes such texts from he
 from __future__ import annotations
 
 import hashlib
+import typing as t
+
+if t.TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 MAX_NAME = 255  # characters; what the record's columns hold
 MAX_MESSAGE = 500
 _DIGEST = 8
+_LONGEST_PATH = 1000
+_MAX_TAGS = 64
 
 
 def plain(text: str, longest: int = MAX_MESSAGE) -> str:
@@ -43,6 +49,16 @@ def plain_name(name: str, vm_id: str = "") -> str:
         digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST]
         shown = f"{shown[: MAX_NAME - 1 - _DIGEST]}~{digest}"
     return shown
+
+
+def plain_tags(tags: Iterable[str]) -> tuple[str, ...]:
+    """Tags of a VM, in the order of the alphabet and not too many: anybody may have written them."""
+    return tuple(plain(tag, MAX_NAME) for tag in sorted(tags)[:_MAX_TAGS])
+
+
+def plain_path(names: Sequence[str]) -> str | None:
+    """A folder's path from the top, such as V(/DC0/vm/web); None where it is in none."""
+    return plain("/" + "/".join(names), _LONGEST_PATH) if names else None
 
 
 def _escape(char: str) -> str:

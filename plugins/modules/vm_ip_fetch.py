@@ -26,6 +26,7 @@ author:
 extends_documentation_fragment:
   - vmops.external_dhcp.hypervisor
   - vmops.external_dhcp.record
+  - vmops.external_dhcp.vm_filter
   - vmops.external_dhcp.dns_option
   - vmops.external_dhcp.attributes
   - vmops.external_dhcp.attributes.action_group
@@ -33,7 +34,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - In check mode nobody is polled; the result says what is waited for.
+      - In check mode nobody is polled; the result says what is waited for, and with O(sources=[]) also what O(reconcile) would do.
   diff_mode:
     support: none
   idempotent:
@@ -62,7 +63,8 @@ options:
     description:
       - The networks whose NICs are watched, as O(vmops.external_dhcp.vm_nic_record#module:networks) takes them. Running VMs with a
         NIC in one of them enter the queue. NICs in other networks that are in the record already stay in it.
-      - If not set, O(reconcile) keeps what is in the record up to date, and takes nothing new into it.
+      - If not set, NICs in all networks, where O(vm_filter) is set. With neither, O(reconcile) keeps what is in the record up to date,
+        and takes nothing new into it.
     type: list
     elements: raw
   rearm:
@@ -102,6 +104,8 @@ options:
     description:
       - Whom to ask for the addresses, in this order; see M(vmops.external_dhcp.vm_ip_info).
       - If not set, the hypervisor's own order.
+      - With an empty list no guest is asked, and no try is taken; O(reconcile) is all that is done. In check mode the result then says
+        what it would find.
     type: list
     elements: str
   interval:
@@ -216,6 +220,16 @@ EXAMPLES = r"""
     hypervisor_name: "{{ inventory_hostname }}"
     networks: "{{ shared_networks }}"
     watch: 170
+
+- name: Make the record agree with the VMs of a folder, without asking their guests
+  vmops.external_dhcp.vm_ip_fetch:
+    hypervisor: "{{ hypervisor }}"
+    hypervisor_name: "{{ inventory_hostname }}"
+    networks: "{{ shared_networks }}"
+    vm_filter:
+      folders: [/DC0/vm/web]
+      exclude_names: ["*-template", "test?"]
+    sources: []
 
 - name: Poll two new VMs every five seconds, and take an address only when it has stood for ten
   vmops.external_dhcp.vm_ip_fetch:
@@ -444,6 +458,7 @@ def main() -> None:
             "vms": {"type": "raw"},
             "reconcile": {"type": "bool", "default": True},
             "networks": {"type": "list", "elements": "raw"},
+            **_argspec.vm_filter(),
             "rearm": {"type": "bool", "default": False},
             "keep_events_days": {"type": "int", "default": 90},
             "keep_events": {"type": "int", "default": 1000000},

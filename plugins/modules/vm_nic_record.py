@@ -11,8 +11,8 @@ short_description: Put the NICs of VMs into the record and its polling queue, or
 description:
   - The record keeps one row for each NIC of a VM on an external-DHCP network, with its address once it is known, and the
     queue of those whose address is still looked for.
-  - Use O(state=pending) when a VM was started, O(state=stopped) when it was stopped, O(state=absent) when it was destroyed,
-    and O(state=synced) to make the record agree with all VMs of a hypervisor.
+  - Use O(state=pending) when a VM was started, O(state=stopped) when it was stopped, and O(state=absent) when it was destroyed.
+    M(vmops.external_dhcp.vm_ip_fetch) makes the record agree with all VMs of a hypervisor.
   - The addresses themselves are found by M(vmops.external_dhcp.vm_ip_fetch).
 author:
   - vmops maintainers (@vmops)
@@ -44,7 +44,7 @@ options:
         is enough, and C(id) counts if both are given. A name alone that fits several VMs of the record is an error of that VM.
       - Tenants choose names. What does not print in one is recorded as escapes, such as C(\\u202e), and a VM without a name goes by
         its id.
-      - C(nics) is the list of its NICs; needed for O(state=pending) and O(state=synced). A NIC has C(device) (position counted
+      - C(nics) is the list of its NICs; needed for O(state=pending). A NIC has C(device) (position counted
         from 0), C(mac), and if wanted C(network) (the network's name).
       - A NIC may carry rules; what is not given stays as recorded.
         C(required) (default true) says whether the VM is done only when this NIC has an address.
@@ -52,10 +52,8 @@ options:
         C(ip_range) is the announced range, such as V(10.99.0.50-10.99.0.150); an address outside of it counts and is flagged.
         C(ignore_interfaces) is a list of interface names, or beginnings of names, in the guest that never count.
         C(family_order) (default V([4, 6])) names first the address family that the NIC is to have.
-      - C(power_state) is used for O(state=synced) only.
       - C(rearm) (default false) is O(rearm) for the NICs of this VM.
-      - A bad entry does not stop the others; the module does those and fails at the end. For O(state=synced) what the record has
-        of a bad entry's VM stays as it is, and so does what it has of a VM that M(vmops.external_dhcp.vm_ip_info) could not read.
+      - A bad entry does not stop the others; the module does those and fails at the end.
     type: list
     elements: dict
     required: true
@@ -66,15 +64,12 @@ options:
       - V(stopped) takes the NICs out of the queue. They stay in the record without an address; the last known one is kept as
         the previous address.
       - V(absent) removes the NICs from the record. Events stay.
-      - V(synced) takes O(vms) for all VMs the hypervisor has. NICs of running VMs are put into the queue as with V(pending),
-        those of stopped VMs become V(stopped), those of VMs not in the list are removed; if such a NIC had an address, an
-        event C(EXTERNAL.DHCP.VM.IP.LOST) is written.
     type: str
-    choices: [pending, stopped, absent, synced]
+    choices: [pending, stopped, absent]
     default: pending
   networks:
     description:
-      - For O(state=pending) and O(state=synced), only NICs in these networks are recorded. If not set, all NICs are.
+      - For O(state=pending), only NICs in these networks are recorded. If not set, all NICs are.
       - An entry is the network's name, or a dictionary with C(name), C(bridge) (another name that the hypervisor uses for it)
         and rules as in O(vms), which a NIC gets when it is recorded for the first time without rules of its own. C(cidr) is
         taken for C(cidrs). Other keys are ignored, so that the variable C(shared_networks) of the roles can be
@@ -126,14 +121,13 @@ EXAMPLES = r"""
     sources: []
   register: existing
 
-- name: Make the record agree with them
+- name: Put their NICs in one network into the queue
   vmops.external_dhcp.vm_nic_record:
     hypervisor_name: "{{ inventory_hostname }}"
-    vms: "{{ existing.vms }}"
+    vms: "{{ existing.vms | selectattr('power_state', 'equalto', 'running') }}"
     networks:
       - name: corp-vlan120
         cidr: 10.99.0.0/24
-    state: synced
 
 - name: Look again after a reboot
   vmops.external_dhcp.vm_nic_record:
@@ -244,7 +238,7 @@ def main() -> None:
             **_argspec.record(),
             "hypervisor_name": {"type": "str", "required": True},
             "vms": {"type": "list", "elements": "dict", "required": True},
-            "state": {"type": "str", "choices": ["pending", "stopped", "absent", "synced"], "default": "pending"},
+            "state": {"type": "str", "choices": ["pending", "stopped", "absent"], "default": "pending"},
             "networks": {"type": "list", "elements": "raw"},
             "rearm": {"type": "bool", "default": False},
             "moved_from": {"type": "str"},

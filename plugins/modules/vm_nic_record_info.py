@@ -245,6 +245,17 @@ nics:
       elements: int
       returned: with O(detail=true)
       sample: [4, 6]
+    folder:
+      description: The path of the VM's folder; V(none) where there is none, or no look needed it.
+      type: str
+      returned: with O(detail=true)
+      sample: /DC0/vm/web
+    tags:
+      description: The VM's tags, as O(vmops.external_dhcp.vm_ip_fetch#module:vm_filter.tags) takes them.
+      type: list
+      elements: str
+      returned: with O(detail=true)
+      sample: []
 hypervisors:
   description: The last look at each hypervisor, and what its NICs wait for.
   returned: success

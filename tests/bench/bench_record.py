@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How long the record takes with ten thousand NICs, against the limits it is to keep. Starts the databases it needs.
+"""How long the record takes with ten and a hundred thousand NICs, against the limits it is to keep. Starts the databases it needs.
 
 Each figure is of the whole module in a process of its own, as Ansible would run it, from the start of Python to its result;
 only the hypervisor is a fake that answers at once. Exit code 1 if a limit is broken.
@@ -32,7 +32,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 COLLECTION = "ansible_collections.vmops.external_dhcp"
 TREE = ROOT / ".build" / "collections"
 COUNT = 10_000
+MANY = 100_000  # on SQLite only
 HYPERVISOR = "kvm01"
+SILENT = "kvm02"  # whose guests have no address
 
 
 @dataclasses.dataclass
@@ -60,10 +62,10 @@ def module(name: str) -> t.Any:
     return importlib.import_module(f"{COLLECTION}.{name}")
 
 
-def guests(count: int) -> list[t.Any]:
+def guests(count: int, silent: bool = False) -> list[t.Any]:
     fakes = module("tests.unit.plugins.module_utils._nic_record.fake_hypervisor")
     return [
-        fakes.guest(number, answers={0: [f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"]})
+        fakes.guest(number, answers={0: [] if silent else [f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"]})
         for number in range(1, count + 1)
     ]
 
@@ -84,7 +86,7 @@ def child(name: str, options: dict[str, t.Any], count: int) -> None:
     if name == "vm_ip_fetch":
         fakes = module("tests.unit.plugins.module_utils._nic_record.fake_hypervisor")
         begun = time.process_time()
-        hypervisor = fakes.FakeHypervisor(guests(count))
+        hypervisor = fakes.FakeHypervisor(guests(count, options["hypervisor_name"] == SILENT))
         prepared = time.process_time() - begun
         module("plugins.module_utils._module.vm_ip_fetch").open_hypervisor = lambda description: hypervisor.connect()
     arguments = {**options, "_ansible_remote_tmp": tempfile.gettempdir(), "_ansible_keep_remote_files": False}
@@ -144,6 +146,58 @@ def on(kind: str, url: str) -> list[Row]:
     assert cost["nics"] == COUNT
     rows.append(Row(f"{kind}: list of {COUNT} NICs", cost["seconds"], 3, cost["cpu"], cost["megabytes"]))
     return rows
+
+
+def many(folder: pathlib.Path) -> list[Row]:
+    """A hundred thousand NICs of one hypervisor."""
+    database, stores = module("plugins.module_utils._nic_record.database"), module("plugins.module_utils._nic_record.store")
+    rows = []
+    for name in (SILENT, HYPERVISOR):
+        url = f"sqlite:///{folder}/many-{name}.db"
+        store = stores.RecordStore(database.Database(url))
+        store.database.prepare()
+        store.enter(name, [one.facts() for one in guests(MANY)])
+        store.database.close()
+        fetch = {"record": url, "hypervisor": {"type": "kvm"}, "hypervisor_name": name, "syslog": False}
+        cost = run("vm_ip_fetch", {**fetch, "interval": 3600}, MANY)
+        assert cost["looked_at"] == MANY
+        found = "without an address" if name == SILENT else "all found"
+        rows.append(Row(f"{MANY} NICs: a look, all due, {found}", cost["seconds"], 15, cost["cpu"], cost["megabytes"], 300))
+        if name == SILENT:
+            for reconcile, limit in ((False, 1.0), (True, 15.0)):
+                cost = run("vm_ip_fetch", {**fetch, "interval": 3600, "reconcile": reconcile}, MANY if reconcile else 0)
+                assert cost["looked_at"] == 0
+                rows.append(
+                    Row(
+                        f"{MANY} NICs: nothing due, all pending, {'all VMs read' if reconcile else 'no VM read'}",
+                        cost["seconds"],
+                        limit,
+                        cost["cpu"],
+                        cost["megabytes"],
+                        300,
+                    )
+                )
+    cost = run("vm_nic_record_info", {"record": url})
+    rows.append(Row(f"{MANY} NICs: list", cost["seconds"], 3, cost["cpu"], cost["megabytes"]))
+    return [*rows, plugin_alone(url, folder)]
+
+
+def plugin_alone(url: str, folder: pathlib.Path) -> Row:
+    """The inventory plugin with as many VMs; a static inventory of them takes a quarter of an hour."""
+    source = folder / "many.vm_nics.yml"
+    source.write_text(f"plugin: vmops.external_dhcp.vm_nics\nrecord: {url}\n")
+    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(TREE), "ANSIBLE_LOCALHOST_WARNING": "false"}
+    command = [str(pathlib.Path(sys.executable).parent / "ansible"), "all", "--list-hosts", "-i", str(source)]
+    begun = time.monotonic()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, cwd=folder, text=True) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.stdout.read()
+        _pid, _status, usage = os.wait4(process.pid, 0)
+        process.returncode = _status
+    assert f"hosts ({MANY})" in first
+    cpu = usage.ru_utime + usage.ru_stime
+    return Row(f"{MANY} VMs in the inventory", time.monotonic() - begun, 15, cpu, usage.ru_maxrss / 1024, 600)
 
 
 def as_static(url: str) -> dict[str, t.Any]:
@@ -207,6 +261,7 @@ def main() -> int:
         url = f"sqlite:///{folder}/record.db"
         show(on("SQLite", url))
         show(inventory(url, folder))
+        show(many(folder))
         for kind, server in (
             ("PostgreSQL", rig.PostgresServer(folder / "postgresql")),
             ("MariaDB", rig.MariaServer(folder / "mariadb")),

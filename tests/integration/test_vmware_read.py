@@ -15,6 +15,8 @@ import threading
 import typing as t
 
 import pytest
+from pyVim.task import WaitForTask
+from pyVmomi import vim
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
     HypervisorError,
@@ -68,6 +70,21 @@ def tools(vm: str, *nics: tuple[str, int, list[str]], running: str = "guestTools
             for mac, key, addresses in nics
         ],
     }
+
+
+def test_folders_and_custom_attributes(rig: VCenterRig) -> None:
+    with Admin(rig) as admin:
+        fields = admin.content.customFieldsManager
+        vm, top = admin.vm(VM(3)), admin.datacenter.vmFolder
+        fields.SetField(entity=vm, key=fields.AddCustomFieldDef(name="net", moType=vim.VirtualMachine).key, value="corp")
+        WaitForTask(top.CreateFolder("tenant1").MoveIntoFolder_Task([vm]))
+        opened = open_hypervisor(rig.description())
+        opened.inventory.with_labels = True
+        found = {one.name: (one.folder, one.tags) for one in opened.inventory.vms().vms}
+        opened.close()
+        WaitForTask(top.MoveIntoFolder_Task([vm]))
+    assert found[VM(3)] == ("/DC0/vm/tenant1", ("net=corp",))
+    assert found[VM(4)] == ("/DC0/vm", ())
 
 
 def read(description: dict[str, t.Any]) -> tuple[VmList, list[Observation]]:

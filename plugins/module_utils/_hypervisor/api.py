@@ -28,10 +28,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.drive_rules import OrphanDrive, OrphanList
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.images import Images
 
-POWER_RUNNING = "running"
-POWER_STOPPED = "stopped"
-POWER_PAUSED = "paused"
-POWER_SUSPENDED = "suspended"
+POWER_RUNNING, POWER_STOPPED, POWER_PAUSED, POWER_SUSPENDED = "running", "stopped", "paused", "suspended"
 
 
 class HypervisorError(UserError):
@@ -73,12 +70,12 @@ class Vm:
 
     name: made plain here, whatever the driver gives (see _text.plain_name): tenants choose it. A driver that needs the name as
     the hypervisor has it takes it from its handle.
-    id: the hypervisor's UUID in lower case.
-    handle: the driver's own and nobody else's.
+    id: the hypervisor's UUID in lower case. handle: the driver's own and nobody else's.
     boot_time: seconds since the epoch at which it was started, where reading it costs nothing more; else None.
     boot_token: where there is no such time, what is another one after most restarts, and the same while it runs; else None.
     ours: whether it carries the mark that machines.create() gives.
     is_template: true only for a template, which is found when it is asked for by name.
+    folder, tags: see _text.plain_path(), plain_tags(); None where there is no such thing, or it was not read.
     """
 
     name: str
@@ -90,6 +87,8 @@ class Vm:
     boot_token: str | None = None
     ours: bool = False
     is_template: bool = False
+    folder: str | None = None
+    tags: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", plain_name(self.name, self.id))
@@ -124,9 +123,7 @@ class Observation:
 
 # What a hint is about. HERE: nothing is new; the guest can be asked, should somebody wait for it. GUEST: what the guest says of
 # its addresses may be other than before. VM: it was started, stopped, made, changed or taken away.
-HINT_HERE = "here"
-HINT_GUEST = "guest"
-HINT_VM = "vm"
+HINT_HERE, HINT_GUEST, HINT_VM = "here", "guest", "vm"
 
 
 class Hint(t.NamedTuple):
@@ -251,6 +248,9 @@ class NetworkState:
 
 class Inventory(abc.ABC):
     """What VMs there are."""
+
+    #: Set by whoever needs folders and tags of VMs, for drivers to which reading them is more work.
+    with_labels = False
 
     @abc.abstractmethod
     def vms(self, names: Sequence[str] | None = None) -> VmList:

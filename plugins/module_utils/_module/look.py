@@ -51,6 +51,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Hypervisor, Observation, Vm, VmList
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import Event, LockHolder, NicRecord
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.vm_filter import VmFilter
 
 OLD_SECONDS = 1800  # a holder of the lock that is at work for so long is in trouble
 MOMENTS = 5  # seconds that a look waits for a watcher, which holds the lock for moments
@@ -58,7 +59,7 @@ MOMENTS = 5  # seconds that a look waits for a watcher, which holds the lock for
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What to poll and how. vms: only these names. sources: None takes the driver's own order."""
+    """What to poll and how. vms: only these names. sources: None takes the driver's own order; with none no guest is asked."""
 
     hypervisor_name: str
     settings: PollSettings = PollSettings()
@@ -68,9 +69,11 @@ class Request:
     lock_scope: str = "hypervisor"
     lock_wait: float = 0
     vms: t.Optional[t.Sequence[str]] = None
-    # networks: None leaves NICs that are not in the record out of it. rearm: those that were given up get all tries again.
+    # networks, vm_filter: which NICs that are not in the record enter it, see watched.pictured(). rearm: those that were given up
+    # get all tries again.
     reconcile: bool = False
     networks: t.Optional[t.Mapping[str, t.Mapping[str, t.Any]]] = None
+    vm_filter: t.Optional[VmFilter] = None
     rearm: bool = False
     # Events are kept for so many days, and so many of them.
     keep_days: float = 90
@@ -150,6 +153,22 @@ def fetch(
         return poll
 
 
+def would_agree(store: RecordStore, connect: Callable[[], Hypervisor], request: Request) -> Poll:
+    """What a look would find of the VMs themselves; changes nothing, and takes no lock."""
+    try:
+        hypervisor = connect()
+        try:
+            listed, picture = pictured(hypervisor, request, store.clock())
+        finally:
+            hypervisor.close()
+    except MissingLibrary as error:
+        return Poll(library=error)
+    except HypervisorError as error:
+        return Poll(problem=plain(str(error), LONGEST_ERROR))
+    _changes, told = store.reconcile(picture, request.settings.interval, dry_run=True)
+    return Poll(told=told, vms=len(listed.vms))
+
+
 def _note(store: RecordStore, request: Request, started: datetime.datetime, seconds: float, poll: Poll) -> None:
     note = LookNote(
         name=request.hypervisor_name,
@@ -213,6 +232,8 @@ class _Round:
             if self.request.reconcile:
                 hypervisor = connect()
                 listed = self._agree(hypervisor)
+            if self.request.sources is not None and not self.request.sources:
+                return self.poll
             self._claim()
             if not self.open:
                 return self.poll
@@ -252,8 +273,7 @@ class _Round:
     def _agree(self, hypervisor: Hypervisor) -> VmList:
         """Reads all VMs and makes the record agree with them."""
         read_at = self.store.clock()
-        listed = hypervisor.inventory.vms(None)
-        picture = pictured(listed, self.request.hypervisor_name, self.request.networks, read_at)
+        listed, picture = pictured(hypervisor, self.request, read_at)
         changes, told = self.store.reconcile(picture, self.request.settings.interval)
         self.poll.vms = len(listed.vms)
         self.poll.told = told

@@ -17,7 +17,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._dns.model imp
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.connect import open_hypervisor
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.complaints import complaints, stale
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.look import Poll, Request, fetch
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.look import Poll, Request, fetch, would_agree
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.missing import fail_for
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.names import read_vms
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.nic_record import record_of
@@ -38,6 +38,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.re
     waiting_result,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.url import ends_with_its_container
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.vm_filter import FilterError, read_vm_filter
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain_name
 
 if t.TYPE_CHECKING:
@@ -68,6 +69,8 @@ def run_module(module: AnsibleModule) -> None:
             log = eventlog.write if params["syslog"] else list
             with _followed(follows, log) as told:
                 poll, watch = _look_and_watch(store, lambda: open_hypervisor(params["hypervisor"]), request, told, params)
+        elif _guests_are_left_alone(params):
+            poll = would_agree(store, lambda: open_hypervisor(params["hypervisor"]), request)
         if not module.check_mode or store.database.exists():
             waiting = store.waiting(request.hypervisor_name, request.vms)
             old = stale(journal.looks(store.database), store.clock())
@@ -91,6 +94,11 @@ def run_module(module: AnsibleModule) -> None:
     if reasons:
         module.fail_json(**dict(result, msg="; ".join(reasons)))
     module.exit_json(**result)
+
+
+def _guests_are_left_alone(params: t.Mapping[str, t.Any]) -> bool:
+    """Only the VMs themselves are looked at."""
+    return params["sources"] is not None and not params["sources"]
 
 
 def _follows(module: AnsibleModule) -> Follower | None:
@@ -195,7 +203,8 @@ def _request(module: AnsibleModule) -> Request:
         module.fail_json(msg=f"timeout is {params['timeout']}: it must be above 0")
     try:
         networks = read_networks(params["networks"])
-    except EntryError as error:
+        vm_filter = read_vm_filter(params["vm_filter"], params["hypervisor"]["type"])
+    except (EntryError, FilterError) as error:
         module.fail_json(msg=str(error))
     names = read_vms(module)
     return Request(
@@ -213,6 +222,7 @@ def _request(module: AnsibleModule) -> Request:
         keep_days=params["keep_events_days"],
         keep_events=params["keep_events"],
         networks=networks,
+        vm_filter=vm_filter,
         rearm=params["rearm"],
         sources=params["sources"],
         workers=params["workers"],

@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import REASON_VM_NOT_FOUND
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.policy import (
     RuleError,
     normalize_mac,
@@ -34,8 +33,6 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
 
 MAX_DEVICE = 9999
-# power states of the module vm_ip_info
-_RUNNING = {"running": True, "stopped": False, "paused": None, "suspended": None, None: True}
 
 
 class EntryError(ValueError):
@@ -60,15 +57,14 @@ def run_module(module: AnsibleModule) -> None:
         if not module.check_mode:
             store.database.prepare()
         vms = list(_without_ambiguous(store, params, vms, errors))
-        changes = _change(store, params, vms, module.check_mode, _unread(params, errors))
+        changes = _change(store, params, vms, module.check_mode)
     if params["syslog"] and not module.check_mode:
         eventlog.write(changes.events)
     result: dict[str, t.Any] = {"changed": changes.changed, "nics": [nic_result(nic) for nic in changes.after]}
     if module._diff:
         result["diff"] = {"before": _shown(changes.before), "after": _shown(changes.after)}
     if errors:
-        shown = [{"vm": error["vm"], "message": error["message"]} for error in errors]
-        module.fail_json(msg=_summary(errors), errors=shown, **result)
+        module.fail_json(msg=_summary(errors), errors=errors, **result)
     module.exit_json(**result)
 
 
@@ -89,20 +85,7 @@ def _without_ambiguous(
     return [vm for vm in vms if vm.id or vm.name not in several]
 
 
-def _unread(params: Mapping[str, t.Any], errors: Sequence[Mapping[str, t.Any]]) -> set[str]:
-    """Ids and names of the VMs that are there and could not be read: they must not look like VMs that are gone."""
-    bad = {error["place"] for error in errors if "place" in error}
-    unread: set[str] = set()
-    for place, entry in enumerate(params["vms"]):
-        if place in bad or (not entry.get("id") and entry.get("reason") not in (None, REASON_VM_NOT_FOUND)):
-            vm_id = str(entry.get("id") or "").lower()
-            unread.update((vm_id, plain_name(str(entry.get("name") or ""), vm_id)))
-    return unread - {""}
-
-
-def _change(
-    store: RecordStore, params: Mapping[str, t.Any], vms: Sequence[VmFacts], check_mode: bool, unread: set[str]
-) -> Changes:
+def _change(store: RecordStore, params: Mapping[str, t.Any], vms: Sequence[VmFacts], check_mode: bool) -> Changes:
     name, state = params["hypervisor_name"], params["state"]
     if state == "pending":
         return store.enter(
@@ -113,8 +96,6 @@ def _change(
             moved_from=params["moved_from"],
             dry_run=check_mode,
         )
-    if state == "synced":
-        return store.synchronize(name, vms, unread=unread, max_tries=params["max_retry"], dry_run=check_mode)
     if state == "stopped":
         return store.stop(name, vms, dry_run=check_mode)
     return store.remove(name, vms, dry_run=check_mode)
@@ -148,28 +129,23 @@ def _read_entries(
     for place, entry in enumerate(params["vms"]):
         label = plain_name(str(entry.get("name") or ""), str(entry.get("id") or "")) or f"vms[{place}]"
         try:
-            if params["state"] == "synced" and not entry.get("id") and entry.get("name"):
-                continue  # vm_ip_info says so of a name that is not on the hypervisor
             vm = _read_vm(entry, params, networks)
             first = seen.setdefault(vm.id or f"name {vm.name}", place)
             if first != place:
                 raise EntryError(f"it is the same VM as vms[{first}]: give it once")
             vms.append(vm)
         except EntryError as error:
-            errors.append({"vm": label, "message": f"vms[{place}] ({label}): {error}", "place": place})
+            errors.append({"vm": label, "message": f"vms[{place}] ({label}): {error}"})
     return vms, errors
 
 
 def _read_vm(entry: Mapping[str, t.Any], params: Mapping[str, t.Any], networks: Mapping[str, dict[str, t.Any]] | None) -> VmFacts:
-    queueing = params["state"] in ("pending", "synced")
+    queueing = params["state"] == "pending"
     vm_id = _text(entry, "id", 64, required=queueing, hint=entry.get("message"))
     # Tenants choose names: a bad one is kept in its plain form, and an id stands for a missing one.
     name = plain_name(str(entry.get("name") or ""), vm_id or "")
     if not name:
         raise EntryError("name and id are missing: give one of them")
-    power = entry.get("power_state")
-    if power not in _RUNNING:
-        raise EntryError(f"power_state is {power!r}: use running, stopped, paused or suspended")
     nics: tuple[NicFacts, ...] = ()
     if queueing:
         given = entry.get("nics")
@@ -188,7 +164,7 @@ def _read_vm(entry: Mapping[str, t.Any], params: Mapping[str, t.Any], networks: 
     rearm = entry.get("rearm", False)
     if not isinstance(rearm, bool):
         raise EntryError(f"rearm is {rearm!r}: it must be true or false")
-    return VmFacts(name, vm_id.lower() if vm_id else None, nics, _RUNNING[power], rearm=rearm)
+    return VmFacts(name, vm_id.lower() if vm_id else None, nics, rearm=rearm)
 
 
 def _network(entry: Mapping[str, t.Any]) -> str | None:

@@ -290,10 +290,13 @@ class _Batch:
     def _list(self) -> None:
         """Reads all VMs and makes the record agree with them, as a look does."""
         began, read_at = time.monotonic(), self.store.clock()
-        listed = self.hypervisor.inventory.vms(None if self.request.reconcile else self.request.vms)
-        self.watcher.known = {vm.id: vm for vm in listed.vms}
+        picture = None
         if self.request.reconcile:
-            picture = pictured(listed, self.request.hypervisor_name, self.request.networks, read_at)
+            listed, picture = pictured(self.hypervisor, self.request, read_at)
+        else:
+            listed = self.hypervisor.inventory.vms(self.request.vms)
+        self.watcher.known = {vm.id: vm for vm in listed.vms}
+        if picture is not None:
             changes, told = self.store.reconcile(picture, self.request.settings.interval)
             for what, names in told.items():
                 self.watch.poll.told.setdefault(what, []).extend(names)

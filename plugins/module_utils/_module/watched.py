@@ -19,29 +19,33 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.re
 if t.TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Vm, VmList
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Hypervisor, Vm, VmList
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.look import Request
 
 _RUNNING = {POWER_RUNNING: True, POWER_STOPPED: False}
 MAX_DEVICE = 9999
 
 
-def pictured(
-    listed: VmList, hypervisor_name: str, networks: Mapping[str, Mapping[str, t.Any]] | None, read_at: datetime.datetime
-) -> Picture:
-    """All VMs of a hypervisor as the record takes them.
+def pictured(hypervisor: Hypervisor, request: Request, read_at: datetime.datetime) -> tuple[VmList, Picture]:
+    """All VMs of a hypervisor, and as the record takes them.
 
-    networks: by every name a network goes by, the rules for its new NICs. Only NICs in them enter the record, none with None;
-    what is there already is kept up to date, whatever network it is in.
+    Only VMs that request.vm_filter chooses enter the record, with their NICs in request.networks; with neither of them none does.
+    What is there already is kept up to date, whatever it is.
     """
+    chosen, networks = request.vm_filter, request.networks
+    hypervisor.inventory.with_labels = chosen is not None and chosen.needs_labels
+    listed = hypervisor.inventory.vms(None)
     vms = []
     unread = set(listed.problems)
     for vm in listed.vms:
-        nics = _nics(vm, networks)
+        ours = not vm.is_template and (chosen is None or chosen.chooses(vm.name, vm.folder, vm.tags or ()))
+        nics = _nics(vm, networks, ours and (networks is not None or chosen is not None))
         if nics is None:
             unread.update((vm.id, vm.name))
         else:
-            vms.append(VmFacts(vm.name, vm.id, nics, _RUNNING.get(vm.power_state), booted_at(vm), vm.boot_token))
-    return Picture(hypervisor_name, vms, read_at, unread=frozenset(unread))
+            running = _RUNNING.get(vm.power_state)
+            vms.append(VmFacts(vm.name, vm.id, nics, running, booted_at(vm), vm.boot_token, folder=vm.folder, tags=vm.tags))
+    return listed, Picture(request.hypervisor_name, vms, read_at, unread=frozenset(unread))
 
 
 def booted_at(vm: Vm) -> datetime.datetime | None:
@@ -49,14 +53,14 @@ def booted_at(vm: Vm) -> datetime.datetime | None:
     return None if vm.boot_time is None else datetime.datetime.fromtimestamp(vm.boot_time, datetime.timezone.utc)
 
 
-def _nics(vm: Vm, networks: Mapping[str, Mapping[str, t.Any]] | None) -> tuple[NicFacts, ...] | None:
+def _nics(vm: Vm, networks: Mapping[str, Mapping[str, t.Any]] | None, ours: bool) -> tuple[NicFacts, ...] | None:
     """None where the VM's NICs cannot be told apart: its rows stay as they are."""
     nics = []
     for nic in vm.nics:
         mac = normalize_mac(nic.mac)
         if mac is None or not 0 <= nic.device <= MAX_DEVICE:
             return None
-        rules = (networks or {}).get(nic.network or "")
-        nics.append(NicFacts(nic.device, mac, nic.network, watched=rules is not None, network_rules=rules or {}))
+        rules = {} if networks is None else networks.get(nic.network or "")
+        nics.append(NicFacts(nic.device, mac, nic.network, watched=ours and rules is not None, network_rules=rules or {}))
     macs = [nic.mac for nic in nics]
     return tuple(nics) if len(set(macs)) == len(macs) else None

@@ -62,9 +62,15 @@ def _from_2_to_3(connection: t.Any) -> None:
     _add_column(connection, schema.nics.c.boot_token)
 
 
+def _from_3_to_4(connection: t.Any) -> None:
+    """What VMs are chosen by."""
+    _add_column(connection, schema.nics.c.folder)
+    _add_column(connection, schema.nics.c.tags)
+
+
 # From version N to N+1, inside the upgrade's transaction, with the tables locked against a second upgrade. MariaDB commits
 # each DDL statement by itself, so each step must be repeatable.
-MIGRATIONS: dict[int, t.Callable[[t.Any], None]] = {1: _from_1_to_2, 2: _from_2_to_3}
+MIGRATIONS: dict[int, t.Callable[[t.Any], None]] = {1: _from_1_to_2, 2: _from_2_to_3, 3: _from_3_to_4}
 
 
 def _add_column(connection: t.Any, column: t.Any) -> None:

@@ -80,6 +80,7 @@ class VmFacts:
 
     running: None where it is neither running nor off (paused): its NICs stay as they are.
     booted_at: when it was started, where the hypervisor tells; boot_token: see api.Vm. rearm: see queue.enter().
+    folder, tags: as in api.Vm; None where nobody read them, and the record keeps its own.
     """
 
     name: str
@@ -89,6 +90,8 @@ class VmFacts:
     booted_at: t.Optional[datetime.datetime] = None
     boot_token: t.Optional[str] = None
     rearm: bool = False
+    folder: t.Optional[str] = None
+    tags: t.Optional[tuple[str, ...]] = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,6 +136,8 @@ class NicRecord:
     booted_at: t.Optional[datetime.datetime] = None
     boot_token: t.Optional[str] = None
     missing_since: t.Optional[datetime.datetime] = None
+    folder: t.Optional[str] = None
+    tags: tuple[str, ...] = ()
 
     @property
     def address(self) -> str | None:

@@ -76,7 +76,7 @@ def enter(
     Facts (name, device, network, rules) are brought up to date in any case.
     """
     tries = max_tries if max_tries is not None else _defaults.MAX_RETRY
-    facts: dict[str, t.Any] = {"hypervisor_name": hypervisor_name, "vm_name": vm.name, "device": nic.device}
+    facts: dict[str, t.Any] = {"hypervisor_name": hypervisor_name, "vm_name": vm.name, "device": nic.device, **labels(vm)}
     for name in ("network",) + RULES:
         if getattr(nic, name) is not None:
             facts[name] = getattr(nic, name)
@@ -99,6 +99,11 @@ def enter(
         new = _with_all_tries(new, max_tries, now)
     # A look that is under way was for the NIC as it was before: its answer is not to count.
     return new if new == known else dataclasses.replace(new, claim_token=None, updated_at=now)
+
+
+def labels(vm: VmFacts) -> dict[str, t.Any]:
+    """Folder and tags of a VM, as far as somebody read them."""
+    return {name: value for name, value in (("folder", vm.folder), ("tags", vm.tags)) if value is not None}
 
 
 def rearm(known: NicRecord, now: datetime.datetime) -> NicRecord:

@@ -146,6 +146,7 @@ def _up_to_date(nic: NicRecord, vm: VmFacts, facts: NicFacts, picture: Picture) 
         device=facts.device,
         network=facts.network if facts.network is not None else nic.network,
         missing_since=None,
+        **queue.labels(vm),
     )
 
 

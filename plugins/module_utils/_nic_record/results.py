@@ -59,6 +59,8 @@ def nic_result(nic: NicRecord, detail: bool = False) -> dict[str, t.Any]:
             ip_range=nic.ip_range,
             ignore_interfaces=list(nic.ignore_interfaces),
             family_order=list(nic.family_order),
+            folder=nic.folder,
+            tags=list(nic.tags),
         )
     return result
 

@@ -26,7 +26,7 @@ else:
     HAS_SQLALCHEMY = True
     SQLALCHEMY_IMPORT_ERROR = None
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 MINIMUM_SQLALCHEMY = (2, 0)
 
 
@@ -117,6 +117,9 @@ if HAS_SQLALCHEMY:
         sa.Column("booted_at", _UtcTime),
         sa.Column("boot_token", sa.String(64)),  # what the hypervisor gives that start for a name: another one is a restart, too
         sa.Column("missing_since", _UtcTime),  # no longer on its hypervisor; perhaps on another one
+        # Of the VM, for those who choose by them.
+        sa.Column("folder", sa.Text),
+        sa.Column("tags", _Words),
         sa.UniqueConstraint("hypervisor_name", "vm_id", "mac", name="uq_nics_vm_mac"),
         sa.Index("ix_nics_queue", "hypervisor_name", "fetch_state", "next_try_at"),
         sa.Index("ix_nics_vm_name", "vm_name"),

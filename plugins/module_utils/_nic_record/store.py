@@ -55,7 +55,17 @@ CHUNK = 500  # values in one IN list; SQLite's and the drivers' limits are far a
 _NIC_FIELDS = tuple(field.name for field in dataclasses.fields(NicRecord))
 _STORED_FIELDS = tuple(name for name in _NIC_FIELDS if name != "id")
 # What an answer never changes need not be written again.
-_ENTERED_FIELDS = ("hypervisor_name", "vm_id", "mac", "network", "required", "max_tries", "entered_at") + queue.RULES
+_ENTERED_FIELDS = (
+    "hypervisor_name",
+    "vm_id",
+    "mac",
+    "network",
+    "required",
+    "max_tries",
+    "entered_at",
+    "folder",
+    "tags",
+) + queue.RULES
 _POLLED_FIELDS = tuple(name for name in _STORED_FIELDS if name not in _ENTERED_FIELDS)
 _EVENT_FIELDS = tuple(field.name for field in dataclasses.fields(Event))
 
@@ -131,41 +141,6 @@ class RecordStore:
 
         def work(connection: t.Any) -> Changes:
             return self._apply(connection, self._named(connection, hypervisor_name, vms), {}, [], dry_run)
-
-        return self._write(work, dry_run)
-
-    def synchronize(
-        self,
-        hypervisor_name: str,
-        vms: Sequence[VmFacts],
-        *,
-        unread: Collection[str] = (),
-        max_tries: int | None = None,
-        dry_run: bool = False,
-    ) -> Changes:
-        """`vms` are all VMs the hypervisor has: running ones enter, the others are stopped, missing ones leave.
-
-        A missing one whose address was known leaves a LOST event, because nobody else told.
-        unread: ids or names of VMs that are there but could not be read; their rows stay as they are.
-        """
-
-        def work(connection: t.Any) -> Changes:
-            now = self.clock()
-            known = self._read(connection, nics.c.hypervisor_name == hypervisor_name)
-            after = {}
-            for vm in vms:
-                for facts in vm.nics:
-                    key = (t.cast(str, vm.id), facts.mac)
-                    nic = known.get(key)
-                    if vm.running:
-                        after[key] = queue.enter(nic, hypervisor_name, vm, facts, now, max_tries=max_tries)
-                    elif nic is not None:
-                        after[key] = nic if vm.running is None else queue.stop(nic, now)
-            for key, nic in known.items():
-                if nic.vm_id in unread or nic.vm_name in unread:
-                    after.setdefault(key, nic)
-            lost = [event for key, nic in known.items() if key not in after for event in queue.vanish(nic, now)]
-            return self._apply(connection, known, after, lost, dry_run)
 
         return self._write(work, dry_run)
 

@@ -38,6 +38,12 @@ def test_vms_have_identity_power_and_nics(rig, connect):
     assert [(n.device, n.mac, n.network) for n in web1.nics] == [(0, macs[0], "corp-vlan120"), (1, macs[1], "corp-vlan130")]
 
 
+def test_vms_have_their_tags(rig, connect):
+    rig.pool.store.set(rig.vm("web1"), tags=["dhcp", "a\nb"])
+    rig.vm("db1")
+    assert [(v.name, v.tags) for v in connect().inventory.vms().vms] == [("db1", ()), ("web1", ("a\\nb", "dhcp"))]
+
+
 def test_templates_snapshots_and_control_domains_are_no_vms(rig, connect):
     vm = rig.vm("web1")
     rig.add_templates(3)

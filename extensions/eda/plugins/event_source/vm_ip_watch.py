@@ -22,7 +22,7 @@ options:
     description:
       - The hypervisors, each as a dictionary with C(name) (its name in the record), C(hypervisor) (how to reach it, as the option
         C(hypervisor) of the modules), and, where VMs are to enter the record by themselves, C(networks) (as
-        O(vmops.external_dhcp.vm_ip_fetch#module:networks)).
+        O(vmops.external_dhcp.vm_ip_fetch#module:networks)) and C(vm_filter) (as O(vmops.external_dhcp.vm_ip_fetch#module:vm_filter)).
     type: list
     elements: dict
     required: true
@@ -104,6 +104,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.fe
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import PollSettings
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.vm_filter import FilterError, read_vm_filter
 
 if t.TYPE_CHECKING:
     from collections.abc import Sequence
@@ -171,9 +172,9 @@ def _hypervisors(args: dict[str, t.Any]) -> t.Iterator[tuple[t.Callable[[], t.An
         if not isinstance(name, str) or not name or name in seen:
             raise ArgumentError(f"hypervisors[{number}].name must be a name that no other has")
         seen.add(name)
-        unknown = sorted(set(map(str, entry)) - {"name", "hypervisor", "networks"})
+        unknown = sorted(set(map(str, entry)) - {"name", "hypervisor", "networks", "vm_filter"})
         if unknown:
-            raise ArgumentError(f"hypervisors has {unknown[0]!r} for {name}: use name, hypervisor, networks")
+            raise ArgumentError(f"hypervisors has {unknown[0]!r} for {name}: use name, hypervisor, networks, vm_filter")
         description = entry.get("hypervisor")
         if not isinstance(description, dict) or description.get("type") not in _TYPES:
             raise ArgumentError(
@@ -181,7 +182,8 @@ def _hypervisors(args: dict[str, t.Any]) -> t.Iterator[tuple[t.Callable[[], t.An
             )
         try:
             networks = read_networks(entry.get("networks"))
-        except EntryError as error:
+            vm_filter = read_vm_filter(entry.get("vm_filter"), description["type"])
+        except (EntryError, FilterError) as error:
             raise ArgumentError(f"hypervisors: {name}: {error}") from None
         settings = PollSettings(
             interval=numbers["interval"],
@@ -191,7 +193,7 @@ def _hypervisors(args: dict[str, t.Any]) -> t.Iterator[tuple[t.Callable[[], t.An
         )
         yield (
             (lambda description=description: open_hypervisor(description)),
-            Request(name, settings, reconcile=True, networks=networks),
+            Request(name, settings, reconcile=True, networks=networks, vm_filter=vm_filter),
         )
 
 

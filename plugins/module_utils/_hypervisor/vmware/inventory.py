@@ -28,6 +28,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware import devices as devices_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.clone_spec import MARK_PROPERTY
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.labels import with_labels
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.objects import (
     VIM,
     ObjectSpec,
@@ -95,6 +96,8 @@ class VMwareInventory(Inventory):
             found.extend(self._one(name, named, networks, True, problems))
             if sum(one.text("config.template") != "true" for one in named) > 1:
                 ambiguous.add(name)
+        if self.with_labels:
+            found = with_labels(self._session, found, self.root())
         return VmList(tuple(_without_twins(found, problems)), problems, frozenset(ambiguous))
 
     def _one(

@@ -24,6 +24,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.marks import is_ours, is_unfinished
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import Picture
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import Session
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain_tags
 
 if t.TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,6 +103,7 @@ def vm_of(picture: Picture, ref: str, record: Record) -> Vm:
         boot_time=_boot_time(picture.get("vm_metrics", record["metrics"])) if power == POWER_RUNNING else None,
         ours=is_ours(record),
         is_template=record["is_a_template"],
+        tags=plain_tags(record["tags"]) if "tags" in record else None,
     )
 
 

@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import pathlib
 import typing as t
 
 import pytest
-from ansible.errors import AnsibleError
+from ansible.errors import AnsibleError, AnsibleParserError
 from ansible.inventory.data import InventoryData
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import inventory_loader
@@ -217,6 +218,21 @@ def test_filters_and_the_network_of_the_address(inventory: Inventory) -> None:
     assert set(inventory.read("states: [found]\n").hosts) == {"vm1.kvm01", "vm5.kvm02"}
     assert set(inventory.read("hypervisor_name: [kvm02]\n").hosts) == {"vm5.kvm02"}
     assert set(inventory.read("networks: [corp]\n").hosts) == {"vm1.kvm01", "vm2.kvm01"}
+
+
+def test_the_rule_for_our_vms(inventory: Inventory) -> None:
+    inventory.store.enter(
+        "vc01",
+        [
+            dataclasses.replace(guest(number).facts(), folder=f"/DC0/vm/tenant{number}", tags=(f"net={number}",))
+            for number in (1, 2, 3)
+        ],
+    )
+    assert set(inventory.read("vm_filter: {names: [vm?], exclude_names: [vm3]}\n").hosts) == {"vm1.vc01", "vm2.vc01"}
+    assert set(inventory.read("vm_filter: {folders: [/DC0/vm/tenant2]}\n").hosts) == {"vm2.vc01"}
+    assert set(inventory.read("vm_filter: {tags: ['net=[13]']}\n").hosts) == {"vm1.vc01", "vm3.vc01"}
+    with pytest.raises(AnsibleParserError, match="vm_filter has 'name'"):
+        inventory.read("vm_filter: {name: [vm1]}\n")
 
 
 def test_address_networks_choose_the_nic(inventory: Inventory) -> None:

@@ -145,6 +145,32 @@ def test_one_look_makes_the_record_agree_and_tells(
     assert fetch(run_module, options, reconcile=True, networks=networks, vms=["vm9"])["reconciled"] == {}
 
 
+def names_of(run_module: RunModule, options: dict[str, t.Any]) -> list[str]:
+    return [nic["vm_name"] for nic in run_module("vm_nic_record_info", {"record": options["record"]})["nics"]]
+
+
+def test_a_rule_says_which_vms_are_ours(run_module: RunModule, options: dict[str, t.Any], hypervisor: FakeHypervisor) -> None:
+    hypervisor.guests = [guest(1), guest(2), guest(11), guest(12, network="lab")]
+    rule = {"names": ["vm1*"], "exclude_names": ["vm11"]}
+    assert fetch(run_module, options, reconcile=True, networks=["corp"], vm_filter=rule)["reconciled"] == {"entered": ["vm1"]}
+    # Without networks those of all networks; what is in the record stays there.
+    assert fetch(run_module, options, reconcile=True, vm_filter={"names": ["vm12"]})["reconciled"] == {"entered": ["vm12"]}
+    assert names_of(run_module, options) == ["vm1", "vm12"]
+    refused = fetch(run_module, options, reconcile=True, vm_filter={"tags": ["x"]}, fails=True)
+    assert refused["msg"] == "vm_filter.tags: VMs of hypervisor.type kvm have no tags: choose them by names"
+
+
+def test_a_look_can_leave_guests_alone(run_module: RunModule, options: dict[str, t.Any], hypervisor: FakeHypervisor) -> None:
+    hypervisor.guests = [guest(1, answers={0: ["10.99.0.57"]})]
+    words = {"reconcile": True, "networks": ["corp"], "sources": []}
+    planned = fetch(run_module, options, **words, check_mode=True)
+    assert planned["changed"] and planned["reconciled"] == {"entered": ["vm1"]} and planned["pending"] == 0
+    result = fetch(run_module, options, **words)
+    assert result["changed"] and result["pending"] == 1 and result["looked_at"] == 0 and not hypervisor.looks
+    assert result["waiting"][0]["tries_left"] == 10
+    assert not fetch(run_module, options, **words)["changed"]
+
+
 def test_a_bad_network_is_named(run_module: RunModule, options: dict[str, t.Any], hypervisor: FakeHypervisor) -> None:
     result = fetch(run_module, options, fails=True, networks=[{"cidr": "10.0.0.0/8"}])
     assert result["msg"].startswith("networks[0] is")

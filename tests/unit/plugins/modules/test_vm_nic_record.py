@@ -141,7 +141,7 @@ def test_a_bad_vm_does_not_stop_the_others(run_module: RunModule, record: str) -
         {**WEB1, "id": "x2", "name": "cidr", "nics": [{"device": 0, "mac": "52:54:00:00:00:01", "cidrs": ["10.99.0.0/33"]}]},
         {**WEB1, "id": "x3", "name": "twice", "nics": [WEB1["nics"][0], WEB1["nics"][0]]},
         {**WEB1, "name": "same"},
-        {"name": "bell\a", "id": "x4", "power_state": "ill", "nics": []},
+        {"name": "bell\a", "id": "x4"},
     ]
     result = run_module("vm_nic_record", options(record, WEB1, *bad), fails=True)
     assert [error["vm"] for error in result["errors"]] == ["noid", "mac", "cidr", "twice", "same", r"bell\x07"]
@@ -165,37 +165,6 @@ def test_rules_stay_when_they_are_not_given_again(run_module: RunModule, record:
     assert nic["ignore_interfaces"] == ["docker"]
 
 
-def test_synced_enters_stops_and_removes(run_module: RunModule, record: str) -> None:
-    web2 = {**WEB1, "name": "web2", "id": "id2"}
-    web3 = {**WEB1, "name": "web3", "id": "id3"}
-    run_module("vm_nic_record", options(record, WEB1, web2, web3))
-    existing = [
-        {**WEB1, "power_state": "stopped"},
-        {**web2, "power_state": "paused"},
-        {**WEB1, "name": "web4", "id": "id4", "power_state": "running"},
-        {**WEB1, "name": "web5", "id": "id5", "power_state": "stopped"},
-        {"name": "web6", "id": None, "power_state": None, "nics": []},
-    ]
-    result = run_module("vm_nic_record", options(record, *existing, state="synced"))
-    states = {(nic["vm_name"], nic["fetch_state"]) for nic in listed(run_module, record)}
-    assert result["changed"]
-    assert states == {("web1", "stopped"), ("web2", "pending"), ("web4", "pending")}
-    assert not run_module("vm_nic_record", options(record, *existing, state="synced"))["changed"]
-
-
-def test_synced_with_a_bad_entry_keeps_its_rows_and_does_the_others(run_module: RunModule, record: str) -> None:
-    others = [{**WEB1, "name": name, "id": name} for name in ("gone", "unread", "bad")]
-    run_module("vm_nic_record", options(record, *others))
-    existing = [
-        {"name": "bad", "id": "bad", "power_state": "running"},
-        {"name": "unread", "id": None, "power_state": None, "reason": "source_unavailable", "nics": []},
-        WEB1,
-    ]
-    result = run_module("vm_nic_record", options(record, *existing, state="synced"), fails=True)
-    assert result["msg"] == "vms[0] (bad): nics is missing: give a list, such as vm_ip_info returns"
-    assert result["changed"] and {nic["vm_name"] for nic in listed(run_module, record)} == {"bad", "unread", "web1"}
-
-
 HOSTILE = {
     "line\nend\r": r"line\nend\r",
     "\x9b2J\x1b[31m": r"\x9b2J\x1b[31m",
@@ -207,13 +176,12 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("state", ["pending", "synced"])
-def test_a_vm_of_any_name_is_kept_by_its_id_and_shown_in_plain_text(run_module: RunModule, record: str, state: str) -> None:
+def test_a_vm_of_any_name_is_kept_by_its_id_and_shown_in_plain_text(run_module: RunModule, record: str) -> None:
     vms = [
         {**WEB1, "name": name, "id": f"id{place}", "nics": [{"device": 0, "mac": f"52:54:00:00:00:{place:02x}"}]}
         for place, name in enumerate([*HOSTILE, "x" * 10_000])
     ]
-    result = run_module("vm_nic_record", options(record, *vms, state=state), diff=True)
+    result = run_module("vm_nic_record", options(record, *vms), diff=True)
     rows = {nic["vm_id"]: nic["vm_name"] for nic in listed(run_module, record)}
     assert [rows[f"id{place}"] for place in range(len(HOSTILE))] == list(HOSTILE.values())
     assert len(rows[f"id{len(HOSTILE)}"]) == 255
@@ -222,12 +190,12 @@ def test_a_vm_of_any_name_is_kept_by_its_id_and_shown_in_plain_text(run_module: 
     for name, shown in HOSTILE.items():
         if name:
             assert len(listed(run_module, record, vms=[name])) == len(listed(run_module, record, vms=[shown])) == 1
-    assert not run_module("vm_nic_record", options(record, *vms, state=state))["changed"]
+    assert not run_module("vm_nic_record", options(record, *vms))["changed"]
 
 
 def test_nics_of_other_networks_are_nobodys_concern(run_module: RunModule, record: str) -> None:
     odd = {**WEB1, "nics": [{"device": 0, "mac": "none", "network": "else\n"}, {"device": -5, "network": None}, WEB1["nics"][1]]}
-    result = run_module("vm_nic_record", options(record, odd, networks=["lab"], state="synced"))
+    result = run_module("vm_nic_record", options(record, odd, networks=["lab"]))
     assert [nic["network"] for nic in result["nics"]] == ["lab"]
 
 

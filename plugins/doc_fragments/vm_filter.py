@@ -1,0 +1,47 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this doc fragment is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    # The options are in plugins/module_utils/_argspec.py, vm_filter(), and its meaning in _nic_record/vm_filter.py.
+    DOCUMENTATION = r"""
+options:
+  vm_filter:
+    description:
+      - Which VMs are ours, besides O(networks). A VM must fit every key that is given, and a key when one of its patterns fits.
+      - Patterns are whole texts in which C(*) stands for any characters, C(?) for one, and C([ab]) for one of these. Upper and lower
+        case differ.
+      - Templates and snapshots of XenServer and VMware are never ours. KVM knows none; leave them out by O(vm_filter.exclude_names).
+    type: dict
+    suboptions:
+      names:
+        description: VMs with these names.
+        type: list
+        elements: str
+      exclude_names:
+        description: No VMs with these names.
+        type: list
+        elements: str
+      folders:
+        description:
+          - VMs in these folders or below, such as V(/DC0/vm/web) or V(/*/vm/tenant?).
+          - VMware only. A VM of a vApp is in no folder.
+        type: list
+        elements: str
+      tags:
+        description:
+          - VMs with one of these tags. On XenServer these are the tags of the VM, on VMware its custom attributes, written as
+            V(name=value), not the tags of vSphere's tagging service, which are in another API.
+          - A VM of KVM has no tags.
+        type: list
+        elements: str
+      exclude_tags:
+        description: No VMs with one of these tags.
+        type: list
+        elements: str
+"""
