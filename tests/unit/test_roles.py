@@ -45,6 +45,16 @@ def test_defaults_and_options_are_the_same(role: str) -> None:
 
 
 @pytest.mark.parametrize("role", NAMES)
+def test_what_is_omitted_passes_the_check_of_types(role: str) -> None:
+    """ansible-core 2.18 checks the text that stands for omit, which is no number, mapping or truth value."""
+    omitted = {name for name, value in _defaults(role).items() if isinstance(value, str) and "omit" in value}
+    wrong = {
+        name for name in omitted for spec in _options(role)[name] if spec.get("type", "str") not in ("str", "raw", "list", "path")
+    }
+    assert wrong == set()
+
+
+@pytest.mark.parametrize("role", NAMES)
 def test_documented_defaults_are_true(role: str) -> None:
     defaults = _defaults(role)
     different = {}
