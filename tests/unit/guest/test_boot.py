@@ -183,6 +183,14 @@ def test_host_keys_that_cannot_be_made_do_not_stop_the_rest(guest: Guest) -> Non
     assert guest.passwords == b"root:word\n"
 
 
+def test_host_keys_are_made_when_the_password_is_set(guest: Guest) -> None:
+    """They take minutes on an emulated processor, and the starter is given up after a while."""
+    guest.settings += f"SSH_DIR={guest.base} MAKE_HOST_KEYS=yes\n"
+    (guest.base / "bin/ssh-keygen").write_text(f"#!/bin/sh\ntest -s {guest.base}/state/password\n")
+    guest.drive(password=b"word")
+    assert guest.boot("login").status == 0
+
+
 # --- never the network ---
 
 

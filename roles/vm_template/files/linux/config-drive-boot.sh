@@ -85,7 +85,6 @@ all | login | user-data) ;;
 esac
 
 result=0
-[ "$part" = user-data ] || make_host_keys || result=1
 
 # Drives appear while the machine starts: let udev finish, then look again for a while.
 if have udevadm; then
@@ -115,6 +114,7 @@ while :; do
         else
             log notice "no config drive"
         fi
+        [ "$part" = user-data ] || make_host_keys || result=1
         exit "$result"
     fi
     sleep 1
@@ -122,6 +122,9 @@ while :; do
 done
 [ "$status" -eq 0 ] || result=1
 [ -e "$STATE_DIR/drive-seen" ] || : | write_state drive-seen || result=1
+
+# After the password: an emulated or busy processor takes minutes for these keys.
+[ "$part" = user-data ] || make_host_keys || result=1
 
 # Not while the drive is mounted: nobody knows how long it runs.
 if [ "$part" != login ] && [ "$RUN_USER_DATA" = yes ]; then
