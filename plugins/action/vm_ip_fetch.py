@@ -20,6 +20,7 @@ from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._on_controller
 
 MAX_LINES = 20
 MAX_LINE = 200
+MAX_KEPT = 1000  # of each kind, over all looks
 _KEPT = ("found", "gave_up", "lost")  # what all looks of a task found, not only the last
 
 display = Display()
@@ -37,6 +38,7 @@ class ActionModule(OnController):
         pause = _number(self._task.args.get("pause"), _number(self._task.args.get("interval"), _defaults.INTERVAL))
         listening = _number(self._task.args.get("watch"), 0) > 0
         kept: dict[str, list[t.Any]] = {name: [] for name in _KEPT}
+        complaints: dict[str, None] = {}
         changed = False
         for look in range(1, looks + 1):
             began = time.monotonic()
@@ -44,9 +46,11 @@ class ActionModule(OnController):
             outcome = self._execute_module(module_name="vmops.external_dhcp.vm_ip_fetch", module_args=words, task_vars=task_vars)
             changed = changed or outcome.get("changed", False)
             for name, entries in kept.items():
-                entries.extend(outcome.get(name) or [])
+                entries.extend((outcome.get(name) or [])[: MAX_KEPT - len(entries)])
+            complaints.update(dict.fromkeys(outcome.get("complaints") or ()))
             refused = look == 1 and outcome.get("failed") and "pending" not in outcome  # an option that cannot be used
-            done = not outcome.get("failed") and not outcome.get("pending")
+            # A complaint is about what the look found: it was a good one.
+            done = not outcome.get("pending") and (not outcome.get("failed") or bool(outcome.get("complaints")))
             if refused or done or look == looks:
                 break
             if outcome.get("failed"):
@@ -64,6 +68,9 @@ class ActionModule(OnController):
             if outcome["pending"] and not outcome.get("failed"):
                 self._tell(host, outcome)
                 outcome.update(failed=True, msg=f"after {look} looks: {outcome.get('msg')}")
+            if complaints:
+                said = [outcome["msg"]] if outcome.get("failed") and not outcome.get("complaints") else []
+                outcome.update(failed=True, msg="; ".join([*complaints, *said]), complaints=list(complaints))
         result.update(outcome)
         for line in story_lines(result):
             display.display(f"[{host}] {line}")

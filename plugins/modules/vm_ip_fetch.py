@@ -34,7 +34,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - In check mode nobody is polled; the result says what is waited for, and with O(sources=[]) also what O(reconcile) would do.
+      - In check mode nobody is polled; the result says what is waited for, and with O(sources=[]) what O(reconcile) would do.
   diff_mode:
     support: none
   idempotent:
@@ -63,8 +63,7 @@ options:
     description:
       - The networks whose NICs are watched, as O(vmops.external_dhcp.vm_nic_record#module:networks) takes them. Running VMs with a
         NIC in one of them enter the queue. NICs in other networks that are in the record already stay in it.
-      - If not set, NICs in all networks, where O(vm_filter) is set. With neither, O(reconcile) keeps what is in the record up to date,
-        and takes nothing new into it.
+      - If not set, NICs in all networks, where O(vm_filter) is set. With neither, nothing new is taken into the record.
     type: list
     elements: raw
   rearm:
@@ -104,8 +103,7 @@ options:
     description:
       - Whom to ask for the addresses, in this order; see M(vmops.external_dhcp.vm_ip_info).
       - If not set, the hypervisor's own order.
-      - With an empty list no guest is asked, and no try is taken; O(reconcile) is all that is done. In check mode the result then says
-        what it would find.
+      - With an empty list no guest is asked, and no try is taken; O(reconcile) is all that is done.
     type: list
     elements: str
   interval:
@@ -185,6 +183,12 @@ options:
       - With O(looks) it takes the place of O(pause), and ends when nothing is waited for.
     type: int
     default: 0
+  limit:
+    description:
+      - How many NICs the result lists at most, first of RV(lost), then of RV(gave_up), RV(found) and RV(waiting). RV(omitted) says how
+        many are left out. AWX drops results of more than 700,000 characters; a thousand NICs stay below that.
+    type: int
+    default: 1000
   looks:
     description:
       - How often to look at most. After each look the task ends if nothing is waited for, else it waits for O(pause) seconds.
@@ -206,13 +210,6 @@ EXAMPLES = r"""
     hypervisor: "{{ hypervisor }}"
     hypervisor_name: "{{ inventory_hostname }}"
     looks: 11
-
-- name: Poll once, from a schedule
-  vmops.external_dhcp.vm_ip_fetch:
-    hypervisor: "{{ hypervisor }}"
-    hypervisor_name: "{{ inventory_hostname }}"
-    recheck_interval: 3600
-  register: fetch
 
 - name: Poll from a schedule of every three minutes, and listen to the hypervisor until the next one
   vmops.external_dhcp.vm_ip_fetch:
@@ -355,6 +352,17 @@ lost:
   type: list
   elements: dict
   sample: []
+omitted:
+  description: How many NICs are left out of RV(lost), RV(gave_up), RV(found) and RV(waiting), because of O(limit).
+  returned: as RV(pending)
+  type: dict
+  sample: {}
+complaints:
+  description: What O(fail_on) makes of the NICs that were given up or lost by this call, a sentence for each.
+  returned: when there are such
+  type: list
+  elements: str
+  sample: ["address lost: web1 NIC 0 (no_lease)"]
 reconciled:
   description:
     - What was found of the VMs themselves, as lists of their names (at most 50 each) under C(entered), C(started), C(restarted),
@@ -478,6 +486,7 @@ def main() -> None:
             "suspect_readings": {"type": "int", "default": _defaults.SUSPECT_READINGS},
             "syslog": {"type": "bool", "default": True},
             "watch": {"type": "int", "default": 0},
+            "limit": {"type": "int", "default": 1000},
             **_argspec.dns(),
             # The action plugin sees to these.
             "looks": {"type": "int", "default": 1},

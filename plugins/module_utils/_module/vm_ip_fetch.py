@@ -76,7 +76,7 @@ def run_module(module: AnsibleModule) -> None:
             old = stale(journal.looks(store.database), store.clock())
         if params["metrics_file"] and not module.check_mode:
             metrics.write(params["metrics_file"], metrics.text(journal.looks(store.database), journal.tallies(store.database)))
-    result = _result(poll, waiting)
+    result = _result(poll, waiting, params["limit"])
     if params["watch"]:
         result["watched"] = _watched(watch)
     if follows is not None:
@@ -90,7 +90,10 @@ def run_module(module: AnsibleModule) -> None:
         fail_for(module, poll.library, **result)
     if poll.problem is not None:
         module.fail_json(**dict(result, msg=poll.problem))
-    reasons = complaints(params["fail_on"], poll.gave_up, poll.lost, old)
+    reasons = complaints(params["fail_on"], poll.gave_up, poll.lost, [])
+    if reasons:
+        result["complaints"] = reasons  # the action plugin takes them along to the last look
+    reasons += complaints(params["fail_on"], [], [], old)
     if reasons:
         module.fail_json(**dict(result, msg="; ".join(reasons)))
     module.exit_json(**result)
@@ -195,6 +198,7 @@ def _request(module: AnsibleModule) -> Request:
         ("keep_events_days", 1),
         ("keep_events", 1),
         ("watch", 0),
+        ("limit", 1),
     )
     for option, least in limits:
         if params[option] is not None and params[option] < least:
@@ -240,16 +244,22 @@ def _lock_wait(params: t.Mapping[str, t.Any]) -> float:
     return float(params["interval"]) if params["lock_scope"] == SCOPE_GLOBAL else 0.0
 
 
-def _result(poll: Poll, waiting: Sequence[NicRecord]) -> dict[str, t.Any]:
+def _result(poll: Poll, waiting: Sequence[NicRecord], limit: int) -> dict[str, t.Any]:
     needed = [nic for nic in waiting if nic.required]
+    lists = {"lost": poll.lost, "gave_up": poll.gave_up, "found": poll.found, "waiting": waiting}
+    listed: dict[str, list[dict[str, t.Any]]] = {}
+    omitted: dict[str, int] = {}
+    for name, nics in lists.items():
+        listed[name] = [(found_result if name == "found" else waiting_result)(nic) for nic in nics[:limit]]
+        if len(nics) > limit:
+            omitted[name] = len(nics) - limit
+        limit -= len(listed[name])
     result: dict[str, t.Any] = {
         "changed": bool(poll.found or poll.lost or poll.gave_up or poll.told or poll.rearmed),
         "pending": len(needed),
         "looked_at": poll.looked_at,
-        "found": [found_result(nic) for nic in poll.found],
-        "waiting": [waiting_result(nic) for nic in waiting],
-        "gave_up": [waiting_result(nic) for nic in poll.gave_up],
-        "lost": [waiting_result(nic) for nic in poll.lost],
+        **listed,
+        "omitted": omitted,
         "reconciled": {what: names[:MAX_TOLD] for what, names in poll.told.items()},
         "skipped": poll.skipped,
         "lock_holder": holder_result(poll.holder),

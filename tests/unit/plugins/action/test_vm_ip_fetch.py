@@ -115,6 +115,18 @@ def test_it_looks_until_nothing_is_waited_for(shown: list[str]) -> None:
     assert shown[0] == "[kvm01] m" and "looking again in 7 s, 8 more times at most" in shown[3]
 
 
+def test_a_complaint_of_an_earlier_look_makes_the_task_fail_at_its_end(shown: list[str]) -> None:
+    lost = {"failed": True, "msg": "address lost: web1", "complaints": ["address lost: web1"], "lost": [nic(1)]}
+    action = Action([answer(1, **lost), answer(0)], looks=3)
+    result = action.run(task_vars={})
+    assert action.asked == 2 and result["failed"] and result["msg"] == "address lost: web1" and len(result["lost"]) == 1
+    # Nothing is waited for after such a look: there is no reason for another one.
+    action = Action([answer(0, **lost), answer(0)], looks=3)
+    assert action.run(task_vars={})["failed"] and action.asked == 1
+    result = Action([answer(1, **lost), answer(1)], looks=2).run(task_vars={})
+    assert result["msg"] == "address lost: web1; after 2 looks: m"
+
+
 def test_nics_that_were_given_up_come_back_once_and_not_with_each_look(shown: list[str]) -> None:
     action = Action([answer(1), answer(1), answer(0)], looks=9, rearm=True)
     action.run(task_vars={})

@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import importlib
+import json
 import pathlib
 import typing as t
 
 import pytest
 
+from ansible_collections.vmops.external_dhcp.plugins.action.vm_ip_fetch import story_lines, waiting_lines
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorUnreachable
 from ansible_collections.vmops.external_dhcp.tests.unit.plugins.module_utils._nic_record.fake_hypervisor import (
     FakeHypervisor,
@@ -214,6 +216,19 @@ def test_an_unknown_source_is_named(run_module: RunModule, options: dict[str, t.
     result = fetch(run_module, options, fails=True, sources=["registry"])
     assert result["msg"] == "sources has 'registry': for hypervisor.type kvm use agent, arp"
     assert result["waiting"][0]["tries_left"] == 10
+
+
+def test_the_longest_result_stays_below_what_awx_keeps(
+    run_module: RunModule, options: dict[str, t.Any], hypervisor: FakeHypervisor
+) -> None:
+    """Ten thousand VMs wait; AWX and ansible-runner drop what has more than 700,000 characters."""
+    hypervisor.guests = [guest(number, answers={0: []}, network="corporate-vlan120") for number in range(10_000)]
+    for one in hypervisor.guests:
+        one.name = f"customer-web-frontend-{one.name}"
+    result = fetch(run_module, options, reconcile=True, networks=["corporate-vlan120"])
+    assert result["pending"] == result["looked_at"] == 10_000 and result["omitted"] == {"waiting": 9000}
+    assert len(result["waiting"]) == 1000 and len(json.dumps(result)) < 500_000
+    assert all(len(line) < 300 for line in [*story_lines(result), *waiting_lines(result)])
 
 
 def test_a_thousand_vms_stay_below_what_awx_keeps(
