@@ -17,8 +17,7 @@ description:
     is still waited for, and why.
   - Only one poller works at a time on a hypervisor. Another one ends well at once with RV(skipped) and says who polls since
     when. The lock is the database's, and gone with the process that holds it, or within a minute of its machine's death.
-  - A poller that has held the lock for very long, or gives no sign of life, is warned of, and makes the skipped task fail after
-    some intervals, so that a schedule does not stay green while nobody polls.
+  - A poller that has held the lock for very long, or gives no sign of life, is warned of, and fails the skipped task after intervals.
   - A hypervisor that cannot be reached makes the task fail, but takes no tries, because nobody looked at the guests. The
     record stays as it is and says so in the reason; the NICs are due again after O(interval).
 author:
