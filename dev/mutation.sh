@@ -23,5 +23,5 @@ nice mutmut run "$@" >"$build/log/mutation.log" 2>&1 </dev/null || {
     tail -n 40 "$build/log/mutation.log" >&2
     die "mutmut failed"
 }
-mutmut results
-tail -n 1 "$build/log/mutation.log"
+mutmut results | grep -v ': not checked$' || say "mutmut: nothing survived"
+tr '\r' '\n' <"$build/log/mutation.log" | grep -E '^[^ ]+ +[0-9]+/[0-9]+ ' | tail -n 1
