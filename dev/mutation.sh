@@ -10,13 +10,15 @@
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 use_venv
 
-# mutmut tells a module by its path: the collection stands here under its full name. What is in mutants/ spares it unchanged functions.
+# mutmut tells a module by its path: the collection stands here under its full name. In mutants/ mutmut makes its own copy, where the tests
+# find the collection through the link. What is there spares it unchanged functions.
 place=$build/mutation
-tree=$place/ansible_collections/vmops/external_dhcp
-rm -rf "$tree"
-mkdir -p "$tree"
-cp -a plugins tests galaxy.yml meta pyproject.toml "$tree"
-cp pyproject.toml "$place"
+tree=ansible_collections/vmops/external_dhcp
+rm -rf "${place:?}/"{tests,"$tree"}
+mkdir -p "$place/$tree" "$place/mutants/.build/collections/ansible_collections/vmops"
+cp -a plugins galaxy.yml meta "$place/$tree"
+cp -a tests pyproject.toml "$place"
+ln -sfn "../../../../$tree" "$place/mutants/.build/collections/$tree"
 cd -- "$place"
 say "mutmut: some minutes; .build/log/mutation.log tells how far it is"
 nice mutmut run "$@" >"$build/log/mutation.log" 2>&1 </dev/null || {
