@@ -280,3 +280,109 @@ def test_an_address_that_another_nic_was_seen_with_is_suspect_and_due_at_once() 
 def test_stopping_what_is_stopped_changes_nothing() -> None:
     off = queue.stop(look(entered(), has("10.0.0.1"))[0], at(60))
     assert queue.stop(off, at(120)) is off
+
+
+WAS = dataclasses.replace(
+    look(entered(max_tries=3), has("10.0.0.1", "fd00::1"))[0],
+    tries_failed=1,
+    suspect_readings=2,
+    candidate_address="10.0.0.9",
+    candidate_since=at(1),
+    in_range=True,
+    claim_token="a look under way",
+    booted_at=at(2),
+    boot_token="boot 1",
+    last_reason="no_lease",
+    last_message="no lease",
+)
+
+
+def test_a_stopped_nic_keeps_nothing_but_what_it_was() -> None:
+    assert queue.stop(WAS, at(60)) == dataclasses.replace(
+        WAS,
+        fetch_state="stopped",
+        tries_left=0,
+        next_try_at=None,
+        ip4_address=None,
+        ip6_addresses=(),
+        addresses=(),
+        in_range=None,
+        source=None,
+        previous_address="10.0.0.1",
+        suspect_readings=0,
+        candidate_address=None,
+        candidate_since=None,
+        last_reason="vm_not_running",
+        last_message=None,
+        claim_token=None,
+        updated_at=at(60),
+    )
+
+
+def test_a_rearmed_nic_keeps_its_address_and_nothing_of_its_tries() -> None:
+    assert queue.rearm(WAS, at(60)) == dataclasses.replace(
+        WAS,
+        fetch_state="pending",
+        tries_left=3,
+        tries_failed=0,
+        next_try_at=at(60),
+        entered_at=at(60),
+        last_reason=None,
+        last_message=None,
+        suspect_readings=0,
+        candidate_address=None,
+        candidate_since=None,
+        claim_token=None,
+        booted_at=None,
+        boot_token=None,
+        updated_at=at(60),
+    )
+
+
+def test_a_found_nic_has_what_was_read_and_nothing_of_its_tries() -> None:
+    read = dataclasses.replace(has("10.0.0.2", "fd00::2"), in_range=False, message="outside of the range")
+    nic, (event,) = queue.after_reading(WAS, read, PollSettings(recheck_interval=600), at(60))
+    assert nic == dataclasses.replace(
+        WAS,
+        fetch_state="found",
+        ip4_address="10.0.0.2",
+        ip6_addresses=("fd00::2",),
+        addresses=("10.0.0.2", "fd00::2"),
+        in_range=False,
+        source="agent",
+        previous_address="10.0.0.1",
+        tries_failed=0,
+        tries_left=3,
+        next_try_at=at(660),
+        last_reason=None,
+        last_message="outside of the range",
+        suspect_readings=0,
+        candidate_address=None,
+        candidate_since=None,
+        claim_token=None,
+        first_seen_at=at(60),
+        last_seen_at=at(60),
+        last_try_at=at(60),
+        updated_at=at(60),
+    )
+    assert (event.at, event.address, event.previous_address, event.message) == (
+        at(60), "10.0.0.2", "10.0.0.1", "outside of the range",
+    )  # fmt: skip
+
+
+def test_an_event_names_the_nic_the_time_and_the_reason() -> None:
+    where = {
+        "hypervisor_name": "kvm01", "vm_id": "id1", "vm_name": "web1", "device": 0, "mac": "52:54:00:00:00:01", "network": "corp",
+    }  # fmt: skip
+    (gone,) = queue.vanish(WAS, at(60))
+    _nic, (given_up,) = queue.after_reading(entered(), UNHEARD, PollSettings(max_retry=1), at(60))
+    _nic, (lost,) = queue.after_reading(WAS, NOTHING, PollSettings(suspect_readings=3), at(60))
+    for event in (gone, given_up, lost):
+        assert event.at == at(60) and {name: getattr(event, name) for name in where} == where
+    assert (gone.source, gone.previous_address, gone.reason, gone.message) == (
+        "agent", "10.0.0.1", "vm_not_found", "the VM or its NIC is no longer on the hypervisor",
+    )  # fmt: skip
+    assert (given_up.reason, given_up.message) == ("no_guest_tools", "nobody answers")
+    assert (lost.type, lost.previous_address, lost.reason, lost.message) == (
+        "EXTERNAL.DHCP.VM.IP.LOST", "10.0.0.1", "no_lease", "no lease",
+    )  # fmt: skip
