@@ -133,6 +133,7 @@ def vm_diagnose() -> dict[str, t.Any]:
     return {
         **hypervisor(),
         **record(),
+        **vm_filter(),
         "hypervisor_name": {"type": "str", "required": True},
         "vms": {"type": "list", "elements": "str"},
         "networks": {"type": "list", "elements": "raw"},

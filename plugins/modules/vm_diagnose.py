@@ -24,6 +24,7 @@ author:
 extends_documentation_fragment:
   - vmops.external_dhcp.hypervisor
   - vmops.external_dhcp.record
+  - vmops.external_dhcp.vm_filter
   - vmops.external_dhcp.attributes
   - vmops.external_dhcp.attributes.action_group
   - vmops.external_dhcp.attributes.info_module
@@ -35,8 +36,8 @@ options:
   vms:
     description:
       - Names or ids of the VMs.
-      - If not set, those that a look watches. These are the VMs that this collection made, that the record has for the hypervisor, or that
-        run on a shared network; so templates and other people's VMs are left out.
+      - If not set, those that a look watches. These are the VMs that the record has for the hypervisor, and of those that O(vm_filter)
+        chooses the ones that this collection made or that run on a shared network; so templates and other people's VMs are left out.
     type: list
     elements: str
   networks:

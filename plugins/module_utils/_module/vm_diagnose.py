@@ -49,6 +49,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.da
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.errors import RecordError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.lock import LOCK_NAME
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.vm_filter import FilterError, read_vm_filter
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain, plain_name
 
 if t.TYPE_CHECKING:
@@ -58,6 +59,7 @@ if t.TYPE_CHECKING:
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Vm
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import NicRecord
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.vm_filter import VmFilter
 
 _LATE = 3  # intervals without a look, after which it is told to be late
 
@@ -70,8 +72,12 @@ def run_module(module: AnsibleModule) -> None:
     if params["timeout"] <= 0:
         module.fail_json(msg=f"timeout is {params['timeout']:g}: it must be above 0")
     networks = _networks(module)
+    try:
+        chosen = read_vm_filter(params["vm_filter"], params["hypervisor"]["type"])
+    except FilterError as error:
+        module.fail_json(msg=str(error))
     recorded, site_facts = _read_record(module)
-    looked = _Look(module, networks, {nic.vm_id for nic in recorded if nic.hypervisor_name == params["hypervisor_name"]})
+    looked = _Look(module, networks, chosen, {nic.vm_id for nic in recorded if nic.hypervisor_name == params["hypervisor_name"]})
     looked.read_hypervisor()
     site = Site(params["hypervisor_name"], networks, recorded, looked.seen)
     facts = dataclasses.replace(
@@ -95,12 +101,14 @@ def run_module(module: AnsibleModule) -> None:
 class _Look:
     """What the hypervisor tells; problem: why it tells no more.
 
-    networks: the shared networks. recorded: ids of the VMs that the record has for it. left_out: how many VMs are nobody's concern.
+    networks: the shared networks. chosen: which VMs are ours, None for all. recorded: ids of the VMs that the record has for it. left_out: how many VMs are nobody's concern.
     """
 
-    def __init__(self, module: AnsibleModule, networks: list[dict[str, t.Any]], recorded: Collection[str]) -> None:
+    def __init__(
+        self, module: AnsibleModule, networks: list[dict[str, t.Any]], chosen: VmFilter | None, recorded: Collection[str]
+    ) -> None:
         self._module = module
-        self._networks, self._recorded = networks, recorded
+        self._networks, self._chosen, self._recorded = networks, chosen, recorded
         self._shared = {name for network in networks for name in names_on_hypervisor(network)}
         self.left_out = 0
         self.seen = Seen()
@@ -121,6 +129,7 @@ class _Look:
         try:
             self.endpoint = hypervisor.endpoint
             sources = self._sources(hypervisor)
+            hypervisor.inventory.with_labels = self._chosen is not None and self._chosen.needs_labels
             found = find_vms(hypervisor, params["vms"])
             self.seen.vms, self.problems, self.asked = found.vms, found.problems, found.asked
             # Whoever else has the MAC of one of them may be none of those that are asked for.
@@ -140,9 +149,13 @@ class _Look:
             hypervisor.close()
 
     def _is_watched(self, vm: Vm) -> bool:
-        """Whether a look takes care of it: a VM of ours, of the record, or one that runs on a shared network; so no template."""
+        """Whether a look takes care of it: one of the record, or a VM of ours that we made or that runs on a shared network."""
+        if vm.id in self._recorded:
+            return True
+        if self._chosen is not None and not self._chosen.chooses(vm.name, vm.folder, vm.tags or ()):
+            return False
         on_shared = not self._networks or any(nic.network in self._shared for nic in vm.nics)
-        return vm.ours or vm.id in self._recorded or (vm.power_state == POWER_RUNNING and on_shared)
+        return vm.ours or (vm.power_state == POWER_RUNNING and on_shared)
 
     def _sources(self, hypervisor: t.Any) -> Sequence[str]:
         try:

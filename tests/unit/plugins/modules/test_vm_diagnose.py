@@ -77,6 +77,9 @@ def test_before_and_after_the_first_look(host: fake.Host, options: dict[str, t.A
     assert [vm["name"] for vm in after["vms"]] == ["web2", "web4", "web3", "web1"], "what needs a person comes first"
     assert after["counts"] == {"failed": 2, "warning": 1, "unknown": 0, "ok": 1} and not after["changed"]
     assert after["left_out"] == 1 and after["msg"].endswith("1 more, such as templates, are not watched")
+    ours = run_module("vm_diagnose", {**options, "record": f"{options['record']}2", "vm_filter": {"exclude_names": ["web[24]"]}})
+    assert set(told(ours)) == {"web1", "web3"} and ours["left_out"] == 3
+    assert "vm_filter.tags" in run_module("vm_diagnose", {**options, "vm_filter": {"tags": ["a"]}}, fails=True)["msg"]
     assert told(run_module("vm_diagnose", {**options, "vms": ["template"]}))["template"] == ("warning", "power"), (
         "it is asked for"
     )
