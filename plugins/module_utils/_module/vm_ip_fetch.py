@@ -30,6 +30,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.lo
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import (
     PollSettings,
+    Waiting,
     iso,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.results import (
@@ -48,7 +49,7 @@ if t.TYPE_CHECKING:
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Hypervisor
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.dns_follow import Follower
-    from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import Event, NicRecord
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import Event
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
 
 MAX_TOLD = 50  # names of VMs in one list of the result
@@ -61,7 +62,7 @@ def run_module(module: AnsibleModule) -> None:
     follows = _follows(module)
     poll, watch = Poll(), Watch()
     with record_of(module) as store:
-        waiting: list[NicRecord] = []
+        waiting = Waiting()
         old: list[str] = []
         if not module.check_mode:
             _check_place(module, store)
@@ -72,7 +73,7 @@ def run_module(module: AnsibleModule) -> None:
         elif _guests_are_left_alone(params):
             poll = would_agree(store, lambda: open_hypervisor(params["hypervisor"]), request)
         if not module.check_mode or store.database.exists():
-            waiting = store.waiting(request.hypervisor_name, request.vms)
+            waiting = store.waiting(request.hypervisor_name, request.vms, params["limit"])
             old = stale(journal.looks(store.database), store.clock())
         if params["metrics_file"] and not module.check_mode:
             metrics.write(params["metrics_file"], metrics.text(journal.looks(store.database), journal.tallies(store.database)))
@@ -244,32 +245,32 @@ def _lock_wait(params: t.Mapping[str, t.Any]) -> float:
     return float(params["interval"]) if params["lock_scope"] == SCOPE_GLOBAL else 0.0
 
 
-def _result(poll: Poll, waiting: Sequence[NicRecord], limit: int) -> dict[str, t.Any]:
-    needed = [nic for nic in waiting if nic.required]
-    lists = {"lost": poll.lost, "gave_up": poll.gave_up, "found": poll.found, "waiting": waiting}
+def _result(poll: Poll, waiting: Waiting, limit: int) -> dict[str, t.Any]:
+    lists = {"lost": poll.lost, "gave_up": poll.gave_up, "found": poll.found, "waiting": waiting.nics}
+    totals = {**{name: len(nics) for name, nics in lists.items()}, "waiting": waiting.total}
     listed: dict[str, list[dict[str, t.Any]]] = {}
     omitted: dict[str, int] = {}
     for name, nics in lists.items():
         listed[name] = [(found_result if name == "found" else waiting_result)(nic) for nic in nics[:limit]]
-        if len(nics) > limit:
-            omitted[name] = len(nics) - limit
+        if totals[name] > len(listed[name]):
+            omitted[name] = totals[name] - len(listed[name])
         limit -= len(listed[name])
     result: dict[str, t.Any] = {
         "changed": bool(poll.found or poll.lost or poll.gave_up or poll.told or poll.rearmed),
-        "pending": len(needed),
+        "pending": waiting.required,
         "looked_at": poll.looked_at,
         **listed,
         "omitted": omitted,
         "reconciled": {what: names[:MAX_TOLD] for what, names in poll.told.items()},
         "skipped": poll.skipped,
         "lock_holder": holder_result(poll.holder),
-        "next_try": iso(min((nic.next_try_at for nic in waiting if nic.next_try_at), default=None)),
+        "next_try": iso(waiting.next_try_at),
     }
     result["msg"] = _message(poll, result, waiting)
     return result
 
 
-def _message(poll: Poll, result: dict[str, t.Any], waiting: Sequence[NicRecord]) -> str:
+def _message(poll: Poll, result: dict[str, t.Any], waiting: Waiting) -> str:
     if poll.skipped:
         holder = poll.holder
         who = f"{holder.host} (process {holder.pid}) since {iso(holder.since)}" if holder else "another poller"
@@ -281,7 +282,7 @@ def _message(poll: Poll, result: dict[str, t.Any], waiting: Sequence[NicRecord])
             parts += [f"{poll.looked_at} looked at", f"{len(poll.found)} found", f"{len(poll.gave_up)} given up"]
         parts += [f"{len(poll.lost)} lost"] if poll.lost else []
         start = ", ".join(parts) + "; " if parts else ""
-    if not waiting:
+    if not waiting.total:
         return start + "nothing is waited for"
-    optional = len(waiting) - result["pending"]
+    optional = waiting.total - waiting.required
     return start + f"{result['pending']} waited for" + (f" and {optional} not required" if optional else "")

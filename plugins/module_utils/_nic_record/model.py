@@ -219,6 +219,16 @@ class Counts:
 
 
 @dataclasses.dataclass(frozen=True)
+class Waiting:
+    """Those in the queue: nics (the first of them), how many are required and how many there are, and when the next one is due."""
+
+    nics: t.Sequence[NicRecord] = ()
+    required: int = 0
+    total: int = 0
+    next_try_at: t.Optional[datetime.datetime] = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Settled:
     """What became of claimed NICs: nics as they are stored now, the events, and doubted, whose address others have now."""
 

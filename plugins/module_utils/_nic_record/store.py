@@ -29,6 +29,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.mo
     Event,
     NicRecord,
     Settled,
+    Waiting,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.reconcile import agree
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.schema import HAS_SQLALCHEMY
@@ -256,13 +257,22 @@ class RecordStore:
 
         return self.database.run(work)
 
-    def waiting(self, hypervisor_name: str, names: Sequence[str] | None = None) -> list[NicRecord]:
-        """The NICs in the queue, required or not."""
+    def waiting(self, hypervisor_name: str, names: Sequence[str] | None = None, limit: int | None = None) -> Waiting:
+        """The NICs in the queue, required or not; all are counted, and so many are read."""
+        mine = (nics.c.hypervisor_name == hypervisor_name, nics.c.fetch_state == STATE_PENDING)
+        columns = (sa.func.count(sa.case((nics.c.required, 1))), sa.func.count(), sa.func.min(nics.c.next_try_at))
+        order = (nics.c.vm_name, nics.c.vm_id, nics.c.device)
 
-        def work(connection: t.Any) -> list[NicRecord]:
-            query = _all_columns().where(nics.c.hypervisor_name == hypervisor_name, nics.c.fetch_state == STATE_PENDING)
+        def work(connection: t.Any) -> Waiting:
+            sums = [connection.execute(part).one() for part in _by_name(sa.select(*columns).where(*mine), names)]
+            query = _all_columns().where(*mine).order_by(*order).limit(limit)
             rows = [nic for part in _by_name(query, names) for nic in _nics(connection.execute(part))]
-            return sorted(rows, key=_shown_first)
+            return Waiting(
+                nics=sorted(rows, key=_shown_first)[:limit],
+                required=sum(one[0] for one in sums),
+                total=sum(one[1] for one in sums),
+                next_try_at=min((one[2] for one in sums if one[2]), default=None),
+            )
 
         return self.database.run(work)
 

@@ -201,7 +201,8 @@ class RecordMachine(RuleBasedStateMachine):
             assert row.claim_token is None
         pending = sum(nic.state == "pending" for nic in self.expected.values())
         counts = self.store.counts("kvm01", PollSettings(), self.now())
-        assert counts.pending == pending == len(self.store.waiting("kvm01"))
+        waiting = self.store.waiting("kvm01")
+        assert counts.pending == pending == len(waiting.nics) == waiting.total
 
     @invariant()
     def events_tell_the_story(self) -> None:
