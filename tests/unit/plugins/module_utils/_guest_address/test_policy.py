@@ -175,3 +175,36 @@ def test_bad_range_is_named(value):
     with pytest.raises(policy.RuleError, match="range") as caught:
         policy.parse_range(value)
     assert value in str(caught.value)
+
+
+def test_a_verdict_says_all_that_the_guest_has_and_what_to_do():
+    rules = NicRules(cidrs=("10.99.0.0/24", "10.98.0.0/24"))
+    filtered = decide([Reading(["192.168.1.1", "192.168.1.2", "fd00::1"], mac=MAC)], rules)
+    assert filtered == policy.NicAddress(
+        ip6_addresses=("fd00::1",),
+        addresses=("192.168.1.1", "192.168.1.2", "fd00::1"),
+        source="agent",
+        reason="filtered_out",
+        message=f"NIC {MAC} has 192.168.1.1, 192.168.1.2, but that is not in 10.99.0.0/24, 10.98.0.0/24: "
+        "check the NIC's network, or the cidr of the network",
+    )
+    advice = "check that the DHCP server serves this network and the guest asks it"
+    for addresses, detail in (
+        (["fd00::1"], "it has IPv6 addresses only"),
+        (["fe80::1"], "it has link-local addresses only"),
+        ([], "it has no address"),
+    ):
+        verdict = decide([Reading(addresses, mac=MAC)], rules)
+        assert (verdict.reason, verdict.source, verdict.addresses) == ("no_lease", "agent", tuple(addresses))
+        assert verdict.message == f"NIC {MAC}: {detail}; {advice}"
+    assert decide([], rules).message == f"NIC {MAC}: the guest reports no address for it; {advice}"
+    found = decide([Reading(["10.99.0.7", "fd00::1", "fe80::1"], mac=MAC)], rules)
+    assert found == policy.NicAddress("10.99.0.7", ("fd00::1",), ("10.99.0.7", "fd00::1", "fe80::1"), None, "agent")
+
+
+def test_each_nic_of_a_vm_has_its_own_rules_source_and_address_before():
+    readings = [Reading(["10.0.0.5", "10.0.0.6"], mac=MAC), Reading(["10.1.0.5", "10.1.0.6"], mac=OTHER)]
+    rules = {1: NicRules(cidrs=("10.9.0.0/24",))}
+    found = policy.decide_vm([(0, MAC), (1, OTHER)], readings, rules, "agent", {0: "10.0.0.6", 1: "10.0.0.6"})
+    assert (found[0].ip4_address, found[0].source) == ("10.0.0.6", "agent")
+    assert (found[1].ip4_address, found[1].source, found[1].reason) == (None, "agent", "filtered_out")

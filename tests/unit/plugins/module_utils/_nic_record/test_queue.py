@@ -386,3 +386,18 @@ def test_an_event_names_the_nic_the_time_and_the_reason() -> None:
     assert (lost.type, lost.previous_address, lost.reason, lost.message) == (
         "EXTERNAL.DHCP.VM.IP.LOST", "10.0.0.1", "no_lease", "no lease",
     )  # fmt: skip
+
+
+def test_a_restarted_nic_loses_its_address_with_its_last_try_and_only_if_the_guest_was_heard() -> None:
+    known, _told = look(entered(max_tries=2), has("10.0.0.1"))
+    for verdict, address, told in ((NOTHING, None, ["LOST", "GAVE.UP"]), (UNHEARD, "10.0.0.1", ["GAVE.UP"])):
+        nic = entered(known, 60, rearm=True, max_tries=2)
+        nic, events = look(nic, verdict, 70)
+        assert (nic.fetch_state, nic.tries_left, nic.ip4_address, events) == ("pending", 1, "10.0.0.1", [])
+        nic, events = look(nic, verdict, 80)
+        assert (nic.fetch_state, nic.tries_left, nic.ip4_address, events) == ("gave_up", 0, address, told)
+
+
+def test_what_a_guest_has_beside_an_address_is_kept_while_it_is_waited_for() -> None:
+    nic, _told = look(entered(), FILTERED)
+    assert (nic.fetch_state, nic.addresses, nic.ip4_address) == ("pending", ("192.168.1.1",), None)
