@@ -74,6 +74,15 @@ options:
     description: The largest number of events returned; without O(after_event) the newest ones.
     type: int
     default: 1000
+  nic_limit:
+    description:
+      - The largest number of NICs in RV(nics); RV(total) says how many there are.
+      - If not set, all, with a warning above 5,000, because AWX drops large results.
+    type: int
+  nic_offset:
+    description: How many NICs are passed over first. With O(nic_limit) the record is read page by page.
+    type: int
+    default: 0
 seealso:
   - module: vmops.external_dhcp.vm_ip_fetch
   - plugin: vmops.external_dhcp.vm_nics
@@ -256,6 +265,11 @@ nics:
       elements: str
       returned: with O(detail=true)
       sample: []
+total:
+  description: How many NICs the filters let through, whatever O(nic_limit) is.
+  returned: success
+  type: int
+  sample: 2
 hypervisors:
   description: The last look at each hypervisor, and what its NICs wait for.
   returned: success
@@ -393,6 +407,8 @@ def main() -> None:
             "since": {"type": "str"},
             "after_event": {"type": "int"},
             "limit": {"type": "int", "default": 1000},
+            "nic_limit": {"type": "int"},
+            "nic_offset": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
     )

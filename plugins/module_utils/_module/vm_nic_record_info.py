@@ -23,6 +23,8 @@ MAX_NUMBER = 2**63 - 1  # what the databases count to
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
+MANY = 5000  # NICs in one result
+
 
 def run_module(module: AnsibleModule) -> None:
     """Reads what the filters let through and ends the module with it; a record that is not there yet is an empty one."""
@@ -30,13 +32,13 @@ def run_module(module: AnsibleModule) -> None:
     macs = _all(module, "mac", normalize_mac, "a MAC address, such as 52:54:00:12:34:56")
     addresses = _all(module, "ip", _address, "an IP address")
     since = _time(module)
-    for option, least in (("after_event", 0), ("limit", 1)):
+    for option, least in (("after_event", 0), ("limit", 1), ("nic_limit", 1), ("nic_offset", 0)):
         value = params[option]
         if value is not None and not least <= value <= MAX_NUMBER:
             module.fail_json(msg=f"{option} is {value}: it must be from {least} to {MAX_NUMBER}")
     names = read_vms(module)
     vms = None if names is None else [plain_name(name) for name in names]
-    result: dict[str, t.Any] = {"nics": [], "hypervisors": []}
+    result: dict[str, t.Any] = {"nics": [], "total": 0, "hypervisors": []}
     with record_of(module) as store:
         recorded = store.database.exists()
         if not recorded:
@@ -50,7 +52,11 @@ def run_module(module: AnsibleModule) -> None:
                 macs=macs,
                 addresses=addresses,
             )
+            result["total"] = len(rows)
+            rows = rows[params["nic_offset"] :][: params["nic_limit"]]
             result["nics"] = [nic_result(nic, params["detail"]) for nic in rows]
+            if params["nic_limit"] is None and len(rows) > MANY:
+                module.warn(f"the result has {len(rows)} NICs, and AWX drops large ones: read them with nic_limit and nic_offset")
             tallies = journal.tallies(store.database)
             result["hypervisors"] = [
                 look_result(note, tallies) for note in journal.looks(store.database, params["hypervisor_name"])

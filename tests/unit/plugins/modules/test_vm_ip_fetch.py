@@ -226,6 +226,8 @@ def test_the_longest_result_stays_below_what_awx_keeps(
     for one in hypervisor.guests:
         one.name = f"customer-web-frontend-{one.name}"
     result = fetch(run_module, options, reconcile=True, networks=["corporate-vlan120"])
+    page = run_module("vm_nic_record_info", {"record": options["record"], "nic_limit": 2, "nic_offset": 9999})
+    assert page["total"] == 10_000 and len(page["nics"]) == 1
     assert result["pending"] == result["looked_at"] == 10_000 and result["omitted"] == {"waiting": 9000}
     assert len(result["waiting"]) == 1000 and len(json.dumps(result)) < 500_000
     assert all(len(line) < 300 for line in [*story_lines(result), *waiting_lines(result)])
