@@ -185,23 +185,25 @@ def _check_place(module: AnsibleModule, store: RecordStore) -> None:
     )
 
 
+_LEAST = (
+    ("interval", 1),
+    ("max_retry", 1),
+    ("workers", 1),
+    ("recheck_interval", 0),
+    ("relook_interval", 0),
+    ("settle", 0),
+    ("suspect_readings", 1),
+    ("lock_wait", 0),
+    ("keep_events_days", 1),
+    ("keep_events", 1),
+    ("watch", 0),
+    ("limit", 1),
+)
+
+
 def _request(module: AnsibleModule) -> Request:
     params = module.params
-    limits = (
-        ("interval", 1),
-        ("max_retry", 1),
-        ("workers", 1),
-        ("recheck_interval", 0),
-        ("relook_interval", 0),
-        ("settle", 0),
-        ("suspect_readings", 1),
-        ("lock_wait", 0),
-        ("keep_events_days", 1),
-        ("keep_events", 1),
-        ("watch", 0),
-        ("limit", 1),
-    )
-    for option, least in limits:
+    for option, least in _LEAST:
         if params[option] is not None and params[option] < least:
             module.fail_json(msg=f"{option} is {params[option]}: it must be at least {least}")
     if params["timeout"] <= 0:
