@@ -135,7 +135,7 @@ def on(kind: str, url: str) -> list[Row]:
     store.enter(HYPERVISOR, [one.facts() for one in guests(COUNT)])
     rows = [Row(f"{kind}: {COUNT} NICs enter the queue", time.monotonic() - begun, 10, time.process_time() - used)]
     store.database.close()
-    fetch = {"record": url, "hypervisor": {"type": "kvm"}, "hypervisor_name": HYPERVISOR, "syslog": False}
+    fetch = {"record": url, "hypervisor": {"type": "kvm"}, "hypervisor_name": HYPERVISOR, "syslog": False, "limit": COUNT}
     cost = run("vm_ip_fetch", fetch, COUNT)
     assert cost["looked_at"] == cost["found"] == COUNT
     rows.append(Row(f"{kind}: a poll, {COUNT} NICs due", cost["seconds"], 10, cost["cpu"], cost["megabytes"], 150))
