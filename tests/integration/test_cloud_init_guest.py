@@ -10,7 +10,6 @@ for, and one with the default label. pytest's -s shows cloud-init's own words.
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import json
 import pathlib
@@ -35,27 +34,9 @@ class Site:
     keys: list[str]
     mark: str
 
-    def agent(self, domain: str, command: str, stdin: str = "") -> str:
-        """What a command prints in the guest, run by its agent: also in one that lets nobody in."""
-        arguments = {"path": "/bin/sh", "arg": ["-c", command], "capture-output": True}
-        if stdin:
-            arguments["input-data"] = base64.b64encode(stdin.encode()).decode()
-        pid = self.ask(domain, "guest-exec", arguments)["pid"]
-        done = wait_for(f"{domain}: {command}", lambda: self.ended(domain, pid), PATIENCE)
-        return base64.b64decode(done.get("out-data", "")).decode()
-
-    def ended(self, domain: str, pid: int) -> dict[str, t.Any] | None:
-        status = self.ask(domain, "guest-exec-status", {"pid": pid})
-        return status if status["exited"] else None
-
-    def ask(self, domain: str, command: str, arguments: t.Mapping[str, t.Any]) -> t.Any:
-        words = ("qemu-agent-command", "--timeout", "60", domain, json.dumps({"execute": command, "arguments": arguments}))
-        return json.loads(self.kvm.virsh(*words))["return"]
-
     def booted(self, domain: str) -> None:
         wait_for(f"{domain}'s boot", lambda: "] ready" in self.kvm.serial_log(domain), PATIENCE)
-        ping = ("qemu-agent-command", "--timeout", "10", domain, '{"execute": "guest-ping"}')
-        wait_for(f"{domain}'s agent", lambda: "return" in self.kvm.virsh(*ping, check=False), PATIENCE)
+        self.kvm.agent_answers(domain, PATIENCE)
 
 
 def hashed(password: str) -> str:
@@ -126,23 +107,23 @@ def deployed(site: Site, inventory: pathlib.Path) -> Site:
 )
 def test_the_default_label_leaves_cloud_init_off_until_the_template_names_the_source(site: Site):
     site.booted(UNLABELLED)
-    said = site.agent(UNLABELLED, "cat /run/cloud-init/ds-identify.log; ls /run/cloud-init /var/lib/cloud 2>&1")
+    said = site.kvm.agent(UNLABELLED, "cat /run/cloud-init/ds-identify.log; ls /run/cloud-init /var/lib/cloud 2>&1")
     assert "FS_LABELS=config," in said or "FS_LABELS=rootfs,config" in said
     assert "No ds found" in said
     assert "result.json" not in said
     assert "cloud-init disabled" in site.kvm.serial_log(UNLABELLED)
-    site.agent(UNLABELLED, "echo 'datasource_list: [ConfigDrive, None]' >/etc/cloud/cloud.cfg.d/99-source.cfg")
+    site.kvm.agent(UNLABELLED, "echo 'datasource_list: [ConfigDrive, None]' >/etc/cloud/cloud.cfg.d/99-source.cfg")
     # What the next boot of such a template would do.
-    site.agent(UNLABELLED, "/etc/rc.guest early; /etc/rc.guest late")
-    result = json.loads(site.agent(UNLABELLED, "cat /run/cloud-init/result.json"))
+    site.kvm.agent(UNLABELLED, "/etc/rc.guest early; /etc/rc.guest late")
+    result = json.loads(site.kvm.agent(UNLABELLED, "cat /run/cloud-init/result.json"))
     assert result["v1"]["datasource"].startswith("DataSourceConfigDrive [net,ver=2][source=/dev/sr")
     assert result["v1"]["errors"] == []
-    assert site.agent(UNLABELLED, "cat /root/it-script") == f"{site.mark} {UNLABELLED}\n"
+    assert site.kvm.agent(UNLABELLED, "cat /root/it-script") == f"{site.mark} {UNLABELLED}\n"
     # Through standard input: the agent logs the commands it is given.
-    site.agent(UNLABELLED, "umask 077; cat >/root/secrets", f"{site.mark}\n{site.passwords[UNLABELLED]}\n")
+    site.kvm.agent(UNLABELLED, "umask 077; cat >/root/secrets", f"{site.mark}\n{site.passwords[UNLABELLED]}\n")
     search = "find /run /var/lib /var/log /etc /home -xdev -type f {} -exec grep -lFf /root/secrets {{}} +"
-    assert "/vendor-data.txt" in site.agent(UNLABELLED, search.format(""))
-    assert site.agent(UNLABELLED, search.format("-perm -004")) == ""
+    assert "/vendor-data.txt" in site.kvm.agent(UNLABELLED, search.format(""))
+    assert site.kvm.agent(UNLABELLED, search.format("-perm -004")) == ""
     assert site.kvm.login(UNLABELLED, site.passwords[UNLABELLED])
 
 

@@ -244,11 +244,7 @@ def remove_tree(folder: Path) -> None:
 
 def build_base(source: Source, work: Path) -> None:
     root = work / "rootfs"
-    settings = root / "etc" / "dpkg" / "dpkg.cfg.d"
-    settings.mkdir(parents=True)
-    # dpkg syncs every file to the disk by default: most of an installation's wall time, of no use here.
-    excluded = "".join(f"path-exclude=/{path}/*\n" for path in USELESS if path.startswith("usr/share/"))
-    (settings / "rig").write_text(f"force-unsafe-io\n{excluded}", encoding="ascii")
+    hurry(root)
     environment = {**proxy_environment(), "DEBIAN_FRONTEND": "noninteractive"}
     kernel_packages = librig.in_background(lambda: fetch_kernel(source, work / "kernel"))
     try:
@@ -266,13 +262,21 @@ def build_base(source: Source, work: Path) -> None:
     trim(root)
 
 
-def debootstrap(source: Source, root: Path, environment: t.Mapping[str, str]) -> None:
+def hurry(root: Path) -> None:
+    """dpkg syncs every file to the disk by default: most of an installation's wall time, of no use here. Nor are documents."""
+    settings = root / "etc" / "dpkg" / "dpkg.cfg.d"
+    settings.mkdir(parents=True)
+    excluded = "".join(f"path-exclude=/{path}/*\n" for path in USELESS if path.startswith("usr/share/"))
+    (settings / "rig").write_text(f"force-unsafe-io\n{excluded}", encoding="ascii")
+
+
+def debootstrap(source: Source, root: Path, environment: t.Mapping[str, str], packages: t.Sequence[str] = PACKAGES) -> None:
     """Runs debootstrap, telling its progress every few seconds; its whole output is in the message when it fails."""
     command = [
         "debootstrap",
         "--variant=minbase",
         f"--components={COMPONENTS[source.family]}",
-        f"--include={','.join(PACKAGES)}",
+        f"--include={','.join(packages)}",
         source.suite,
         str(root),
         source.mirror,
@@ -615,24 +619,29 @@ def build_image(base_folder: Path, tree: Tree, work: Path) -> None:
     for file in tree.files:
         put(root, file)
     (root / "etc/dpkg/dpkg.cfg.d/rig").unlink()
-    raw = work / "disk.raw"
-    with raw.open("wb") as stream:
-        stream.truncate(DISK_SIZE_MIB << 20)
-        stream.write(partition_table())
-    kilobytes = ((DISK_SIZE_MIB << 20) - PARTITION_START) >> 10
-    extended = f"offset={PARTITION_START},lazy_itable_init=0,lazy_journal_init=0"
-    run("mkfs.ext4", "-q", "-F", "-L", "rootfs", "-d", root, "-E", extended, raw, f"{kilobytes}k", timeout=300)
-    run("qemu-img", "convert", "-O", "qcow2", raw, work / "disk.qcow2", timeout=300)
-    raw.unlink()
+    make_disk(root, work / "disk.qcow2", DISK_SIZE_MIB)
     (work / "initrd.img").write_bytes(gzip.compress(initrd(base_folder), compresslevel=6, mtime=0))
     os.link(base_folder / "vmlinux", work / "vmlinux")
     shutil.rmtree(root)
 
 
-def partition_table() -> bytes:
+def make_disk(root: Path, disk: Path, mebibytes: int) -> None:
+    """A qcow2 disk of this size with the tree on its one partition."""
+    raw = disk.with_suffix(".raw")
+    with raw.open("wb") as stream:
+        stream.truncate(mebibytes << 20)
+        stream.write(partition_table(mebibytes))
+    kilobytes = ((mebibytes << 20) - PARTITION_START) >> 10
+    extended = f"offset={PARTITION_START},lazy_itable_init=0,lazy_journal_init=0"
+    run("mkfs.ext4", "-q", "-F", "-L", "rootfs", "-d", root, "-E", extended, raw, f"{kilobytes}k", timeout=300)
+    run("qemu-img", "convert", "-O", "qcow2", raw, disk, timeout=300)
+    raw.unlink()
+
+
+def partition_table(mebibytes: int) -> bytes:
     """A DOS partition table with one Linux partition from 1 MiB to the end."""
     start = PARTITION_START // 512
-    entry = struct.pack("<B3sB3sII", 0x80, b"\xfe\xff\xff", 0x83, b"\xfe\xff\xff", start, (DISK_SIZE_MIB << 20) // 512 - start)
+    entry = struct.pack("<B3sB3sII", 0x80, b"\xfe\xff\xff", 0x83, b"\xfe\xff\xff", start, (mebibytes << 20) // 512 - start)
     return b"\0" * 446 + entry + b"\0" * 48 + b"\x55\xaa"
 
 

@@ -1,0 +1,171 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A whole distribution's disk, as its own packages make it: systemd, its own kernel and initramfs, an SSH server, ifupdown.
+
+Nothing of this project is in it, and nothing is cleaned: what an administrator would make a template of. It is not part of the rig,
+for it takes minutes to build and one to boot; boot_template.py prepares and boots it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+import typing as t
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import image
+import librig
+from librig import RigError, run, say
+
+#: Raised when the way it is built changes in a manner its other inputs do not show.
+VERSION = 1
+SUITE = "bookworm"
+PACKAGES = (
+    "dbus",
+    "ifupdown",
+    "initramfs-tools",
+    "iproute2",
+    "isc-dhcp-client",
+    "kmod",
+    "linux-image-cloud-amd64",
+    "openssh-server",
+    "procps",
+    "systemd-sysv",
+    "udev",
+    "zstd",
+)
+DISK_SIZE_MIB = 2048
+#: As Debian's installer writes them, for the name that the command line of the rig's machines leaves to a NIC.
+FILES = {
+    "etc/fstab": "/dev/vda1 / ext4 errors=remount-ro 0 1\n",
+    "etc/network/interfaces": "source /etc/network/interfaces.d/*\n\nauto lo\niface lo inet loopback\n\nallow-hotplug eth0\niface eth0 inet dhcp\n",
+    "etc/hosts": "127.0.0.1 localhost\n127.0.1.1 builder\n",
+    "etc/hostname": "builder\n",
+}
+
+
+class Distribution(t.NamedTuple):
+    """A disk in the cache with the kernel and the initramfs that are in it, to be booted directly."""
+
+    disk: Path
+    kernel: Path
+    initrd: Path
+
+
+def distribution() -> Distribution:
+    """The disk, built when the cache does not have it; raises RigError where the machine's packages are not Debian's."""
+    source = image.guest_source()
+    if source.family != "debian":
+        raise RigError(f"the whole distribution is built of Debian's packages only; this machine's are of {source.family}")
+    source = source._replace(suite=SUITE)
+    cache = image.cache_dir()
+    cache.mkdir(mode=0o755, parents=True, exist_ok=True)
+    folder = cache / f"distribution-{SUITE}-{image.digest(VERSION, PACKAGES, FILES, DISK_SIZE_MIB)}"
+    with librig.file_lock(cache / ".distribution.lock", "another build of the whole distribution", 1800):
+        if not (folder / "disk.qcow2").exists():
+            for left in cache.glob("tmp-distribution-*"):
+                image.remove_tree(left)
+            librig.need({"debootstrap": "debootstrap", "mkfs.ext4": "e2fsprogs", "qemu-img": "qemu-utils"})
+            started = time.monotonic()
+            say(f"building a whole {source.family.capitalize()} ({SUITE}; once, 3 to 8 minutes) ...")
+            work = Path(tempfile.mkdtemp(prefix="tmp-distribution-", dir=cache))
+            work.chmod(0o755)
+            try:
+                build(source, work)
+                os.rename(work, folder)
+            except BaseException:
+                image.remove_tree(work)
+                raise
+            say(f"built in {time.monotonic() - started:.0f} s: {folder}")
+    return Distribution(folder / "disk.qcow2", folder / "vmlinuz", folder / "initrd.img")
+
+
+#: As a distribution's cloud images are made: a boot loader, cloud-init, no address of anybody's. $1 is the raw disk.
+CLOUD_IMAGE = r"""
+set -e
+folder=$(mktemp -d)
+mount -o loop,offset=1048576 "$1" "$folder"
+cd "$folder"
+mount -t proc proc proc
+printf '#!/bin/sh\nexit 101\n' >usr/sbin/policy-rc.d
+chmod 0755 usr/sbin/policy-rc.d
+export DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin
+chroot . apt-get -qq update
+chroot . apt-get -qqy --no-install-recommends install cloud-init grub-pc-bin
+chroot . grub-mkimage -O i386-pc -o /boot/core.img -p '(hd0,msdos1)/boot/grub' biosdisk part_msdos ext2 normal linux configfile
+mkdir -p boot/grub
+cat >boot/grub/grub.cfg <<'END'
+linux /vmlinuz root=/dev/vda1 ro console=ttyS0 net.ifnames=0 mitigations=off
+initrd /initrd.img
+boot
+END
+echo 'source /etc/network/interfaces.d/*' >etc/network/interfaces
+rm -f usr/sbin/policy-rc.d etc/ssh/ssh_host_* var/lib/dbus/machine-id
+: >etc/machine-id
+: >etc/hostname
+cp usr/lib/grub/i386-pc/boot.img boot/core.img "$2"
+umount proc
+cd /
+umount "$folder"
+rmdir "$folder"
+# Where grub-install puts them: the code before the partition table, the rest between that and the first partition.
+dd if="$2/boot.img" of="$1" bs=440 count=1 conv=notrunc status=none
+dd if="$2/core.img" of="$1" bs=512 seek=1 conv=notrunc status=none
+"""
+
+
+def cloud_image() -> Path:
+    """The same system as a cloud image, built when the cache does not have it; needs root and loop devices."""
+    whole = distribution()
+    folder = image.cache_dir() / f"cloud-image-{SUITE}-{image.digest(whole.disk.parent.name, CLOUD_IMAGE)}"
+    with librig.file_lock(image.cache_dir() / ".distribution.lock", "another build of the whole distribution", 1800):
+        if not (folder / "disk.qcow2").exists():
+            say("making a cloud image of it (once, 1 to 3 minutes) ...")
+            work = Path(tempfile.mkdtemp(prefix="tmp-distribution-", dir=image.cache_dir()))
+            try:
+                raw = work / "disk.raw"
+                run("qemu-img", "convert", "-O", "raw", whole.disk, raw, timeout=300)
+                environment = {**os.environ, **image.proxy_environment()}
+                run("unshare", "--mount", "sh", "-c", CLOUD_IMAGE, "sh", raw, work, env=environment, timeout=900)
+                run("qemu-img", "convert", "-O", "qcow2", raw, work / "disk.qcow2", timeout=300)
+                raw.unlink()
+                os.rename(work, folder)
+            except BaseException:
+                image.remove_tree(work)
+                raise
+    return folder / "disk.qcow2"
+
+
+def command() -> None:
+    if sys.argv[1:] == ["cloud-image"]:
+        librig.print_values({"disk": cloud_image()}, False)
+    else:
+        librig.print_values(distribution()._asdict(), False)
+
+
+def build(source: image.Source, work: Path) -> None:
+    root = work / "rootfs"
+    image.hurry(root)
+    image.debootstrap(source, root, {**image.proxy_environment(), "DEBIAN_FRONTEND": "noninteractive"}, PACKAGES)
+    (root / "etc/dpkg/dpkg.cfg.d/rig").unlink()
+    for path, text in FILES.items():
+        (root / path).write_text(text, encoding="ascii")
+    for name in ("vmlinuz", "initrd.img"):
+        found = sorted((root / "boot").glob(f"{name}-*"))
+        if not found:
+            raise RigError(f"the distribution's packages made no /boot/{name}-*")
+        (work / name).write_bytes(found[-1].read_bytes())
+    image.make_disk(root, work / "disk.qcow2", DISK_SIZE_MIB)
+    (work / "built.json").write_text(json.dumps({"suite": source.suite, "packages": PACKAGES}), encoding="utf-8")
+    image.remove_tree(root)
+
+
+if __name__ == "__main__":
+    librig.main(command)
