@@ -106,6 +106,8 @@ linux /vmlinuz root=/dev/vda1 ro console=ttyS0 net.ifnames=0 mitigations=off
 initrd /initrd.img
 boot
 END
+# There is no package of locales in it.
+echo 'locale: false' >etc/cloud/cloud.cfg.d/10_image.cfg
 echo 'source /etc/network/interfaces.d/*' >etc/network/interfaces
 rm -f usr/sbin/policy-rc.d etc/ssh/ssh_host_* var/lib/dbus/machine-id
 : >etc/machine-id
