@@ -24,7 +24,7 @@ RIGS = ROOT / "tests" / "rigs"
 #: Seconds until something that takes moments on a quiet machine counts as failed.
 PATIENCE = 300
 #: Addresses of two hosts on the wire between them, over which QEMU sends a VM's memory and disks.
-_ADDRESS, OTHER_ADDRESS = "10.98.0.1", "10.98.0.2"
+ADDRESS, OTHER_ADDRESS = "10.98.0.1", "10.98.0.2"
 
 
 def rig(kind: str, *words: str) -> str:
@@ -193,7 +193,7 @@ def other_host(kvm: KvmHost) -> t.Iterator[KvmHost]:
         here, there = kvm.status["HYPERVISOR_NETNS"], found.status["HYPERVISOR_NETNS"]
         wire = f"w{os.getpid() % 100000}"
         _ip("-n", here, "link", "add", f"{wire}a", "type", "veth", "peer", "name", f"{wire}b", "netns", there)
-        for netns, end, address in ((here, "a", _ADDRESS), (there, "b", OTHER_ADDRESS)):
+        for netns, end, address in ((here, "a", ADDRESS), (there, "b", OTHER_ADDRESS)):
             _ip("-n", netns, "addr", "add", f"{address}/24", "dev", f"{wire}{end}")
             _ip("-n", netns, "link", "set", f"{wire}{end}", "up")
         # The VMs' bridge has the same name on all hosts of one network.

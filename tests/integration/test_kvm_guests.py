@@ -21,7 +21,7 @@ import pytest
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
 from ansible_collections.vmops.external_dhcp.tests.integration.dns_site import DOMAIN, dns, dns_rig
-from ansible_collections.vmops.external_dhcp.tests.integration.kvm_host import PATIENCE, KvmHost, wait_for
+from ansible_collections.vmops.external_dhcp.tests.integration.kvm_host import ADDRESS, OTHER_ADDRESS, PATIENCE, KvmHost, wait_for
 from ansible_collections.vmops.external_dhcp.tests.integration.watching import Watched, until
 
 __all__ = ("dns",)  # a fixture
@@ -316,6 +316,43 @@ def test_a_reset_password_is_set_at_the_next_boot_and_the_rest_of_the_drive_kept
     assert not site.kvm.login(name, old)
     site.passwords[name] = new
     site.write()
+
+
+def boot_id(host: KvmHost, name: str) -> str:
+    """What the guest's kernel drew at its start, in Base64."""
+
+    def ask(command: str, **arguments: t.Any) -> t.Any:
+        words = json.dumps({"execute": command, "arguments": arguments})
+        return json.loads(host.virsh("qemu-agent-command", "--timeout", "60", name, words))["return"]
+
+    handle = ask("guest-file-open", path="/proc/sys/kernel/random/boot_id")
+    return str(ask("guest-file-read", handle=handle, count=64)["buf-b64"])
+
+
+def test_both_move_to_another_host_and_back_while_they_run(site: Site, deployed: t.Any, other: KvmHost, run_module: t.Any):
+    """To a host with storage of its own: the drive goes along, and nothing stays where a VM was."""
+    here = site.kvm
+    here.dhcp("start")
+    site.play("poll_vm_ips").good()
+    drives = {name: (here.images / f"{name}.iso").read_bytes() for name in VMS}
+    booted = {name: boot_id(here, name) for name in VMS}
+    empty = {here.name: here.files() - {file for file in here.files() if file.startswith(VMS)}, other.name: other.files()}
+    (host,) = json.loads(site.inventory.read_text())["all"]["hosts"].values()
+    for number, (source, target, address) in enumerate(((here, other, OTHER_ADDRESS), (other, here, ADDRESS)), start=1):
+        inventory = site.folder / f"move{number}.json"
+        inventory.write_text(json.dumps({"all": {"hosts": {f"kvm0{number}": {**host, "hypervisor": source.hypervisor}}}}))
+        where = {"uri": target.uri, "migrate_uri": f"tcp://{address}"}
+        where_name = f"kvm0{3 - number}"
+        here.playbook("migrate_vms", inventory, vm_names=list(VMS), vm_destination=where, vm_destination_name=where_name).good()
+        assert not source.domains() & set(VMS) and source.files() == empty[source.name], "nothing stays behind"
+        for name in VMS:
+            assert target.virsh("domstate", name) == "running" and boot_id(target, name) == booted[name]
+            assert f"{name}.iso" in target.virsh("domblklist", name)
+            assert (target.images / f"{name}.iso").read_bytes() == drives[name]
+    site.play("poll_vm_ips").good()
+    rows = site.rows(run_module)
+    assert {name: rows[name]["ip4_address"] for name in VMS} == {name: here.leases()[rows[name]["mac"]] for name in VMS}
+    assert here.login(VMS[0], site.passwords[VMS[0]])
 
 
 def test_a_stopped_vm_leaves_the_queue_and_a_started_one_enters_it(site: Site, deployed: t.Any, run_module: t.Any):

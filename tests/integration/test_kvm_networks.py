@@ -2,13 +2,16 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Shared networks on a real libvirtd. Nothing is booted, and Open vSwitch is not there: of it only the definition is tested."""
+"""Shared networks on a real libvirtd. No guest is booted; what a VM says by itself is its firmware's question for an address."""
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import pathlib
+import shutil
 import subprocess
+import sys
 import typing as t
 import xml.etree.ElementTree as ET
 
@@ -132,6 +135,82 @@ def test_the_definition_for_open_vswitch_is_one_that_libvirt_takes_and_nics_get_
         assert "on the Open vSwitch bridge ovs0, VLAN 130, and not on the Open vSwitch bridge ovs0, VLAN 131" in told["msg"]
     finally:
         link(kvm, "del", "ovs0")
+
+
+#: Open vSwitch where libvirt looks for it, in the rig's own namespaces, with the datapath that needs no kernel module.
+OPEN_VSWITCH = """
+set -e
+mkdir -p /run/openvswitch
+mount -t tmpfs tmpfs /run/openvswitch
+cd /run/openvswitch
+ovsdb-tool create conf.db /usr/share/openvswitch/vswitch.ovsschema
+ovsdb-server conf.db --remote=punix:db.sock --pidfile --detach --log-file=/dev/null
+ovs-vsctl --no-wait init
+ovs-vswitchd unix:db.sock --pidfile --detach --log-file=/dev/null
+ovs-vsctl --timeout=30 add-br ovs1 -- set bridge ovs1 datapath_type=netdev
+ip link add trunk type veth peer name trunk-ovs
+ip link set trunk up
+ip link set trunk-ovs up
+ovs-vsctl --timeout=30 add-port ovs1 trunk-ovs
+"""
+OPEN_VSWITCH_END = """
+cd /run/openvswitch
+kill $(cat ovs-vswitchd.pid ovsdb-server.pid)
+cd /
+umount -l /run/openvswitch
+ip link del trunk
+ip link del ovs1 2>/dev/null || true
+"""
+
+
+def inside(kvm: KvmHost, script: str) -> str:
+    """Runs a script as the rig's libvirtd would: with its network and its files."""
+    words = ["nsenter", "--target", str(kvm.libvirtd_pid()), "--mount", "--net", "sh", "-c", script]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
+
+
+def tag_of_the_first_dhcp_question(kvm: KvmHost, seconds: float) -> int:
+    """The VLAN tag of the first frame with a DHCP client's question that comes out of the switch's trunk."""
+    listen = f"""
+import socket, struct
+trunk = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+trunk.bind(("trunk", 0))
+trunk.setsockopt(263, 8, 1)  # PACKET_AUXDATA: where the kernel puts a tag that it took off
+trunk.settimeout({seconds})
+print("listening", flush=True)
+while True:
+    frame, ancillary, _flags, _address = trunk.recvmsg(2048, 256)
+    if b"\\0D\\0C" in frame:  # ports 68 and 67
+        tags = [struct.unpack("IIIHHHH", data[:20])[5] & 4095 for level, _kind, data in ancillary if level == 263]
+        print(struct.unpack("!H", frame[14:16])[0] & 4095 if frame[12:14] == b"\\x81\\0" else max(tags, default=0))
+        break
+"""
+    return int(inside(kvm, f"{sys.executable} -c '{listen}'").split()[-1])
+
+
+def test_open_vswitch_tags_what_a_vm_sends(kvm: KvmHost, connection: t.Any, play: t.Callable[..., t.Any]) -> None:
+    if shutil.which("ovs-vswitchd") is None:
+        pytest.skip("Open vSwitch is not installed")
+    inside(kvm, OPEN_VSWITCH)
+    try:
+        entry = {"name": "net-tagging", "vlan": 130, "bridge": "ovs1", "openvswitch": True}
+        assert play(entry)["changed"] and not play(entry)["changed"]
+        xml = domain("net-vm", "net-tagging").replace("</type>", "</type><boot dev='network'/>")
+        vm = connection.defineXML(xml)
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            heard = pool.submit(tag_of_the_first_dhcp_question, kvm, 90)
+            vm.create()
+            port = ET.fromstring(vm.XMLDesc(0)).find("devices/interface/target").get("dev")
+            assert inside(kvm, f"ovs-vsctl get port {port} tag") == "130"
+            assert heard.result() == 130
+        vm.destroy()
+        vm.undefine()
+        assert play(entry, state="absent")["changed"]
+        assert inside(kvm, "ovs-vsctl list-ports ovs1") == "trunk-ovs", "nothing of the VM is left in the switch"
+    finally:
+        inside(kvm, OPEN_VSWITCH_END)
 
 
 def test_what_a_network_is_on_must_be_there_and_be_a_bridge(kvm: KvmHost, play: t.Callable[..., t.Any]) -> None:

@@ -149,9 +149,11 @@ class KvmNetworks(Networks):
     @staticmethod
     def _bridge_problem(wanted: NetworkWanted, bridges: dict[str, str | None] | None) -> str | None:
         known = [] if bridges is None else [name for name, kind in bridges.items() if kind in ("bridge", None)]
-        if not wanted.bridge or (bridges is not None and wanted.bridge not in bridges):
+        # A bridge of Open vSwitch in user space is a TUN device, and libvirt lists none of those.
+        listed = bridges is None or wanted.bridge in bridges or wanted.openvswitch
+        if not wanted.bridge or not listed:
             return network_rules.no_bridge("bridge of the KVM host", wanted.bridge, known)
-        kind = None if bridges is None else bridges[wanted.bridge]
+        kind = None if bridges is None else bridges.get(wanted.bridge)
         if kind is None or (kind == "bridge") is not bool(wanted.openvswitch):
             return None
         if wanted.openvswitch:
