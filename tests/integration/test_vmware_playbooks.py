@@ -202,6 +202,18 @@ def test_life_of_vms(rig: VCenterRig, inventory: pathlib.Path) -> None:
     assert len(rig.isos()) == 3
     assert changes(play(inventory, "reconcile_vms")) == 0
 
+    # A reader that acts once per instance id will not set the new password, and the playbook says so.
+    host = json.loads(inventory.read_text())["all"]["hosts"]["vc01"]
+    other = {
+        "vms": [{**host["vms"][1], "reader": "cloud_init"}],
+        "vm_passwords": {WEB2: NEW_PASSWORD},
+        "vm_drive_label": "config-2",
+    }
+    passwords.write_text(json.dumps({**other, "vm_password_restart": False}))
+    assert f"{WEB2}: cloud-init and cloudbase-init act once per instance id" in play(
+        inventory, "reset_password", "-e", f"@{passwords}"
+    )
+
     # Destroy: nothing of the VM is left, nothing of others is touched.
     play(inventory, "destroy_vms", "-e", json.dumps({"vm_names": [WEB1]}))
     assert rig.vm(WEB1) is None
