@@ -57,7 +57,8 @@ link_collection() {
 use_venv() {
     [ -x "$venv/bin/ansible-playbook" ] || die "no virtual environment in $venv: run make venv first"
     link_collection
-    export PATH=$venv/bin:$PATH
+    # An ordinary user of Debian has no sbin in PATH, and mkfs, losetup and dnsmasq are there.
+    export PATH=$venv/bin:$PATH:/usr/sbin:/sbin
     export ANSIBLE_COLLECTIONS_PATH=$build/collections
     export ANSIBLE_CONFIG=$root/ansible.cfg
     export CLOUD_INIT_ROOT=$build/cloud-init # filled by dev/cloud_init.sh: usr/lib/python3/dist-packages/cloudinit, …

@@ -268,8 +268,10 @@ def on_xapi() -> t.Iterator[SomebodyOnXapi]:
 
     with tempfile.TemporaryDirectory() as folder, Rig(pathlib.Path(folder)).start() as rig:
         somebody = SomebodyOnXapi(rig)
-        yield somebody
-        somebody.close()
+        try:
+            yield somebody
+        finally:
+            somebody.close()
         assert rig.pool.violations == []
 
 
@@ -280,5 +282,7 @@ def on_vcenter(name: str) -> t.Iterator[SomebodyOnVCenter]:
 
     with VCenterRig(name, vms=1, nics=1, off=True) as rig:
         somebody = SomebodyOnVCenter(rig)
-        yield somebody
-        somebody.close()
+        try:
+            yield somebody
+        finally:
+            somebody.close()

@@ -43,3 +43,5 @@ def test_no_names_are_all_and_empty_names_are_refused(playbook: str, names: str,
     done = subprocess.run(words, cwd=tmp_path, env=found, capture_output=True, text=True, timeout=120, check=False)
     said = done.stdout + done.stderr
     assert ("empty" in said) == bool(names), said
+    # What follows is not for libvirt's test driver: it knows no networks' flags, and its VM has no address to be found.
+    assert bool(done.returncode) == bool(names) or playbook != "list_vms", said

@@ -101,7 +101,8 @@ def run_module(module: AnsibleModule) -> None:
 class _Look:
     """What the hypervisor tells; problem: why it tells no more.
 
-    networks: the shared networks. chosen: which VMs are ours, None for all. recorded: ids of the VMs that the record has for it. left_out: how many VMs are nobody's concern.
+    networks: the shared networks. chosen: which VMs are ours, None for all. recorded: ids of the VMs that the record has for it.
+    left_out: how many VMs are nobody's concern.
     """
 
     def __init__(

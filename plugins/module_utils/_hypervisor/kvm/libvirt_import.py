@@ -16,7 +16,7 @@ libvirt_qemu: t.Any
 IMPORT_TRACEBACK: str | None
 try:
     import libvirt  # type: ignore[no-redef]
-    import libvirt_qemu  # type: ignore[no-redef]
+    import libvirt_qemu  # type: ignore[no-redef]  # pylint: disable=unused-import  # for who imports this file
 except ImportError:
     libvirt = libvirt_qemu = None
     IMPORT_TRACEBACK = traceback.format_exc()
