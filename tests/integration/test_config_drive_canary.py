@@ -154,8 +154,11 @@ def test_the_watcher_sees_what_it_is_for(tmp_path):
     (tmp_path / "open").chmod(0o644)
     (tmp_path / "private").write_text(mark)
     (tmp_path / "private").chmod(0o600)
-    sleeper = subprocess.Popen(["sh", "-c", "read x", mark], stdin=subprocess.PIPE, env={"SECRET": MARKS["ud"]})
+    sleeper = subprocess.Popen(
+        ["sh", "-c", "echo; read x", mark], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={"SECRET": MARKS["ud"]}
+    )
     try:
+        sleeper.stdout.readline()  # before that the kernel may not yet show its arguments
         watcher = Watcher(tmp_path, MARKS.values())
         watcher.look()
     finally:

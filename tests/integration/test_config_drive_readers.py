@@ -196,13 +196,15 @@ def test_cloud_init_reads_the_drive(drive, tmp_path):
 
 
 SET_PASSWORDS = """
-import json, logging, sys
+import inspect, json, logging, sys
 from unittest import mock
 sys.path.append(sys.argv[1])
 from cloudinit import util
 from cloudinit.config import cc_set_passwords
 cloud = mock.Mock()
-cc_set_passwords.handle("set_passwords", util.load_yaml(sys.stdin.read()), cloud, logging.getLogger(), [])
+# Until 23.1 there was one for the log.
+log = [logging.getLogger()] if len(inspect.signature(cc_set_passwords.handle).parameters) == 5 else []
+cc_set_passwords.handle("set_passwords", util.load_yaml(sys.stdin.read()), cloud, *log, [])
 print(json.dumps([[list(call.args[0]), call.kwargs] for call in cloud.distro.chpasswd.call_args_list]))
 """
 
