@@ -202,7 +202,7 @@ sys.path.append(sys.argv[1])
 from cloudinit import util
 from cloudinit.config import cc_set_passwords
 cloud = mock.Mock()
-# Until 23.1 there was one for the log.
+# Older ones, such as Debian 12's 22.4, take a log as well.
 log = [logging.getLogger()] if len(inspect.signature(cc_set_passwords.handle).parameters) == 5 else []
 cc_set_passwords.handle("set_passwords", util.load_yaml(sys.stdin.read()), cloud, *log, [])
 print(json.dumps([[list(call.args[0]), call.kwargs] for call in cloud.distro.chpasswd.call_args_list]))
