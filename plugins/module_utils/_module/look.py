@@ -267,7 +267,8 @@ class _Round:
     def _claim(self) -> None:
         if self.open:
             return
-        for nic in self.store.claim(self.request.hypervisor_name, self.request.settings, self.started, self.request.vms):
+        # What is due by now, not when the look began: that is before the VMs entered which the reading of the hypervisor has found.
+        for nic in self.store.claim(self.request.hypervisor_name, self.request.settings, self.store.clock(), self.request.vms):
             self.open.setdefault(nic.vm_id, []).append(nic)
 
     def _agree(self, hypervisor: Hypervisor) -> VmList:

@@ -77,6 +77,18 @@ def test_started_and_running_vms_enter_and_are_found_in_one_look(site: Site) -> 
     assert (again.told, again.looked_at, again.found) == ({}, 0, [])
 
 
+def test_a_vm_is_found_in_the_look_that_enters_it_however_long_the_hypervisor_is_read(site: Site) -> None:
+    site.guest(1)
+
+    def slowly() -> t.Any:
+        site.seconds += 60
+        return site.hypervisors["kvm01"].connect()
+
+    poll = fetch(site.store, slowly, Request("kvm01", reconcile=True, networks=CORP))
+    assert (poll.told, poll.looked_at) == ({"entered": ["vm1"]}, 1)
+    assert site.rows() == {"vm1": ("kvm01", "found", "10.0.0.1")}
+
+
 def test_rules_of_the_network_are_the_nics(site: Site) -> None:
     site.guest(1)
     site.look(networks={"corp": {"cidrs": ("192.168.0.0/16",)}})
