@@ -217,14 +217,14 @@ EXAMPLES = r"""
     networks: "{{ shared_networks }}"
     watch: 170
 
-- name: Make the record agree with the VMs of a folder, without asking their guests
+- name: Make the record agree with the VMs of some names, without asking their guests
   vmops.external_dhcp.vm_ip_fetch:
     hypervisor: "{{ hypervisor }}"
     hypervisor_name: "{{ inventory_hostname }}"
     networks: "{{ shared_networks }}"
     vm_filter:
-      folders: [/DC0/vm/web]
-      exclude_names: ["*-template", "test?"]
+      names: ["web*", "db?"]
+      exclude_names: ["*-template"]
     sources: []
 
 - name: Poll two new VMs every five seconds, and take an address only when it has stood for ten
