@@ -142,6 +142,9 @@ def started(site: Site, unit: str, what: str) -> int:
     return int(site.kvm.agent(CLONE, f"systemctl show -P {what}TimestampMonotonic {unit}"))
 
 
+@pytest.mark.matrix(
+    hypervisor="KVM", guest="Debian 12, systemd", reader="our scripts", how="real", proves=["user data", "password", "SSH key"]
+)
 def test_a_whole_debian_becomes_a_template_and_its_clone_reads_its_drive(site: Site) -> None:
     before = prepare(site, "verify_image")
     assert before.returncode != 0 and "is not ready to be a template" in before.output
