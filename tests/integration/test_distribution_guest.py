@@ -188,6 +188,13 @@ def test_a_whole_debian_becomes_a_template_and_its_clone_reads_its_drive(site: S
     assert site.kvm.login(CLONE, f"{site.password}Own")
 
 
+@pytest.mark.matrix(
+    hypervisor="KVM",
+    guest="Debian 12, systemd",
+    reader="cloud-init",
+    how="real",
+    proves=["user data", "password", "SSH key"],
+)
 def test_a_cloud_image_becomes_a_template_unchanged(site: Site) -> None:
     """Its own boot loader starts its own kernel in the machine that the import makes."""
     host = inventory(site, hypervisor=site.kvm.hypervisor)
