@@ -79,6 +79,11 @@ class Request:
     keep_days: float = 90
     keep_events: int = 1_000_000
 
+    @property
+    def asks_guests(self) -> bool:
+        """Whether more than the VMs themselves is looked at."""
+        return self.sources is None or bool(self.sources)
+
 
 @dataclasses.dataclass
 class Poll:
@@ -232,7 +237,7 @@ class _Round:
             if self.request.reconcile:
                 hypervisor = connect()
                 listed = self._agree(hypervisor)
-            if self.request.sources is not None and not self.request.sources:
+            if not self.request.asks_guests:
                 return self.poll
             self._claim()
             if not self.open:

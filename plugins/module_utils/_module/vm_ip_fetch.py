@@ -70,7 +70,7 @@ def run_module(module: AnsibleModule) -> None:
             log = eventlog.write if params["syslog"] else list
             with _followed(follows, log) as told:
                 poll, watch = _look_and_watch(store, lambda: open_hypervisor(params["hypervisor"]), request, told, params)
-        elif _guests_are_left_alone(params):
+        elif not request.asks_guests:
             poll = would_agree(store, lambda: open_hypervisor(params["hypervisor"]), request)
         if not module.check_mode or store.database.exists():
             waiting = store.waiting(request.hypervisor_name, request.vms, params["limit"])
@@ -98,11 +98,6 @@ def run_module(module: AnsibleModule) -> None:
     if reasons:
         module.fail_json(**dict(result, msg="; ".join(reasons)))
     module.exit_json(**result)
-
-
-def _guests_are_left_alone(params: t.Mapping[str, t.Any]) -> bool:
-    """Only the VMs themselves are looked at."""
-    return params["sources"] is not None and not params["sources"]
 
 
 def _follows(module: AnsibleModule) -> Follower | None:
