@@ -42,6 +42,7 @@ options:
         passed on as they are. Keys not named here are ignored.
       - C(name) is the VM's name, and C(id) the hypervisor's UUID of it. For O(state=stopped) and O(state=absent) one of both
         is enough, and C(id) counts if both are given. A name alone that fits several VMs of the record is an error of that VM.
+      - Required, except with O(state=retired), which is about all of them.
       - Tenants choose names. What does not print in one is recorded as escapes, such as C(\\u202e), and a VM without a name goes by
         its id.
       - C(nics) is the list of its NICs; needed for O(state=pending). A NIC has C(device) (position counted
@@ -56,7 +57,6 @@ options:
       - A bad entry does not stop the others; the module does those and fails at the end.
     type: list
     elements: dict
-    required: true
   state:
     description:
       - V(pending) puts the NICs into the queue with all tries, to be looked at by the next poll. A NIC that is in the queue,
@@ -64,8 +64,11 @@ options:
       - V(stopped) takes the NICs out of the queue. They stay in the record without an address; the last known one is kept as
         the previous address.
       - V(absent) removes the NICs from the record. Events stay.
+      - V(retired) removes the hypervisor itself, which is gone or has another name in the inventory now, all its NICs, and what is kept
+        of the looks at it, so that nobody is warned any more that nobody looks. VMs that were found on another hypervisor are that
+        one's since then, and stay. Events stay.
     type: str
-    choices: [pending, stopped, absent]
+    choices: [pending, stopped, absent, retired]
     default: pending
   networks:
     description:
@@ -142,6 +145,11 @@ EXAMPLES = r"""
       - name: web1
       - name: web2
     state: absent
+
+- name: A host was taken down for good
+  vmops.external_dhcp.vm_nic_record:
+    hypervisor_name: kvm09
+    state: retired
 """
 
 RETURN = r"""
@@ -237,14 +245,15 @@ def main() -> None:
         argument_spec={
             **_argspec.record(),
             "hypervisor_name": {"type": "str", "required": True},
-            "vms": {"type": "list", "elements": "dict", "required": True},
-            "state": {"type": "str", "choices": ["pending", "stopped", "absent"], "default": "pending"},
+            "vms": {"type": "list", "elements": "dict"},
+            "state": {"type": "str", "choices": ["pending", "stopped", "absent", "retired"], "default": "pending"},
             "networks": {"type": "list", "elements": "raw"},
             "rearm": {"type": "bool", "default": False},
             "moved_from": {"type": "str"},
             "max_retry": {"type": "int"},
             "syslog": {"type": "bool", "default": True},
         },
+        required_if=[("state", state, ["vms"]) for state in ("pending", "stopped", "absent")],
         supports_check_mode=True,
     )
     run_module(module)

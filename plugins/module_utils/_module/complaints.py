@@ -47,7 +47,8 @@ def stale(notes: Sequence[LookNote], now: datetime.datetime) -> list[str]:
             if since is None
             else f"was last looked at without a problem at {iso(since)}"
         )
-        found.append(f"the hypervisor {note.name} {when}" + (f": {note.problem}" if note.problem else ""))
+        way_out = note.problem or "if it is gone or renamed, give vm_nic_record its hypervisor_name with state: retired"
+        found.append(f"the hypervisor {note.name} {when}: {way_out}")
     return found
 
 

@@ -31,7 +31,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.arriving import as_they_arrive
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import LONGEST_ERROR, check_sources
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.verdicts import Answer, verdicts
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.watched import pictured
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.watched import pictured, strangers
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import journal, queue
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.lock import BEAT_SECONDS, PollLock, awx_job
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import (
@@ -171,7 +171,7 @@ def would_agree(store: RecordStore, connect: Callable[[], Hypervisor], request: 
     except HypervisorError as error:
         return Poll(problem=plain(str(error), LONGEST_ERROR))
     _changes, told = store.reconcile(picture, request.settings.interval, dry_run=True)
-    return Poll(told=told, vms=len(listed.vms))
+    return Poll(told=told, vms=len(listed.vms), warnings=strangers(listed.vms, request.networks))
 
 
 def _note(store: RecordStore, request: Request, started: datetime.datetime, seconds: float, poll: Poll) -> None:
@@ -283,6 +283,7 @@ class _Round:
         changes, told = self.store.reconcile(picture, self.request.settings.interval)
         self.poll.vms = len(listed.vms)
         self.poll.told = told
+        self.poll.warnings += strangers(listed.vms, self.request.networks)
         self.log(changes.events)
         return listed
 

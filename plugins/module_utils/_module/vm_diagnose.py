@@ -44,6 +44,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.diagno
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.missing import fail_for
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_nic_record import EntryError, read_networks
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.watched import strangers
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import journal
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.database import Database
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.errors import RecordError
@@ -138,6 +139,8 @@ class _Look:
             if params["vms"] is None:
                 self.seen.vms = tuple(vm for vm in found.vms if self._is_watched(vm))
                 self.left_out = len(found.vms) - len(self.seen.vms)
+                for sentence in strangers(found.vms, self._shared or None):
+                    self._module.warn(sentence)
             look_at_networks(hypervisor, self.seen, self._networks)
             if params["drives"] != "none":
                 look_at_drives(hypervisor, self.seen, params["drives"] == "contents")

@@ -51,6 +51,10 @@ def run_module(module: AnsibleModule) -> None:
         value = params[option]
         if value is not None and not (0 < len(value) <= MAX_NAME and value.isprintable()):
             module.fail_json(msg=f"{option} must have 1 to {MAX_NAME} printable characters")
+    if params["state"] == "retired" and params["vms"] is not None:
+        module.fail_json(
+            msg="state is retired, which is about all VMs of the hypervisor: leave vms out, or use state: absent for these"
+        )
     if params["max_retry"] is not None and params["max_retry"] < 1:
         module.fail_json(msg=f"max_retry is {params['max_retry']}: it must be at least 1")
     with record_of(module) as store:
@@ -98,6 +102,8 @@ def _change(store: RecordStore, params: Mapping[str, t.Any], vms: Sequence[VmFac
         )
     if state == "stopped":
         return store.stop(name, vms, dry_run=check_mode)
+    if state == "retired":
+        return store.retire(name, dry_run=check_mode)
     return store.remove(name, vms, dry_run=check_mode)
 
 
@@ -126,7 +132,7 @@ def _read_entries(
     vms: list[VmFacts] = []
     errors = []
     seen: dict[str, int] = {}
-    for place, entry in enumerate(params["vms"]):
+    for place, entry in enumerate(params["vms"] or ()):
         label = plain_name(str(entry.get("name") or ""), str(entry.get("id") or "")) or f"vms[{place}]"
         try:
             vm = _read_vm(entry, params, networks)

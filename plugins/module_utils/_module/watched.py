@@ -13,15 +13,17 @@ import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.policy import normalize_mac
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import POWER_RUNNING, POWER_STOPPED
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import NicFacts, VmFacts
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import MAX_NAME, NicFacts, VmFacts
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.reconcile import Picture
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain
 
 if t.TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Hypervisor, Vm, VmList
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.look import Request
 
+MAX_NAMED = 5
 _RUNNING = {POWER_RUNNING: True, POWER_STOPPED: False}
 MAX_DEVICE = 9999
 
@@ -46,6 +48,22 @@ def pictured(hypervisor: Hypervisor, request: Request, read_at: datetime.datetim
             running = _RUNNING.get(vm.power_state)
             vms.append(VmFacts(vm.name, vm.id, nics, running, booted_at(vm), vm.boot_token, folder=vm.folder, tags=vm.tags))
     return listed, Picture(request.hypervisor_name, vms, read_at, unread=frozenset(unread))
+
+
+def strangers(vms: Sequence[Vm], networks: Collection[str] | None) -> list[str]:
+    """One sentence where VMs have NICs, and none of them is in one of `networks`: a mistyped network would find nothing, and be green."""
+    theirs = {nic.network for vm in vms for nic in vm.nics if nic.network}
+    if networks is None or not theirs or not theirs.isdisjoint(networks):
+        return []
+    return [
+        f"no VM here has a NIC in {_some(networks)}; theirs are in {_some(theirs)}: bridge, or the name, of a shared network must be what"
+        " the hypervisor calls it"
+    ]
+
+
+def _some(names: Collection[str]) -> str:
+    shown = [plain(name, MAX_NAME) for name in sorted(names)[:MAX_NAMED]]
+    return ", ".join(shown) + (f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")
 
 
 def booted_at(vm: Vm) -> datetime.datetime | None:

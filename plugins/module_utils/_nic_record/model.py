@@ -198,15 +198,19 @@ class LockHolder:
 
 @dataclasses.dataclass(frozen=True)
 class Changes:
-    """What a change of the record did, or would do in check mode. before and after hold the touched VMs' NICs only."""
+    """What a change of the record did, or would do in check mode. before and after hold the touched VMs' NICs only.
+
+    retired: the hypervisor itself was in the record, and is no longer.
+    """
 
     before: tuple[NicRecord, ...]
     after: tuple[NicRecord, ...]
     events: tuple[Event, ...] = ()
+    retired: bool = False
 
     @property
     def changed(self) -> bool:
-        return self.before != self.after
+        return self.retired or self.before != self.after
 
 
 @dataclasses.dataclass(frozen=True)

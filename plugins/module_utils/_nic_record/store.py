@@ -145,6 +145,19 @@ class RecordStore:
 
         return self._write(work, dry_run)
 
+    def retire(self, hypervisor_name: str, *, dry_run: bool = False) -> Changes:
+        """The hypervisor is gone: its NICs, and what is kept of the looks at it, leave the record. Events stay."""
+
+        def work(connection: t.Any) -> Changes:
+            changes = self._apply(connection, self._read(connection, nics.c.hypervisor_name == hypervisor_name), {}, [], dry_run)
+            mine = hypervisors.c.name == hypervisor_name
+            noted = connection is not None and connection.execute(sa.select(hypervisors.c.name).where(mine)).first() is not None
+            if noted and not dry_run:
+                connection.execute(hypervisors.delete().where(mine))
+            return dataclasses.replace(changes, retired=noted)
+
+        return self._write(work, dry_run)
+
     def reconcile(self, picture: Picture, patience: float, *, dry_run: bool = False) -> tuple[Changes, dict[str, list[str]]]:
         """Makes the NICs of one hypervisor what they are there; returns what was done, and the VMs' names by kind of change.
 

@@ -75,6 +75,26 @@ def test_stop_takes_out_of_the_queue_and_start_puts_back(run_module: RunModule, 
     assert {(nic["fetch_state"], nic["tries_left"]) for nic in started["nics"]} == {("pending", 10)}
 
 
+def test_a_retired_hypervisor_leaves_with_all_its_nics_and_no_others(run_module: RunModule, record: str) -> None:
+    retire = {"record": record, "hypervisor_name": "kvm01", "state": "retired", "syslog": False}
+    assert not run_module("vm_nic_record", retire, check_mode=True)["changed"], "there is no record yet"
+    run_module("vm_nic_record", options(record, WEB1))
+    run_module("vm_nic_record", {**options(record, {**WEB1, "id": "other"}), "hypervisor_name": "kvm02"})
+    predicted = run_module("vm_nic_record", retire, check_mode=True, diff=True)
+    assert predicted["changed"] and len(listed(run_module, record)) == 4
+    assert (len(predicted["diff"]["before"]), predicted["diff"]["after"]) == (2, {})
+    assert run_module("vm_nic_record", retire)["changed"]
+    assert {nic["hypervisor_name"] for nic in listed(run_module, record)} == {"kvm02"}
+    assert not run_module("vm_nic_record", retire)["changed"]
+
+
+def test_what_is_about_all_vms_takes_no_vms_and_the_rest_needs_them(run_module: RunModule, record: str) -> None:
+    refused = run_module("vm_nic_record", options(record, WEB1, state="retired"), fails=True)
+    assert "leave vms out" in refused["msg"]
+    words = {"record": record, "hypervisor_name": "kvm01", "state": "absent"}
+    assert "vms" in run_module("vm_nic_record", words, fails=True)["msg"]
+
+
 def test_absent_removes_only_the_named_vm_of_this_hypervisor(run_module: RunModule, record: str) -> None:
     other = {**WEB1, "name": "web2", "id": "other"}
     run_module("vm_nic_record", options(record, WEB1, other))

@@ -14,7 +14,7 @@ import typing as t
 import pytest
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorUnreachable
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_ip_fetch import Poll, Request, fetch
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.look import Poll, Request, fetch, would_agree
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.database import Database
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import NicFacts, PollSettings, VmFacts
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
@@ -75,6 +75,17 @@ def test_started_and_running_vms_enter_and_are_found_in_one_look(site: Site) -> 
     assert site.rows()["vm2"] == ("kvm01", "found", "10.0.0.2")
     again = site.look()
     assert (again.told, again.looked_at, again.found) == ({}, 0, [])
+
+
+def test_a_network_that_no_vm_is_in_is_told_with_those_that_they_are_in(site: Site) -> None:
+    assert site.look().warnings == [], "no VM, nothing to tell"
+    site.guest(1, network="corp-vlan120")
+    told = site.look().warnings
+    assert len(told) == 1 and "NIC in corp; theirs are in corp-vlan120" in told[0]
+    request = Request("kvm01", reconcile=True, networks=CORP)
+    assert would_agree(site.store, site.hypervisors["kvm01"].connect, request).warnings == told
+    site.guest(2)
+    assert site.look().warnings == []
 
 
 def test_a_vm_is_found_in_the_look_that_enters_it_however_long_the_hypervisor_is_read(site: Site) -> None:

@@ -167,4 +167,10 @@ def test_what_a_good_look_is_complained_about(
     journal.note_look(Database(url), LookNote("kvm02", long_ago, "h", 1, 1.0, 180, long_ago))
     failed = run_module("vm_ip_fetch", {**words, "fail_on": ["stale"]}, fails=True)
     assert failed["msg"].startswith("the hypervisor kvm02 was last looked at without a problem at 20")
+    assert failed["msg"].endswith("if it is gone or renamed, give vm_nic_record its hypervisor_name with state: retired")
     run_module("vm_ip_fetch", words)
+    retire = {"record": url, "hypervisor_name": "kvm02", "state": "retired", "syslog": False}
+    assert run_module("vm_nic_record", retire, check_mode=True)["changed"]
+    assert run_module("vm_nic_record", retire)["changed"], "and its NICs, if it has some"
+    assert not run_module("vm_nic_record", retire)["changed"]
+    run_module("vm_ip_fetch", {**words, "fail_on": ["stale"]})
