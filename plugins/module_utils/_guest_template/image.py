@@ -127,10 +127,9 @@ def child() -> None:
 
     order = json.load(sys.stdin)
     number = int(sys.argv[-1])
-    if order["format"] == QCOW2:
-        dissect_import.need_qcow2()
-    if dissect_import.MISSING is not None:
-        json.dump({"failed": f"needs a library that reads disks ({dissect_import.MISSING}): {INSTALL}"}, sys.stdout)
+    missing = dissect_import.load(dissect_import.PARTS)
+    if missing is not None:
+        json.dump({"failed": f"needs a library that reads disks ({missing}): {INSTALL}"}, sys.stdout)
         return
     examine.warm_up()
     size = os.lseek(number, 0, os.SEEK_END)

@@ -64,8 +64,6 @@ def _fetcher(channel: socket.socket, number: int) -> t.Callable[[int, int], byte
 
 def _qcow2(file: Blocks, below: Blocks | None) -> Blocks:
     _check_header(file)
-    if dissect.QCow2 is None:
-        raise ChainError(f"the library for qcow2 files is missing ({dissect.MISSING})")
     image = dissect.QCow2(file, allow_no_backing_file=True)
     # Set afterwards: the library looks into a backing file that it is given, and takes a raw one with the bytes for qcow2.
     image.backing_file = below

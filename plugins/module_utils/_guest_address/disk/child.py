@@ -7,7 +7,8 @@
 """The process that reads guests' disks: started once, it makes a process of its own for each guest, by fork.
 
 So the libraries are loaded once, and a guest gets nothing but memory, processor and time up to a limit, a channel to ask for
-blocks through, and no way to open anything: what it breaks is its own answer.
+blocks through, and no way to open anything: what it breaks is its own answer. A part of the library that is not loaded yet is
+its answer, too: whoever asked then orders the same guest with that part.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _NOBODY = 65534
 def main() -> None:
     """Serves the control channel (its number is the last argument) until it ends."""
     control = socket.socket(fileno=int(sys.argv[-1]))
-    control.send(json.dumps({"missing": dissect_import.MISSING}).encode())
+    control.send(json.dumps({"missing": dissect_import.load(dissect_import.COMMON)}).encode())
     examine.warm_up()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
     while True:
@@ -42,8 +43,7 @@ def main() -> None:
         if not message or len(descriptors) != 1:
             break
         order = json.loads(message)
-        if any(file["format"] != "raw" for files in order["disks"] for file in files):
-            dissect_import.need_qcow2()
+        order["missing"] = dissect_import.load(order["parts"])
         if os.fork() == 0:
             control.close()
             _one_guest(descriptors[0], order)
@@ -56,7 +56,12 @@ def _one_guest(descriptor: int, order: Mapping[str, t.Any]) -> t.NoReturn:
         channel = socket.socket(fileno=descriptor)
         confine(order["limits"])
         try:
-            answer = examine.examine(chain.open_disks(channel, order["disks"])).as_data()
+            if order["missing"] is not None:
+                answer = {"missing": order["missing"]}
+            else:
+                answer = examine.examine(chain.open_disks(channel, order["disks"])).as_data()
+        except dissect_import.NotLoaded as error:
+            answer = {"part": error.part}
         except MemoryError:
             answer = {"failed": "memory"}
         except chain.ChainError as error:

@@ -4,57 +4,65 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""The readers of disks, volumes, file systems and registry hives, or None and why; the one place that imports them.
+"""The readers of disks, volumes, file systems and registry hives; the one place that imports them.
 
 dissect is a family of pure Python libraries under the AGPL-3.0-or-later, which may be combined with this collection's
-GPL-3.0-or-later (section 13 of both licences). It is used by the child process alone, which imports this file.
+GPL-3.0-or-later (section 13 of both licences). Only processes that read a disk, and nothing else, load it.
+
+It is loaded in parts, because loading takes longer than reading: no disk needs all of them. Until load() has had its part, a name of
+this module raises NotLoaded.
 """
 
 from __future__ import annotations
 
+import importlib
 import typing as t
 
-ExtFS: t.Any
-XFS: t.Any
-Btrfs: t.Any
-NTFS: t.Any
-FATFS: t.Any
-# Loaded by need_qcow2(): a running guest's disk is read raw, and this one takes a third of the time of all.
-QCow2: t.Any = None
-Disk: t.Any
-LVM2: t.Any
-LVM2Device: t.Any
-RegistryHive: t.Any
-RegistryKeyNotFoundError: t.Any
-RegistryValueNotFoundError: t.Any
-# pylint: disable=unused-import  # they are for who imports this file
-# What is missing, None if nothing is.
-MISSING: t.Optional[str] = None
-try:
-    from dissect.btrfs.btrfs import Btrfs  # type: ignore[no-redef]
-    from dissect.extfs.extfs import ExtFS  # type: ignore[no-redef]
-    from dissect.fat.fat import FATFS  # type: ignore[no-redef]
-    from dissect.ntfs.ntfs import NTFS  # type: ignore[no-redef]
-    from dissect.regf.exceptions import (  # type: ignore[no-redef]
-        RegistryKeyNotFoundError,
-        RegistryValueNotFoundError,
-    )
-    from dissect.regf.regf import RegistryHive  # type: ignore[no-redef]
-    from dissect.volume.disk.disk import Disk  # type: ignore[no-redef]
-    from dissect.volume.lvm.lvm2 import LVM2, LVM2Device  # type: ignore[no-redef]
-    from dissect.xfs.xfs import XFS  # type: ignore[no-redef]
-except ImportError as error:
-    MISSING = str(error)
-    ExtFS = XFS = Btrfs = NTFS = FATFS = Disk = LVM2 = LVM2Device = RegistryHive = None
-    RegistryKeyNotFoundError = RegistryValueNotFoundError = KeyError
+if t.TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# By part, its modules and what is used of them.
+_PARTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "disk": {"dissect.volume.disk.disk": ("Disk",)},
+    "lvm": {"dissect.volume.lvm.lvm2": ("LVM2", "LVM2Device")},
+    "qcow2": {"dissect.hypervisor.disk.qcow2": ("QCow2",)},
+    "ext": {"dissect.extfs.extfs": ("ExtFS",)},
+    "xfs": {"dissect.xfs.xfs": ("XFS",)},
+    "btrfs": {"dissect.btrfs.btrfs": ("Btrfs",)},
+    "fat": {"dissect.fat.fat": ("FATFS",)},
+    "windows": {
+        "dissect.ntfs.ntfs": ("NTFS",),
+        "dissect.regf.regf": ("RegistryHive",),
+        "dissect.regf.exceptions": ("RegistryKeyNotFoundError", "RegistryValueNotFoundError"),
+    },
+}
+PARTS = tuple(_PARTS)
+# What most guests need, and no more.
+COMMON = ("disk", "ext")
 
 
-def need_qcow2() -> None:
-    """Loads QCow2 as well; MISSING says so if it cannot be."""
-    global QCow2, MISSING  # pylint: disable=global-statement  # imports are of the module
-    try:
-        from dissect.hypervisor.disk.qcow2 import QCow2 as loaded
-    except ImportError as error:
-        MISSING = str(error)
-    else:
-        QCow2 = loaded
+class NotLoaded(BaseException):
+    """A part is needed that is not loaded. No Exception, because readers take any of those for a fault of the disk."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__(part)
+        self.part = part
+
+
+def load(parts: Iterable[str]) -> str | None:
+    """Loads these of PARTS; what of the library is missing, or None. Not for who can open no file any more."""
+    for part in parts:
+        for module, names in _PARTS[part].items():
+            try:
+                loaded = importlib.import_module(module)
+            except ImportError as error:
+                return str(error)
+            globals().update({name: getattr(loaded, name) for name in names})
+    return None
+
+
+def __getattr__(name: str) -> t.Any:
+    for part, modules in _PARTS.items():
+        if any(name in names for names in modules.values()):
+            raise NotLoaded(part)
+    raise AttributeError(name)

@@ -18,7 +18,7 @@ import threading
 import time
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.disk import wire
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.disk import dissect_import, wire
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.leases.lease import (
     MAX_LEASES,
     Lease,
@@ -29,7 +29,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.policy import normalize_mac
 
 if t.TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     # Never imported here: it is named so that Ansible packs it with the modules.
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.disk import child  # noqa: F401
@@ -38,6 +38,7 @@ INSTALL = "pip install -r requirements-disks.txt (it is in the collection's fold
 _CHILD = __name__.rpartition(".")[0] + ".child"
 _BOOT = f"import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {_CHILD} import main; main()"
 _START_PATIENCE = 30
+_NONSENSE = "the process that reads disks gave an answer that makes no sense"
 
 
 class SourceFile(t.Protocol):
@@ -109,13 +110,25 @@ class DiskReader:
         files = [file for disk in disks for file in disk]
         number = iter(range(len(files)))
         seconds = min(self.limits.wall, wall or self.limits.wall)
-        limits = dict(dataclasses.asdict(self.limits), wall=max(1, round(seconds)))
+        deadline = time.monotonic() + seconds
+        parts: list[str] = []
         order = {
-            "limits": limits,
+            "limits": dict(dataclasses.asdict(self.limits), wall=max(1, round(seconds))),
             "disks": [[{"format": f.format, "size": f.size, "number": next(number)} for f in disk] for disk in disks],
+            "parts": parts,
         }
-        with self._one_guest(json.dumps(order).encode()) as channel:
-            return self._serve(channel, files, time.monotonic() + seconds)
+        fetched = 0
+        while True:
+            with self._one_guest(json.dumps(order).encode()) as channel:
+                content, count = self._serve(channel, files, deadline, self.limits.transfer - fetched)
+            fetched += count
+            answer = _answer(content)
+            if "part" not in answer:
+                return _examined(answer, fetched)
+            # Once more, with a part of the library that this disk needs.
+            if answer["part"] not in dissect_import.PARTS or answer["part"] in parts:
+                raise Unreadable("the process that reads disks asked for what cannot be")
+            parts.append(answer["part"])
 
     def close(self) -> None:
         """Ends the child; what it was reading is given up."""
@@ -167,7 +180,7 @@ class DiskReader:
         missing = json.loads(hello)["missing"]
         if missing is not None:
             self._stop()
-            self._missing = f"the library that reads disks is not complete ({missing}): {INSTALL}"
+            self._missing = _how_to_install(missing)
             raise Missing(self._missing)
         self._ready = True
         return control
@@ -191,8 +204,9 @@ class DiskReader:
         self._control = ours
         return ours
 
-    def _serve(self, channel: socket.socket, files: Sequence[SourceFile], deadline: float) -> Examined:
-        left = self.limits.transfer
+    def _serve(self, channel: socket.socket, files: Sequence[SourceFile], deadline: float, most: int) -> tuple[bytes, int]:
+        """The child's answer, and how many bytes were read for it: `most` at most."""
+        left = most
         while True:
             channel.settimeout(max(0.001, deadline - time.monotonic()))
             try:
@@ -204,7 +218,7 @@ class DiskReader:
                     "reading the disk was ended at its limit of time or memory: what is on it may be damaged"
                 ) from None
             if what == wire.ANSWER:
-                return _examined(content, self.limits.transfer - left)
+                return content, most - left
             number, offset, length = _request(content)
             if number >= len(files) or length > wire.MAX_DATA or offset + length > files[number].size:
                 raise Unreadable("what is on the disk led beyond its end")
@@ -224,12 +238,27 @@ def _request(content: bytes) -> tuple[int, int, int]:
     return wire.REQUEST.unpack(content)
 
 
-def _examined(content: bytes, fetched: int) -> Examined:
+def _how_to_install(missing: t.Any) -> str:
+    return f"the library that reads disks is not complete ({str(missing)[:200]}): {INSTALL}"
+
+
+def _answer(content: bytes) -> dict[str, t.Any]:
     """The child's answer, not trusted: it was made from what a guest wrote."""
     try:
         answer = json.loads(content)
-        if "failed" in answer:
-            raise Unreadable(f"the disk was not read: {str(answer['failed'])[:100]}")
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise Unreadable(_NONSENSE)
+    if "missing" in answer:
+        raise Missing(_how_to_install(answer["missing"]))
+    if "failed" in answer:
+        raise Unreadable(f"the disk was not read: {str(answer['failed'])[:100]}")
+    return answer
+
+
+def _examined(answer: Mapping[str, t.Any], fetched: int) -> Examined:
+    try:
         return Examined(
             tuple(lease for lease in map(_lease, answer["leases"][:MAX_LEASES]) if lease is not None),
             moment(answer["started"]),
@@ -239,7 +268,7 @@ def _examined(content: bytes, fetched: int) -> Examined:
             int(answer["peak"]),
         )
     except (ValueError, TypeError, KeyError, AttributeError):
-        raise Unreadable("the process that reads disks gave an answer that makes no sense") from None
+        raise Unreadable(_NONSENSE) from None
 
 
 def _lease(fields: t.Any) -> Lease | None:

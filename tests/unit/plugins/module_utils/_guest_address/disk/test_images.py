@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import shutil
@@ -101,6 +102,29 @@ def test_fat(reader: DiskReader, tmp_path: pathlib.Path, bits: int):
     need("mkfs.vfat", "mcopy")
     seen = reader.read([[File(images.fat(tmp_path / "disk", images.LINUX, bits))]])
     assert (addresses(seen), seen.notes) == ([images.ADDRESS], ())
+
+
+class Counting(DiskReader):
+    """Remembers with which parts of the library disks were read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: list[list[str]] = []
+
+    def _one_guest(self, order: bytes) -> t.Any:
+        self.parts.append(json.loads(order)["parts"])
+        return super()._one_guest(order)
+
+
+def test_only_what_a_disk_needs_of_the_library_is_loaded(tmp_path: pathlib.Path):
+    need("mkfs.ext4", "mkfs.xfs", "sfdisk", "pvcreate")
+    common = File(images.in_partition(tmp_path / "common", images.ext(tmp_path / "ext", images.LINUX), "gpt"))
+    other = File(images.in_lvm(tmp_path / "other", images.xfs(tmp_path / "xfs", images.LINUX)))
+    reader = Counting()
+    for file in (common, other, other):
+        assert addresses(reader.read([[file]])) == [images.ADDRESS]
+    reader.close()
+    assert reader.parts == [[], [], ["lvm"], ["lvm", "xfs"], []]
 
 
 @pytest.mark.parametrize("options", [(), ("-i", "nrext64=0"), ("-m", "crc=0")])

@@ -77,14 +77,35 @@ class Disk:
         return b"\0" * length
 
 
+class Told(reader.DiskReader):
+    """A reader whose child says this, in one conversation after the other; it keeps the orders."""
+
+    def __init__(self, *conversations: t.Sequence[tuple[bytes, bytes]], limits: reader.Limits | None = None) -> None:
+        super().__init__(limits)
+        self.orders: list[dict[str, t.Any]] = []
+        self._conversations = iter(conversations)
+        self._child: socket.socket | None = None
+
+    def _one_guest(self, order: bytes) -> socket.socket:
+        self.orders.append(json.loads(order))
+        self.close()
+        ours, self._child = socket.socketpair()
+        for what, content in next(self._conversations):
+            wire.send(self._child, what, content)
+        self._child.shutdown(socket.SHUT_WR)
+        return ours
+
+    def close(self) -> None:
+        if self._child is not None:
+            self._child.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
 def served(*said: tuple[bytes, bytes], limits: reader.Limits | None = None) -> reader.Examined:
     """What a reader makes of a child that says this."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        for what, content in said:
-            wire.send(theirs, what, content)
-        theirs.shutdown(socket.SHUT_WR)
-        return reader.DiskReader(limits)._serve(ours, [Disk()], time.monotonic() + 2)
+    return Told(said, limits=limits).read([[Disk()]], 2)
 
 
 GOOD = {
@@ -145,6 +166,34 @@ def test_leases_that_are_none(lease: list[t.Any]):
 def test_a_child_that_wants_or_says_too_much(said: list[tuple[bytes, bytes]]):
     with pytest.raises(reader.Unreadable):
         served(*said, limits=reader.Limits(transfer=2 << 20))
+
+
+def answer(**content: t.Any) -> list[tuple[bytes, bytes]]:
+    return [(wire.ANSWER, json.dumps(content).encode())]
+
+
+def test_a_part_of_the_library_that_the_disk_needs_is_loaded_and_the_disk_read_again():
+    piece = (wire.READ, wire.REQUEST.pack(0, 0, 1 << 15))
+    found = Told([piece, *answer(part="lvm")], [piece, *answer(part="xfs")], [piece, *answer(**GOOD)])
+    assert found.read([[Disk()]]).fetched == 3 << 15
+    assert [order["parts"] for order in found.orders] == [[], ["lvm"], ["lvm", "xfs"]]
+
+
+def test_the_bound_of_bytes_is_one_for_all_its_readings():
+    piece = (wire.READ, wire.REQUEST.pack(0, 0, 1 << 15))
+    with pytest.raises(reader.Unreadable, match="bytes would have to be read"):
+        Told([piece, *answer(part="lvm")], [piece, piece], limits=reader.Limits(transfer=1 << 16)).read([[Disk()]])
+
+
+@pytest.mark.parametrize("parts", [["os"], [7], [["ext"]], ["xfs", "xfs"]])
+def test_parts_that_are_none_or_were_loaded(parts: list[t.Any]):
+    with pytest.raises(reader.Unreadable):
+        Told(*(answer(part=part) for part in parts)).read([[Disk()]])
+
+
+def test_a_part_that_is_not_installed():
+    with pytest.raises(reader.Missing, match="No module named 'dissect.xfs'.*requirements-disks.txt"):
+        Told(answer(part="xfs"), answer(missing="No module named 'dissect.xfs'")).read([[Disk()]])
 
 
 def test_without_the_library_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch):
