@@ -76,7 +76,7 @@ class VMwareDrives(Drives):
     # --- looking ---
 
     def states(self, vms: Sequence[Vm]) -> dict[str, DriveState | DriveError]:
-        """See api.Hypervisor: one read for all VMs, and one request per VM for its file (its bytes are the truth)."""
+        """See api.Drives: one read for all VMs, and one request per VM for its file (its bytes are the truth)."""
         machines = self._session.run(lambda: self._looker.machines(vms))
         found: dict[str, DriveState | DriveError] = {}
         ready = []
@@ -123,7 +123,7 @@ class VMwareDrives(Drives):
         return DriveState(place, slot, True, True, unread=unread)
 
     def read(self, vm: Vm) -> bytes | None:
-        """See api.Hypervisor: the file at its place, else the one in the VM's drive, if it is this VM's."""
+        """See api.Drives: the file at its place, else the one in the VM's drive, if it is this VM's."""
 
         def operation(_work: Work) -> bytes | None:
             view = self._looker.look(self._machine(vm))
@@ -195,7 +195,7 @@ class VMwareDrives(Drives):
         self._ready = {number: one for number, one in machines.items() if not isinstance(one, DriveError)}
 
     def put_one(self, vm: Vm, iso: bytes) -> DriveChange:
-        """See api.Hypervisor."""
+        """See api.Drives."""
         if read_owner(iso) != vm.id:
             raise DriveError(f"{vm.name}: the drive to be put is not marked for this VM (id {vm.id})")
         return self._change(vm, lambda work: self._put(vm, iso, work))
@@ -227,7 +227,7 @@ class VMwareDrives(Drives):
         return DriveChange(changed=changed, location=str(machine.location), slot=slot.label)
 
     def remove_one(self, vm: Vm) -> DriveChange:
-        """See api.Hypervisor. The CD/DVD drive stays and is empty."""
+        """See api.Drives. The CD/DVD drive stays and is empty."""
         return self._change(vm, lambda work: self._remove(vm, work))
 
     def erase(self, vms: Sequence[Vm]) -> Iterator[tuple[Vm, DriveChange | DriveError]]:
@@ -259,7 +259,7 @@ class VMwareDrives(Drives):
         )
 
     def move_one(self, vm: Vm, destination: str) -> DriveChange:
-        """See api.Hypervisor. destination: the datastore of the VM's first disk, or empty for wherever it is.
+        """See api.Drives. destination: the datastore of the VM's first disk, or empty for wherever it is.
 
         Before the VM has moved there, the drive is disconnected, so that a host which does not see its datastore can
         take the VM; afterwards, the ISO follows.
