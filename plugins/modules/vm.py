@@ -170,6 +170,17 @@ vms:
       type: list
       elements: str
       sample: []
+    power_state:
+      description: For O(state=present), V(running), V(stopped), V(paused) or V(suspended) before the task; V(none) if the VM was not
+        there.
+      type: str
+      sample: running
+    nics:
+      description: For O(state=present), the VM's NICs before the task, each with V(device), V(mac) and V(network), as
+        M(vmops.external_dhcp.vm_nic_record) takes them.
+      type: list
+      elements: dict
+      sample: []
 """
 
 from ansible.module_utils.basic import AnsibleModule

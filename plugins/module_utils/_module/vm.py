@@ -80,6 +80,10 @@ def _make_present(
         common.refuse(module, str(error))
     found = find_vms(hypervisor, list(entries))
     results.found(found)
+    for result in results.by_asked.values():
+        result.update(power_state=None, nics=[])
+    for vm in found.vms:
+        results.of(vm).update(power_state=vm.power_state, nics=common.nics_of(vm))
     missing = []
     for name, problem in found.problems.items():
         if problem.reason == REASON_VM_NOT_FOUND:

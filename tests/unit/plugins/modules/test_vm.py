@@ -49,6 +49,8 @@ def test_missing_vms_are_made_once(host: fake.FakeHypervisor, run_module: RunMod
         ("web3", True),
     ]
     assert first["vms"][1]["id"] == there.id and first["vms"][0]["id"] == host.named("web1").id
+    assert [vm["power_state"] for vm in first["vms"]] == [None, "running", None]
+    assert [[nic["mac"] for nic in vm["nics"]] for vm in first["vms"]] == [[], [nic.mac for nic in there.nics], []]
     assert host.log == [("create", "web1"), ("create", "web3")]
     assert not run_module("vm", options("web1", "web2", "web3"))["changed"]
 
