@@ -40,7 +40,8 @@ if t.TYPE_CHECKING:
 MAX_FILES = 64
 
 LINUX, WINDOWS = "linux", "windows"
-NOTE_NETWORKD, NOTE_UDHCPC, NOTE_EMPTY = "networkd", "udhcpc", "empty_file"
+# networkd tells of its leases in a log only; the first word is for a system that keeps none.
+NOTE_NETWORKD, NOTE_NETWORKD_LOG, NOTE_UDHCPC, NOTE_EMPTY = "networkd", "networkd_log", "udhcpc", "empty_file"
 NOTE_UNREADABLE = "unreadable"
 
 _HIVE = "Windows/System32/config/SYSTEM"
@@ -48,6 +49,7 @@ _NETWORKD = (
     "etc/systemd/system/dbus-org.freedesktop.network1.service",
     "etc/systemd/system/multi-user.target.wants/systemd-networkd.service",
 )
+_LOGS = ("log/journal", "log/syslog", "log/messages")
 _UDHCPC = ("usr/share/udhcpc/default.script", "etc/udhcpc/default.script")
 # Where a system keeps its /var when that is a file system or subvolume of its own, and where image-based systems keep it.
 _VAR = ("lib", "log")
@@ -131,7 +133,8 @@ def _linux(tree: trees.Tree, findings: Findings) -> None:
     for root in roots:
         _start_of(tree, root, findings)
     if any(tree.exists(path) for path in _NETWORKD):
-        findings.notes.add(NOTE_NETWORKD)
+        logged = any(tree.exists(root + log) for root in roots for log in _LOGS)
+        findings.notes.add(NOTE_NETWORKD_LOG if logged else NOTE_NETWORKD)
     if any(tree.exists(path) for path in _UDHCPC):
         findings.notes.add(NOTE_UDHCPC)
 

@@ -102,6 +102,11 @@ class DiskReader:
             if self._control is None and self._missing is None:
                 self._launch()
 
+    def wait(self) -> None:
+        """Returns when a disk can be read at once. Raises Missing and Unreadable."""
+        with self._lock:
+            self._start()
+
     def read(self, disks: Sequence[Sequence[SourceFile]], wall: float | None = None) -> Examined:
         """What the disks tell; each is given as its files from the top down. wall: seconds, if less than the limit's.
 

@@ -53,11 +53,15 @@ _SENT = 5
 
 _HINTS = {
     "empty_file": "a lease file on it is still empty: the guest's own file system takes up to two minutes to write it",
-    "networkd": "the guest runs systemd-networkd, which keeps its leases in memory, and no journal on it tells of one of this start (yet)",
+    "networkd": "the guest runs systemd-networkd, which keeps its leases in memory, and keeps no journal on it that could tell of one",
+    "networkd_log": "the guest runs systemd-networkd, which keeps its leases in memory, and no journal on it tells of one of this start (yet)",
     "udhcpc": "the guest runs udhcpc, which keeps no lease",
     "unreadable_lvm": "a logical volume on it is of a type that is not read (thin, cache or raid)",
 }
-
+# Whose leases are never on the disk.
+_UNTOLD = ("networkd", "udhcpc")
+# Seconds from a guest's start until all that it wrote then is on its disk.
+_SETTLED = 120
 
 _SILENT = "it has sent no packet since it was started, so it has no lease yet: it may still be booting, or not ask for one"
 
@@ -157,6 +161,8 @@ class KvmDisks:
         path = backup.socket_path(vm.handle, time.time() + left)
         self._channel.check()
         with self._guard.watching(vm.id, path):
+            # Before the job and not beside it: while it lasts, others' jobs wait or are refused.
+            self._reader.wait()
             try:
                 backup.begin(vm.handle, path, targets, others, self._image_dir)
                 exports: list[nbd.NbdExport] = []
@@ -246,4 +252,6 @@ def _meaning(seen: Examined, vm: Vm, beside: str) -> _Told:
         words.append(f"a file system on it ({', '.join(unreadable)}) could not be read")
     if beside:
         words.append(f"it was read from its file, which may be behind what the guest wrote, for {beside}")
-    return _Told(source, Answer(reason=REASON_NO_LEASE, message="; ".join(words)))
+    settled = not beside and seen.started is not None and time.time() - seen.started > _SETTLED
+    lasting = settled and not seen.leases and any(note in seen.notes for note in _UNTOLD)
+    return _Told(source, Answer(reason=REASON_NO_LEASE, message="; ".join(words), lasting=lasting))

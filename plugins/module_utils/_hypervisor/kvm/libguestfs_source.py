@@ -46,6 +46,7 @@ _SCRIPT = "".join(
 )
 _WINDOWS = re.compile(r"^/windows/system32/config$", re.IGNORECASE | re.MULTILINE)
 _MOUNTED = re.compile(r"^Last mount time: +\w{3} (\w{3}) +(\d+) (\d\d):(\d\d):(\d\d) (\d{4})$", re.MULTILINE)
+_LEASE = re.compile(r"^lease\b", re.MULTILINE)
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _SYSTEM = "HKEY_LOCAL_MACHINE\\SYSTEM"
 _INTERFACES = "Services\\Tcpip\\Parameters\\Interfaces"
@@ -76,7 +77,7 @@ class LibguestfsSource(AddressSource):
                 # These tools do not tell when Windows was started, so a lease counts until it runs out.
                 leases, started = self._windows(vm, deadline), 1.0
             else:
-                leases, started = dhclient.parse(fish.stdout.encode(), "", 0.0), mounted(fish.stdout)
+                leases, started = file_leases(fish.stdout), mounted(fish.stdout)
         except subprocess.TimeoutExpired:
             text = f"libguestfs did not answer within {timeout:g} s: it boots a machine for each VM, so give it a longer timeout"
             return Answer(reason=REASON_TIMEOUT, message=text)
@@ -104,6 +105,12 @@ class LibguestfsSource(AddressSource):
             encoding="utf-8",
             errors="replace",
         )
+
+
+def file_leases(output: str) -> list[Lease]:
+    """The leases in dhclient's files, which come after all that tune2fs says."""
+    first = _LEASE.search(output)
+    return [] if first is None else dhclient.parse(output[first.start() :].encode(), "", 0.0)
 
 
 def mounted(output: str) -> float | None:

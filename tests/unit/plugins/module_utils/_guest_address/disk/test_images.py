@@ -97,6 +97,14 @@ def test_networkd_in_the_journal(reader: DiskReader, tmp_path: pathlib.Path):
     assert (found.client, found.address, found.interface) == ("systemd-networkd", images.ADDRESS, "eth0")
 
 
+@pytest.mark.parametrize(("log", "note"), [(None, "networkd"), ("var/log/syslog", "networkd_log")])
+def test_networkd_without_a_lease_in_a_log(reader: DiskReader, tmp_path: pathlib.Path, log: str | None, note: str):
+    need("mkfs.ext4")
+    files = {"var/lib/x": b"", "etc/systemd/system/multi-user.target.wants/systemd-networkd.service": b""}
+    seen = reader.read([[File(images.ext(tmp_path / "disk", files | ({log: b"started"} if log else {})))]])
+    assert (seen.leases, seen.notes) == ((), (note,))
+
+
 @pytest.mark.parametrize("bits", [12, 16, 32])
 def test_fat(reader: DiskReader, tmp_path: pathlib.Path, bits: int):
     need("mkfs.vfat", "mcopy")

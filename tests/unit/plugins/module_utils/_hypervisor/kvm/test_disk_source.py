@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import pathlib
 import time
 import types
@@ -89,7 +91,7 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., t.Any]:
         monkeypatch.setattr(module, "libvirt", library)
     monkeypatch.setattr(addresses, "is_alive", lambda connection: True)
 
-    def run(examine: t.Any, domain: Domain | None = None, sources: t.Sequence[str] | None = None) -> t.Any:
+    def run(examine: t.Any, domain: Domain | None = None, sources: t.Sequence[str] | None = None, timeout: float = 5) -> t.Any:
         monkeypatch.setattr(disk_source.KvmDisks, "_examine", lambda self, *words: examine(*words))
         found = addresses.KvmAddresses(None, "qemu:///system", "/var/lib/libvirt/images")
         vm = Vm("web1", "1c1f6c56-8c7e-4b4b-9a59-0f6f7a3c2d10", POWER_RUNNING, (Nic(0, MAC),), domain or Domain())
@@ -162,7 +164,11 @@ def test_before_the_guest_has_sent_anything_its_disk_is_of_its_last_start(ask: t
         (examined(system=None, notes=["unreadable_xfs"]), "source_unavailable", "its file systems (xfs) could not be read"),
         (examined(), "no_lease", "no lease on its disk"),
         (examined(notes=["networkd"]), "no_lease", "systemd-networkd"),
+        (examined(notes=["networkd_log"], started=time.time() - 300), "no_lease", "(yet)"),
         (examined(notes=["udhcpc"]), "no_lease", "udhcpc"),
+        (examined(notes=["networkd"], started=time.time() - 300), "no_lease", "keeps no journal"),
+        (examined(notes=["udhcpc"], started=time.time() - 300), "no_lease", "keeps no lease"),
+        (examined(fresh(), notes=["networkd"], started=time.time()), "no_lease", "systemd-networkd"),
         (examined(notes=["empty_file"]), "no_lease", "still empty"),
         (examined(fresh(), started=time.time()), "no_lease", "from before the guest was started"),
         (lambda *words: (Examined((), 1.0, "linux", ()), "a backup"), "no_lease", "read from its file"),
@@ -172,7 +178,13 @@ def test_why_there_is_no_address(ask: t.Callable[..., t.Any], examine: t.Any, re
     alone = ask(examine, sources=["lease_file", "registry"])
     assert (alone.source, alone.reason) == (None, reason) and words in alone.message
     # Without a channel for an agent there is nothing to wait for, unless another source could answer yet.
-    lasting = words in ("only the guest can read it", "no system was found", "its file systems (xfs) could not be read")
+    lasting = words in (
+        "only the guest can read it",
+        "no system was found",
+        "its file systems (xfs) could not be read",
+        "keeps no journal",
+        "keeps no lease",
+    )
     for sources in (["agent", "lease_file", "registry"], ["agent", "lease_file", "registry", "arp"]):
         hopeless = ask(examine, Domain(channel=False), sources=sources)
         assert hopeless.reason == ("no_agent_channel" if lasting else "no_guest_tools")
@@ -241,6 +253,32 @@ def test_without_libguestfs_its_package_is_named(ask: t.Callable[..., t.Any], mo
     assert seen.reason == "source_unavailable" and "libguestfs-tools" in seen.message
 
 
+def test_libguestfs_runs_its_tools_by_their_words_and_ends_them_at_the_limit(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+):
+    for name in ("guestfish", "virt-win-reg"):
+        program = tmp_path / name
+        program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >{tmp_path}/words\ncat >{tmp_path}/script\ncat {tmp_path}/answer\n')
+        program.chmod(0o755)
+    mounted = time.strftime("%a %b %d %H:%M:%S %Y", time.gmtime(time.time() - 300))
+    expires = time.strftime("%w %Y/%m/%d %H:%M:%S", time.gmtime(time.time() + 500))
+    (tmp_path / "answer").write_text(
+        f"Last mount time:          {mounted}\n"
+        f"lease {{\n  fixed-address 10.99.0.57;\n  option dhcp-lease-time 600;\n  expire {expires};\n}}\n"
+    )
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    source = libguestfs_source.LibguestfsSource(t.cast("t.Any", types.SimpleNamespace(uri="qemu:///system")))
+    vm = Vm("web1; reboot", "1c1f6c56-8c7e-4b4b-9a59-0f6f7a3c2d10", POWER_RUNNING, (Nic(0, MAC),))
+    assert [reading.addresses for reading in source.ask(vm, 5).readings] == [("10.99.0.57",)]
+    words = ["--ro", "-c", "qemu:///system", "-i", "-d", vm.id]
+    assert (tmp_path / "words").read_text().splitlines() == words
+    assert "-glob tail-n 200 /var/lib/dhclient/dhclient*.lease*\n" in (tmp_path / "script").read_text()
+    (tmp_path / "guestfish").write_text("#!/bin/sh\nexec sleep 60\n")
+    started = time.monotonic()
+    answer = source.ask(vm, 0.5)
+    assert answer.reason == "timeout" and "within 0.5 s" in (answer.message or "") and time.monotonic() - started < 10
+
+
 @pytest.mark.parametrize(
     ("channel", "jobs"), [("", 1), ("<channel><target name='org.qemu.guest_agent.0' state='disconnected'/></channel>", 0)]
 )
@@ -262,3 +300,29 @@ def test_no_job_is_begun_while_an_agent_may_connect(
     disks._reader = types.SimpleNamespace(read=lambda files, left: examined()()[0])
     _seen, beside = disks._examine(t.cast("t.Any", None), ET.fromstring(XML.replace("</devices>", channel + "</devices>")), 1e12)
     assert len(begun) == jobs and beside
+
+
+def test_a_job_is_begun_when_the_disk_can_be_read_at_once(monkeypatch: pytest.MonkeyPatch):
+    """Others' jobs wait or are refused while it lasts."""
+    order: list[str] = []
+
+    def missing() -> None:
+        order.append("wait")
+        raise Missing("pip install -r requirements-disks.txt")
+
+    monkeypatch.setattr(disk_source.backup, "socket_path", lambda *words: "/x.nbd")
+    monkeypatch.setattr(disk_source.backup, "begin", lambda *words: order.append("begin"))
+    monkeypatch.setattr(disk_source.backup, "end", lambda *words: order.append("end"))
+    disks = disk_source.KvmDisks.__new__(disk_source.KvmDisks)
+    disks._image_dir = "/i"
+    disks._channel = types.SimpleNamespace(check=lambda: None)
+    disks._guard = types.SimpleNamespace(watching=lambda *words: contextlib.nullcontext())
+    disks._reader = types.SimpleNamespace(wait=lambda: order.append("wait"))
+    vm = Vm("web1", "1c1f6c56-8c7e-4b4b-9a59-0f6f7a3c2d10", POWER_RUNNING, (Nic(0, MAC),), Domain())
+    with disks._served(vm, [], [], 1e12):
+        pass
+    assert order == ["wait", "begin", "end"]
+    disks._reader = types.SimpleNamespace(wait=missing)
+    with pytest.raises(Missing), disks._served(vm, [], [], 1e12):
+        pass
+    assert order[3:] == ["wait"]
