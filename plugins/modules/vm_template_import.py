@@ -9,11 +9,15 @@ DOCUMENTATION = r"""
 module: vm_template_import
 short_description: Make a VM of a disk image, as a template for others
 description:
-  - Brings an image to the hypervisor and makes a VM of it that is powered off, with two empty CD/DVD drives, a NIC, a serial console and
-    the channel of the guest agent. The image is not changed.
-  - A VM of this name that is there already is kept as it is.
-  - On V(kvm) only, so far. The image goes through libvirt into a storage pool, nothing else is needed on the KVM host.
-  - An image that refers to another file, which the hypervisor would show to the guest, is refused.
+  - Brings an image to the hypervisor and makes a VM of it that is powered off, with an empty CD/DVD drive for the user's media and one
+    for the config drive, a NIC, and whatever a console and a guest agent need there. The image is not changed.
+  - A VM of this name that this module has made is kept as it is; the name of another VM is refused.
+  - What fails half-way is undone.
+  - An image that refers to another file, which would be shown to the guest, is refused.
+  - "On V(kvm) the image goes through libvirt into a storage pool of a folder."
+  - "On V(xenserver) it becomes a disk of O(placement.sr), else of the pool's default storage, and the VM is a template like C(Other
+    install media). The VM is HVM, its CD/DVD drives are IDE."
+  - "On V(vmware) it is imported through vCenter as a VM with a paravirtual SCSI controller and a vmxnet3 NIC, and marked as a template."
 version_added: 0.1.0
 author:
   - vmops maintainers (@vmops)
@@ -34,26 +38,30 @@ options:
     type: str
     required: true
   image:
-    description: The image, raw or qcow2, on the host for which the module runs. A qcow2 image is quicker to bring there.
+    description:
+      - The image, on the host for which the module runs. What the hypervisor takes as it is goes there quickest, qcow2 and raw on
+        V(kvm), VHD and raw on V(xenserver), VMDK (streamOptimized) and OVA on V(vmware).
+      - Another one is converted with C(qemu-img) first, which must be on that host, in the image's folder if it can be written to.
+      - Of an OVA only its disk is used, of which there must be one. What it says of the VM is told by the options of this module.
     type: path
     required: true
   image_format:
     description: The image's format. V(auto) asks its first bytes.
     type: str
-    choices: [auto, raw, qcow2]
+    choices: [auto, raw, qcow2, vhd, vmdk, ova]
     default: auto
   network:
-    description: The network or bridge that the VM's NIC is on, a model for those of its clones.
+    description: The network, bridge or port group that the VM's NIC is on, a model for those of its clones.
     type: str
     required: true
   bus:
     description:
       - What the CD/DVD drives hang on, for which the image's kernel must have the driver.
-      - V(scsi) is virtio-scsi on a machine of type q35, which kernels for clouds know; V(sata) is a q35 machine's own, V(ide) that
-        of the older type pc.
+      - On V(kvm) the default is V(scsi), virtio-scsi on a machine of type q35, which kernels for clouds know; V(sata) is a q35 machine's
+        own, V(ide) that of the older type pc.
+      - On V(xenserver) there is V(ide) only. On V(vmware) the default is V(sata), the other is V(ide).
     type: str
     choices: [ide, sata, scsi]
-    default: scsi
   memory:
     description: Memory in MiB. Clones may have other.
     type: int
@@ -81,6 +89,7 @@ EXAMPLES = r"""
     name: debian-12
     image: /var/lib/images/debian-12-genericcloud-amd64.qcow2
     network: br-corp
+    placement: "{{ image_placement | default({}) }}" # such as {sr: nfs-vms} on XenServer, {datastore: vsan} on VMware
 """
 
 RETURN = r"""
@@ -89,6 +98,17 @@ id:
   returned: success
   type: str
   sample: 1c1f6c56-8c7e-4b4b-9a59-0f6f7a3c2d10
+bus:
+  description: What the CD/DVD drives hang on, see O(bus).
+  returned: success
+  type: str
+  sample: scsi
+drivers:
+  description: The drivers of Linux that the VM's disk and NIC need.
+  returned: success
+  type: list
+  elements: str
+  sample: [virtio_blk, virtio_net]
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -104,9 +124,9 @@ def main() -> None:
                 **_argspec.hypervisor(),
                 "name": {"type": "str", "required": True},
                 "image": {"type": "path", "required": True},
-                "image_format": {"type": "str", "choices": ["auto", "raw", "qcow2"], "default": "auto"},
+                "image_format": {"type": "str", "choices": ["auto", "raw", "qcow2", "vhd", "vmdk", "ova"], "default": "auto"},
                 "network": {"type": "str", "required": True},
-                "bus": {"type": "str", "choices": ["ide", "sata", "scsi"], "default": "scsi"},
+                "bus": {"type": "str", "choices": ["ide", "sata", "scsi"]},
                 "memory": {"type": "int", "default": 1024},
                 "cpus": {"type": "int", "default": 1},
                 "efi": {"type": "bool", "default": False},

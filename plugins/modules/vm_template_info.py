@@ -31,6 +31,7 @@ options:
   image:
     description:
       - A disk image to look at instead of O(root), raw or qcow2, of ext2 to ext4, XFS or btrfs, with or without LVM.
+      - A VHD, a VMDK, or an OVA with one, is looked at in a copy that C(qemu-img) makes for that time.
       - Its VM must be shut off. One that lies over another image is refused, flatten it first (C(qemu-img convert)).
     type: path
   bus:
@@ -39,6 +40,11 @@ options:
         the running machine has SATA and no virtio-scsi.
     type: str
     choices: [ide, sata, scsi, xen]
+  drivers:
+    description: Drivers that every kernel must have, such as those of the hypervisor's disk and NIC, by their names in Linux.
+    type: list
+    elements: str
+    default: []
   scripts:
     description: The guest scripts that must be there, with the SHA-256 of each, by name.
     type: dict
@@ -177,6 +183,7 @@ def main() -> None:
                 "root": {"type": "path", "default": "/"},
                 "image": {"type": "path"},
                 "bus": {"type": "str", "choices": ["ide", "sata", "scsi", "xen"]},
+                "drivers": {"type": "list", "elements": "str", "default": []},
                 "scripts": {"type": "dict", "default": {}},
                 "clean": {"type": "bool", "default": True},
                 "accept": {"type": "list", "elements": "str", "default": []},

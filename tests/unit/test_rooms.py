@@ -24,6 +24,7 @@ EVERYWHERE = ("module_utils._defaults", "module_utils._errors")
 DRIVER = (
     "module_utils._config_drive",
     "module_utils._guest_address",
+    "module_utils._guest_template.formats",
     "module_utils._hypervisor.api",
     "module_utils._hypervisor.drive_rules",
     "module_utils._hypervisor.images",
@@ -40,7 +41,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "module_utils/_guest_address/leases": ("module_utils._guest_address",),
     "module_utils/_guest_address/disk": ("module_utils._guest_address", "dissect"),
     "module_utils/_guest_template": ("module_utils._guest_address",),
-    "module_utils/_hypervisor": ("module_utils._guest_address", "module_utils._text"),
+    "module_utils/_hypervisor": ("module_utils._guest_address", "module_utils._guest_template.formats", "module_utils._text"),
     "module_utils/_hypervisor/kvm": (*DRIVER, "module_utils._hypervisor.kvm", "libvirt", "libvirt_qemu"),
     "module_utils/_hypervisor/vmware": (*DRIVER, "module_utils._hypervisor.vmware", "pyVmomi"),
     "module_utils/_hypervisor/xenserver": (*DRIVER, "module_utils._hypervisor.xenserver", "XenAPI"),

@@ -100,6 +100,18 @@ def kernels(system: System, wanted: Wanted) -> Iterator[Problem]:
         yield Problem("kernels", message, remedy, tuple(f"lib/modules/{name}" for name in sorted(blind)))
 
 
+def drivers(system: System, wanted: Wanted) -> Iterator[Problem]:
+    """An image for another hypervisor or cloud may have none for this one's disk or NIC."""
+    needed = {name.replace("_", "-"): name for name in wanted.drivers}
+    blind = {kernel: sorted(set(needed) - modules) for kernel, modules in system.kernels().items()}
+    blind = {kernel: lacking for kernel, lacking in blind.items() if lacking}
+    if blind:
+        what = "; ".join(f"{kernel} lacks {', '.join(needed[name] for name in blind[kernel])}" for kernel in sorted(blind))
+        message = f"a kernel lacks a driver of the hypervisor's disk or NIC, so that it would not start, or reach no DHCP server: {what}"
+        paths = tuple(f"lib/modules/{kernel}" for kernel in sorted(blind))
+        yield Problem("drivers", message, "install another kernel, or take another image of the distribution", paths)
+
+
 def _sata_only(system: System) -> bool:
     """Whether the machine that is looked at has a SATA controller and no virtio-scsi: where an image lies nothing is known of that."""
     base = "sys/bus/pci/devices"
@@ -136,4 +148,4 @@ def network_scripts(system: System, _wanted: Wanted) -> Iterator[Problem]:
         )
 
 
-CHECKS = (scripts, settings, starter, kernels, fstab, network_scripts)
+CHECKS = (scripts, settings, starter, kernels, drivers, fstab, network_scripts)

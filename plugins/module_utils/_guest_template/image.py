@@ -11,66 +11,27 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import struct
 import subprocess
 import sys
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template import steps
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template import formats, steps
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.formats import QCOW2, RAW, ImageError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.rules import Wanted
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.system import System
 
-RAW, QCOW2 = "raw", "qcow2"
 INSTALL = "pip install -r requirements-disks.txt (it is in the collection's folder), for the Python that runs the module"
 # memory: bytes; cpu, wall: seconds. An image of thousands of files is read in a few.
 LIMITS = {"memory": 1 << 30, "cpu": 60, "wall": 120}
-# Of a qcow2 image's features: its data are in another file.
-_EXTERNAL_DATA = 4
 _BOOT = f"import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {__name__} import child; child()"
 
 
-class ImageError(Exception):
-    """The image was not read; the message says why."""
-
-
-def format_of(path: str) -> str:
-    """raw or qcow2, by the file's first bytes. Raises ImageError for a format that is neither."""
-    with open(path, "rb") as stream:
-        head = stream.read(512)
-        if head[:4] == b"QFI\xfb":
-            return QCOW2
-        for magic, name in (
-            (b"KDMV", "a VMDK"),
-            (b"conectix", "a VHD"),
-            (b"vhdxfile", "a VHDX"),
-            (b"# Disk Descriptor", "a VMDK"),
-        ):
-            if head.startswith(magic):
-                raise ImageError(f"is {name} image: convert it first, qemu-img convert -O qcow2 {path} image.qcow2")
-        stream.seek(max(0, os.fstat(stream.fileno()).st_size - 512))
-        if stream.read(8) == b"conectix":
-            raise ImageError(f"is a VHD image: convert it first, qemu-img convert -O qcow2 {path} image.qcow2")
-    return RAW
-
-
-def disk_size(path: str, form: str) -> int:
-    """Bytes of the disk in an image that needs no other file. Raises ImageError for one that does, or is damaged; OSError.
-
-    A hypervisor would follow a name in the image to any of its files, and show it to the guest.
-    """
-    if form == RAW:
-        return os.stat(path).st_size
-    with open(path, "rb") as stream:
-        head = stream.read(80).ljust(80, b"\0")
-    magic, version, backing, _length, _bits, size, encryption = struct.unpack_from(">4sIQIIQI", head)
-    features = struct.unpack_from(">Q", head, 72)[0] if version > 2 else 0
-    if magic != b"QFI\xfb" or version not in (2, 3) or not size:
-        raise ImageError("is no qcow2 image")
-    if backing or features & _EXTERNAL_DATA:
-        raise ImageError(f"refers to another file: make one of it, qemu-img convert -O qcow2 {path} image.qcow2")
-    if encryption:
-        raise ImageError("is encrypted")
-    return size
+def need_own(path: str, form: str | None) -> str:
+    """The format of an image that can be worked on as it is, raw or qcow2. Raises ImageError, OSError."""
+    found = formats.look_at(path, form).form
+    if found not in (RAW, QCOW2):
+        raise ImageError(f"is a {found} image: convert it first (qemu-img convert -O qcow2)")
+    return found
 
 
 def look(path: str, form: str | None, wanted: Wanted, init: str | None) -> dict[str, t.Any]:
@@ -85,7 +46,7 @@ def plan(path: str, form: str | None, job: steps.Job, init: str | None) -> list[
 
 
 def _ask(path: str, form: str | None, order: dict[str, t.Any]) -> dict[str, t.Any]:
-    order["format"] = form or format_of(path)
+    order["format"] = need_own(path, form)
     own = __file__.rpartition(os.sep + __name__.partition(".")[0] + os.sep)[0]
     path_entries = [os.path.abspath(entry) for entry in (own, *sys.path) if entry]
     with open(path, "rb") as image:

@@ -29,7 +29,7 @@ class Wanted:
     """What the template is to be. hypervisor None: no guest agent is asked for. scripts: SHA-256 by name, of the guest scripts.
 
     bus: what the config drive's CD/DVD drive hangs on; None: any that the kernel knows will do. cleaned: whether what two clones
-    must not share is looked for.
+    must not share is looked for. drivers: that every kernel must have, as Linux calls them.
     """
 
     hypervisor: t.Optional[str] = None
@@ -38,6 +38,7 @@ class Wanted:
     bus: t.Optional[str] = None
     scripts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     cleaned: bool = True
+    drivers: t.Sequence[str] = ()
 
     @property
     def with_scripts(self) -> bool:

@@ -8,27 +8,28 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import MachineError
-
 if t.TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.formats import DiskImage
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Vm
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageWanted:
     """A VM that is to be the template of others, to be made of a disk image.
 
-    path: of the image on this machine; form: raw or qcow2; size: bytes of the disk that is in it. network: of its NIC. bus: of its
-    CD/DVD drives. memory: MiB; cpus: number. placement: see VmWanted.
+    image: on this machine, of one of Images.forms. source: what its file is called. network: of its NIC. bus: of its CD/DVD drives. memory: MiB; cpus: number.
+    placement: see VmWanted.
     """
 
     name: str
-    path: str
-    form: str
-    size: int
+    image: DiskImage
+    source: str
     network: str
     bus: str
     memory: int
@@ -37,14 +38,24 @@ class ImageWanted:
     placement: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-class Images:
-    """This one is of the hypervisors that cannot."""
+class Images(abc.ABC):
+    """VMs made of disk images.
 
+    forms: of images that the hypervisor takes, first the one that others are converted to. buses: what CD/DVD drives can hang on,
+    the default first. drivers: of the disk and the NIC that such a VM has, as Linux calls them.
+    """
+
+    forms: tuple[str, ...]
+    buses: tuple[str, ...]
+    drivers: tuple[str, ...]
+
+    @abc.abstractmethod
+    def is_made(self, vm: Vm) -> bool:
+        """Whether make() has made this VM, as far as its marks tell."""
+
+    @abc.abstractmethod
     def make(self, wanted: ImageWanted, change: bool) -> str:
         """Makes a VM of a disk image, powered off and marked as ours, and gives its id. The caller has looked that there is none.
 
         change: False only checks. Raises MachineError, and what was made is undone.
         """
-        raise MachineError(
-            "a template cannot be made of an image on this type of hypervisor yet: import the image with its own tools"
-        )

@@ -19,8 +19,10 @@ import stat
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template import chroot, customize, image
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.formats import RAW, ImageError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.rules import Wanted
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.steps import INSTALL, Job, Step
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import qemu_img
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,13 +41,13 @@ def run_module(module: AnsibleModule) -> None:
     init = None if params["init"] == "auto" else params["init"]
     try:
         with _alone(path):
-            form = image.format_of(path) if params["image_format"] == "auto" else params["image_format"]
+            form = image.need_own(path, None if params["image_format"] == "auto" else params["image_format"])
             steps = image.plan(path, form, job, init)
             method = _method(params["method"])
             said = [step.sentence for step in steps]
             if steps and not module.check_mode:
                 said = _carry_out(module, path, form, job, init, steps, method)
-    except (image.ImageError, chroot.Failed) as error:
+    except (ImageError, chroot.Failed) as error:
         module.fail_json(msg=f"image {params['image']}: {error}")
     except OSError as error:
         module.fail_json(msg=f"image is {params['image']}: {error.strerror}")
@@ -85,11 +87,11 @@ def _alone(path: str) -> Iterator[None]:
     """One run at a time for an image; what a killed one left beside it is removed."""
     with open(path, "rb") as stream:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            raise image.ImageError("is no file")
+            raise ImageError("is no file")
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise image.ImageError("is being prepared by another run") from None
+            raise ImageError("is being prepared by another run") from None
         for left in glob.glob(glob.escape(_beside(path, "")) + "*"):
             with contextlib.suppress(OSError):
                 os.unlink(left)
@@ -106,16 +108,16 @@ def _carry_out(
 ) -> list[str]:
     """Works on a copy, which takes the image's place when all is done."""
     timeout = module.params["timeout"]
-    raw = image.RAW if method == CHROOT else form
+    raw = RAW if method == CHROOT else form
     copy, ready = _beside(path, "copy"), _beside(path, "ready")
     try:
-        _convert(module, form, path, raw, copy)
+        qemu_img.convert(module, qemu_img.source(form, path), raw, copy)
         if method == CHROOT:
             done = chroot.run(copy, job, init, timeout)
         else:
             done = _customize(copy, raw, job, init, steps, timeout)
         if raw != form:
-            _convert(module, raw, copy, form, ready)
+            qemu_img.convert(module, qemu_img.source(raw, copy), form, ready)
         else:
             os.rename(copy, ready)
         before = os.stat(path)
@@ -145,13 +147,3 @@ def _customize(copy: str, form: str, job: Job, init: str | None, steps: list[Ste
         if not steps:
             break
     return done
-
-
-def _convert(module: AnsibleModule, form: str, path: str, to: str, dest: str) -> None:
-    """A copy in another format or the same, sparse, readable by its owner alone."""
-    program = module.get_bin_path("qemu-img", required=True)
-    os.close(os.open(dest, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    words = [program, "convert", "-q", "-f", form, "-O", to, path, dest]
-    code, _out, err = module.run_command(words, environ_update={"LC_ALL": "C"})
-    if code != 0:
-        raise chroot.Failed(f"qemu-img convert: {err.strip()[:300]}")

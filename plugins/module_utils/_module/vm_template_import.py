@@ -8,56 +8,84 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import REASON_VM_NOT_FOUND
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template import image
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template import formats
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import MachineError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.images import ImageWanted
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import qemu_img
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import find_vms, hypervisor_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_results import destination_or_placement, named
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError
 
 if t.TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ansible.module_utils.basic import AnsibleModule
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Hypervisor
 
 
 def run_module(module: AnsibleModule) -> None:
     """Makes the VM if there is none of this name, and ends the module with its id."""
-    name, path = module.params["name"], os.path.realpath(module.params["image"])
     for option in ("memory", "cpus"):
         if module.params[option] < 1:
             module.fail_json(msg=f"{option} is {module.params[option]}: it must be at least 1")
-    try:
-        form = image.format_of(path) if module.params["image_format"] == "auto" else module.params["image_format"]
-        size = image.disk_size(path, form)
-    except image.ImageError as error:
-        module.fail_json(msg=f"image {path} {error}")
-    except OSError as error:
-        module.fail_json(msg=f"image is {path}: {error.strerror}")
+    form = module.params["image_format"]
+    with _image_errors(module):
+        image = formats.look_at(os.path.realpath(module.params["image"]), None if form == "auto" else form)
     with hypervisor_of(module) as hypervisor:
-        found = find_vms(hypervisor, [name])
-        for vm in found.vms:
-            module.exit_json(changed=False, id=vm.id)
-        if found.problems[name].reason != REASON_VM_NOT_FOUND:
-            module.fail_json(msg=found.problems[name].message)
         try:
-            placement = destination_or_placement(
-                module.params["placement"], hypervisor.machines.placement_keys, "placement", hypervisor.type
-            )
-            wanted = ImageWanted(
-                name,
-                path,
-                form,
-                size,
-                placement=placement,
-                **{option: module.params[option] for option in ("network", "bus", "memory", "cpus", "efi")},
-            )
-            vm_id = hypervisor.images.make(wanted, change=not module.check_mode)
+            with _image_errors(module):
+                _run(module, hypervisor, image)
         except (MachineError, NamesError) as error:
-            module.fail_json(msg=named(name, str(error)))
-        after = f"a VM of {module.params['image']}, {size} bytes\n"
-        module.exit_json(
-            changed=True, id=None if module.check_mode else vm_id, diff={"before": "", "after": after, "after_header": name}
-        )
+            module.fail_json(msg=named(module.params["name"], str(error)))
+
+
+@contextlib.contextmanager
+def _image_errors(module: AnsibleModule) -> Iterator[None]:
+    """What is wrong with the image, or its file, ends the module."""
+    try:
+        yield
+    except formats.ImageError as error:
+        module.fail_json(msg=f"image {module.params['image']} {error}")
+    except OSError as error:
+        module.fail_json(msg=f"image is {module.params['image']}: {error.strerror or error}")
+
+
+def _run(module: AnsibleModule, hypervisor: Hypervisor, image: formats.DiskImage) -> None:
+    name, images = module.params["name"], hypervisor.images
+    wanted = _wanted(module, hypervisor, image)
+    result = {"bus": wanted.bus, "drivers": list(images.drivers)}
+    found = find_vms(hypervisor, [name])
+    for vm in found.vms:
+        if not images.is_made(vm):
+            raise MachineError("there is a VM of this name that was not made of an image: choose another name, or delete that VM")
+        module.exit_json(changed=False, id=vm.id, **result)
+    if found.problems[name].reason != REASON_VM_NOT_FOUND:
+        module.fail_json(msg=found.problems[name].message)
+    images.make(wanted, change=False)
+    qemu_img.need(module, image, images.forms)
+    vm_id = None
+    if not module.check_mode:
+        with qemu_img.in_form(module, image, images.forms) as fitting:
+            vm_id = images.make(dataclasses.replace(wanted, image=fitting), change=True)
+    after = f"a VM of {module.params['image']}, {image.size} bytes\n"
+    module.exit_json(changed=True, id=vm_id, diff={"before": "", "after": after, "after_header": name}, **result)
+
+
+def _wanted(module: AnsibleModule, hypervisor: Hypervisor, image: formats.DiskImage) -> ImageWanted:
+    buses = hypervisor.images.buses
+    bus = module.params["bus"] or buses[0]
+    if bus not in buses:
+        raise MachineError(f"bus is {bus}, which hypervisor.type {hypervisor.type} has not: use {' or '.join(buses)}")
+    placement = destination_or_placement(
+        module.params["placement"], hypervisor.machines.placement_keys, "placement", hypervisor.type
+    )
+    options = {option: module.params[option] for option in ("name", "network", "memory", "cpus", "efi")}
+    source = os.path.basename(module.params["image"])
+    return ImageWanted(image=image, source=source, bus=bus, placement=placement, **options)

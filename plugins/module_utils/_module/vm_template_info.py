@@ -11,10 +11,11 @@ from __future__ import annotations
 import os
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template import image
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template import formats, image
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.files import FolderFiles
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.report import report
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.rules import Problem, Wanted
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import qemu_img
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -41,7 +42,8 @@ def run_module(module: AnsibleModule) -> None:
 
 def wanted_of(params: t.Mapping[str, t.Any]) -> Wanted:
     """What the options say of the template."""
-    return Wanted(params["hypervisor_type"], params["reader"], params["label"], params["bus"], params["scripts"], params["clean"])
+    of_drive = params["reader"], params["label"], params["bus"], params["scripts"]
+    return Wanted(params["hypervisor_type"], *of_drive, params["clean"], params["drivers"])
 
 
 def _look(module: AnsibleModule, wanted: Wanted, init: str | None) -> dict[str, t.Any]:
@@ -53,8 +55,10 @@ def _look(module: AnsibleModule, wanted: Wanted, init: str | None) -> dict[str, 
         return report(FolderFiles(root), wanted, init)
     form = None if module.params["image_format"] == "auto" else module.params["image_format"]
     try:
-        return image.look(path, form, wanted, init)
-    except image.ImageError as error:
+        # What other formats hold is read from a copy.
+        with qemu_img.in_form(module, formats.look_at(path, form), (formats.QCOW2, formats.RAW)) as found:
+            return image.look(found.path, found.form, wanted, init)
+    except formats.ImageError as error:
         said = f"image {path} {error}"
     except OSError as error:
         said = f"image is {path}: {error.strerror}"

@@ -8,12 +8,12 @@
 
 from __future__ import annotations
 
-import os
 import posixpath
 import typing as t
 import uuid
 import xml.etree.ElementTree as ET
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template import formats
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import MachineError, NicWanted
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.images import Images
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import domain as kvm_domain
@@ -24,6 +24,8 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kv
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.libvirt_import import libvirt
 
 if t.TYPE_CHECKING:
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.formats import DiskImage
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Vm
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.images import ImageWanted
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.host import Host
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.nics import Networks
@@ -47,10 +49,19 @@ _DOMAIN = f"""<domain>
 
 
 class KvmImages(Images):
-    """See images.Images."""
+    """See images.Images. virtio-scsi on a q35 machine is what kernels made for clouds know, as they do not ahci or ata_piix."""
+
+    forms = (formats.QCOW2, formats.RAW)
+    buses = ("scsi", "sata", "ide")
+    drivers = ("virtio_blk", "virtio_net")
 
     def __init__(self, host: Host) -> None:
         self._host = host
+
+    def is_made(self, vm: Vm) -> bool:
+        """See images.Images. A clone's mark names its template."""
+        mark = kvm_domain.mark(kvm_domain.parse(vm.handle.XMLDesc(0)))
+        return mark is not None and not mark.template
 
     def make(self, wanted: ImageWanted, change: bool) -> str:
         """See images.Images."""
@@ -70,15 +81,15 @@ def _make(host: Host, wanted: ImageWanted, change: bool) -> str:
         raise MachineError(f"there is no network or bridge {wanted.network} on {host.endpoint}: make it, or correct the name")
     kind = _kind(host, _MACHINES[wanted.bus])
     pool = _pool(host, wanted.placement.get("storage_pool"), change)
-    name = f"{wanted.name}.{'qcow2' if wanted.form == 'qcow2' else 'img'}"
+    name = f"{wanted.name}.{'img' if wanted.image.form == formats.RAW else 'qcow2'}"
     path = posixpath.join(host.image_dir, name) if pool is None else _place_in(pool, wanted, name)
     vm_id = str(uuid.uuid4())
     if not change or pool is None:
         return vm_id
     mac = new_mac(kvm_host.macs_in_use(kvm_host.read_domains(host)), wanted.name)
-    volume = pool.createXML(storage.volume_xml(name, wanted.form, wanted.size), 0)
+    volume = pool.createXML(storage.volume_xml(name, wanted.image.form, wanted.image.size), 0)
     try:
-        _upload(host.connection, volume, wanted.path)
+        _upload(host.connection, volume, wanted.image)
         storage.refresh(pool)
         _check(volume, wanted)
         host.connection.defineXMLFlags(definition(wanted, vm_id, kind, path, (networks, mac)), 0)
@@ -118,24 +129,24 @@ def _place_in(pool: t.Any, wanted: ImageWanted, name: str) -> str:
     path = posixpath.join(kvm_domain.parse(pool.XMLDesc(0)).findtext("target/path") or "", name)
     if name in pool.listVolumes():
         raise MachineError(f"{path} is there already, though there is no VM of this name: delete it, or choose another name")
-    room, needed = pool.info()[3], os.path.getsize(wanted.path)
+    room, needed = pool.info()[3], wanted.image.length
     if room < needed:
         raise MachineError(f"storage pool {pool.name()} has {room} bytes left, and the image needs {needed}: make room there")
     return path
 
 
-def _upload(connection: t.Any, volume: t.Any, path: str) -> None:
-    with open(path, "rb") as image:
+def _upload(connection: t.Any, volume: t.Any, image: DiskImage) -> None:
+    with image.data() as data:
         stream = connection.newStream(0)
-        volume.upload(stream, 0, os.path.getsize(path), 0)
-        stream.sendAll(lambda _stream, count, _opaque: image.read(count), None)
+        volume.upload(stream, 0, data.length, 0)
+        stream.sendAll(lambda _stream, count, _opaque: data.read(count), None)
         stream.finish()
 
 
 def _check(handle: t.Any, wanted: ImageWanted) -> None:
     """What libvirt found in the volume is what the image was looked at for."""
     volume = storage.read_volume(handle)
-    if (volume.form, volume.capacity, volume.base) != (wanted.form, wanted.size, None):
+    if (volume.form, volume.capacity, volume.base) != (wanted.image.form, wanted.image.size, None):
         raise MachineError(f"the image changed while it was copied: {volume.path} is {volume.form} of {volume.capacity} bytes")
 
 
@@ -152,7 +163,7 @@ def definition(wanted: ImageWanted, vm_id: str, kind: str, path: str, nic: tuple
     t.cast("ET.Element", system.find("type")).set("machine", _MACHINES[wanted.bus])
     # A model that other hosts have as well, for migrations.
     t.cast("ET.Element", domain.find("cpu")).set("mode", "host-model" if kind == "kvm" else "maximum")
-    t.cast("ET.Element", domain.find("devices/disk/driver")).set("type", wanted.form)
+    t.cast("ET.Element", domain.find("devices/disk/driver")).set("type", wanted.image.form)
     t.cast("ET.Element", domain.find("devices/disk/source")).set("file", path)
     # One drive for the user's media and one for the config drive, both empty.
     kvm_domain.add_config_drive(domain, wanted.bus)

@@ -14,12 +14,12 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
     Hypervisor,
 )
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.images import Images
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.addresses import VMwareAddresses
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.connection import endpoint_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.datacenters import Datacenters
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.drives import VMwareDrives
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.events import VMwareEvents
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.images import VMwareImages
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.inventory import VMwareInventory
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.machines import VMwareMachines
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.networks import VMwareNetworks
@@ -56,7 +56,7 @@ class VMware(Hypervisor):
         self.drives = VMwareDrives(session, datacenters)
         self.machines = VMwareMachines(session, self.drives, datacenters, datacenter, folder)
         self.networks = VMwareNetworks(session, datacenter)
-        self.images = Images()
+        self.images = VMwareImages()
 
     def close(self) -> None:
         """See api.Hypervisor."""

@@ -131,7 +131,7 @@ class CreationPlanner:
             if text in (network["name_label"], network["uuid"], network["bridge"])
         ]
         if not found:
-            raise MachineError(f"there is no network {text} in the pool: check networks")
+            raise MachineError(f"there is no network {text} in the pool: check its name")
         if len(found) > 1:
             ids = ", ".join(sorted(self._picture.records["network"][ref]["uuid"] for ref in found))
             raise MachineError(f"{len(found)} networks are named {text} ({ids}): give the UUID of the one meant")

@@ -14,10 +14,10 @@ import typing as t
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
     Hypervisor,
 )
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.images import Images
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.addresses import XenAddresses
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.drives import XenDrives
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.events import XenEvents
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.images import XenImages
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.inventory import XenInventory
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.machines import XenMachines
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.networks import XenNetworks
@@ -55,7 +55,7 @@ class XenPool(Hypervisor):
         self.machines = XenMachines(session, drives)
         self.events = XenEvents(session, picture)
         self.networks = XenNetworks(session)
-        self.images = Images()
+        self.images = XenImages(session)
 
     @property
     def endpoint(self) -> str:  # type: ignore[override]

@@ -17,6 +17,8 @@ if t.TYPE_CHECKING:
 CREATED_KEY = "vmops.external_dhcp.created"
 # Beside it, the VM's start time as it was made with: a clone has its template's, and XAPI sets it at every start.
 START_TIME_KEY = "vmops.external_dhcp.start_time"
+# In other_config of the disk of a VM that is made of an image: the VM's name.
+IMAGE_KEY = "vmops.external_dhcp.image_of"
 _UNFINISHED = " (being created by vmops.external_dhcp)"
 
 

@@ -22,8 +22,9 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xe
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import XapiError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.transfer import (
-    HostNames,
+    InMemory,
     download,
+    host_names,
     upload,
 )
 
@@ -131,7 +132,7 @@ class Media:
         sr = self.sr_for(plan.host)
         vdi = self._create(vm, plan, sr, len(iso), note)
         try:
-            upload(self._session, self._host_names(), self._address(sr, plan.host), vdi, iso)
+            upload(self._session, host_names(self._session, self._picture), self._address(sr, plan.host), vdi, InMemory(iso))
             self._session.call("VDI.add_to_other_config", vdi, DIGEST_KEY, digest)
         except HypervisorError:
             try:
@@ -242,7 +243,9 @@ class Media:
         """The beginning of an ISO, or all of it."""
         record = self.need("vdi", vdi)
         size = min(limit, int(record["virtual_size"]))
-        data = download(self._session, self._host_names(), self._address(record["SR"], None), record["uuid"], size)
+        data = download(
+            self._session, host_names(self._session, self._picture), self._address(record["SR"], None), record["uuid"], size
+        )
         if len(data) != size:
             raise DriveError(f"{record['location']}: only {len(data)} of {size} bytes could be read back")
         return data
@@ -260,11 +263,3 @@ class Media:
             label = self.need("sr", sr)["name_label"]
             raise DriveError(f"the SR {label} is plugged on no host that is up; repair it (xe pbd-plug) and run the task again")
         return self.need("host", wanted if wanted in hosts else sorted(hosts)[0])["address"]
-
-    def _host_names(self) -> dict[str, HostNames]:
-        """By address, how to connect to each host: the master by the name that the user gave, as in its certificate."""
-        masters = [pool["master"] for pool in self._picture.records["pool"].values()]
-        return {
-            host["address"]: HostNames(self._session.host if ref in masters else host["address"], host["hostname"])
-            for ref, host in self._picture.records["host"].items()
-        }

@@ -8,8 +8,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import http.client
+import io
 import ssl
 import typing as t
 import urllib.parse
@@ -28,12 +30,37 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xe
 if t.TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import Picture
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import Session
 
-# An ISO has at most 64 MiB; a host that takes longer than this for one is not working.
+# A host that takes longer than this for a body that it has, as ISOs have at most 64 MiB, is not working.
 TASK_SECONDS = 300.0
 _AFTER_CUT_SECONDS = 3.0
 _BLOCK = 65536
+
+
+class Body(t.Protocol):
+    """What is sent; length: its bytes."""
+
+    length: int
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, at most size."""
+
+    def rewind(self) -> None:
+        """Back to the beginning."""
+
+
+class InMemory(io.BytesIO):
+    """A Body of bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.length = len(data)
+
+    def rewind(self) -> None:
+        """Back to the beginning."""
+        self.seek(0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,22 +71,32 @@ class HostNames:
     other: str
 
 
+def host_names(session: Session, picture: Picture) -> dict[str, HostNames]:
+    """By address, how to connect to each host: the master by the name that the user gave, as in its certificate."""
+    masters = [pool["master"] for pool in picture.records["pool"].values()]
+    return {
+        host["address"]: HostNames(session.host if ref in masters else host["address"], host["hostname"])
+        for ref, host in picture.records["host"].items()
+    }
+
+
 class UploadCut(ConnectionCut):
     """The bytes did not all arrive, or nobody knows whether they did."""
 
 
-def upload(session: Session, hosts: Mapping[str, HostNames], host: str, vdi: str, data: bytes) -> None:
-    """Writes data, which must have the VDI's exact size. Raises XapiError if XAPI says that it failed, UploadCut if it was cut.
+def upload(session: Session, hosts: Mapping[str, HostNames], host: str, vdi: str, body: Body, form: str = "raw") -> None:
+    """Writes a VDI. Raises XapiError if XAPI says that it failed, UploadCut if it was cut.
 
     vdi: its reference or UUID. hosts: by address, how to connect to each host of the pool; a redirection is followed to these only.
-    host: the address of the host that sees the VDI.
+    host: the address of the host that sees the VDI. body: raw, of an ISO's exact size, or with form vhd a dynamic VHD.
     """
-    task = session.call("task.create", "vmops.external_dhcp", "config drive")
+    task = session.call("task.create", "vmops.external_dhcp", "upload")
     # The status of the answer says nothing: it is sent before the first byte is read. Only the task knows.
     cut: str | None = None
     try:
-        answer, complete = _request(session, hosts, host, "PUT", "/import_raw_vdi", {"vdi": vdi, "format": "raw"}, task, data)
-        with answer:
+        answer, complete = _request(session, hosts, host, "PUT", "/import_raw_vdi", {"vdi": vdi, "format": form}, task, body)
+        # The host closes the connection when all is on its disk, which may take longer than any other answer.
+        with answer, contextlib.suppress(TimeoutError):
             answer.read(_BLOCK)
         if answer.status != 200:
             cut = f"HTTP {answer.status} {answer.reason}"
@@ -103,7 +140,7 @@ def _request(
     path: str,
     query: Mapping[str, str],
     task: str | None,
-    data: bytes | None,
+    body: Body | None,
 ) -> tuple[http.client.HTTPResponse, bool]:
     """One request, sent again to where a redirection points to, if that is a host of this pool.
 
@@ -112,8 +149,8 @@ def _request(
     # In the cookie, not in the URL, which proxies and XAPI's own log would keep.
     cookie = f"session_id={session.reference}" + (f"; task_id={task}" if task else "")
     headers = {"Cookie": cookie}
-    if data is not None:
-        headers["Content-Length"] = str(len(data))
+    if body is not None:
+        headers["Content-Length"] = str(body.length)
     target = f"{path}?{urllib.parse.urlencode(query)}"
     address = host
     for _attempt in range(2):
@@ -121,7 +158,7 @@ def _request(
         # The address last: no certificate is asked for it, but a fingerprint may be given for it.
         names = (known.connect, known.other, address)
         connection = HostConnection(session.trust, names, session.port, session.timeout)
-        answer, complete = _ask(connection, session, names, verb, target, headers, data)
+        answer, complete = _ask(connection, session, names, verb, target, headers, body)
         if answer.status not in (301, 302, 307):
             return answer, complete
         location = urllib.parse.urlsplit(answer.headers.get("Location", ""))
@@ -143,7 +180,7 @@ def _ask(
     verb: str,
     target: str,
     headers: Mapping[str, str],
-    data: bytes | None,
+    body: Body | None,
 ) -> tuple[http.client.HTTPResponse, bool]:
     try:
         connection.connect()  # it may take two tries, which a request that has begun would not survive
@@ -151,7 +188,7 @@ def _ask(
         for name, value in headers.items():
             connection.putheader(name, value)
         connection.endheaders()
-        complete = data is None or _send(connection, data)
+        complete = body is None or _send(connection, body)
         # The answer keeps the socket; XAPI closes it after a transfer.
         return connection.getresponse(), complete
     except ssl.SSLCertVerificationError as error:
@@ -165,10 +202,17 @@ def _ask(
         raise
 
 
-def _send(connection: http.client.HTTPSConnection, data: bytes) -> bool:
+def _send(connection: http.client.HTTPSConnection, body: Body) -> bool:
     """The body; False if the host closed its side early. Its answer is still worth reading."""
+    body.rewind()
+    left = body.length
     try:
-        connection.send(data)
+        while left:
+            part = body.read(_BLOCK)
+            if not part:
+                raise HypervisorError("what was to be sent has become shorter meanwhile")
+            connection.send(part)
+            left -= len(part)
         return True
     except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
         return False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+import shutil
 import typing as t
 import uuid as uuidlib
 import xml.etree.ElementTree as ET
@@ -136,7 +137,10 @@ class MakingMixin:
 
     def _copy_disk(self, disk: Obj, sr: str) -> str:
         fields = {k: v for k, v in disk.fields.items() if k not in ("uuid", "VBDs", "SR", "snapshots", "location")}
-        return self.store.add("VDI", SR=disk["SR"] if sr == NULL else sr, **fields).ref
+        copy = self.store.add("VDI", SR=disk["SR"] if sr == NULL else sr, **fields)
+        if self.disk_file(disk).exists():
+            shutil.copyfile(self.disk_file(disk), self.disk_file(copy))
+        return copy.ref
 
     def VM_clone(self, call: Call, vm: str, new_name: str) -> str:
         return self._copy_vm(call, self.store.get("VM", vm), new_name, NULL, "clone").ref

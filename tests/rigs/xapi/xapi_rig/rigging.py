@@ -55,7 +55,13 @@ class Rig:
             )  # fmt: skip
         master = self.hosts["xen01"].ref
         shared = store.add(
-            "SR", name_label="shared-lvm", type="lvmoiscsi", content_type="user", shared=True, physical_size=4096 * GIB
+            "SR",
+            name_label="shared-lvm",
+            type="lvmoiscsi",
+            content_type="user",
+            shared=True,
+            physical_size=4096 * GIB,
+            sm_config={"use_vhd": "true"},
         )
         for host in self.hosts.values():
             store.add("PBD", SR=shared.ref, host=host.ref, device_config={"target": "192.0.2.10"}, currently_attached=True)
@@ -88,10 +94,24 @@ class Rig:
 
     def add_templates(self, count: int) -> None:
         """Default templates, of which a real pool carries about fifty."""
-        for number in range(count):
+        if count:
+            self.empty_template()
+        for number in range(1, count):
             vm = self.vm(f"Template {number}", template=True, nics=0, disks=0)
             config = {**vm["other_config"], "default_template": "true"}
             self.pool.store.set(vm, is_default_template=True, other_config=config)
+
+    def empty_template(self) -> Obj:
+        """XenServer's own template without disks, as its guest-templates-json (json/other-install-media.json) has it."""
+        vm = self.vm("Other install media", template=True, nics=0, disks=0, cd=None)
+        self.pool.store.set(
+            vm, is_default_template=True, reference_label="other-install-media", HVM_boot_params={"order": "dc"},
+            name_description="Template which allows VM installation from install media", affinity=NULL,
+            memory_static_min=GIB // 8, memory_static_max=GIB // 4, memory_dynamic_min=GIB // 4, memory_dynamic_max=GIB // 4,
+            platform={"viridian": "true", "device-model": "qemu-upsteam-compat", "acpi": "1", "apic": "true", "pae": "true", "nx": "true"},
+            other_config={"install-methods": "cdrom", "default_template": "true", "mac_seed": str(uuid.uuid4())},
+        )  # fmt: skip
+        return vm
 
     def vm(self, name: str, *, template: bool = False, nics: int = 1, disks: int = 1, cd: str | None = "3", domain: str = "hvm",
            network: str = "corp-vlan120", affinity: str | None = "xen01") -> Obj:  # fmt: skip

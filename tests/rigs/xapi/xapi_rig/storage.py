@@ -21,6 +21,9 @@ if t.TYPE_CHECKING:
 # sm tests a prefix, so 'x.iso_y' passes here and is forgotten by the next scan.
 CREATE_NAME = re.compile(r"[a-z0-9.-]+\.(iso|img)", re.I)
 SCAN_NAME = re.compile(r".*\.(iso|img)$", re.I)
+# Disks are VHDs: whole blocks of one, and no larger ones (sm, vhdutil.py, validate_and_round_vhd_size).
+DISK_BLOCK = 2 << 20
+MAX_DISK = 2093050 << 20
 TOOLS_PREFIXES = ("xs-tools", "guest-tools")
 
 
@@ -49,6 +52,10 @@ class StorageMixin:
     def vdi_file(self, vdi: Obj) -> pathlib.Path | None:
         sr = self.store.get("SR", vdi["SR"])
         return self.iso_folder(sr) / vdi["location"] if sr["type"] == "iso" else None
+
+    def disk_file(self, vdi: Obj) -> pathlib.Path:
+        """The bytes of a disk, in a file of the rig's that is there once something was written."""
+        return self.folder / "disks" / vdi["uuid"]
 
     def _iso_attach(self, host: str, device_config: dict[str, str]) -> None:
         if "location" not in device_config:
@@ -95,6 +102,7 @@ class StorageMixin:
     def forget_vdi(self, vdi: Obj) -> None:
         for ref in list(vdi["VBDs"]):
             self.store.remove(self.store.get("VBD", ref))
+        self.disk_file(vdi).unlink(missing_ok=True)
         self.store.remove(vdi)
 
     def attach_to_dom0(self, vdi: Obj) -> Obj:
@@ -200,6 +208,11 @@ class StorageMixin:
         }
         size = args["virtual_size"]
         if sr["type"] != "iso":
+            if not 0 <= size <= MAX_DISK:
+                raise Failure("SR_BACKEND_FAILURE_79", "", f"VDI Invalid size [opterr=size must be between 0 and {MAX_DISK}]", "")
+            size = -(-max(size, 1) // DISK_BLOCK) * DISK_BLOCK
+            if size > sr["physical_size"] - sr["physical_utilisation"]:
+                raise Failure("SR_BACKEND_FAILURE_44", "", "There is insufficient space", "")
             return self.store.add(
                 "VDI", SR=sr.ref, virtual_size=size, physical_utilisation=size, managed=True,
                 sm_config=args.get("sm_config", {}), allowed_operations=["clone", "copy", "resize", "destroy", "snapshot"],

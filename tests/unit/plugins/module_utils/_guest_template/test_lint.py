@@ -214,9 +214,9 @@ def test_faults_in_an_image(tmp_path: pathlib.Path) -> None:
     ("content", "said"),
     [
         (b"\0" * 4096, "holds no Linux system"),
-        (b"KDMV" + b"\0" * 4096, "is a VMDK image: convert it first"),
-        (b"\0" * 512 + b"conectix" + b"\0" * 504, "is a VHD image"),
-        (b"QFI\xfb" + b"\0" * 4096, "cannot be read"),
+        (b"KDMV" + b"\0" * 4096, "has a VMDK image with a header that cannot be"),
+        (b"\0" * 512 + b"conectix" + b"\0" * 504, "is no VHD image"),
+        (b"QFI\xfb" + b"\0" * 4096, "is no qcow2 image"),
     ],
 )
 def test_what_is_no_image_of_a_system(content: bytes, said: str, tmp_path: pathlib.Path) -> None:
@@ -233,3 +233,10 @@ def test_a_unit_that_something_else_starts_is_enabled(tmp_path: pathlib.Path) ->
         "usr/lib/systemd/system/qemu-guest-agent.service": UNIT.split("[Install]", maxsplit=1)[0],
     }
     assert checks_of(report(FolderFiles(str(build(tmp_path, files))), WANTED, None)) == []
+
+
+def test_a_kernel_without_the_driver_of_disk_or_nic_is_told(tmp_path: pathlib.Path) -> None:
+    files: dict[str, str | None] = {"usr/lib/modules/6.1.0-18-amd64/modules.builtin": "kernel/drivers/block/xen-blkfront.ko\n"}
+    wanted = dataclasses.replace(WANTED, drivers=("xen_blkfront", "xen_netfront"))
+    (problem,) = report(FolderFiles(str(build(tmp_path / "a", files))), wanted, None)["problems"]
+    assert problem["check"] == "drivers" and "6.1.0-18-amd64 lacks xen_netfront" in problem["message"]

@@ -1,0 +1,86 @@
+# Copyright (c) 2026, vmops maintainers
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Disk images in another format, made by qemu-img, which is given the image alone and follows no name in it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+import typing as t
+
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template import formats
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.formats import ImageError
+
+if t.TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ansible.module_utils.basic import AnsibleModule
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.formats import DiskImage
+
+INSTALL = "install it: package qemu-utils on Debian and Ubuntu, qemu-img on Fedora, RHEL, SUSE and Alpine"
+# What qemu calls the formats, and how it is to write those that have several kinds.
+_NAMES = {
+    formats.RAW: "raw",
+    formats.FIXED_VHD: "raw",
+    formats.QCOW2: "qcow2",
+    formats.VHD: "vpc",
+    formats.VMDK: "vmdk",
+    formats.STREAM_VMDK: "vmdk",
+}
+_OPTIONS = {
+    formats.VHD: ("-o", "subformat=dynamic,force_size=on"),  # else the disk has as many bytes as some cylinders
+    formats.STREAM_VMDK: ("-o", "subformat=streamOptimized,adapter_type=lsilogic"),
+}
+
+
+def need(module: AnsibleModule, image: DiskImage, forms: Sequence[str]) -> None:
+    """Raises ImageError if the image has none of these formats and cannot be given one, for want of qemu-img."""
+    if image.form not in forms and shutil.which("qemu-img") is None:
+        raise ImageError(
+            f"is {image.form}, and is converted to {forms[0]} with qemu-img, which is not on this machine: {INSTALL}"
+        )
+
+
+@contextlib.contextmanager
+def in_form(module: AnsibleModule, image: DiskImage, forms: Sequence[str]) -> Iterator[DiskImage]:
+    """The image if it has one of these formats, else a copy in the first of them, for the block. Raises ImageError, OSError.
+
+    The copy is made beside the image, where there is room for images as a rule, if that can be written to.
+    """
+    if image.form in forms:
+        yield image
+        return
+    need(module, image, forms)
+    folder = os.path.dirname(os.path.abspath(image.path))
+    with tempfile.TemporaryDirectory(
+        prefix=".vm-template-", dir=folder if os.access(folder, os.W_OK) else module.tmpdir
+    ) as place:
+        copy = os.path.join(place, "image")
+        convert(module, source(image.form, image.path, image.offset, image.length), forms[0], copy)
+        yield formats.look_at(copy, formats.VMDK if forms[0] == formats.STREAM_VMDK else forms[0])
+
+
+def source(form: str, path: str, offset: int = 0, length: int | None = None) -> str:
+    """What qemu-img is to read, without what lies below an image."""
+    part: dict[str, t.Any] = {"driver": "raw", "offset": offset, "file": {"driver": "file", "filename": path}}
+    if length is not None:
+        part["size"] = length
+    return "json:" + json.dumps({"driver": _NAMES[form], "backing": None, "file": part})
+
+
+def convert(module: AnsibleModule, what: str, form: str, dest: str) -> None:
+    """A sparse copy of a source() in a format, readable by its owner alone. Raises ImageError."""
+    program = module.get_bin_path("qemu-img", required=True)
+    os.close(os.open(dest, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    words = [program, "convert", "-q", "-O", _NAMES[form], *_OPTIONS.get(form, ()), what, dest]
+    code, _out, err = module.run_command(words, environ_update={"LC_ALL": "C"})
+    if code != 0:
+        raise ImageError(f"could not be converted to {form}: {err.strip()[:300]}")
