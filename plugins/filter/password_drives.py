@@ -12,10 +12,10 @@ description:
     O(vmops.external_dhcp.vm_config_drive#module:state=updated), with what the plan says of each drive's services and reader.
 author:
   - vmops maintainers (@vmops)
-positional: plan
+positional: plan, password_public_key
 options:
   _input:
-    description: The passwords by VM name.
+    description: The passwords by VM name; V(none) for one that is to be made.
     type: dict
     required: true
   plan:
@@ -23,6 +23,9 @@ options:
     type: list
     elements: dict
     required: true
+  password_public_key:
+    description: The public key to which a password that is made is encrypted, where the plan has none for the VM.
+    type: str
 """
 
 EXAMPLES = r"""

@@ -12,13 +12,13 @@ description:
   - Names, networks, CIDRs, ranges, MACs and services are checked; a mistake is an error that names the entry and the value.
 author:
   - vmops maintainers (@vmops)
-positional: shared_networks, names, label, layouts, metadata
+positional: shared_networks, names, label, layouts, metadata, password_public_key
 options:
   _input:
     description:
       - The VMs, each a mapping with V(name), and V(template), V(full_clone), V(memory), V(cpus), V(disk_size), V(placement),
         V(networks), V(password_enabled), V(password),
-        V(password_hash), V(ssh_keys), V(user_data), V(user_data_base64), V(vendor_data), V(metadata), V(reader) or V(extra).
+        V(password_hash), V(password_public_key), V(ssh_keys), V(user_data), V(user_data_base64), V(vendor_data), V(metadata), V(reader) or V(extra).
       - V(networks) holds one entry per NIC, the name of a shared network or a mapping with V(name), and V(mac), V(required),
         V(ignore_interfaces) or V(cidr).
     type: list
@@ -52,6 +52,9 @@ options:
   metadata:
     description: Metadata of every VM's drive, unless the VM's own says otherwise.
     type: dict
+  password_public_key:
+    description: The V(password_public_key) of the VMs that have V(password_enabled), and neither a password nor a key of their own.
+    type: str
 """
 
 EXAMPLES = r"""
@@ -86,9 +89,12 @@ def _filter(
     label: str | None = None,
     layouts: t.Any = ("cloudstack", "openstack"),
     metadata: t.Any = None,
+    password_public_key: str | None = None,
 ) -> list[dict[str, t.Any]]:
     try:
-        return vm_plan(vms, shared_networks or (), names, label, layouts, metadata, doubtful_vms(context, vms))
+        return vm_plan(
+            vms, shared_networks or (), names, label, layouts, metadata, doubtful_vms(context, vms), password_public_key
+        )
     except PlanError as error:
         raise AnsibleFilterError(str(error)) from None
 

@@ -51,6 +51,9 @@ options:
   passwords:
     description: New passwords by name.
     type: raw
+  password_public_key:
+    description: The public key to which passwords that are made are encrypted.
+    type: str
   hypervisor:
     description: How to reach the hypervisor. A host without it is the first mistake.
     type: raw

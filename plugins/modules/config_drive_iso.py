@@ -150,6 +150,16 @@ drives:
         - cloud-init and cloudbase-init act only on a new C(instance_id).
       type: bool
       sample: true
+    new_password:
+      description: Whether a password was made for O(drives[].password_public_key), or would be in check mode.
+      type: bool
+      sample: true
+    encrypted_password:
+      description:
+        - The password that was made, encrypted to O(drives[].password_public_key), as base64; V(none) where none was made.
+        - To an RSA key with OAEP and SHA-256, which C(openssl pkeyutl -decrypt -inkey key.pem -pkeyopt rsa_padding_mode:oaep -pkeyopt
+          rsa_oaep_md:sha256) reads after C(base64 -d); to the other keys as C(age -d -i ~/.ssh/id_ed25519) reads it.
+      type: str
     error:
       description: What is wrong with this entry; V(none) if nothing is.
       type: str

@@ -13,6 +13,7 @@ import typing as t
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.content import LAYOUTS
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.network_rules import nearest
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drives import describe, summary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError, names_of
@@ -34,11 +35,12 @@ class Request:
     destroy_others: bool = False
     destination: t.Any = None
     passwords: t.Any = None
+    password_public_key: str | None = None
     hypervisor: t.Any = None
     doubtful: t.Collection[str] = ()
 
     def plan(self, **more: t.Any) -> list[dict[str, t.Any]]:
-        return vm_plan(self.vms, self.shared_networks or (), **more)
+        return vm_plan(self.vms, self.shared_networks or (), password_public_key=self.password_public_key, **more)
 
 
 def problem_of(job: str, request: Request) -> str:
@@ -46,27 +48,38 @@ def problem_of(job: str, request: Request) -> str:
     try:
         _hypervisor(request.hypervisor)
         _CHECKS[job](request)
-    except (PlanError, NamesError) as error:
+    except (PlanError, NamesError, MissingLibrary) as error:
         return str(error)
     return ""
 
 
-def reset_drives(passwords: Mapping[str, str], plan: Sequence[Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
-    """Entries for vm_config_drive that give VMs new passwords, with what their drives need to be judged."""
+def reset_drives(
+    passwords: Mapping[str, str | None], plan: Sequence[Mapping[str, t.Any]], password_public_key: str | None = None
+) -> list[dict[str, t.Any]]:
+    """Entries for vm_config_drive that give VMs new passwords, with what their drives need to be judged.
+
+    A password that is None is made, for the key that the plan has for the VM, else for password_public_key.
+    """
     by_name = {entry["name"]: entry["drive"] for entry in plan}
     kept = ("services", "network", "reader")
-    return [
-        {"name": name, "password": password, **{key: by_name[name][key] for key in kept if key in by_name[name]}}
-        for name, password in passwords.items()
-    ]
+    entries = []
+    for name, password in passwords.items():
+        drive = by_name[name]
+        new = {"password": password}
+        if password is None:
+            new = {"password_public_key": drive.get("password_public_key") or password_public_key}
+        entries.append({"name": name, **new, **{key: drive[key] for key in kept if key in drive}})
+    return entries
 
 
-def outdated(passwords: Mapping[str, str], plan: Sequence[Mapping[str, t.Any]]) -> list[str]:
+def outdated(passwords: Mapping[str, str | None], plan: Sequence[Mapping[str, t.Any]]) -> list[str]:
     """Names of the VMs whose entry in vms still has another password, which the next deployment would put back."""
     return [entry["name"] for entry in plan if entry["name"] in passwords and _differs(passwords, entry["drive"])]
 
 
-def _differs(passwords: Mapping[str, str], drive: Mapping[str, t.Any]) -> bool:
+def _differs(passwords: Mapping[str, str | None], drive: Mapping[str, t.Any]) -> bool:
+    if passwords[drive["name"]] is None and "password_public_key" in drive:
+        return False  # the next deployment keeps what the drive has
     return "password_hash" in drive or drive.get("password") != passwords[drive["name"]]
 
 
@@ -123,14 +136,21 @@ def _reset_password(request: Request) -> None:
         # Without the value: it holds passwords.
         raise PlanError(
             "vm_passwords must be a mapping from names of VMs to their new passwords, in a file that only you can read: "
-            "-e @passwords.yml"
+            "-e @passwords.yml; or leave it out, and name in vm_names the VMs for which passwords are made"
         )
     plan = request.plan()
     known = [entry["name"] for entry in plan]
     for name in passwords:
         if name not in known:
             raise PlanError(f"vm_passwords has {name!r}, which is not in vms{nearest(str(name), known)}")
-    _descriptions, errors = describe(reset_drives(passwords, plan))
+    drives = reset_drives(passwords, plan, request.password_public_key)
+    for drive in drives:
+        if not drive.get("password") and not drive.get("password_public_key"):
+            raise PlanError(
+                f"vm_password_public_key is not set, to which the new password of {drive['name']} is to be encrypted: give a public "
+                "key, or the password itself in vm_passwords"
+            )
+    _descriptions, errors = describe(drives)
     if errors:
         raise PlanError(summary(errors))
 

@@ -40,6 +40,7 @@ VM_KEYS = (
     "password_enabled",
     "password",
     "password_hash",
+    "password_public_key",
     "ssh_keys",
     "user_data",
     "user_data_base64",
@@ -51,7 +52,8 @@ VM_KEYS = (
 VM_NETWORK_KEYS = ("name", "mac", "required", "ignore_interfaces", "cidr", "family_order")
 # What goes from an entry of vms to the module vm as it is, and to vm_config_drive.
 _MACHINE_KEYS = ("name", "template", "full_clone", "memory", "cpus", "disk_size", "placement")
-_DRIVE_KEYS = ("password", "password_hash", "ssh_keys", "user_data", "user_data_base64", "vendor_data", "metadata", "reader")
+_PASSWORD_KEYS = ("password", "password_hash", "password_public_key")
+_DRIVE_KEYS = (*_PASSWORD_KEYS, "ssh_keys", "user_data", "user_data_base64", "vendor_data", "metadata", "reader")
 
 
 class PlanError(ValueError):
@@ -66,19 +68,21 @@ def vm_plan(
     layouts: Sequence[str] = LAYOUTS,
     metadata: Mapping[str, t.Any] | None = None,
     doubtful: t.Collection[str] = (),
+    password_public_key: str | None = None,
 ) -> list[dict[str, t.Any]]:
     """One entry per VM: name, template, nics (with the rules of their networks), machine (for vm) and drive (for vm_config_drive).
 
     names: only these VMs, in the order of vms; a name that is not there is an error. label: if given, the data for the
     drives is checked as well, for drives with this label and these layouts. metadata: what every VM's drive carries unless the
-    VM says otherwise. doubtful: names of VMs whose user_data may not be what the user wrote (see _json_text). Raises PlanError.
+    VM says otherwise. doubtful: names of VMs whose user_data may not be what the user wrote (see _json_text). password_public_key: of
+    VMs that are to have a password, and name neither one nor a key of their own. Raises PlanError.
     """
     networks = _networks(shared_networks)
     if not isinstance(metadata or {}, Mapping):
         raise PlanError(f"vm_metadata is {metadata!r}: it must be a mapping, such as {{availability_zone: zone1}}")
     plan = []
     for position, vm in enumerate(entries_of("vms", vms)):
-        plan.append(_vm(f"vms[{position}]", vm, networks, metadata or {}))
+        plan.append(_vm(f"vms[{position}]", vm, networks, metadata or {}, password_public_key))
     _no_duplicates("vms", [entry["name"] for entry in plan])
     try:
         names = names_of(names, "vm_names")
@@ -106,6 +110,11 @@ def _check_drives(drives: Sequence[dict[str, t.Any]], label: str, layouts: Seque
     for drive in drives:
         if drive["name"] in doubtful:
             raise PlanError(f"vms, {_json_text.sentence(drive['name'])}")
+        if drive.get("password_public_key") == "":
+            raise PlanError(
+                f"vms, {drive['name']}: password_enabled is true, but there is no password: give one, best from a vault, or a "
+                "password_public_key, to which one is encrypted that is made"
+            )
     errors = input_errors(drives, label, layouts)
     if errors:
         raise PlanError(summary(errors))
@@ -144,7 +153,11 @@ def record_entries(found: Sequence[Mapping[str, t.Any]], plan: Sequence[Mapping[
 
 
 def _vm(
-    where: str, vm: Mapping[str, t.Any], networks: Mapping[str, Mapping[str, t.Any]], metadata: Mapping[str, t.Any]
+    where: str,
+    vm: Mapping[str, t.Any],
+    networks: Mapping[str, Mapping[str, t.Any]],
+    metadata: Mapping[str, t.Any],
+    password_public_key: str | None,
 ) -> dict[str, t.Any]:
     name = _name(where, vm.get("name"), "VM")
     where = f"vms, {name}:"
@@ -154,13 +167,8 @@ def _vm(
         raise PlanError(f"{where} networks is {given!r}: it must be a list with an entry for each NIC, such as [{given}]")
     nics = [_nic(where, device, nic, networks) for device, nic in enumerate(given)]
     _check_sizes(where, vm)
-    password = vm.get("password") or vm.get("password_hash")
-    enabled = vm.get("password_enabled", bool(password))
-    if enabled and not password:
-        raise PlanError(f"{where} password_enabled is true, but there is no password: give one, best from a vault")
-    if password and not enabled:
-        raise PlanError(f"{where} there is a password, but password_enabled is false: take one of them away")
     drive = {"name": name, **{key: vm[key] for key in _DRIVE_KEYS if vm.get(key) is not None}}
+    drive.update(_new_password(where, vm, password_public_key))
     if metadata:
         drive["metadata"] = _with_defaults(vm.get("metadata") or {}, metadata)
     if nics:
@@ -173,6 +181,14 @@ def _vm(
     if nics:
         machine["nics"] = [{key: nic[key] for key in ("network", "mac") if nic[key]} for nic in nics]
     return {"name": name, "template": vm.get("template"), "nics": nics, "machine": machine, "drive": drive}
+
+
+def _new_password(where: str, vm: Mapping[str, t.Any], public_key: str | None) -> dict[str, str]:
+    """The public key, empty for want of one, for a VM that is to have a password and names neither one nor a key; nothing for others."""
+    given = any(vm.get(key) for key in _PASSWORD_KEYS)
+    if given and not vm.get("password_enabled", True):
+        raise PlanError(f"{where} there is a password, but password_enabled is false: take one of them away")
+    return {} if given or not vm.get("password_enabled") else {"password_public_key": public_key or ""}
 
 
 def _name(where: str, name: t.Any, what: str) -> str:

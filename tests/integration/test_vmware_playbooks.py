@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import pathlib
@@ -224,3 +225,46 @@ def test_life_of_vms(rig: VCenterRig, inventory: pathlib.Path) -> None:
     check(rig, WEB2)
     assert changes(play(inventory, "destroy_vms", "-e", json.dumps({"vm_names": [WEB1]}))) == 0
     assert rig.sessions() <= 1, "only the test's own"
+
+
+def test_passwords_that_are_made(rig: VCenterRig, inventory: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Each is handed out once, encrypted, and is in the drive; no output with -vvv has it."""
+    private = tmp_path / "private.pem"
+    subprocess.run(
+        ["openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", str(private)],
+        check=True,
+        capture_output=True,
+    )
+    public = subprocess.run(
+        ["openssl", "pkey", "-in", str(private), "-pubout"], check=True, capture_output=True, text=True
+    ).stdout
+    options = tmp_path / "options.yml"
+    vm = {"name": "made1", "template": "golden", "networks": ["corp"], "password_enabled": True, "reader": "ours"}
+    options.write_text(json.dumps({"vms": [vm], "vm_password_public_key": public, "vm_wait": False}))
+    seen = []
+
+    def run(name: str, *more: str) -> str | None:
+        text = play(inventory, name, "--diff", "-e", f"@{options}", *more)
+        found = re.search(r'"made1": "([A-Za-z0-9+/=]{300,})"', text)
+        seen.append(text)
+        if found is None:
+            return None
+        # As docs/config-drive.md says.
+        padding = ["-pkeyopt", "rsa_padding_mode:oaep", "-pkeyopt", "rsa_oaep_md:sha256"]
+        opened = subprocess.run(
+            ["openssl", "pkeyutl", "-decrypt", "-inkey", str(private), *padding],
+            input=base64.b64decode(found[1]),
+            capture_output=True,
+            check=True,
+        )
+        return opened.stdout.decode()
+
+    assert run("deploy_vms", "--check") is None and "made1: a password would be made" in seen[0]
+    first = run("deploy_vms")
+    assert first is not None
+    assert drive_files(rig, check(rig, "made1"))["cloudstack/password/vm_password.txt"] == first.encode()
+    assert run("deploy_vms") is None and changes(seen[-1]) == 0
+    second = run("reset_password", "-e", "vm_names=made1", "-e", "vm_password_restart=false")
+    assert second not in (None, first)
+    assert drive_files(rig, check(rig, "made1"))["cloudstack/password/vm_password.txt"] == str(second).encode()
+    assert not any(str(password) in text for password in (first, second) for text in seen)

@@ -34,7 +34,7 @@ DRIVER = (
 )
 # By room, the other rooms and libraries that it may import. A name stands for everything below it.
 ALLOWED: dict[str, tuple[str, ...]] = {
-    "module_utils/_config_drive": ("pycdlib",),
+    "module_utils/_config_drive": ("cryptography", "pycdlib", "pyrage"),
     "module_utils/_diagnosis": ("module_utils._guest_address",),
     "module_utils/_dns": ("module_utils._text", "dns"),
     "module_utils/_guest_address": (),
@@ -66,6 +66,8 @@ GATES = {
     "pycdlib": "image.py",
     "dissect": "dissect_import.py",
     "dns": "dns_import.py",
+    "cryptography": "sealing.py",
+    "pyrage": "sealing.py",
 }
 
 

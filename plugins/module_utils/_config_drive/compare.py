@@ -172,6 +172,20 @@ def description_of(image: Image, name: str, reader: str | None = None) -> DriveD
     )
 
 
+def password_of(files: Mapping[str, bytes]) -> str | None:
+    """The password on a drive, wherever one of the readers looks for it; None without one, or where there is a hash alone."""
+    try:
+        if files.get(content.PASSWORD_PATH):
+            return files[content.PASSWORD_PATH].decode("utf-8", "replace")
+        document = _json_object(files, content.META_DATA_JSON) if content.META_DATA_JSON in files else {}
+        if isinstance(document.get("admin_pass"), str) and document["admin_pass"]:
+            return str(document["admin_pass"])
+        parts = content.vendor_data_parts(_json(files, content.VENDOR_DATA_JSON) if content.VENDOR_DATA_JSON in files else None)
+    except DriveImageError:
+        return None
+    return next((text for text in map(content.password_in, parts) if text), None)
+
+
 def layouts_of(files: Mapping[str, bytes]) -> tuple[str, ...]:
     """The layouts that a drive has."""
     found = {

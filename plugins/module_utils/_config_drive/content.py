@@ -35,6 +35,8 @@ METADATA_DIR = "cloudstack/metadata/"
 PASSWORD_PATH = "cloudstack/password/vm_password.txt"
 PASSWORD_MD5_PATHS = ("cloudstack/password/vm-password-md5checksum.txt", "cloudstack/password/vm_password_md5checksum.txt")
 USER_DATA_PATH = "cloudstack/userdata/user_data.txt"
+# Beside the layouts, for no reader: by what the password is known that was taken off the drive (retired.py).
+RETIRED_PATH = "vmops/retired-password"
 PUBLIC_KEYS_PATHS = (METADATA_DIR + "public-keys.txt", METADATA_DIR + "public_keys.txt")
 OPENSTACK_DIR = "openstack/latest/"
 META_DATA_JSON = OPENSTACK_DIR + "meta_data.json"
@@ -136,6 +138,17 @@ def is_cloud_init_password(part: t.Any) -> bool:
         return set(json.loads(part[len(_CLOUD_CONFIG) :])) == {"chpasswd"}
     except (ValueError, RecursionError):
         return False
+
+
+def password_in(part: t.Any) -> str | None:
+    """The password, not a hash, in what cloud_init_password() has made; None in anything else."""
+    if not is_cloud_init_password(part):
+        return None
+    try:
+        user = json.loads(part[len(_CLOUD_CONFIG) :])["chpasswd"]["users"][0]
+        return str(user["password"]) if user["type"] == "text" else None
+    except (LookupError, TypeError):
+        return None
 
 
 def vendor_data_parts(value: t.Any) -> list[t.Any]:

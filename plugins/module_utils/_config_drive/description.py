@@ -15,6 +15,7 @@ import json
 import re
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import sealing
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.content import META_DATA_OWN
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import DriveInputError
 
@@ -62,6 +63,7 @@ class DriveDescription:
 
     name: the VM's name. metadata: texts by key, always with instance_id and local_hostname.
     user_data: bytes as the guest gets them. password: plain text; password_hash: crypt(3) text, for cloud-init.
+    password_public_key: to which a password is encrypted that is made for the drive.
     ssh_keys: public keys, one line each; None if nothing was said of keys, () if there are to be none. vendor_data: what vendor_data.json holds.
     reader: what in the guest reads the drive (READERS), None if that is not known.
     services: of the VM's network (SERVICES), None if it was not said; network: its name, for messages.
@@ -74,6 +76,7 @@ class DriveDescription:
     user_data: bytes | None = dataclasses.field(default=None, repr=False)
     password: str | None = dataclasses.field(default=None, repr=False)
     password_hash: str | None = dataclasses.field(default=None, repr=False)
+    password_public_key: str | None = None
     ssh_keys: tuple[str, ...] | None = dataclasses.field(default=None, repr=False)
     vendor_data: t.Any = dataclasses.field(default=None, repr=False)
     reader: str | None = None
@@ -98,6 +101,7 @@ class DriveDescription:
             raise _error(
                 name, "password_hash", "is not a crypt(3) hash such as $6$salt$hash: make one with the filter password_hash"
             )
+        password_public_key = _public_key(name, option, bool(password or password_hash))
         given = option.get("metadata") or {}
         reader = option.get("reader")
         if reader is not None and reader not in READERS:
@@ -108,6 +112,7 @@ class DriveDescription:
             user_data=user_data,
             password=password or None,
             password_hash=password_hash or None,
+            password_public_key=password_public_key,
             ssh_keys=_ssh_keys(name, option.get("ssh_keys")),
             vendor_data=_vendor_data(name, option.get("vendor_data")),
             reader=reader,
@@ -140,6 +145,7 @@ def check_services(description: DriveDescription) -> None:
         "user_data": description.user_data,
         "password": description.password,
         "password_hash": description.password_hash,
+        "password_public_key": description.password_public_key,
         "ssh_keys": description.ssh_keys,
         "vendor_data": description.vendor_data,
     }
@@ -173,6 +179,19 @@ def _text(name: str, option: str, value: t.Any) -> str | None:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
     raise _error(name, option, f"is a {type(value).__name__}: it must be text")
+
+
+def _public_key(name: str, option: Mapping[str, t.Any], has_password: bool) -> str | None:
+    key = _text(name, "password_public_key", option.get("password_public_key"))
+    if not key:
+        return None
+    if has_password:
+        raise _error(name, "password_public_key", "asks for a new password, and there is one: leave one of them out")
+    try:
+        sealing.sealer(key)
+    except DriveInputError as error:
+        raise _error(name, "password_public_key", str(error)) from None
+    return key
 
 
 def _scalar(value: t.Any) -> str | None:

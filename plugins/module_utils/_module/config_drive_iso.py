@@ -51,6 +51,8 @@ class FolderPlace(Place):
         "size": None,
         "changed": False,
         "acts_on_refresh": None,
+        "new_password": False,
+        "encrypted_password": None,
         "error": None,
     }
 

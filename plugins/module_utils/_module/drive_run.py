@@ -14,7 +14,7 @@ import dataclasses
 import hashlib
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import compare, content, readers
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import compare, content, readers, sealing
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import (
     ConfigDriveError,
@@ -26,6 +26,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     DriveError,
     HypervisorUnreachable,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import drive_passwords
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import drives as common
 
 if t.TYPE_CHECKING:
@@ -170,6 +171,8 @@ class DriveRun:
         """What can be told without a drive, so also of a VM that is not there yet in check mode."""
         for name, description in self.descriptions.items():
             self.warnings[name] = ()
+            if self.module.check_mode and description.password_public_key:
+                self.results[name]["new_password"] = True  # unless the drive turns out to have one
             if self.state == "present":
                 try:
                     self.warnings[name] += common.check_reader(description, self.label, self.layouts)
@@ -230,7 +233,7 @@ class DriveRun:
 
     def _failed(self, name: str, error: Exception) -> None:
         self.errors[name] = common.named(name, error)
-        self.results[name]["changed"] = False
+        self.results[name].update(changed=False, new_password=False, encrypted_password=None)
 
     def _put_all(self, place: Place, spots: Sequence[Spot]) -> None:
         jobs: list[tuple[Spot, bytes]] = []
@@ -268,6 +271,8 @@ class DriveRun:
         data = plan.old if plan.same and plan.old is not None else plan.build()
         result = self.results[spot.name]
         result["sha256"] = plan.before.sha256 if plan.same and plan.before is not None else hashlib.sha256(data).hexdigest()
+        if result["new_password"] and self.module.check_mode:
+            result["sha256"] = None  # of a drive with a password that nobody has made yet
         result["acts_on_refresh"] = readers.acts_on_refresh(plan.description, plan.previous_instance_id)
         if "size" in result:
             result["size"] = len(data)
@@ -285,12 +290,29 @@ class DriveRun:
     def _present(self, place: Place, spot: Spot, description: DriveDescription) -> _Plan:
         owner = spot.vm.id if spot.vm is not None else description.metadata.get("vm_id") or None
         plan = _Plan(description, content.files_of(description, self.layouts), self.label, owner)
-        if spot.state.sha256 is not None and not spot.foreign:
+        if spot.state.sha256 is not None and not spot.foreign and description.password_public_key is None:
             plan.same = spot.state.sha256 == hashlib.sha256(plan.build()).hexdigest()
-        if spot.state.file_exists and not plan.same:
-            # Another version of the library that writes images may lay the same drive out differently.
-            plan.compare(*self._before(place, spot, owner))
+            if plan.same:
+                return plan
+        before, old = self._before(place, spot, owner)
+        mine = before is not None and not self._is_foreign(before, owner)
+        settled = self._settled(description, before.files if before is not None and mine else {})
+        if settled.files or settled.description != description:
+            files = {**content.files_of(settled.description, self.layouts), **settled.files}
+            plan = _Plan(settled.description, files, self.label, owner)
+        # Another version of the library that writes images may lay the same drive out differently.
+        plan.compare(before, old)
         return plan
+
+    def _settled(self, description: DriveDescription, before: Mapping[str, bytes]) -> drive_passwords.Settled:
+        """The description with the password that the drive is to hold; one that is made for it is in the result, encrypted."""
+        settled = drive_passwords.settle(description, before, self.state == "updated", not self.module.check_mode)
+        result, password = self.results[description.name], settled.description.password
+        result["new_password"] = settled.made
+        if settled.made and password and description.password_public_key and not self.module.check_mode:
+            self.module.no_log_values.add(password)
+            result["encrypted_password"] = sealing.sealer(description.password_public_key)(password)
+        return settled
 
     def _updated(self, place: Place, spot: Spot, description: DriveDescription) -> _Plan:
         owner = spot.vm.id if spot.vm is not None else description.metadata.get("vm_id") or None
@@ -304,7 +326,10 @@ class DriveRun:
             raise DriveImageError(
                 f"{what}, so there is nothing of which anything could be kept: give all its data with state=present"
             )
-        files = compare.change(before, **common.parts(self.entries[spot.name], description))
+        settled = self._settled(description, before.files)
+        files = compare.change(before, **common.parts(self.entries[spot.name], settled.description))
+        files.pop(content.RETIRED_PATH, None)
+        files.update(settled.files)
         after = compare.description_of(dataclasses.replace(before, files=files), spot.name, description.reader)
         after = dataclasses.replace(after, doubts=description.doubts)
         self.warnings[spot.name] += common.check_reader(after, before.label, compare.layouts_of(files))

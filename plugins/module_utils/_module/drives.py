@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
 import json
 import typing as t
 
@@ -22,6 +23,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.
     ConfigDriveError,
     DriveInputError,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.passwords import STAND_IN
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.missing import fail_for
 
@@ -154,6 +156,8 @@ def check_options(label: str, layouts: Sequence[str]) -> None:
 
 def check_reader(description: DriveDescription, label: str, layouts: Sequence[str]) -> tuple[str, ...]:
     """What the drive's reader would not do, as warnings. Raises DriveInputError for what it could not use."""
+    if description.password_public_key and not description.password:
+        description = dataclasses.replace(description, password=STAND_IN)
     verdict = readers.check(description, label, layouts)
     if verdict.errors:
         raise DriveInputError("; ".join(verdict.errors))

@@ -57,6 +57,8 @@ class HypervisorPlace(Place):
         "unread": False,
         "lost": False,
         "acts_on_refresh": None,
+        "new_password": False,
+        "encrypted_password": None,
         "error": None,
     }
     batch = 100

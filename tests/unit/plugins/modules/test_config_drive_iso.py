@@ -68,6 +68,8 @@ def test_drives_are_built_and_kept(iso, dest):
             "size": len(data),
             "changed": True,
             "acts_on_refresh": None,
+            "new_password": False,
+            "encrypted_password": None,
             "error": None,
         }
         assert mode(entry["path"]) == 0o600
@@ -163,6 +165,8 @@ def test_one_bad_entry_does_not_stop_the_others(iso, dest):
         "size": None,
         "changed": False,
         "acts_on_refresh": None,
+        "new_password": False,
+        "encrypted_password": None,
         "error": errors["bad1"],
     }
 

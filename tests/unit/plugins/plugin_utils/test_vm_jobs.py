@@ -97,6 +97,19 @@ def test_a_reset_takes_services_and_reader_along():
     ]
 
 
+def test_a_reset_makes_what_is_not_given():
+    vms = [*VMS, {"name": "web3", "password_public_key": "age1own"}]
+    entries = reset_drives({"web1": None, "web3": None}, vm_plan(vms, NETWORKS), "age1all")
+    assert [(entry["name"], entry["password_public_key"], "password" in entry) for entry in entries] == [
+        ("web1", "age1all", False),
+        ("web3", "age1own", False),
+    ]
+    assert "vm_password_public_key is not set" in problem("reset_password", passwords={"web1": None})
+    assert "is not a public key" in problem("reset_password", passwords={"web1": None}, password_public_key="key")
+    # The one is in vms as well, and would come back; the other's drive keeps what it has.
+    assert outdated({"web1": None, "web3": None}, vm_plan(vms, NETWORKS)) == ["web1"]
+
+
 def test_whose_password_in_the_inventory_is_another_is_told():
     plan = vm_plan([*VMS, {"name": "web3", "password_hash": "$6$x$y"}, {"name": "web4"}], NETWORKS)
     assert outdated({"web1": "First-1-pw"}, plan) == []

@@ -118,7 +118,6 @@ def test_names_choose_in_the_order_of_the_vms():
         ([{"name": "a", "networks": [{"mac": "x"}]}], NETWORKS, ["networks[0]"]),
         ([{"name": "a", "networks": [{"name": "corp", "mac": "5254"}]}], NETWORKS, ["mac", "5254"]),
         ([{"name": "a", "networks": [{"name": "corp", "cidr": "10.0.0.0/40"}]}], NETWORKS, ["cidr", "10.0.0.0/40"]),
-        ([{"name": "a", "password_enabled": True}], [], ["password_enabled", "no password"]),
         ([{"name": "a", "password_enabled": False, "password": "x"}], [], ["password_enabled is false"]),
         ([], [{"name": "n", "services": ["dhcp"]}], ["n", "services", "dhcp"]),
         ([], [{"name": "n", "services": "userdata"}], ["services", "[userdata]"]),
@@ -205,3 +204,17 @@ def test_family_order_of_a_network_and_of_a_nic() -> None:
     assert [nic.get("family_order") for nic in record_entries(found, plan)[0]["nics"]] == [[6, 4], None, [4]]
     with pytest.raises(PlanError, match="shared_networks, six: family_order is 6: use"):
         vm_plan([], [{"name": "six", "family_order": 6}])
+
+
+def test_a_password_that_is_wanted_is_given_or_made():
+    vms = [{"name": "a", "password_enabled": True}, {"name": "b", "password_enabled": True, "password_public_key": "age1own"}]
+    with pytest.raises(PlanError, match="vms, a: password_enabled is true, but there is no password"):
+        vm_plan(vms[:1], label="config")
+    assert [entry["drive"].get("password_public_key") for entry in vm_plan(vms, password_public_key="age1all")] == [
+        "age1all",
+        "age1own",
+    ]
+    (other,) = vm_plan([{"name": "c", "password": "x"}], password_public_key="age1all")
+    assert "password_public_key" not in other["drive"]
+    with pytest.raises(PlanError, match="password_enabled is false"):
+        vm_plan([{"name": "d", "password_enabled": False, "password_public_key": "age1own"}])
