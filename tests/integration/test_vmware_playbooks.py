@@ -243,7 +243,7 @@ def test_passwords_that_are_made(rig: VCenterRig, inventory: pathlib.Path, tmp_p
     options.write_text(json.dumps({"vms": [vm], "vm_password_public_key": public, "vm_wait": False}))
     seen = []
 
-    def run(name: str, *more: str) -> str | None:
+    def handed_out(name: str, *more: str) -> str | None:
         text = play(inventory, name, "--diff", "-e", f"@{options}", *more)
         found = re.search(r'"made1": "([A-Za-z0-9+/=]{300,})"', text)
         seen.append(text)
@@ -259,12 +259,12 @@ def test_passwords_that_are_made(rig: VCenterRig, inventory: pathlib.Path, tmp_p
         )
         return opened.stdout.decode()
 
-    assert run("deploy_vms", "--check") is None and "made1: a password would be made" in seen[0]
-    first = run("deploy_vms")
+    assert handed_out("deploy_vms", "--check") is None and "made1: a password would be made" in seen[0]
+    first = handed_out("deploy_vms")
     assert first is not None
     assert drive_files(rig, check(rig, "made1"))["cloudstack/password/vm_password.txt"] == first.encode()
-    assert run("deploy_vms") is None and changes(seen[-1]) == 0
-    second = run("reset_password", "-e", "vm_names=made1", "-e", "vm_password_restart=false")
+    assert handed_out("deploy_vms") is None and changes(seen[-1]) == 0
+    second = handed_out("reset_password", "-e", "vm_names=made1", "-e", "vm_password_restart=false")
     assert second not in (None, first)
     assert drive_files(rig, check(rig, "made1"))["cloudstack/password/vm_password.txt"] == str(second).encode()
     assert not any(str(password) in text for password in (first, second) for text in seen)
