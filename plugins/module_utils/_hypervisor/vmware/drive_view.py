@@ -19,7 +19,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vm
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.objects import ObjectSpec, references
 
 if t.TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Vm
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.datacenters import Datacenters
@@ -212,22 +212,27 @@ class Looker:
         file = self._files.read(machine.location)
         strays: list[Location] = []
         free: list[str] = []
+        for drive, location in self.other_media(machine):
+            content = self._files.read(location, head_only=True) if location is not None else None
+            owner = read_owner(content.head) if content is not None else None
+            if location is not None and owner == machine.vm.id:
+                strays.append(location)
+            elif content is None and location is not None and self._was_ours(location, machine):
+                free.append(str(drive.iso))  # its file is gone already
+            elif owner:
+                free.append(str(drive.iso))  # a clone's drive still holds the source's config drive, with its secrets
+        ours = [str(machine.location), *map(str, strays)]
+        return View(machine, devices_of.choose(machine.devices, ours, machine.running, free), file, tuple(strays))
+
+    def other_media(self, machine: Machine) -> Iterator[tuple[CdDrive, Location | None]]:
+        """The VM's drives with an ISO that is not at its drive's place but may be a config drive, and where it is."""
         for number, drive in enumerate(machine.devices.ordered_drives()):
             if drive.iso is None or drive.iso == str(machine.location):
                 continue
             location = self._location(drive.iso, machine)
             if number == 0 and (location is None or location.folder != machine.location.folder):
                 continue  # the first drive is for other media
-            content = self._files.read(location, head_only=True) if location is not None else None
-            owner = read_owner(content.head) if content is not None else None
-            if location is not None and owner == machine.vm.id:
-                strays.append(location)
-            elif content is None and location is not None and self._was_ours(location, machine):
-                free.append(drive.iso)  # its file is gone already
-            elif owner:
-                free.append(drive.iso)  # a clone's drive still holds the source's config drive, with its secrets
-        ours = [str(machine.location), *map(str, strays)]
-        return View(machine, devices_of.choose(machine.devices, ours, machine.running, free), file, tuple(strays))
+            yield drive, location
 
     def _was_ours(self, location: Location, machine: Machine) -> bool:
         """Whether a file that is gone was this VM's config drive: it lay on a former datastore, or had a former name."""

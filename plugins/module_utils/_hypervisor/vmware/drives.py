@@ -234,11 +234,16 @@ class VMwareDrives(Drives):
         """remove() for VMs that are off and about to be deleted: the ISO goes, the CD/DVD drive goes with the VM."""
         for start in range(0, len(vms), _CHUNK):
             self._read_ahead(vms[start : start + _CHUNK])
-            yield from self._each(
-                vms[start : start + _CHUNK], lambda vm: self._change(vm, lambda work: self._remove(vm, work, eject=False))
-            )
+            yield from self._each(vms[start : start + _CHUNK], lambda vm: self._change(vm, lambda work: self._erase(vm, work)))
 
-    def _remove(self, vm: Vm, work: Work, eject: bool = True) -> DriveChange:
+    def _erase(self, vm: Vm, work: Work) -> DriveChange:
+        machine = self._machine(vm, work)
+        for location in (machine.location, *(other for _drive, other in self._looker.other_media(machine) if other)):
+            self._steps.delete(location, machine, vm.id)
+        self._steps.remove_leftovers(machine)
+        return DriveChange(changed=True, location=str(machine.location))
+
+    def _remove(self, vm: Vm, work: Work) -> DriveChange:
         view = self._looker.look(self._machine(vm, work))
         machine = view.machine
         own = view.file is not None and view.foreign is None
@@ -247,7 +252,7 @@ class VMwareDrives(Drives):
             media.add(str(machine.location))
         holding = [drive for drive in machine.devices.drives if drive.iso in media]
         changed = bool(holding or own or view.strays)
-        self._steps.reconfigure(machine, [edited_drive(drive, None) for drive in holding if eject or machine.running])
+        self._steps.reconfigure(machine, [edited_drive(drive, None) for drive in holding])
         for location in (*([machine.location] if own else []), *view.strays):
             self._steps.delete(location, machine, vm.id)
         self._steps.remove_leftovers(machine)

@@ -129,7 +129,10 @@ class DatastoreFiles:
             length = answer.length
             if head_only:
                 head = answer.read(HEAD_SIZE)
-                connection.close()  # the rest is not wanted
+                if answer.length is not None and answer.length <= HEAD_SIZE:
+                    answer.read()  # the rest of most drives, which takes less time than a new connection
+                else:
+                    connection.close()
                 return FileContent(head)
             if length is not None and length > MAX_SIZE:
                 raise DriveError(f"{location} has {length} bytes, more than any config drive (64 MiB)")
