@@ -20,6 +20,7 @@ author:
   - vmops maintainers (@vmops)
 extends_documentation_fragment:
   - vmops.external_dhcp.hypervisor
+  - vmops.external_dhcp.record
   - vmops.external_dhcp.vm_errors
   - vmops.external_dhcp.attributes
   - vmops.external_dhcp.attributes.action_group
@@ -44,7 +45,7 @@ options:
         description:
           - For O(state=absent), the VM's UUID. The id decides, whatever the VM is called.
           - Given by its name alone, a VM is deleted only if something says that it is of this collection's making, a mark of
-            its own, a config drive of its id, or O(recorded_ids).
+            its own, a config drive of its id, or the record.
         type: str
       template:
         description:
@@ -97,12 +98,12 @@ options:
         making (30 days by default).
     type: bool
     default: false
-  recorded_ids:
+  hypervisor_name:
     description:
-      - For O(state=absent), ids of VMs that are known to be of this collection's making, such as
-        RV(vmops.external_dhcp.vm_nic_record_info#module:nics[].vm_id).
-    type: list
-    elements: str
+      - For O(state=absent), the hypervisor's name in the record. What the record has under it is known to be of this collection's
+        making, and the entries of the VMs go with them, also those of VMs that are gone already.
+      - If not given, the record is not touched.
+    type: str
   state:
     description:
       - V(present) makes the VMs that are missing.
@@ -134,9 +135,10 @@ EXAMPLES = r"""
         cpus: 2
         disk_size: 40
 
-- name: Delete a VM with all that is its own
+- name: Delete a VM with all that is its own, its entries in the record among it
   vmops.external_dhcp.vm:
     hypervisor: "{{ hypervisor }}"
+    hypervisor_name: "{{ inventory_hostname }}"
     vms:
       - name: web1
     state: absent
@@ -193,6 +195,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **_argspec.hypervisor(),
+            **_argspec.record(),
             **_argspec.vm_errors(),
             "vms": {
                 "type": "list",
@@ -216,7 +219,7 @@ def main() -> None:
             },
             "placement": {"type": "dict"},
             "update_nics": {"type": "bool", "default": False},
-            "recorded_ids": {"type": "list", "elements": "str"},
+            "hypervisor_name": {"type": "str"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         supports_check_mode=True,

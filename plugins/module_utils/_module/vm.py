@@ -21,13 +21,15 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import vm_results as common
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import find_vms, hypervisor_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain_name
 
 if t.TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from ansible.module_utils.basic import AnsibleModule
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Hypervisor, Vm
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_recorded import RecordedVms
 
 GIB = 1 << 30
 _LEAST = {"memory": 1, "cpus": 1, "disk_size": 1}
@@ -182,6 +184,7 @@ def _compare_nics(
 def _make_absent(
     module: AnsibleModule, hypervisor: Hypervisor, entries: Mapping[str, Mapping[str, t.Any]], results: common.Results
 ) -> None:
+    recorded = _recorded(module, list(entries))
     found = find_vms(hypervisor, list(entries))
     results.found(found)
     for key, problem in found.problems.items():
@@ -193,7 +196,7 @@ def _make_absent(
     for left in hypervisor.machines.remains(gone, delete=not module.check_mode):
         results.by_asked[left.name].update(changed=left.changed, error=left.error, warnings=list(left.warnings))
     by_name = [vm for key, vm in found.asked.items() if not entries[key].get("id") and key.lower() != vm.id]
-    for vm in _unmarked(module, hypervisor, by_name):
+    for vm in _unmarked(hypervisor, by_name, recorded.ids if recorded else ()):
         results.of(vm)["error"] = (
             f"{vm.name}: it carries no mark of this collection, neither its own nor a config drive of its id, and is not in the "
             f"record: to delete it all the same, give its id {vm.id}"
@@ -209,11 +212,31 @@ def _make_absent(
             results.of(vm)["changed"] = True
     if going and not module.check_mode:
         _delete(hypervisor, going, results)
+    if recorded:
+        _forget(recorded, results)
 
 
-def _unmarked(module: AnsibleModule, hypervisor: Hypervisor, vms: Iterable[Vm]) -> list[Vm]:
-    """Those of the VMs that nothing says to be ours: not the VM, not its drive, not the caller's record."""
-    recorded = {str(vm_id).lower() for vm_id in module.params["recorded_ids"] or ()}
+def _recorded(module: AnsibleModule, asked: Sequence[str]) -> RecordedVms | None:
+    if not module.params["hypervisor_name"]:
+        return None
+    # Here, since the library of databases takes longer to load than most VMs to be looked at.
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_recorded import RecordedVms
+
+    return RecordedVms(module, asked)
+
+
+def _forget(recorded: RecordedVms, results: common.Results) -> None:
+    """Deletes the entries of the VMs that are gone now."""
+    kept = {text for key, one in results.by_asked.items() if one["error"] for text in (plain_name(key), one["name"], one["id"])}
+    asked = {plain_name(key): result for key, result in results.by_asked.items()}
+    for nic in recorded.forget(kept):
+        result = asked[nic.vm_name if nic.vm_name in asked else nic.vm_id]
+        result["changed"] = True
+        results.differ(result["name"], [f"in the record: NIC {nic.device}, {nic.mac}"], ())
+
+
+def _unmarked(hypervisor: Hypervisor, vms: Iterable[Vm], recorded: Collection[str]) -> list[Vm]:
+    """Those of the VMs that nothing says to be ours: not the VM, not its drive, not the record."""
     unsure = [vm for vm in vms if not vm.ours and vm.id not in recorded]
     states = hypervisor.drives.states(unsure) if unsure else {}
     return [vm for vm in unsure if isinstance(state := states[vm.id], DriveError) or state.owner != vm.id]

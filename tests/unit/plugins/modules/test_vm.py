@@ -4,11 +4,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import pathlib
 import typing as t
 
 import pytest
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import NicWanted
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import NicFacts, VmFacts
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
 from ansible_collections.vmops.external_dhcp.tests.unit.plugins.modules import fake_machines as fake
 
 if t.TYPE_CHECKING:
@@ -168,6 +172,17 @@ def test_nics_that_differ_are_mended_without_request_before_the_first_start(host
 # -- absent
 
 
+def enter(record: str, hypervisor: str, *vms: t.Any) -> None:
+    with RecordStore.open(record) as store:
+        store.database.prepare()
+        store.enter(hypervisor, [VmFacts(vm.name, vm.id, (NicFacts(0, f"52:54:00:00:00:{n:02x}"),)) for n, vm in enumerate(vms)])
+
+
+def recorded(record: str) -> list[str]:
+    with RecordStore.open(record) as store:
+        return [nic.vm_id for nic in store.nics()]
+
+
 def test_a_vm_of_ours_is_powered_off_and_deleted_once(host: fake.FakeHypervisor, run_module: RunModule):
     host.add("web1", power_state="running", ours=True)
     owned = host.add("web2")
@@ -180,15 +195,37 @@ def test_a_vm_of_ours_is_powered_off_and_deleted_once(host: fake.FakeHypervisor,
     assert not run_module("vm", absent("web1", "web2", "gone"))["changed"]
 
 
-def test_a_vm_without_a_mark_is_not_deleted_by_its_name(host: fake.FakeHypervisor, run_module: RunModule):
+def test_a_vm_without_a_mark_is_not_deleted_by_its_name(
+    host: fake.FakeHypervisor, run_module: RunModule, tmp_path: pathlib.Path
+):
     foreign = host.add("db1", power_state="running")
     host.owners[foreign.id] = "00000000-0000-4000-8000-000000000099"
-    for more in ({}, {"recorded_ids": ["00000000-0000-4000-8000-000000000099"]}):
+    record = f"sqlite:///{tmp_path}/record.db"
+    enter(record, "kvm02", foreign)
+    for more in ({}, {"record": record, "hypervisor_name": "kvm01"}):
         result = run_module("vm", absent("db1", **more), fails=True)
         assert "no mark" in result["msg"] and foreign.id in result["msg"] and host.log == []
-    assert run_module("vm", absent("db1", recorded_ids=[foreign.id]), check_mode=True)["changed"]
+    assert run_module("vm", absent("db1", record=record, hypervisor_name="kvm02"), check_mode=True)["changed"]
     assert run_module("vm", options({"name": "web9", "id": foreign.id}, state="absent"))["changed"]
     assert [vm.name for vm in host.there] == ["debian"]
+
+
+def test_entries_in_the_record_go_with_their_vms(host: fake.FakeHypervisor, run_module: RunModule, tmp_path: pathlib.Path):
+    kept, gone = host.add("web1", ours=True), host.add("web2", ours=True)
+    record = f"sqlite:///{tmp_path}/record.db"
+    enter(record, "kvm01", kept, gone, dataclasses.replace(gone, id="00000000-0000-4000-8000-000000000099"))
+    host.trouble["delete", "web1"] = "it is held"
+    asked = absent("web1", "web2", "gone", record=record, hypervisor_name="kvm01")
+    told = run_module("vm", asked, check_mode=True, diff=True)
+    assert "in the record: NIC 0" in told["diff"][-1]["before"] and len(recorded(record)) == 3
+    # One that is still there keeps its entry; a former VM of a name that goes has none left.
+    assert errors(run_module("vm", asked, fails=True)) == {"web1": "web1: it is held", "web2": None, "gone": None}
+    assert recorded(record) == [kept.id]
+    del host.trouble["delete", "web1"]
+    host.there.remove(kept)  # by somebody else
+    done = run_module("vm", asked)
+    assert [vm["changed"] for vm in done["vms"]] == [True, False, False] and recorded(record) == []
+    assert not run_module("vm", asked)["changed"]
 
 
 def test_the_id_decides_among_vms_of_one_name(host: fake.FakeHypervisor, run_module: RunModule):
