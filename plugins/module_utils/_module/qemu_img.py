@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import shutil
+import subprocess
 import tempfile
 import typing as t
 
@@ -26,6 +27,8 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.formats import DiskImage
 
 INSTALL = "install it: package qemu-utils on Debian and Ubuntu, qemu-img on Fedora, RHEL, SUSE and Alpine"
+# An image of some hundred gigabytes on a slow disk; one that takes longer was made to.
+SECONDS = 4 * 3600
 # What qemu calls the formats, and how it is to write those that have several kinds.
 _NAMES = {
     formats.RAW: "raw",
@@ -41,7 +44,7 @@ _OPTIONS = {
 }
 
 
-def need(module: AnsibleModule, image: DiskImage, forms: Sequence[str]) -> None:
+def need(image: DiskImage, forms: Sequence[str]) -> None:
     """Raises ImageError if the image has none of these formats and cannot be given one, for want of qemu-img."""
     if image.form not in forms and shutil.which("qemu-img") is None:
         raise ImageError(
@@ -58,13 +61,13 @@ def in_form(module: AnsibleModule, image: DiskImage, forms: Sequence[str]) -> It
     if image.form in forms:
         yield image
         return
-    need(module, image, forms)
+    need(image, forms)
     folder = os.path.dirname(os.path.abspath(image.path))
     with tempfile.TemporaryDirectory(
         prefix=".vm-template-", dir=folder if os.access(folder, os.W_OK) else module.tmpdir
     ) as place:
         copy = os.path.join(place, "image")
-        convert(module, source(image.form, image.path, image.offset, image.length), forms[0], copy)
+        convert(source(image.form, image.path, image.offset, image.length), forms[0], copy)
         yield formats.look_at(copy, formats.VMDK if forms[0] == formats.STREAM_VMDK else forms[0])
 
 
@@ -76,11 +79,23 @@ def source(form: str, path: str, offset: int = 0, length: int | None = None) -> 
     return "json:" + json.dumps({"driver": _NAMES[form], "backing": None, "file": part})
 
 
-def convert(module: AnsibleModule, what: str, form: str, dest: str) -> None:
+def convert(what: str, form: str, dest: str) -> None:
     """A sparse copy of a source() in a format, readable by its owner alone. Raises ImageError."""
-    program = module.get_bin_path("qemu-img", required=True)
+    program = shutil.which("qemu-img")
+    if program is None:
+        raise ImageError(f"is converted with qemu-img, which is not on this machine: {INSTALL}")
     os.close(os.open(dest, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    words = [program, "convert", "-q", "-O", _NAMES[form], *_OPTIONS.get(form, ()), what, dest]
-    code, _out, err = module.run_command(words, environ_update={"LC_ALL": "C"})
-    if code != 0:
-        raise ImageError(f"could not be converted to {form}: {err.strip()[:300]}")
+    try:
+        done = subprocess.run(  # pylint: disable=ansible-bad-function  # run_command() has no time limit
+            [program, "convert", "-q", "-O", _NAMES[form], *_OPTIONS.get(form, ()), what, dest],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "LC_ALL": "C"},
+            timeout=SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ImageError(f"was not converted to {form} within {SECONDS} s") from None
+    if done.returncode != 0:
+        raise ImageError(f"could not be converted to {form}: {done.stderr.decode(errors='replace').strip()[:300]}")

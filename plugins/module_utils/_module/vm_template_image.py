@@ -111,13 +111,13 @@ def _carry_out(
     raw = RAW if method == CHROOT else form
     copy, ready = _beside(path, "copy"), _beside(path, "ready")
     try:
-        qemu_img.convert(module, qemu_img.source(form, path), raw, copy)
+        qemu_img.convert(qemu_img.source(form, path), raw, copy)
         if method == CHROOT:
             done = chroot.run(copy, job, init, timeout)
         else:
             done = _customize(copy, raw, job, init, steps, timeout)
         if raw != form:
-            qemu_img.convert(module, qemu_img.source(raw, copy), form, ready)
+            qemu_img.convert(qemu_img.source(raw, copy), form, ready)
         else:
             os.rename(copy, ready)
         before = os.stat(path)

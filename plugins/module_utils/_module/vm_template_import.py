@@ -69,7 +69,7 @@ def _run(module: AnsibleModule, hypervisor: Hypervisor, image: formats.DiskImage
     if found.problems[name].reason != REASON_VM_NOT_FOUND:
         module.fail_json(msg=found.problems[name].message)
     images.make(wanted, change=False)
-    qemu_img.need(module, image, images.forms)
+    qemu_img.need(image, images.forms)
     vm_id = None
     if not module.check_mode:
         with qemu_img.in_form(module, image, images.forms) as fitting:

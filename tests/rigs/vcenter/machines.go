@@ -226,6 +226,9 @@ func (r *rig) cloned(vm *simulator.VirtualMachine, made, source []types.BaseVirt
 			if len(disks) > 0 {
 				parent, _ := x.Backing.(*types.VirtualDiskFlatVer2BackingInfo)
 				x.Backing, disks = disks[0].Backing, disks[1:]
+				if parent != nil {
+					copyDisk(parent, x.Backing)
+				}
 				if own, ok := x.Backing.(*types.VirtualDiskFlatVer2BackingInfo); ok && linked {
 					own.Parent = parent
 				}

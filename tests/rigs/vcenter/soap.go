@@ -49,13 +49,14 @@ type rig struct {
 	denied   []denied            // privileges that the account lacks
 	filters  map[string]*watched // session, collector and name of a property filter
 	deaf     map[string]bool     // VM references whose guest takes no notice of a request to shut down
+	leases   map[string]*lease   // imports under way
 }
 
 func newRig(o options) *rig {
 	return &rig{
 		options: o, sessions: map[string]bool{}, calls: map[string]int{}, pages: map[string][]string{},
 		doors: map[string]bool{}, answers: map[string]chan string{}, units: map[string]int{}, filters: map[string]*watched{},
-		deaf: map[string]bool{},
+		deaf: map[string]bool{}, leases: map[string]*lease{},
 	}
 }
 
@@ -133,6 +134,8 @@ func (r *rig) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		r.serveDatastore(w, req)
 	case strings.HasPrefix(req.URL.Path, "/sdk") && req.Method == http.MethodPost:
 		r.serveSOAP(w, req)
+	case strings.HasPrefix(req.URL.Path, "/nfc/") && !r.bare:
+		r.serveNFC(w, req)
 	default:
 		name := req.Method + " " + req.URL.Path
 		r.record(name)
@@ -212,6 +215,10 @@ func (r *rig) answer(w *recorder, req *http.Request, c *call) {
 		r.waitForUpdates(w, req, c)
 		return
 	}
+	if fault := r.beforeImport(c); fault != nil {
+		writeFault(w, fmt.Sprintf("%T", fault), fault)
+		return
+	}
 	var keys []string
 	if name == "RetrievePropertiesEx" {
 		if bytes.Contains(c.body, []byte(">network<")) {
@@ -222,6 +229,7 @@ func (r *rig) answer(w *recorder, req *http.Request, c *call) {
 		c.body, keys = askAll(c.body)
 	}
 	r.pass(w, req, c)
+	r.afterImport(w, c)
 	switch c.name {
 	case "CreateFilter":
 		r.filterMade(w, c)

@@ -56,7 +56,7 @@ class VMware(Hypervisor):
         self.drives = VMwareDrives(session, datacenters)
         self.machines = VMwareMachines(session, self.drives, datacenters, datacenter, folder)
         self.networks = VMwareNetworks(session, datacenter)
-        self.images = VMwareImages()
+        self.images = VMwareImages(session, datacenter, folder)
 
     def close(self) -> None:
         """See api.Hypervisor."""

@@ -24,7 +24,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.objects import ObjectData
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.session import Session
 
-_CLUSTERS = ("ClusterComputeResource", "ComputeResource")
+CLUSTERS = ("ClusterComputeResource", "ComputeResource")
 NETWORK_KINDS = ("Network", "DistributedVirtualPortgroup", "OpaqueNetwork")
 _PROPERTIES = {
     "Datacenter": ("name", "parent", "vmFolder"),
@@ -183,7 +183,7 @@ class Places:
         of_host = self._all[host].text("parent") if host else None
         if not placement.get("cluster"):
             return of_host
-        cluster = self._below(_CLUSTERS, "cluster", placement["cluster"], datacenter)
+        cluster = self._below(CLUSTERS, "cluster", placement["cluster"], datacenter)
         if of_host and of_host != cluster:
             raise PlaceError(f"host {placement['host']} is not in the cluster {placement['cluster']}")
         return cluster
