@@ -22,7 +22,7 @@ options:
   job:
     description: What is to be done.
     type: str
-    choices: [deploy, start, stop, eject, reconcile, list, destroy, migrate, reset_password]
+    choices: [deploy, start, stop, eject, reconcile, retire, list, destroy, migrate, reset_password]
     required: true
   shared_networks:
     description: The networks.

@@ -24,6 +24,11 @@ DNS_TTL = 300  # seconds for which resolvers may keep a VM's address
 # Names by which clients find a proxy, a mail server or themselves: no VM gets one by its name.
 DNS_RESERVED = ("autoconfig", "autodiscover", "isatap", "localhost", "wpad")
 
+# Where the guest scripts leave word of the drive that they have read; a file of the guest, and names of its hypervisor's tools.
+DRIVE_MARK = "/var/lib/config-drive/drive-seen"
+DRIVE_MARK_VMWARE = "guestinfo.config-drive"
+DRIVE_MARK_XENSTORE = "vm-data/config-drive"
+
 IMAGE_DIR = "/var/lib/libvirt/images"  # KVM: where drives lie
 ISO_SR_NAME = "ConfigDriveISOs"  # XenServer: the SRs of the drives, one for each host
 ISO_DIR = "/opt/xensource/packages/iso/configdrive_iso"  # XenServer: their folder

@@ -49,10 +49,23 @@ options:
       - V(ejected) takes the drives out of their CD/DVD drives and keeps the files, so that a VM is no longer bound to where its file
         is; of the entries only the names are used. V(updated) puts a drive in again, V(present) where its content changes or
         O(reinsert) says so.
+      - V(retired) takes the password off the drives whose guests have set it (O(confirmation)), and keeps everything else, and by what
+        that password is known again, so that neither V(present) nor V(updated) put the same one back; of the entries only the names and
+        readers are used. Of others RV(drives[].unconfirmed) says why not. A hash for cloud-init stays.
       - V(absent) ejects and deletes the drives; of the entries only the names are used.
     type: str
-    choices: [present, updated, moved, followed, ejected, absent]
+    choices: [present, updated, moved, followed, ejected, retired, absent]
     default: present
+  confirmation:
+    description:
+      - For O(state=retired), by what a guest is known to have set the password.
+      - V(guest), that its guest scripts say so of this very drive. On V(kvm) they are read through the QEMU guest agent; on V(vmware) and
+        V(xenserver) they tell it the hypervisor by themselves, where C(vmware-rpctool) or C(xenstore-write) is in the guest.
+      - V(boot), also that a guest that says nothing was started since the drive was put, runs, and has V(ours) as O(drives[].reader), which
+        acts at every start. Whether it has started by now is for the caller to know.
+    type: str
+    choices: [guest, boot]
+    default: guest
   destination:
     description:
       - Where the VMs go, for O(state=moved), which needs it.
@@ -119,7 +132,14 @@ EXAMPLES = r"""
         password: "{{ new_password }}"
     state: updated
 
-- name: Take the password off again once the guest has set it
+- name: Take the password off again, if the guest has set it
+  vmops.external_dhcp.vm_config_drive:
+    hypervisor: "{{ hypervisor }}"
+    drives:
+      - name: web1
+    state: retired
+
+- name: Take the password off again, whatever the guest has done
   vmops.external_dhcp.vm_config_drive:
     hypervisor: "{{ hypervisor }}"
     drives:
@@ -194,6 +214,10 @@ drives:
       description: With O(state=followed), whether the VM has no whole drive anywhere.
       type: bool
       sample: false
+    unconfirmed:
+      description: With O(state=retired), why a password stays on the drive; V(none) if it went, or if there was none.
+      type: str
+      sample: its guest says nothing of the drive, to nobody who could hear it from here
     acts_on_refresh:
       description:
         - Whether the guest acts on a refreshed drive at its next boot, by what O(drives[].reader) is known to do.
@@ -220,7 +244,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils import _argspe
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drives import DriveModule
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_config_drive import run_module
 
-_STATES = ["present", "updated", "moved", "followed", "ejected", "absent"]
+_STATES = ["present", "updated", "moved", "followed", "ejected", "retired", "absent"]
 
 
 def main() -> None:
@@ -230,6 +254,7 @@ def main() -> None:
             **_argspec.vm_errors(),
             **_argspec.drives(),
             "state": {"type": "str", "choices": _STATES, "default": "present"},
+            "confirmation": {"type": "str", "choices": ["guest", "boot"], "default": "guest"},
             "destination": {"type": "str"},
             "reinsert": {"type": "bool", "default": True},
             "keep_unread": {"type": "bool", "default": True},

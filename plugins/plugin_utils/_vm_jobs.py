@@ -168,6 +168,7 @@ _CHECKS: dict[str, t.Callable[[Request], None]] = {
     "stop": _power,
     "eject": _power,
     "reconcile": _deploy,
+    "retire": _power,
     "list": _list,
     "destroy": _destroy,
     "migrate": _migrate,

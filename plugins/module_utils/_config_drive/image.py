@@ -187,6 +187,12 @@ def is_ours(first_bytes: bytes) -> bool:
     return _find_mark(first_bytes) is not None
 
 
+def digest_of(first_bytes: bytes) -> str | None:
+    """The digest that a drive carries in its mark, by which its guest knows it; None if it was not built here."""
+    mark = _find_mark(first_bytes)
+    return mark.group(3).decode("ascii") if mark else None
+
+
 def is_intact(data: bytes) -> bool:
     """Whether these are all bytes, and no others, of an image that was built here."""
     mark = _find_mark(data)

@@ -8,24 +8,59 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._defaults import DRIVE_MARK
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._diagnosis.facts import GuestFacts
 
 if t.TYPE_CHECKING:
     from collections.abc import Mapping
 
 MACHINE_ID = "/etc/machine-id"
-DRIVE_SEEN = "/var/lib/config-drive/drive-seen"
 SCRIPTS = "/usr/local/sbin/config-drive-boot.sh"
 CLOUD_INIT = "/run/cloud-init/result.json"
-FILES = (MACHINE_ID, DRIVE_SEEN, SCRIPTS, CLOUD_INIT)
+FILES = (MACHINE_ID, DRIVE_MARK, SCRIPTS, CLOUD_INIT)
 
 _ID = re.compile(rb"[0-9a-f]{32}\n?")
-_SEEN = re.compile(rb"([01]) ([A-Za-z0-9._:-]{1,128})\n?")
+_SEEN = re.compile(rb"([01]) ([A-Za-z0-9._:-]{1,128})(?: ([0-9a-f]{64}|-))?\n?")
 _DATASOURCE = re.compile(r"DataSource([A-Za-z0-9]{1,40})\b")
+
+
+@dataclasses.dataclass(frozen=True)
+class DriveMark:
+    """What the guest scripts say of the drive they have read last.
+
+    failed: not all of it could be set. instance: its instance id. digest: by what the drive is known whose password the guest has;
+    None where they set no password, or are older than this word.
+    """
+
+    failed: bool
+    instance: str | None = None
+    digest: str | None = None
+
+
+def drive_mark(told: bytes | None) -> DriveMark | None:
+    """None for what the scripts do not write."""
+    parts = None if told is None else _SEEN.fullmatch(told)
+    if parts is None:
+        return None
+    instance, digest = (None if part in (None, b"-") else part.decode() for part in parts.group(2, 3))
+    return DriveMark(parts[1] == b"1", instance, digest)
+
+
+def why_unconfirmed(mark: DriveMark | None, digest: str | None, booted: bool) -> str | None:
+    """Why a guest is not known to have set the password of the drive with this digest; None if it has.
+
+    booted: whether its starting since the drive was put may be taken for it, where it says nothing itself.
+    """
+    if mark is None:
+        return None if booted else "its guest says nothing of the drive, to nobody who could hear it from here"
+    if mark.digest is None or mark.digest != digest:
+        return "its guest has not said that it has set the password of this drive: its scripts have not read it yet, set none, or are older"
+    return "its guest has read the drive, and could not set all that is on it" if mark.failed else None
 
 
 def machine_id(files: Mapping[str, bytes | None]) -> bytes | None:
@@ -36,17 +71,18 @@ def machine_id(files: Mapping[str, bytes | None]) -> bytes | None:
 
 def guest_facts(files: Mapping[str, bytes | None]) -> GuestFacts | None:
     """files: by path, of FILES those that could be asked for, None for one that is not there. None where nothing can be told."""
+    seen = files.get(DRIVE_MARK)
+    told = drive_mark(seen)
     if not all(path in files for path in FILES):
-        return None
-    seen = files[DRIVE_SEEN]
+        # Where the hypervisor reads no files, its tools may have brought the mark.
+        return None if told is None else GuestFacts(True, True, told.failed, told.instance, None)
     if seen is None and files[MACHINE_ID] is None:
         return None  # no Linux guest as we know it
-    told = None if seen is None else _SEEN.fullmatch(seen)
     return GuestFacts(
         installed=files[SCRIPTS] is not None,
         seen=seen is not None,
-        failed=None if told is None else told[1] == b"1",
-        instance=None if told is None or told[2] == b"-" else told[2].decode(),
+        failed=None if told is None else told.failed,
+        instance=None if told is None else told.instance,
         datasource=_datasource(files[CLOUD_INIT]),
     )
 

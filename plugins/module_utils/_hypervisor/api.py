@@ -489,7 +489,8 @@ class Hypervisor(abc.ABC):
     ) -> dict[str, dict[str, bytes | None]]:
         """By VM id the beginnings of these files of running guests, None for one that is not there; whatever a guest likes to say.
 
-        Without a path what could not be asked for, and all of them where the hypervisor asks no guest without an account of its own.
+        Without a path what could not be asked for. Where the hypervisor reads no files without an account of the guest's, only
+        _defaults.DRIVE_MARK, of VMs that run or not, if the guest scripts handed it to the hypervisor's tools.
         timeout: seconds per file.
         """
         return {}

@@ -29,6 +29,8 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._diagnosis.fac
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import (
     REASON_SOURCE_UNAVAILABLE,
     SOURCE_AGENT,
+    SOURCE_GUEST_METRICS,
+    SOURCE_TOOLS,
     NicAddress,
     NicRules,
 )
@@ -97,8 +99,9 @@ def ask_guests(hypervisor: Hypervisor, seen: Seen, sources: Sequence[str], worke
 
 
 def look_into_guests(hypervisor: Hypervisor, seen: Seen, workers: int, timeout: float) -> None:
-    """Some files of the guests whose agents have answered."""
-    talking = [vm for vm in seen.vms if (answer := seen.observations.get(vm.id)) and answer.source == SOURCE_AGENT]
+    """Some files of the guests whose agents have answered, or what their tools were given to say of the drive."""
+    tools = (SOURCE_AGENT, SOURCE_GUEST_METRICS, SOURCE_TOOLS)
+    talking = [vm for vm in seen.vms if (answer := seen.observations.get(vm.id)) and answer.source in tools]
     if talking:
         seen.files = hypervisor.guest_files(talking, guests.FILES, workers, timeout)
 

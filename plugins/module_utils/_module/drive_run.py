@@ -14,7 +14,13 @@ import dataclasses
 import hashlib
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import compare, content, readers, sealing
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import (
+    compare,
+    content,
+    readers,
+    retired,
+    sealing,
+)
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import (
     ConfigDriveError,
@@ -95,6 +101,10 @@ class Place(abc.ABC):
         """Moves drives, likewise."""
         raise NotImplementedError
 
+    def unconfirmed(self, spots: Sequence[Spot], digests: Mapping[str, str | None]) -> dict[str, str]:
+        """Whose guests are not known to have set the password of their drive, by name, and why. digests: of the drives in place."""
+        raise NotImplementedError
+
     def goes_along(self, spot: Spot) -> bool:
         """Whether move() has something to do."""
         raise NotImplementedError
@@ -154,9 +164,9 @@ class DriveRun:
         self.reinsert: bool = module.params.get("reinsert", True)
         self.keep_unread: bool = module.params.get("keep_unread", True)
         common.check_options(self.label, self.layouts)
-        if self.state in ("present", "updated"):  # the others build no image
+        if self.state in ("present", "updated", "retired"):  # the others build no image
             images.require_pycdlib()
-        else:  # whatever else an entry says: the drive goes, or moves
+        if self.state not in ("present", "updated"):  # whatever else an entry says: the drive goes, moves, or keeps what it has
             entries = [common.identity(entry) for entry in entries]
         self.entries = {entry["name"]: entry for entry in entries}
         self.descriptions, self.errors = common.describe(entries)
@@ -190,6 +200,9 @@ class DriveRun:
                     self._do(place.remove, [spot for spot in spots if self._tried(spot, lambda spot: self._absent(place, spot))])
                 elif self.state == "followed":
                     self._put_all(place, spots)
+                elif self.state == "retired":
+                    for first in range(0, len(spots), place.batch):
+                        self._retire(place, spots[first : first + place.batch])
                 elif self.state == "ejected":
                     self._do(place.eject, [spot for spot in spots if self._ejected(spot)])
                 else:
@@ -386,6 +399,43 @@ class DriveRun:
             shown["before"] = f"in CD/DVD drive: {state.slot}\n"
             self.diffs.append(shown)
         return True
+
+    def _retire(self, place: Place, spots: Sequence[Spot]) -> None:
+        """Takes the passwords off those drives whose guests have set them."""
+        holders: dict[str, tuple[Spot, images.Image]] = {}
+        digests: dict[str, str | None] = {}
+        for spot in spots:
+            before, data = self._tried(spot, lambda spot: self._before(place, spot, None)) or (None, None)
+            if before is not None and data is not None and compare.password_of(before.files):
+                holders[spot.name] = spot, before
+                digests[spot.name] = images.digest_of(data)
+        reasons = place.unconfirmed([spot for spot, _before in holders.values()], digests)
+        jobs = []
+        for name, (spot, before) in holders.items():
+            self.results[name]["unconfirmed"] = reasons.get(name)
+            if name not in reasons:
+                try:
+                    jobs.append((spot, self._without_password(spot, before)))
+                except ConfigDriveError as error:
+                    self._failed(name, error)
+        self.settled.update({spot.name for spot in spots} - {spot.name for spot, _data in jobs})
+        self._do(place.put, jobs)
+        self._do(place.eject, [spot for spot, _data in jobs if spot.state.ejected and spot.name not in self.errors])
+
+    def _without_password(self, spot: Spot, before: images.Image) -> bytes:
+        """The drive that is to be put. Raises DriveInputError for a reader that needs a password on it."""
+        files = compare.change(before, password="")
+        after = compare.description_of(dataclasses.replace(before, files=files), spot.name, self.descriptions[spot.name].reader)
+        common.check_reader(after, before.label, compare.layouts_of(files))
+        files[content.RETIRED_PATH] = retired.mark(str(compare.password_of(before.files)))
+        plan = _Plan(after, files, before.label, before.owner)
+        self.results[spot.name].update(
+            changed=True,
+            sha256=None if self.module.check_mode else hashlib.sha256(plan.build()).hexdigest(),
+            ejected=spot.state.ejected,
+        )
+        self._diff(spot, compare.differences(before, files, before.label, before.owner), attached=True)
+        return plan.build()
 
     def _moved(self, place: Place, spot: Spot) -> bool:
         goes = place.goes_along(spot)

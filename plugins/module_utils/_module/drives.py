@@ -124,10 +124,10 @@ def exit_with(module: AnsibleModule, result: dict[str, t.Any], errors: Mapping[s
 
 
 def identity(entry: Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Of an entry, only whose drive it is about."""
+    """Of an entry, only whose drive it is about, and what reads it."""
     metadata = entry.get("metadata") or {}
     vm_id = next((metadata[key] for key in ("vm_id", "vm-id") if metadata.get(key)), None)
-    return {"name": entry["name"], "metadata": {"vm_id": vm_id}}
+    return {"name": entry["name"], "metadata": {"vm_id": vm_id}, "reader": entry.get("reader")}
 
 
 def describe(entries: Sequence[Mapping[str, t.Any]]) -> tuple[dict[str, DriveDescription], dict[str, str]]:

@@ -11,7 +11,12 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _defaults
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.content import READER_OURS
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._diagnosis import guest as guests
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import drive_rules
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
+    POWER_RUNNING,
     DriveChange,
     DriveError,
     DriveState,
@@ -27,6 +32,7 @@ if t.TYPE_CHECKING:
 
     from ansible.module_utils.basic import AnsibleModule
 
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.description import DriveDescription
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Hypervisor, Vm
 
 
@@ -39,12 +45,12 @@ def run_module(module: AnsibleModule) -> None:
         common.warn(module, run.warnings)
         module.fail_json(msg=f"nothing was changed: {common.summary(run.errors)}", changed=False, drives=[])
     with hypervisor_of(module) as hypervisor:
-        run.carry_out(HypervisorPlace(hypervisor, module.params))
+        run.carry_out(HypervisorPlace(hypervisor, module.params, run.descriptions))
     run.end()
 
 
 class HypervisorPlace(Place):
-    """The VMs of one hypervisor, with the module's options: destination (where they go with state=moved), missing, state."""
+    """The VMs of one hypervisor, with the module's options: destination (where they go with state=moved), missing, state, confirmation."""
 
     result: t.ClassVar[dict[str, t.Any]] = {
         "name": None,
@@ -56,6 +62,7 @@ class HypervisorPlace(Place):
         "ejected": False,
         "unread": False,
         "lost": False,
+        "unconfirmed": None,
         "acts_on_refresh": None,
         "new_password": False,
         "encrypted_password": None,
@@ -63,12 +70,16 @@ class HypervisorPlace(Place):
     }
     batch = 100
 
-    def __init__(self, hypervisor: Hypervisor, options: Mapping[str, t.Any]) -> None:
+    def __init__(
+        self, hypervisor: Hypervisor, options: Mapping[str, t.Any], descriptions: Mapping[str, DriveDescription]
+    ) -> None:
         self.hypervisor = hypervisor
         self.drives = hypervisor.drives
         self.destination = options["destination"]
         self.skip_missing = options["missing"] == "skip"
         self.ejects = options["state"] == "ejected"
+        self.boot_confirms = options["confirmation"] == "boot"
+        self.readers = {name: description.reader for name, description in descriptions.items()}
 
     def find(self, names: Sequence[str]) -> Iterator[tuple[str, Spot | Exception]]:
         found = self.hypervisor.inventory.vms(names)
@@ -116,6 +127,24 @@ class HypervisorPlace(Place):
 
     def move(self, spots: Sequence[Spot]) -> Iterator[tuple[str, DriveChange | Exception]]:
         return _by_name(spots, self.drives.move([_vm(spot) for spot in spots], str(self.destination)))
+
+    def unconfirmed(self, spots: Sequence[Spot], digests: Mapping[str, str | None]) -> dict[str, str]:
+        vms = [_vm(spot) for spot in spots]
+        asked = self.hypervisor.guest_files(vms, [_defaults.DRIVE_MARK], _defaults.WORKERS, _defaults.GUEST_TIMEOUT)
+        inserted = self.drives.inserted(vms) if self.boot_confirms else {}
+        reasons = {}
+        for spot, vm in zip(spots, vms):
+            mark = guests.drive_mark(asked.get(vm.id, {}).get(_defaults.DRIVE_MARK))
+            seen = inserted.get(vm.id)
+            booted = (
+                isinstance(seen, DriveState)
+                and not drive_rules.is_unread(vm.power_state == POWER_RUNNING, seen.unread)
+                and self.readers[spot.name] == READER_OURS
+            )
+            reason = guests.why_unconfirmed(mark, digests[spot.name], booted)
+            if reason is not None:
+                reasons[spot.name] = reason
+        return reasons
 
     def goes_along(self, spot: Spot) -> bool:
         return spot.state.file_exists or spot.state.attached or self.drives.moves_vms

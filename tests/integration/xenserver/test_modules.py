@@ -97,6 +97,23 @@ def test_vm_config_drive_from_check_mode_to_absent(rig, connection, run_module):
     assert os.listdir(rig.iso_dir()) == []
 
 
+def test_a_password_goes_once_the_guest_has_said_that_it_set_it(rig, connection, run_module):
+    vm = rig.vm("web1")
+    run_module("vm_config_drive", drives(connection, "web1"))
+    rig.power(vm, "start")
+    rig.pool.agent(vm, {"0/ip": "10.99.0.61"})
+    retire = {"hypervisor": connection, "drives": [{"name": "web1"}], "state": "retired"}
+    kept = run_module("vm_config_drive", retire)
+    assert not kept["changed"] and "says nothing" in kept["drives"][0]["unconfirmed"]
+    # As xenopsd and xapi bring what a guest writes below vm-data into the VM's record (xapi_xenops.ml, update_vm; domain.ml,
+    # allowed_xsdata_prefixes).
+    told = f"0 web1 {image.digest_of((rig.iso_dir() / 'web1.iso').read_bytes())}"
+    rig.pool.store.set(vm, xenstore_data={"vm-data/config-drive": told, "vm-data/other": "x"})
+    assert run_module("vm_config_drive", retire)["changed"]
+    assert PASSWORD.encode() not in (rig.iso_dir() / "web1.iso").read_bytes()
+    assert not run_module("vm_config_drive", drives(connection, "web1"))["changed"]
+
+
 def test_vm_config_drive_one_bad_vm_does_not_stop_the_others(rig, connection, run_module):
     rig.vm("web1", disks=3)
     rig.vm("web2")

@@ -95,6 +95,11 @@ class Admin:
         """Changes devices of a VM."""
         WaitForTask(self.vm(name).ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=list(changes))))
 
+    def set_extra(self, name: str, key: str, value: str) -> None:
+        """Sets an entry of extraConfig, where a host also shows what a guest has set of guestinfo."""
+        option = vim.option.OptionValue(key=key, value=value)
+        WaitForTask(self.vm(name).ReconfigVM_Task(vim.vm.ConfigSpec(extraConfig=[option])))
+
     def vmotion(self, name: str) -> None:
         """Moves a running VM to another host of the cluster."""
         here = self.vm(name).runtime.host

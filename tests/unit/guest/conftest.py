@@ -42,7 +42,16 @@ SHELLS = {"dash": "dash", "busybox": "busybox sh", "bash": "bash --posix"}
 # Commands that act on the system, and those that could reach a network.
 NETWORK = ("curl", "wget", "ip", "nc", "dig", "nslookup", "dhclient", "udhcpc", "nmcli", "ssh")
 # Stand-ins that only write down how they were called, with the exit code they give.
-RECORDING = {"logger": 0, "restorecon": 0, "udevadm": 0, "sleep": 0, "ssh-keygen": 0, **dict.fromkeys(NETWORK, 0)}
+RECORDING = {
+    "logger": 0,
+    "restorecon": 0,
+    "udevadm": 0,
+    "sleep": 0,
+    "ssh-keygen": 0,
+    "vmware-rpctool": 0,
+    "xenstore-write": 1,
+    **dict.fromkeys(NETWORK, 0),
+}
 # Real commands that the scripts feed: wrapped, so that their arguments and environment are written down too.
 WRAPPED = (
     *("awk", "cat", "chmod", "cmp", "cp", "cut", "dd", "env", "grep", "id", "mkdir", "mktemp", "mv", "openssl", "rm"),

@@ -15,6 +15,8 @@ import typing as t
 import jinja2
 import pytest
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import build, digest_of
+
 from .conftest import FILES, LINUX, NETWORK, SCRIPTS, ssh_key
 
 if t.TYPE_CHECKING:
@@ -69,11 +71,35 @@ def test_it_leaves_word_of_how_it_went_and_by_which_drive(guest: Guest) -> None:
 
     guest.drive(password=b"word", keys=keys(1))
     guest.boot("login")
-    assert seen() == "0 i-1\n"
+    assert re.fullmatch("0 i-1 [0-9a-f]{64}\n", seen())
     guest.drive(password=b"two\nlines", instance_id=b"i-2\n$(id)")
     guest.boot("login")
     guest.boot("user-data")  # which sets nothing of it
-    assert seen() == "1 -\n"
+    assert re.fullmatch("1 - [0-9a-f]{64}\n", seen())
+
+
+def test_the_mark_names_the_very_drive_and_goes_to_the_hypervisors_tools(guest: Guest) -> None:
+    def boot(password: bytes) -> str:
+        device = guest.drive(password=password)
+        device.write_bytes(build({"cloudstack/password/vm_password.txt": password}, "config", "vm-1"))
+        guest.boot("login")
+        mark = (guest.base / "state/drive-seen").read_text().strip()
+        assert guest.calls("vmware-rpctool")[-1] == [f"info-set guestinfo.config-drive {mark}"]
+        assert guest.calls("xenstore-write")[-1] == ["vm-data/config-drive", mark]
+        assert mark == f"0 i-1 {digest_of(device.read_bytes())}" or "-" in mark.split()
+        return mark
+
+    first = boot(b"word")
+    assert boot(b"other") != first == boot(b"word")
+    guest.settings += "SET_PASSWORD=no\n"
+    assert boot(b"word") == "0 i-1 -"
+
+
+def test_a_mark_of_no_drive_of_ours_is_none(guest: Guest) -> None:
+    device = guest.drive(password=b"word")
+    for mark in (b"VMOPS.EXTERNAL_DHCP FORMAT=1 VM=a SHA256=$(id)", b"VMOPS.EXTERNAL_DHCP FORMAT=1 VM= SHA256=0123", b""):
+        device.write_bytes(device.read_bytes()[:33651].ljust(33651, b"\0") + mark.ljust(512))
+        assert guest.read("digest").status == 4
 
 
 def test_user_data_is_not_saved_if_switched_off(guest: Guest) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _defaults
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
     Hypervisor,
@@ -23,11 +24,16 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vm
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.inventory import VMwareInventory
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.machines import VMwareMachines
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.networks import VMwareNetworks
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.objects import ObjectSpec, child_text
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.pyvmomi_import import IMPORT_TRACEBACK, vim
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.session import Session
 
 if t.TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Vm
+
+_MARK = f'config.extraConfig["{_defaults.DRIVE_MARK_VMWARE}"]'
 
 
 def connect(description: Mapping[str, t.Any]) -> VMware:
@@ -57,6 +63,17 @@ class VMware(Hypervisor):
         self.machines = VMwareMachines(session, self.drives, datacenters, datacenter, folder)
         self.networks = VMwareNetworks(session, datacenter)
         self.images = VMwareImages(session, datacenter, folder)
+
+    def guest_files(
+        self, vms: Sequence[Vm], paths: Sequence[str], workers: int, timeout: float
+    ) -> dict[str, dict[str, bytes | None]]:
+        """See api.Hypervisor. One question for all VMs, so that workers and timeout have nothing to limit."""
+        if _defaults.DRIVE_MARK not in paths or not vms:
+            return {}
+        ids = {vm.handle.reference: vm.id for vm in vms}
+        found = self._session.run(lambda: self._session.retrieve([ObjectSpec("VirtualMachine", (_MARK,), tuple(ids))]))
+        marks = {ids[one.name]: option for one in found if (option := one.properties.get(_MARK)) is not None}
+        return {vm_id: {_defaults.DRIVE_MARK: child_text(option, "value").encode()} for vm_id, option in marks.items()}
 
     def close(self) -> None:
         """See api.Hypervisor."""

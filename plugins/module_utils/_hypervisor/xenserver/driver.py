@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _defaults
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
     Hypervisor,
 )
@@ -25,7 +26,9 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xe
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import Session
 
 if t.TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Vm
 
 
 # The variables that XenServer's own clients and community.general read; only for what ours leave open.
@@ -48,6 +51,7 @@ class XenPool(Hypervisor):
         self._session = session
         # One look serves inventory.vms() and the addresses.read() that follows it: three calls in all, for any number of VMs.
         picture = Picture(session, INVENTORY)
+        self._picture = picture
         self.inventory = XenInventory(session, picture)
         self.addresses = XenAddresses(picture)
         drives = XenDrives(session, description)
@@ -61,6 +65,19 @@ class XenPool(Hypervisor):
     def endpoint(self) -> str:  # type: ignore[override]
         """https URL of the pool's master, which is another after a failover."""
         return self._session.endpoint
+
+    def guest_files(
+        self, vms: Sequence[Vm], paths: Sequence[str], workers: int, timeout: float
+    ) -> dict[str, dict[str, bytes | None]]:
+        """See api.Hypervisor. The pool has what a guest wrote below vm-data in the records of its VMs: no guest is asked."""
+        if _defaults.DRIVE_MARK not in paths:
+            return {}
+        found: dict[str, dict[str, bytes | None]] = {}
+        for vm in vms:
+            told = ((self._picture.get("vm", vm.handle) or {}).get("xenstore_data") or {}).get(_defaults.DRIVE_MARK_XENSTORE)
+            if told is not None:
+                found[vm.id] = {_defaults.DRIVE_MARK: str(told).encode()}
+        return found
 
     def close(self) -> None:
         """See api.Hypervisor."""

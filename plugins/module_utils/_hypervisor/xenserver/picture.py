@@ -21,7 +21,7 @@ if t.TYPE_CHECKING:
 NULL = "OpaqueRef:NULL"
 Record = t.Dict[str, t.Any]
 
-_VM = "uuid name_label power_state is_a_template is_a_snapshot is_control_domain guest_metrics metrics VIFs other_config tags"
+_VM = "uuid name_label power_state is_a_template is_a_snapshot is_control_domain guest_metrics metrics VIFs other_config tags xenstore_data"
 INVENTORY: Mapping[str, frozenset[str]] = {
     "vm": frozenset(_VM.split()),
     "vm_metrics": frozenset(("start_time",)),

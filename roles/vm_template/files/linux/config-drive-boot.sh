@@ -23,12 +23,7 @@ with_drive() {
         "$here/cloud-set-vm-hostname.sh" || result=1
         "$here/cloud-set-vm-password.sh" || result=1
         "$here/cloud-set-vm-sshkey.sh" || result=1
-        # How that went, and by which drive, for whoever may read this guest's files from outside.
-        instance=$("$here/config-drive-read.sh" get metadata/instance-id 2>/dev/null) || instance=
-        case $instance in
-        '' | *[!A-Za-z0-9._:-]*) instance=- ;;
-        esac
-        echo "$result $instance" | write_state drive-seen || result=1
+        leave_mark || result=1
     fi
     if [ "$1" != login ] && [ "$SAVE_USER_DATA" = yes ]; then
         "$here/config-drive-read.sh" save-user-data
@@ -38,6 +33,22 @@ with_drive() {
         esac
     fi
     return "$result"
+}
+
+# How that went, and by which drive, for whoever may read this guest's files from outside; and to the hypervisor, where its tools are.
+# The digest names the very drive whose password this guest has now.
+leave_mark() {
+    instance=$("$here/config-drive-read.sh" get metadata/instance-id 2>/dev/null) || instance=
+    case $instance in
+    '' | *[!A-Za-z0-9._:-]*) instance=- ;;
+    esac
+    drive_is=-
+    if [ "$SET_PASSWORD" = yes ]; then
+        drive_is=$("$here/config-drive-read.sh" digest) || drive_is=-
+    fi
+    have vmware-rpctool && vmware-rpctool "info-set guestinfo.config-drive $result $instance $drive_is" >/dev/null 2>&1
+    have xenstore-write && xenstore-write vm-data/config-drive "$result $instance $drive_is" >/dev/null 2>&1
+    echo "$result $instance $drive_is" | write_state drive-seen
 }
 
 # Which devices were looked at, and what that says of the kernel.

@@ -9,6 +9,7 @@
 #   config-drive-read.sh list                      the names of what is on it
 #   config-drive-read.sh get metadata/instance-id  one metadata item (either spelling: instance-id, instance_id)
 #   config-drive-read.sh get password|keys|user-data
+#   config-drive-read.sh digest                    by what this very drive is known, if this collection built it
 #   config-drive-read.sh save-user-data            user data into the state folder
 #   config-drive-read.sh run-user-data             run it as a program, once per instance id, if RUN_USER_DATA=yes
 #   config-drive-read.sh with COMMAND ...          run a command; what it asks of this script needs no second mount
@@ -21,7 +22,7 @@ here=${0%/*}
 . "$here/config-drive-lib.sh" || exit 1
 
 usage() {
-    echo "usage: ${0##*/} find | list | get NAME | save-user-data | run-user-data | with COMMAND ..." >&2
+    echo "usage: ${0##*/} find | list | get NAME | digest | save-user-data | run-user-data | with COMMAND ..." >&2
     exit "$EXIT_USAGE"
 }
 
@@ -152,6 +153,7 @@ open_drive() {
     if [ -d "${CONFIG_DRIVE_MOUNTED:-}/drive" ]; then
         # Called by a command that "with" runs: the drive is there, and not ours to unmount.
         work=$CONFIG_DRIVE_MOUNTED
+        drive_device=${CONFIG_DRIVE_DEVICE:-}
         return 0
     fi
     trap close_drive EXIT
@@ -160,7 +162,10 @@ open_drive() {
     trap 'exit 143' TERM
     work=$(mktemp -d "$RUN_DIR/config-drive.XXXXXX") || fail "cannot make a folder in $RUN_DIR"
     mkdir "$work/drive" || fail "cannot make a folder in $work"
-    use_drive && return 0
+    if use_drive; then
+        drive_device=$mounted
+        return 0
+    fi
     [ -z "$not_mountable" ] || fail "cannot mount the config drive at$not_mountable"
     exit "$EXIT_NO_DRIVE"
 }
@@ -245,6 +250,22 @@ get_item() {
     }
 }
 
+# The SHA-256 in the mark of the builder, in the application use field of the volume descriptor (ECMA-119 8.4.32).
+drive_digest() {
+    builder_mark=$(bytes_at "$drive_device" 33651 512)
+    case $builder_mark in
+    'VMOPS.EXTERNAL_DHCP FORMAT='*' SHA256='*) ;;
+    *) return "$EXIT_NO_ITEM" ;;
+    esac
+    builder_mark=${builder_mark##*SHA256=}
+    builder_mark=${builder_mark%% *}
+    case $builder_mark in
+    *[!0-9a-f]*) return "$EXIT_NO_ITEM" ;;
+    esac
+    [ "${#builder_mark}" -eq 64 ] || return "$EXIT_NO_ITEM"
+    echo "$builder_mark"
+}
+
 list_items() {
     for file in "$work"/drive/cloudstack/metadata/*.txt; do
         key=${file##*/}
@@ -314,7 +335,7 @@ find)
     [ "$#" -eq 1 ] || usage
     unset CONFIG_DRIVE_MOUNTED
     ;;
-list | save-user-data) [ "$#" -eq 1 ] || usage ;;
+list | digest | save-user-data) [ "$#" -eq 1 ] || usage ;;
 run-user-data)
     [ "$#" -eq 1 ] || usage
     [ "$RUN_USER_DATA" = yes ] || exit 0
@@ -333,11 +354,12 @@ case $1 in
 find) echo "$mounted" ;;
 list) list_items ;;
 get) get_item "$2" ;;
+digest) drive_digest ;;
 save-user-data) save_user_data ;;
 run-user-data) run_user_data ;;
 with)
     shift
-    CONFIG_DRIVE_MOUNTED=$work "$@"
+    CONFIG_DRIVE_MOUNTED=$work CONFIG_DRIVE_DEVICE=$drive_device "$@"
     ;;
 esac
 exit $?

@@ -15,6 +15,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._diagnosis imp
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._diagnosis.facts import GuestFacts
 
 ID = b"0123456789abcdef0123456789abcdef\n"
+DIGEST = b"0123456789abcdef" * 4
 NOTHING: dict[str, bytes | None] = dict.fromkeys(guest.FILES)
 
 
@@ -25,11 +26,13 @@ def result(datasource: t.Any) -> bytes:
 @pytest.mark.parametrize(
     ("files", "facts"),
     [
-        ({guest.DRIVE_SEEN: b""}, GuestFacts(seen=True)),
-        ({guest.DRIVE_SEEN: b"0 i-1\n"}, GuestFacts(seen=True, failed=False, instance="i-1")),
-        ({guest.DRIVE_SEEN: b"1 -\n"}, GuestFacts(seen=True, failed=True)),
-        ({guest.DRIVE_SEEN: b"0 \x1b]0;x\x07"}, GuestFacts(seen=True)),
-        ({guest.DRIVE_SEEN: b"0 " + b"i" * 200}, GuestFacts(seen=True)),
+        ({guest.DRIVE_MARK: b""}, GuestFacts(seen=True)),
+        ({guest.DRIVE_MARK: b"0 i-1\n"}, GuestFacts(seen=True, failed=False, instance="i-1")),
+        ({guest.DRIVE_MARK: b"1 -\n"}, GuestFacts(seen=True, failed=True)),
+        ({guest.DRIVE_MARK: b"0 i-1 " + DIGEST + b"\n"}, GuestFacts(seen=True, failed=False, instance="i-1")),
+        ({guest.DRIVE_MARK: b"0 i-1 ABC\n"}, GuestFacts(seen=True)),
+        ({guest.DRIVE_MARK: b"0 \x1b]0;x\x07"}, GuestFacts(seen=True)),
+        ({guest.DRIVE_MARK: b"0 " + b"i" * 200}, GuestFacts(seen=True)),
         ({guest.MACHINE_ID: ID, guest.SCRIPTS: b"#!/bin/sh"}, GuestFacts(installed=True)),
         (
             {guest.MACHINE_ID: ID, guest.CLOUD_INIT: result("DataSourceConfigDrive [net,ver=2][source=/dev/sr0]")},
@@ -48,4 +51,32 @@ def test_files_of_a_guest(files: dict[str, bytes], facts: GuestFacts | None) -> 
 
 def test_a_guest_that_refuses_one_file_says_nothing() -> None:
     assert guest.guest_facts({}) is None
-    assert guest.guest_facts({guest.MACHINE_ID: ID, guest.DRIVE_SEEN: b""}) is None
+    assert guest.guest_facts({guest.MACHINE_ID: ID, guest.DRIVE_MARK: b""}) is None
+
+
+def test_a_mark_that_the_tools_brought_is_enough() -> None:
+    brought = {guest.DRIVE_MARK: b"1 i-1 " + DIGEST}
+    assert guest.guest_facts(brought) == GuestFacts(installed=True, seen=True, failed=True, instance="i-1")
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (b"0 i-1 " + DIGEST, None),
+        (b"0 - " + DIGEST + b"\n", None),
+        (b"1 i-1 " + DIGEST, "could not set all"),
+        (b"0 i-1 " + DIGEST[::-1], "has not said that it has set the password of this drive"),
+        (b"0 i-1 -", "has not said that it has set the password of this drive"),  # told to set none
+        (b"0 i-1\n", "has not said that it has set the password of this drive"),  # scripts of before
+        (b"0 i-1 " + DIGEST + b" more", "says nothing"),
+        (b"\x00" * 9000, "says nothing"),
+        (None, "says nothing"),
+    ],
+)
+def test_only_a_mark_of_this_very_drive_confirms_its_password(told: bytes | None, words: str | None) -> None:
+    mark = guest.drive_mark(told)
+    reason = guest.why_unconfirmed(mark, DIGEST.decode(), booted=False)
+    assert reason is None if words is None else words in str(reason)
+    # A start is believed only of a guest that says nothing itself.
+    assert (guest.why_unconfirmed(mark, DIGEST.decode(), booted=True) is None) == (words in (None, "says nothing"))
+    assert guest.why_unconfirmed(mark, None, booted=False) is not None
