@@ -15,8 +15,8 @@ description:
   - What fails half-way is undone.
   - An image that refers to another file, which would be shown to the guest, is refused.
   - "On V(kvm) the image goes through libvirt into a storage pool of a folder."
-  - "On V(xenserver) it becomes a disk of O(placement.sr), else of the pool's default storage, and the VM is a template like C(Other
-    install media). The VM is HVM, its CD/DVD drives are IDE."
+  - "On V(xenserver) it becomes a disk of the storage repository C(sr) of O(placement), else of the pool's default one, and the VM is a
+    template like C(Other install media). The VM is HVM, its CD/DVD drives are IDE."
   - "On V(vmware) it is imported through vCenter as a VM with a paravirtual SCSI controller and a vmxnet3 NIC, and marked as a template."
 version_added: 0.1.0
 author:

@@ -18,6 +18,7 @@ import pytest
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import NicWanted, VmWanted
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import driver
+from ansible_collections.vmops.external_dhcp.tests.integration.cloud_images import make_disk, make_image
 from ansible_collections.vmops.external_dhcp.tests.integration.kvm_host import OTHER_ADDRESS, KvmHost, wait_for
 
 IMAGES = "/var/lib/libvirt/images"
@@ -358,3 +359,17 @@ def test_the_plug_is_pulled_while_a_guest_does_not_listen(kvm: KvmHost, host: t.
     wait_for("start", lambda: kvm.virsh("domstate", "deaf") == "running", 30)
     (outcome,) = good(host.machines.stop(vms, 3))
     assert outcome.changed and "did not shut down within 3 s" in outcome.warnings[0]
+
+
+@pytest.mark.parametrize("form", ["ova", "fixed.vhd"])
+def test_an_image_of_another_format_becomes_a_vm_for_clones(kvm, host, template, tmp_path, form):
+    disk = make_disk(tmp_path)
+    options = {"hypervisor": {"type": "kvm", "uri": kvm.uri}, "name": "cloud", "network": kvm.status["BRIDGE"]}
+    told = kvm.module("vm_template_import", {**options, "image": str(make_image(disk, form))})
+    assert told["changed"] and not kvm.module("vm_template_import", {**options, "image": str(disk)})["changed"]
+    good(host.machines.create([VmWanted("web1", "cloud", nics=(NicWanted(kvm.status["BRIDGE"]),), full_clone=True)]))
+    for name in ("cloud", "web1"):
+        source = ET.fromstring(kvm.virsh("dumpxml", name)).find("devices/disk[@device='disk']/source")
+        path = kvm.images / pathlib.Path(source.get("file")).name
+        words = ["qemu-img", "compare", "-q", "-f", "raw", "-F", "qcow2", str(disk), str(path)]
+        assert subprocess.run(words, timeout=60, check=False).returncode == 0

@@ -195,9 +195,7 @@ def test_a_vm_of_ours_is_powered_off_and_deleted_once(host: fake.FakeHypervisor,
     assert not run_module("vm", absent("web1", "web2", "gone"))["changed"]
 
 
-def test_a_vm_without_a_mark_is_not_deleted_by_its_name(
-    host: fake.FakeHypervisor, run_module: RunModule, tmp_path: pathlib.Path
-):
+def test_a_vm_without_a_mark_is_not_deleted_by_its_name(host: fake.FakeHypervisor, run_module: RunModule, tmp_path: pathlib.Path):
     foreign = host.add("db1", power_state="running")
     host.owners[foreign.id] = "00000000-0000-4000-8000-000000000099"
     record = f"sqlite:///{tmp_path}/record.db"
