@@ -59,8 +59,7 @@ def _look(module: AnsibleModule, wanted: Wanted, init: str | None) -> dict[str, 
         with qemu_img.in_form(module, formats.look_at(path, form), (formats.QCOW2, formats.RAW)) as found:
             return image.look(found.path, found.form, wanted, init)
     except formats.ImageError as error:
-        said = f"image {path} {error}"
+        module.fail_json(msg=f"image {path} {error}")
     except OSError as error:
-        said = f"image is {path}: {error.strerror}"
-    module.fail_json(msg=said)
+        module.fail_json(msg=f"image is {path}: {error.strerror}")
     return {}
