@@ -10,6 +10,10 @@ import pathlib
 import subprocess
 import sys
 import tarfile
+import typing as t
+
+if t.TYPE_CHECKING:
+    from collections.abc import Collection
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/unit/plugins/module_utils/_guest_template"))
@@ -34,9 +38,9 @@ FORMATS = {
 }
 
 
-def make_disk(folder: pathlib.Path, without: str = "") -> pathlib.Path:
-    """A raw disk of 13 MiB, which is no whole number of any format's blocks. without: a module that its kernel has not."""
-    kept = [module for module in MODULES.split() if module.rpartition("/")[2] != without]
+def make_disk(folder: pathlib.Path, without: Collection[str] = ()) -> pathlib.Path:
+    """A raw disk of 13 MiB, which is no whole number of any format's blocks. without: modules that its kernel has not."""
+    kept = [module for module in MODULES.split() if module.rpartition("/")[2] not in without]
     files = {**_LEFT_OUT, _KERNEL: "".join(f"kernel/{module}.ko:\n" for module in kept)}
     tree, disk = build(folder / "tree", files), folder / "disk.raw"
     disk.write_bytes(b"")

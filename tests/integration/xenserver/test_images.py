@@ -246,7 +246,7 @@ def test_the_playbooks_from_an_image_to_running_vms(rig, run, disk, tmp_path):
     }
     (tmp_path / "inventory.yml").write_text(yaml.safe_dump({"all": {"hosts": {"pool": variables}}}))
 
-    def play(name: str, *options: str) -> str:
+    def play(name: str, *options: str, fails: bool = False) -> str:
         program = pathlib.Path(sys.executable).with_name("ansible-playbook")
         command = [str(program), "-i", str(tmp_path / "inventory.yml"), f"vmops.external_dhcp.{name}", *options]
         env = {
@@ -255,9 +255,13 @@ def test_the_playbooks_from_an_image_to_running_vms(rig, run, disk, tmp_path):
             "ANSIBLE_HOME": str(tmp_path / "home"),
         }
         done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        assert (done.returncode != 0) == fails, done.stdout + done.stderr
+        return " ".join(done.stdout.split())
 
+    (tmp_path / "blind").mkdir()
+    blind = make_disk(tmp_path / "blind", without=("ata_piix", "xen-netfront"))
+    said = play("import_cloud_image", "-e", f"vm_template_image={blind}", fails=True)
+    assert "6.1.0-18-amd64 lacks ata-piix" in said and "6.1.0-18-amd64 lacks xen_netfront" in said and made(rig) is None
     assert "changed=1" in play("import_cloud_image")
     play("deploy_vms", "-e", "vm_wait=false")
     web1 = made(rig, "web1")
