@@ -15,6 +15,7 @@ import pytest
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils import _argspec
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import api
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.images import Images
 
 PACKAGE = "ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor"
 PARTS = {
@@ -24,6 +25,7 @@ PARTS = {
     "machines": api.Machines,
     "events": api.Events,
     "networks": api.Networks,
+    "images": Images,
 }
 KINDS = sorted(path.parent.name for path in pathlib.Path(api.__file__).parent.glob("*/driver.py"))
 
