@@ -66,8 +66,8 @@ options:
         description:
           - Instead of O(drives[].password), a public key. A password is made and put on the drive, and given out once, encrypted to
             this key; it is in no other result, message or log.
-          - With O(state=present) for a drive that has no password, unless one was taken off after its guest had set it; with
-            O(state=updated) each time. In check mode none is made.
+          - With C(state=present) for a drive that has no password, unless one was taken off after its guest had set it; with
+            C(state=updated) each time. In check mode none is made.
           - An RSA key of at least 2048 bits, as PEM or as C(ssh-rsa), needs the Python library C(cryptography); a C(ssh-ed25519) key
             or a recipient of age, C(age1...), needs C(pyrage).
         type: str
