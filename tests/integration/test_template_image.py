@@ -24,6 +24,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/unit/plugins/module_utils/_guest_template"))
 from good_system import GOOD, WANTS, build
 
+from ansible_collections.vmops.external_dhcp.tests.integration.cloud_images import make_disk, make_image
+
 OURS = {name: None for name in GOOD if "config-drive" in name}
 KEY = "etc/ssh/ssh_host_rsa_key"
 # What is wrong with it, beside all that is ours being missing.
@@ -209,3 +211,21 @@ def _waiting() -> list[str]:
             if path.read_bytes() == f"sleep\0{SLEEP}\0".encode():
                 found.append(path.parent.name)
     return found
+
+
+def test_a_converted_copy_goes_with_its_process_however_that_ends(tmp_path: pathlib.Path) -> None:
+    disk = make_disk(tmp_path)
+    image = make_image(disk, "ova")
+    before = sorted(tmp_path.iterdir())
+    code = f"""
+import os, types
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template import formats
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import qemu_img
+with qemu_img.in_form(types.SimpleNamespace(tmpdir="/"), formats.look_at({str(image)!r}), ("raw",)) as copy:
+    with copy.data() as data:
+        assert data.read(1 << 30) == open({str(disk)!r}, "rb").read()
+    os.kill(os.getpid(), 9)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / ".build" / "collections")}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False, timeout=60).returncode == -9
+    assert sorted(tmp_path.iterdir()) == before

@@ -56,19 +56,22 @@ def need(image: DiskImage, forms: Sequence[str]) -> None:
 def in_form(module: AnsibleModule, image: DiskImage, forms: Sequence[str]) -> Iterator[DiskImage]:
     """The image if it has one of these formats, else a copy in the first of them, for the block. Raises ImageError, OSError.
 
-    The copy is made beside the image, where there is room for images as a rule, if that can be written to.
+    The copy is made beside the image, where there is room for images as a rule, if that can be written to. It has no name, so that it
+    goes with this process, however that ends.
     """
     if image.form in forms:
         yield image
         return
     need(image, forms)
     folder = os.path.dirname(os.path.abspath(image.path))
-    with tempfile.TemporaryDirectory(
-        prefix=".vm-template-", dir=folder if os.access(folder, os.W_OK) else module.tmpdir
-    ) as place:
-        copy = os.path.join(place, "image")
+    with tempfile.TemporaryFile(dir=folder if os.access(folder, os.W_OK) else module.tmpdir) as copy:
         convert(source(image.form, image.path, image.offset, image.length), forms[0], copy)
-        yield formats.look_at(copy, formats.VMDK if forms[0] == formats.STREAM_VMDK else forms[0])
+        yield formats.look_at(_path(copy), formats.VMDK if forms[0] == formats.STREAM_VMDK else forms[0])
+
+
+def _path(file: t.IO[bytes]) -> str:
+    """By which a file without a name is opened, here and in a child that it is passed to."""
+    return f"/dev/fd/{file.fileno()}"
 
 
 def source(form: str, path: str, offset: int = 0, length: int | None = None) -> str:
@@ -79,15 +82,18 @@ def source(form: str, path: str, offset: int = 0, length: int | None = None) -> 
     return "json:" + json.dumps({"driver": _NAMES[form], "backing": None, "file": part})
 
 
-def convert(what: str, form: str, dest: str) -> None:
-    """A sparse copy of a source() in a format, readable by its owner alone. Raises ImageError."""
+def convert(what: str, form: str, dest: str | t.IO[bytes]) -> None:
+    """A sparse copy of a source() in a format. dest: a file, or the path of a new one, for its owner alone. Raises ImageError."""
     program = shutil.which("qemu-img")
     if program is None:
         raise ImageError(f"is converted with qemu-img, which is not on this machine: {INSTALL}")
-    os.close(os.open(dest, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    if isinstance(dest, str):
+        os.close(os.open(dest, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    path, passed = (dest, ()) if isinstance(dest, str) else (_path(dest), (dest.fileno(),))
     try:
         done = subprocess.run(  # pylint: disable=ansible-bad-function  # run_command() has no time limit
-            [program, "convert", "-q", "-O", _NAMES[form], *_OPTIONS.get(form, ()), what, dest],
+            [program, "convert", "-q", "-O", _NAMES[form], *_OPTIONS.get(form, ()), what, path],
+            pass_fds=passed,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
