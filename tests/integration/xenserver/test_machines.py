@@ -243,29 +243,35 @@ def test_what_cannot_be_undone_is_named_and_goes_at_the_next_run(rig, connect, t
     assert len(rig.pool.store.all("VDI")) == 2
 
 
+def cut_at(rig, monkeypatch, number):
+    """The connection is gone for good with the call of this number, which is carried out; events and logins are not counted."""
+    invoke = rig.pool.invoke
+    left = number
+
+    def die(host, method, params, **more):
+        nonlocal left
+        answer = invoke(host, method, params, **more)
+        if not method.startswith(("event.", "session.")):
+            left -= 1
+            if left < 0 and not rig.pool.faults:
+                rig.pool.fault("*", "drop_before", count=99)
+                raise CutConnection
+        return answer
+
+    monkeypatch.setattr(rig.pool, "invoke", die)
+
+
 def test_a_run_killed_at_any_call_is_gone_on_with(rig, connect, template, monkeypatch):
     """The connection breaks for good at the n-th call; the next run ends with one whole VM and nothing beside it."""
     pool = connect()
     rig.pool.calls.clear()
     good(pool.machines.create(wanted("first", nics=(NicWanted("corp-vlan130"),))))
     calls = [c for c in rig.pool.calls if not c.startswith(("event.", "session."))]
-    invoke = rig.pool.invoke
     cut_short = 0
     for number in range(len(calls)):
         name = f"vm{number}"
-        left = [number]
-
-        def die(host, method, params, left=left, **more):
-            answer = invoke(host, method, params, **more)
-            if not method.startswith(("event.", "session.")):
-                left[0] -= 1
-                if left[0] < 0 and not rig.pool.faults:
-                    rig.pool.fault("*", "drop_before", count=99)
-                    raise CutConnection
-            return answer
-
         broken = connect()
-        monkeypatch.setattr(rig.pool, "invoke", die)
+        cut_at(rig, monkeypatch, number)
         try:
             list(broken.machines.create(wanted(name, nics=(NicWanted("corp-vlan130"),))))
         except Exception as error:  # whatever ends it
