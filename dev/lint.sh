@@ -20,8 +20,11 @@ check() {
 
 # What nox needs is installed once into .nox and used again until it is removed (make clean).
 check "antsibull-nox" nox --reuse-venv=yes --session lint docs-check license-check extra-checks
-check_types() (cd "$build/collections" && MYPYPATH=. mypy --config-file "$root/pyproject.toml" ansible_collections/vmops/external_dhcp/plugins)
-check "mypy (strict, plugins/)" check_types
+check_types() (
+    cd "$build/collections"
+    MYPYPATH=. mypy --config-file "$root/pyproject.toml" ansible_collections/vmops/external_dhcp/{plugins,extensions}
+)
+check "mypy (strict, plugins/ and extensions/)" check_types
 mapfile -t powershell < <(git ls-files '*.ps1')
 [ ${#powershell[@]} -eq 0 ] || check "powershell syntax" python dev/check_powershell.py "${powershell[@]}"
 check "ansible-lint --profile production" ansible-lint --profile production --offline --strict --nocolor -q

@@ -210,8 +210,7 @@ def test_named_vms_in_the_order_asked_and_what_is_wrong_with_the_others(rig: VCe
             finally:
                 within.close()
         finally:
-            for name in ("twice", "twice", "a%2fb", "golden"):
-                admin.destroy(name)
+            admin.destroy("twice", "a%2fb", "golden")  # both that are called twice
 
 
 def test_folder_that_does_not_exist(rig: VCenterRig) -> None:

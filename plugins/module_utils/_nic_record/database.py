@@ -86,14 +86,15 @@ class Database:
             self._engine = self.new_engine(pool_size=2, max_overflow=2, pool_pre_ping=self.kind != "sqlite")
         return self._engine
 
-    def new_engine(self, **options: t.Any) -> t.Any:
+    def new_engine(self, answer_seconds: int = session.ANSWER_SECONDS, **options: t.Any) -> t.Any:
         """An engine of its own; the poller's lock must not share connections with anything."""
         arguments: dict[str, t.Any] = {}
         if self.kind == "sqlite":
             arguments = {"timeout": BUSY_TIMEOUT, "check_same_thread": False}
             options["creator"] = lambda: _open_sqlite(t.cast(str, self.path), arguments)
         else:
-            arguments = session.postgresql_arguments() if self.kind == "postgresql" else session.mysql_arguments()
+            postgresql = self.kind == "postgresql"
+            arguments = session.postgresql_arguments() if postgresql else session.mysql_arguments(answer_seconds)
             options["isolation_level"] = "READ COMMITTED"
         arguments = {name: value for name, value in arguments.items() if name not in self.url.query}
         try:

@@ -247,7 +247,8 @@ class PollLock:
     def _acquire_session(self, limit: float) -> bool:
         try:
             # Never a pooled connection: these locks survive the return to a pool.
-            self._engine = self._database.new_engine(poolclass=NullPool)
+            # Its statements are short. With no answer for so long it knows that it is cut off before the server gives its lock away.
+            self._engine = self._database.new_engine(session.SILENT_SECONDS, poolclass=NullPool)
             self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             driver = self._connection.connection.driver_connection
             self._lost = False

@@ -17,6 +17,7 @@ import typing as t
 CONNECT_SECONDS = 10
 LOCK_SECONDS = 30  # a statement waits that long for a row that somebody else has locked
 STATEMENT_SECONDS = 120
+ANSWER_SECONDS = STATEMENT_SECONDS + 30  # PyMySQL, which has no keepalives, waits that long for an answer
 IDLE_SECONDS = 45  # in a transaction; also how long MariaDB and MySQL keep a session that says nothing
 SILENT_SECONDS = 30  # without an acknowledgement the connection is dead, on both sides
 
@@ -33,12 +34,12 @@ def postgresql_arguments() -> dict[str, t.Any]:
     }
 
 
-def mysql_arguments() -> dict[str, t.Any]:
-    """For this side's socket. PyMySQL has no keepalives: it waits for an answer that long."""
+def mysql_arguments(answer_seconds: int) -> dict[str, t.Any]:
+    """For this side's socket."""
     return {
         "connect_timeout": CONNECT_SECONDS,
         "charset": "utf8mb4",
-        "read_timeout": STATEMENT_SECONDS + 30,
+        "read_timeout": answer_seconds,
         "write_timeout": SILENT_SECONDS,
     }
 

@@ -77,6 +77,7 @@ EXAMPLES = r"""
 """
 
 import asyncio
+import functools
 import logging
 import sys
 import threading
@@ -192,7 +193,7 @@ def _hypervisors(args: dict[str, t.Any]) -> t.Iterator[tuple[t.Callable[[], t.An
             relook_interval=3600,
         )
         yield (
-            (lambda description=description: open_hypervisor(description)),
+            functools.partial(open_hypervisor, description),
             Request(name, settings, reconcile=True, networks=networks, vm_filter=vm_filter),
         )
 
