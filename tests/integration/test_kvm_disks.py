@@ -154,6 +154,29 @@ def test_two_tasks_at_once(kvm: KvmHost, mac: str):
     no_trace(kvm)
 
 
+def test_what_others_see_of_a_job_of_ours(kvm: KvmHost, mac: str):
+    """A snapshot waits for its end, a block job of the same disk is refused until then."""
+    host = driver.connect(kvm.hypervisor)
+    (vm,) = host.inventory.vms([NAME]).vms
+    _disks, others = disk_files.disks_of(ET.fromstring(vm.handle.XMLDesc(0)))
+    path = backup.socket_path(vm.handle, time.time() + 60)
+    backup.begin(vm.handle, path, ["vda"], others, "/var/lib/libvirt/images")
+    try:
+        words = ["virsh", "-q", "-c", kvm.uri, "snapshot-create-as", NAME, "memory"]
+        with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as snapshot:
+            time.sleep(2)
+            assert snapshot.poll() is None
+            done = kvm.virsh("blockcopy", NAME, "vda", "/var/lib/libvirt/images/it-disk.copy", "--wait", "--finish", check=False)
+            assert done == "" and "it-disk.copy" not in kvm.files()
+            assert backup.end(vm.handle, path)
+            assert snapshot.wait(60) == 0
+        kvm.virsh("snapshot-delete", NAME, "memory")
+    finally:
+        backup.end(vm.handle, path)
+        host.close()
+    no_trace(kvm)
+
+
 def test_killed_at_fifty_moments(kvm: KvmHost, mac: str, run_module: t.Any):
     """A SIGKILL of the module at any moment: its guard ends the job at once, and nothing of it is left after the next look."""
     words = [sys.executable, "-m", "ansible_collections.vmops.external_dhcp.plugins.modules.vm_ip_info"]
