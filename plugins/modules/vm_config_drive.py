@@ -217,7 +217,7 @@ drives:
     unconfirmed:
       description: With O(state=retired), why a password stays on the drive; V(none) if it went, or if there was none.
       type: str
-      sample: its guest says nothing of the drive, to nobody who could hear it from here
+      sample: its guest has not said that it read the drive, or not where that can be seen from here
     acts_on_refresh:
       description:
         - Whether the guest acts on a refreshed drive at its next boot, by what O(drives[].reader) is known to do.

@@ -125,6 +125,14 @@ def test_nothing_is_computed_by_side_effects_in_templates(path: pathlib.Path) ->
         assert not re.search(call, path.read_text()), call
 
 
+@pytest.mark.parametrize("path", sorted(ROLES.glob("*/tasks/*.yml")), ids=lambda path: f"{path.parts[-3]}/{path.name}")
+def test_drives_are_planned_with_their_label(path: pathlib.Path) -> None:
+    """Without it a mapping of user data stays one, which on ansible-core 2.18 may have been JSON text, and is refused."""
+    text = path.read_text()
+    for plan in re.findall(r"vm_plan\([^)]*\)", text) if "map(attribute='drive')" in text else ():
+        assert "vm_drive_label" in plan, f"{path}: {plan}"
+
+
 def test_nothing_depends_on_the_kind_of_hypervisor() -> None:
     branches = [str(path) for path in FILES if re.search(r"hypervisor\.type|hypervisor\['type'\]", path.read_text())]
     assert branches == []

@@ -57,7 +57,7 @@ def why_unconfirmed(mark: DriveMark | None, digest: str | None, booted: bool) ->
     booted: whether its starting since the drive was put may be taken for it, where it says nothing itself.
     """
     if mark is None:
-        return None if booted else "its guest says nothing of the drive, to nobody who could hear it from here"
+        return None if booted else "its guest has not said that it read the drive, or not where that can be seen from here"
     if mark.digest is None or mark.digest != digest:
         return "its guest has not said that it has set the password of this drive: its scripts have not read it yet, set none, or are older"
     return "its guest has read the drive, and could not set all that is on it" if mark.failed else None
