@@ -104,7 +104,7 @@ def test_a_password_goes_once_the_guest_has_said_that_it_set_it(rig, connection,
     rig.pool.agent(vm, {"0/ip": "10.99.0.61"})
     retire = {"hypervisor": connection, "drives": [{"name": "web1"}], "state": "retired"}
     kept = run_module("vm_config_drive", retire)
-    assert not kept["changed"] and "says nothing" in kept["drives"][0]["unconfirmed"]
+    assert not kept["changed"] and "not said that it read" in kept["drives"][0]["unconfirmed"]
     # As xenopsd and xapi bring what a guest writes below vm-data into the VM's record (xapi_xenops.ml, update_vm; domain.ml,
     # allowed_xsdata_prefixes).
     told = f"0 web1 {image.digest_of((rig.iso_dir() / 'web1.iso').read_bytes())}"

@@ -109,7 +109,7 @@ def test_it_stays_where_the_guest_says_nothing(
     run_module("vm_config_drive", options())
     host.domains["web1"].files = files_of_guest
     kept = run_module("vm_config_drive", options(state="retired"))
-    assert not kept["changed"] and "says nothing" in kept["drives"][0]["unconfirmed"]
+    assert not kept["changed"] and "not said that it read" in kept["drives"][0]["unconfirmed"]
     assert compare.password_of(files(host)) == PASSWORD
 
 
@@ -129,7 +129,7 @@ def test_a_start_is_believed_if_asked_for_and_of_our_scripts_alone(
     run_module("vm_config_drive", options(**wanted))
     domain = host.domains["web1"]
     off = run_module("vm_config_drive", options(**wanted, state="retired", confirmation="boot"))
-    assert not off["changed"] and "says nothing" in off["drives"][0]["unconfirmed"]
+    assert not off["changed"] and "not said that it read" in off["drives"][0]["unconfirmed"]
     domain.createWithFlags(0)
     assert run_module("vm_config_drive", options(**wanted, state="retired"))["drives"][0]["unconfirmed"]
     # A reset while it runs is not known to the guest yet.

@@ -68,9 +68,9 @@ def test_a_mark_that_the_tools_brought_is_enough() -> None:
         (b"0 i-1 " + DIGEST[::-1], "has not said that it has set the password of this drive"),
         (b"0 i-1 -", "has not said that it has set the password of this drive"),  # told to set none
         (b"0 i-1\n", "has not said that it has set the password of this drive"),  # scripts of before
-        (b"0 i-1 " + DIGEST + b" more", "says nothing"),
-        (b"\x00" * 9000, "says nothing"),
-        (None, "says nothing"),
+        (b"0 i-1 " + DIGEST + b" more", "not said that it read"),
+        (b"\x00" * 9000, "not said that it read"),
+        (None, "not said that it read"),
     ],
 )
 def test_only_a_mark_of_this_very_drive_confirms_its_password(told: bytes | None, words: str | None) -> None:
@@ -78,5 +78,5 @@ def test_only_a_mark_of_this_very_drive_confirms_its_password(told: bytes | None
     reason = guest.why_unconfirmed(mark, DIGEST.decode(), booted=False)
     assert reason is None if words is None else words in str(reason)
     # A start is believed only of a guest that says nothing itself.
-    assert (guest.why_unconfirmed(mark, DIGEST.decode(), booted=True) is None) == (words in (None, "says nothing"))
+    assert (guest.why_unconfirmed(mark, DIGEST.decode(), booted=True) is None) == (words in (None, "not said that it read"))
     assert guest.why_unconfirmed(mark, None, booted=False) is not None
