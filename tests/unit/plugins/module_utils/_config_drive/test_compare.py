@@ -77,7 +77,12 @@ def test_differences_name_files_and_sizes_and_never_contents():
     password = found[4]
     assert (password.before.size, password.after.size) == (11, 9)
     assert password.before.digest.startswith("keyed:") and password.before.digest != password.after.digest
-    assert found[2].before.digest.startswith("sha256:")
+    assert found[2].before.digest.startswith("sha256:") and found[2].before.size == len("z1")
+    assert found[0] == compare.Difference("label", "config", "config-2")
+
+
+def test_another_owner_is_a_difference():
+    assert compare.differences(drive(), files(), "config", "id-2") == [compare.Difference("owner", "id-1", "id-2")]
 
 
 def test_a_missing_drive_differs_in_everything():
@@ -92,12 +97,15 @@ def test_a_drive_built_elsewhere_does_not_differ_for_that():
 
 def test_changed_bytes_outside_of_files_are_a_difference():
     found = compare.differences(dataclasses.replace(drive(), intact=False), files(), "config", "id-1")
-    assert [item.what for item in found] == ["image"]
+    assert found == [compare.Difference("image", "its bytes were changed after it was built", "as built")]
 
 
 def test_what_is_lost_with_a_drive():
     found = compare.removal(drive())
     assert [item.what for item in found] == ["label", "owner", *files()] and all(item.after is None for item in found)
+    states = {item.what: item.before for item in found}
+    assert (states["label"], states["owner"]) == ("config", "id-1")
+    assert states[content.USER_DATA_PATH] == compare.file_state(content.USER_DATA_PATH, b"role=web")
 
 
 @pytest.mark.parametrize("layouts", [["cloudstack"], ["openstack"], ["cloudstack", "openstack"]])
@@ -187,9 +195,9 @@ def test_a_meta_data_json_that_is_none_is_told_without_quoting_it(content_of_jso
 
 
 def test_what_is_no_config_drive_cannot_be_changed():
-    with pytest.raises(DriveImageError, match="no config drive"):
+    with pytest.raises(DriveImageError, match="^the image is no config drive: .* nor openstack/latest/meta_data.json$"):
         compare.change(image.read(image.build({"a": b""})), password="x")
-    with pytest.raises(DriveImageError, match="password_hash"):
+    with pytest.raises(DriveImageError, match="^the drive has no openstack/latest/meta_data.json: .* can set a password_hash$"):
         compare.change(drive(layouts=["cloudstack"]), password_hash="$6$salt$abcdefgh")
 
 
@@ -197,7 +205,8 @@ def test_what_is_no_config_drive_cannot_be_changed():
 def test_what_a_drive_says_of_its_vm(layouts):
     reader = None if "cloudstack" in layouts else "cloudbase_init"
     found = compare.description_of(drive(layouts=layouts, reader=reader), "web1", "ours")
-    assert (found.password, found.ssh_keys, found.user_data, found.reader) == ("Ab2-Cd3-Ef4", (KEY,), b"role=web", "ours")
+    assert (found.name, found.password, found.ssh_keys) == ("web1", "Ab2-Cd3-Ef4", (KEY,))
+    assert (found.user_data, found.reader) == (b"role=web", "ours")
     assert found.metadata == {"instance_id": "id-1"}
     assert compare.layouts_of(files(layouts)) == tuple(layouts)
 
@@ -208,3 +217,25 @@ def test_what_a_drive_says_of_its_vm(layouts):
 def test_a_strange_meta_data_json_says_nothing(document):
     found = compare.description_of(image.read(image.build({content.META_DATA_JSON: document})), "x")
     assert (found.password, found.ssh_keys, found.metadata) == (None, (), {"instance_id": ""})
+
+
+def test_texts_that_are_none_are_shown_as_far_as_they_are_text():
+    described = compare.description_of(image.read(image.build({content.PASSWORD_PATH: b"a\xff"})), "x")
+    assert (described.password, described.ssh_keys, described.metadata) == ("a\ufffd", (), {"instance_id": ""})
+
+
+def test_two_keys_on_a_drive_are_two():
+    two = (KEY, KEY.replace("I ops", "J two"))
+    assert compare.description_of(drive(layouts=["cloudstack"], ssh_keys=list(two)), "x").ssh_keys == two
+
+
+@pytest.mark.parametrize(
+    "vendor_data, told",
+    [(None, True), ({"x": 1}, True), ({"cloud-init": content.cloud_init_password("old-Pw1")}, False)],
+)
+def test_a_drive_of_nobody_known_keeps_its_password_in_the_metadata_unless_cloud_init_is_told_it(vendor_data, told):
+    before = {content.META_DATA_JSON: b'{"uuid": "u", "admin_pass": "old-Pw1"}'}
+    if vendor_data is not None:
+        before[content.VENDOR_DATA_JSON] = json.dumps(vendor_data).encode()
+    after = compare.change(image.read(image.build(before)), password="new-Pw1")
+    assert json.loads(after[content.META_DATA_JSON]).get("admin_pass") == ("new-Pw1" if told else None)

@@ -85,7 +85,7 @@ def test_openstack_layout():
         "keys": [{"name": "key-0", "type": "ssh", "data": KEYS[0]}, {"name": "key-1", "type": "ssh", "data": KEYS[1]}],
     }
     assert found["openstack/latest/user_data"] == b"\x1f\x8b\x00"
-    assert json.loads(found["openstack/latest/vendor_data.json"]) == {"x": "ü"}
+    assert found["openstack/latest/vendor_data.json"] == '{\n "x": "ü"\n}'.encode()
 
 
 def test_no_file_is_empty_or_ends_with_a_line_break_and_there_is_no_network_data():

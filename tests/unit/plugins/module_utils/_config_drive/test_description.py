@@ -247,3 +247,155 @@ def test_secrets_are_not_in_the_representation():
     description = describe(password=SECRET, user_data=SECRET, ssh_keys=KEY, vendor_data=SECRET)
     assert SECRET not in repr(description) and KEY not in repr(description)
     assert SECRET not in repr(describe(password_hash="$6$x$" + SECRET))
+
+
+@pytest.mark.parametrize(
+    "option, sentence",
+    [
+        ({"name": " "}, "drives: every entry needs a name, the name of its VM"),
+        (
+            {"name": "a/b"},
+            "drive 'a/b': the name becomes a file name: use at most 128 letters, digits, blanks and ._+@=,()-,"
+            " beginning with a letter, a digit or _ and not ending in a blank or a dot",
+        ),
+        ({"password": []}, "drive web1: password is a list: it must be text"),
+        ({"password_hash": []}, "drive web1: password_hash is a list: it must be text"),
+        ({"network": []}, "drive web1: network is a list: it must be text"),
+        (
+            {"password": SECRET, "password_hash": "$6$salt$" + "b" * 20},
+            "drive web1: password is given together with password_hash: leave one of them out",
+        ),
+        (
+            {"password_hash": SECRET},
+            "drive web1: password_hash is not a crypt(3) hash such as $6$salt$hash: make one with the filter password_hash",
+        ),
+        (
+            {"reader": "nobody"},
+            "drive web1: reader is 'nobody': it must be one of ours, cloudstack, cloudstack_combined, cloud_init, cloudbase_init",
+        ),
+        ({"services": ["dns"]}, "drive web1: services has 'dns': it is either empty or [userdata]"),
+        ({"metadata": ["a"]}, "drive web1: metadata is a list: it must be a mapping"),
+        (
+            {"metadata": {"a b": "c"}},
+            "drive web1: metadata has the key 'a b': a key becomes a file name: use letters, digits, dots, hyphens and underscores,"
+            " at most 100",
+        ),
+        (
+            {"metadata": {"a-b": "1", "A_B": "2"}},
+            "drive web1: metadata.A_B is given twice, as a-b and A_B: both spellings with hyphens and underscores are always written,"
+            " and not every guest tells upper case from lower; keep one",
+        ),
+        (
+            {"metadata": {"uuid": "1"}},
+            "drive web1: metadata.uuid is a name that the drive writes itself or that readers take for something else: use instance_id",
+        ),
+        (
+            {"metadata": {"VM_id": "1"}},
+            "drive web1: metadata.VM_id differs from vm_id in upper and lower case alone: write vm_id",
+        ),
+        ({"metadata": {"a": [1]}}, "drive web1: metadata.a is a list: it must be text, a number or a boolean"),
+        (
+            {"metadata": {"a": "b\nc"}},
+            "drive web1: metadata.a has a line break or another control character: metadata is one line per key",
+        ),
+        ({"metadata": {"a": "\ud800"}}, "drive web1: metadata.a is not valid Unicode text"),
+        (
+            {"metadata": {"local_hostname": "-"}},
+            "drive web1: metadata.local_hostname is '-': a host name has labels of at most 63 letters, digits and hyphens, divided by"
+            " dots",
+        ),
+        (
+            {"user_data": "a", "user_data_base64": "YQ=="},
+            "drive web1: user_data is given together with user_data_base64: leave one of them out",
+        ),
+        ({"user_data_base64": "YQ==!"}, "drive web1: user_data_base64 is not base64"),
+        ({"user_data": "\ud800"}, "drive web1: user_data is not valid Unicode text: give bytes as user_data_base64"),
+        ({"user_data": {"a": "\ud800"}}, "drive web1: user_data is not valid Unicode text: give bytes as user_data_base64"),
+        (
+            {"user_data": {"a=b": 1}},
+            "drive web1: user_data has a key that cannot stand before = in a key=value line (empty, with =, a line break, outer blanks"
+            " or a leading #)",
+        ),
+        (
+            {"user_data": {"a": "b\nc"}},
+            "drive web1: user_data.a has a line break: give the whole user data as text to carry more than one line per key",
+        ),
+        ({"ssh_keys": 7}, "drive web1: ssh_keys is a int: give one public key or a list of them"),
+        ({"ssh_keys": [KEY, 7]}, "drive web1: ssh_keys entry 2 is a int: a public key is text"),
+        (
+            {"ssh_keys": ["-----BEGIN OPENSSH PRIVATE KEY-----"]},
+            "drive web1: ssh_keys entry 1 is a private key: give the public one (the file that ends in .pub)",
+        ),
+        (
+            {"ssh_keys": [f"{KEY} \x07"]},
+            "drive web1: ssh_keys entry 1 has a control character: a line of authorized_keys reads [options] type base64 [comment]",
+        ),
+        (
+            {"ssh_keys": [f"{KEY} \ud800"]},
+            "drive web1: ssh_keys entry 1 is not valid Unicode text: a line of authorized_keys reads [options] type base64 [comment]",
+        ),
+        (
+            {"vendor_data": {"a": float("nan")}},
+            "drive web1: vendor_data cannot be written as JSON: use texts as keys, and texts, numbers (JSON has no nan and no inf),"
+            " lists and mappings as values",
+        ),
+        (
+            {"vendor_data": 7},
+            "drive web1: vendor_data is a int: give text (such as #cloud-config) or a mapping for vendor_data.json",
+        ),
+        (
+            {"services": [], "network": "lab", "user_data": "a", "password": SECRET, "ssh_keys": [KEY], "vendor_data": "b"},
+            "drive web1: user_data, password, ssh_keys, vendor_data cannot be delivered: the network lab has no service userdata; add"
+            " userdata to the network's services or leave out user_data, password, ssh_keys, vendor_data",
+        ),
+        (
+            {"services": [], "password_hash": "$6$salt$" + "b" * 20},
+            "drive web1: password_hash cannot be delivered: the VM's network has no service userdata; add userdata to the network's"
+            " services or leave out password_hash",
+        ),
+    ],
+)
+def test_a_refusal_names_the_drive_the_option_and_the_way_out(option, sentence):
+    assert refused(**option) == sentence
+
+
+def test_a_password_that_is_a_number_is_taken_and_doubted():
+    doubt = "password is a number: YAML may have changed it (0123 becomes 83); put it in quotes"
+    assert (describe(password=83).password, describe(password=83).doubts) == ("83", (doubt,))
+    assert describe(password="83").doubts == () == describe(password="").doubts
+
+
+@pytest.mark.parametrize(
+    "name, hostname",
+    [("_", "vm"), ("X web (2)", "X-web-2"), ("_a", "a"), ("a" * 62 + " b", "a" * 62), ("a" * 63 + " b", "a" * 63)],
+)
+def test_the_nearest_host_name(name, hostname):
+    assert describe(name=name).metadata["local_hostname"] == hostname
+
+
+@pytest.mark.parametrize("value, text", [(True, "true"), (False, "false"), (0, "0"), (1.5, "1.5")])
+def test_scalars_as_yaml_writes_them(value, text):
+    assert describe(metadata={"a": value}).metadata["a"] == text
+    assert describe(user_data={"a": value}).user_data == f"a={text}".encode()
+
+
+@pytest.mark.parametrize("value", [None, "", {}])
+def test_empty_vendor_data_is_none(value):
+    assert describe(vendor_data=value).vendor_data is None
+
+
+def test_lines_between_keys_are_passed_over_and_tabs_are_blanks():
+    tabs = KEY.replace(" ", "\t")
+    assert describe(ssh_keys=f"# of ops\n\n{tabs}\n# of two\n{KEY2}").ssh_keys == (tabs, KEY2)
+
+
+def test_the_key_is_found_behind_options_that_look_like_one():
+    """A word in the options that is a type of key, followed by one that is no base64 or another key's."""
+    behind = f"ssh-rsa ! {KEY}"
+    assert describe(ssh_keys=[behind]).ssh_keys == (behind,)
+
+
+def test_the_longest_key():
+    longest = KEY + "x" * (8192 - len(KEY))
+    assert describe(ssh_keys=[longest]).ssh_keys == (longest,)
+    assert "is longer than 8192 characters" in refused(ssh_keys=[longest + "x"])
