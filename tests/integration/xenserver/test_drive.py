@@ -152,10 +152,10 @@ def test_the_guest_never_sees_half_a_file(rig, connect, iso):
     seen = []
     receive = rig._servers[0].RequestHandlerClass._receive
 
-    def look(handler, vdi, length, fault):
+    def look(handler, vdi, *more):
         vms = [rig.pool.store.get("VM", rig.pool.store.get("VBD", ref)["VM"]) for ref in vdi["VBDs"]]
         seen.append([vm["name_label"] for vm in vms if not vm["is_control_domain"]])
-        receive(handler, vdi, length, fault)
+        receive(handler, vdi, *more)
 
     rig._servers[0].RequestHandlerClass._receive = look
     try:
