@@ -139,7 +139,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.results import nic_result
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.vm_filter import read_vm_filter
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import first_of, plain
 from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._host_names import RESERVED, Wanted, clean, unique_names
 from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._unsafe import make_unsafe
 from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._vm_hosts import VmHost, vm_hosts
@@ -331,6 +331,4 @@ def _vm_of(variables: Mapping[str, t.Any]) -> tuple[t.Any, t.Any]:
 
 def _told(names: Sequence[str]) -> str:
     """Some names for a warning; tenants chose them."""
-    names = list(dict.fromkeys(names))
-    more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
-    return plain(", ".join(plain(name, _LONGEST_NAME) for name in names[:_TOLD]) + more, 1000)
+    return plain(first_of([plain(name, _LONGEST_NAME) for name in dict.fromkeys(names)], _TOLD), 1000)

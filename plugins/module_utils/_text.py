@@ -61,5 +61,11 @@ def plain_path(names: Sequence[str]) -> str | None:
     return plain("/" + "/".join(names), _LONGEST_PATH) if names else None
 
 
+def first_of(texts: Sequence[str], most: int, between: str = ", ") -> str:
+    """The first few texts, and how many there are beyond them: V(a, b and 3 more), or V(a; b; and 3 more) with V(; ) between."""
+    more = f"{between.strip(', ')} and {len(texts) - most} more" if len(texts) > most else ""
+    return between.join(texts[:most]) + more
+
+
 def _escape(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")

@@ -24,7 +24,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address
     parse_networks,
     parse_range,
 )
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import MAX_NAME, plain
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import MAX_NAME, first_of, plain
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterable
@@ -259,9 +259,7 @@ def serves(name: str, what: str, remedy: str) -> str:
 
 def in_use(name: str, users: Iterable[str]) -> str:
     """Why a network is not removed."""
-    names = sorted(set(users))
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{name} is used by {', '.join(names[:_NAMED])}{more}: put these on another network, or destroy them, first"
+    return f"{name} is used by {first_of(sorted(set(users)), _NAMED)}: put these on another network, or destroy them, first"
 
 
 def no_bridge(what: str, bridge: str | None, known: Iterable[str]) -> str:

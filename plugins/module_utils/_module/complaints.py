@@ -11,6 +11,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import iso
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import first_of
 
 if t.TYPE_CHECKING:
     import datetime
@@ -53,5 +54,4 @@ def stale(notes: Sequence[LookNote], now: datetime.datetime) -> list[str]:
 
 
 def _named(nics: Sequence[NicRecord]) -> str:
-    shown = [f"{nic.vm_name} NIC {nic.device} ({nic.last_reason})" for nic in nics[:MAX_NAMED]]
-    return ", ".join(shown) + (f" and {len(nics) - MAX_NAMED} more" if len(nics) > MAX_NAMED else "")
+    return first_of([f"{nic.vm_name} NIC {nic.device} ({nic.last_reason})" for nic in nics], MAX_NAMED)

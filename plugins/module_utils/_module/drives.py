@@ -26,6 +26,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.passwords import STAND_IN
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.missing import fail_for
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import first_of
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -226,14 +227,12 @@ def warn(module: AnsibleModule, warnings: Mapping[str, Sequence[str]]) -> None:
         for text in texts:
             by_text.setdefault(text, []).append(name)
     for text, names in by_text.items():
-        module.warn(f"drive {_names(names)}: {text}")
+        module.warn(f"drive {first_of(names, _NAMED_IN_MESSAGES)}: {text}")
 
 
 def summary(errors: Mapping[str, str]) -> str:
     """The first few of many errors; each drive's own is in its result."""
-    texts = list(errors.values())
-    more = f"; and {len(texts) - _NAMED_IN_MESSAGES} more" if len(texts) > _NAMED_IN_MESSAGES else ""
-    return "; ".join(texts[:_NAMED_IN_MESSAGES]) + more
+    return first_of(list(errors.values()), _NAMED_IN_MESSAGES, "; ")
 
 
 def diff(header: str, found: Sequence[compare.Difference]) -> dict[str, str]:
@@ -250,8 +249,3 @@ def _state(state: compare.FileState | str | None) -> str:
     if isinstance(state, compare.FileState):
         return f"{state.size} bytes, {state.digest}"
     return str(state)
-
-
-def _names(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED_IN_MESSAGES} more" if len(names) > _NAMED_IN_MESSAGES else ""
-    return ", ".join(names[:_NAMED_IN_MESSAGES]) + more

@@ -16,7 +16,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import LONGEST_ERROR, hypervisor_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_results import named
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError, names_of
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import first_of, plain
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -159,8 +159,7 @@ class _Run:
             ending["diff"] = self.diffs
         errors = [result["error"] for result in results if result["error"] is not None]
         if errors:
-            more = f"; and {len(errors) - _NAMED_IN_MESSAGES} more" if len(errors) > _NAMED_IN_MESSAGES else ""
-            told = "; ".join(errors[:_NAMED_IN_MESSAGES]) + more
+            told = first_of(errors, _NAMED_IN_MESSAGES, "; ")
             module.fail_json(msg=f"{len(errors)} of {len(results)} networks failed: {told}", **ending)
         module.exit_json(**ending)
         raise AssertionError("that ends the module")  # pragma: no cover

@@ -13,7 +13,7 @@ import typing as t
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorUnreachable
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import LONGEST_ERROR
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError, names_of
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import first_of, plain
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -37,7 +37,7 @@ def read_names(module: AnsibleModule) -> list[str]:
 
 def refuse(module: AnsibleModule, *reasons: str) -> t.NoReturn:
     """Ends the module before anything was done."""
-    module.fail_json(msg=f"nothing was changed: {_shorten(reasons)}", changed=False, vms=[])
+    module.fail_json(msg=f"nothing was changed: {first_of(reasons, _NAMED_IN_MESSAGES, '; ')}", changed=False, vms=[])
     raise AssertionError("that ends the module")  # pragma: no cover
 
 
@@ -121,7 +121,9 @@ class Results:
             ending["diff"] = self.diffs
         errors = [result["error"] for result in results if result["error"] is not None]
         if errors and not module.params["ignore_vm_errors"]:
-            module.fail_json(msg=f"{len(errors)} of {len(results)} VMs failed: {_shorten(errors)}", **ending)
+            module.fail_json(
+                msg=f"{len(errors)} of {len(results)} VMs failed: {first_of(errors, _NAMED_IN_MESSAGES, '; ')}", **ending
+            )
         module.exit_json(**ending)
         raise AssertionError("that ends the module")  # pragma: no cover
 
@@ -139,8 +141,3 @@ def destination_or_placement(given: Mapping[str, t.Any] | None, known: Sequence[
             use = f"use {', '.join(known)}" if known else "there are none"
             raise NamesError(f"{option} has {key!r}, which hypervisor.type {kind} does not know: {use}")
     return chosen
-
-
-def _shorten(texts: Sequence[str]) -> str:
-    more = f"; and {len(texts) - _NAMED_IN_MESSAGES} more" if len(texts) > _NAMED_IN_MESSAGES else ""
-    return "; ".join(texts[:_NAMED_IN_MESSAGES]) + more

@@ -15,7 +15,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import POWER_RUNNING, POWER_STOPPED
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import MAX_NAME, NicFacts, VmFacts
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.reconcile import Picture
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import first_of, plain
 
 if t.TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -56,14 +56,13 @@ def strangers(vms: Sequence[Vm], networks: Collection[str] | None) -> list[str]:
     if networks is None or not theirs or not theirs.isdisjoint(networks):
         return []
     return [
-        f"no VM here has a NIC in {_some(networks)}; theirs are in {_some(theirs)}: bridge, or the name, of a shared network must be what"
+        f"no VM here has a NIC in {_names(networks)}; theirs are in {_names(theirs)}: bridge, or the name, of a shared network must be what"
         " the hypervisor calls it"
     ]
 
 
-def _some(names: Collection[str]) -> str:
-    shown = [plain(name, MAX_NAME) for name in sorted(names)[:MAX_NAMED]]
-    return ", ".join(shown) + (f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")
+def _names(names: Collection[str]) -> str:
+    return first_of([plain(name, MAX_NAME) for name in sorted(names)], MAX_NAMED)
 
 
 def booted_at(vm: Vm) -> datetime.datetime | None:
