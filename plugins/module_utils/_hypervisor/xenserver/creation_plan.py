@@ -173,8 +173,7 @@ class CreationPlanner:
             known = ", ".join(sorted(host["name_label"] for host in hosts.values()))
             what = "is no host" if not found else "is the name of several hosts"
             raise MachineError(f"{option} {text} {what} of this pool; its hosts are {known}")
-        metrics = self._picture.get("host_metrics", hosts[found[0]]["metrics"])
-        if not hosts[found[0]]["enabled"] or not (metrics and metrics["live"]):
+        if not hosts[found[0]]["enabled"] or not self._picture.live(found[0]):
             raise MachineError(f"{option} {text} takes no VMs: it is disabled (maintenance mode) or down")
         return found[0]
 

@@ -200,19 +200,13 @@ class Planner:
         pbds = [self._picture.get("pbd", ref) for ref in (record["PBDs"] if record else ())]
         return [pbd["host"] for pbd in pbds if pbd is not None and pbd["currently_attached"]]
 
-    def live(self, host: str) -> bool:
-        """Whether the master has heard of this host lately."""
-        record = self._picture.get("host", host)
-        metrics = self._picture.get("host_metrics", record["metrics"]) if record else None
-        return bool(metrics and metrics["live"])
-
     def serves(self, sr: str, host: str) -> bool:
         """Whether a VM on this host can use the SR now."""
-        return self.live(host) and host in self.sr_hosts(sr)
+        return self._picture.live(host) and host in self.sr_hosts(sr)
 
     def _reachable(self, vdi: str) -> bool:
         record = self._picture.get("vdi", vdi)
-        return record is not None and any(self.live(host) for host in self.sr_hosts(record["SR"]))
+        return record is not None and any(self._picture.live(host) for host in self.sr_hosts(record["SR"]))
 
     def host_label(self, host: str) -> str:
         """A host's name for messages."""
@@ -278,7 +272,7 @@ class Planner:
         ours = set(self.owned_by(vm))
         possible = []
         for ref, host in self._picture.records["host"].items():
-            if host["enabled"] and self.live(ref) and self._sees_disks(ref, record, vm, ours):
+            if host["enabled"] and self._picture.live(ref) and self._sees_disks(ref, record, vm, ours):
                 sr = self.find_sr(ref)
                 has_drive = sr is not None and self.find_vdi(sr, file) in ours
                 share = hashlib.sha256(f"{vm.id} {host['uuid']}".encode()).digest()
@@ -345,7 +339,7 @@ class Planner:
         path = self.location(self.find_sr(host), host, file)
         if vdi is not None and owner != vm.id:
             return drive_rules.foreign(f"{path} on {self.host_label(host)}", owner)
-        if not self.live(host):
+        if not self._picture.live(host):
             return f"its host {self.host_label(host)} is down; wait until it is back, or until the VM runs on another one"
         if record["power_state"] not in ("Running", "Halted"):
             return f"the VM is {record['power_state'].lower()}, and XAPI changes no drive of it then; resume it or shut it down first"

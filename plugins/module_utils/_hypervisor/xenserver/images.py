@@ -30,8 +30,6 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xe
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain
 
 if t.TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Vm
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.images import ImageWanted
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.creation_plan import CreationPlan
@@ -95,7 +93,7 @@ class XenImages(Images):
             raise MachineError(
                 f"placement.host {wanted.placement['host']} does not see the storage repository {label}: give placement.sr too"
             )
-        if not any(True for _host in live_hosts(self._picture, hosts)):
+        if not any(map(self._picture.live, hosts)):
             raise MachineError(
                 f"no host that is up has the storage repository {label} plugged: repair it, or give another placement.sr"
             )
@@ -221,18 +219,10 @@ class _Making(Creation):
 
     def _upload(self, vdi: str) -> None:
         masters = [pool["master"] for pool in self._picture.records["pool"].values()]
-        hosts = sorted(live_hosts(self._picture, self._planner.sr_hosts(self._sr)), key=lambda host: host not in masters)
-        address = self._picture.records["host"][hosts[0]]["address"]
+        live = filter(self._picture.live, self._planner.sr_hosts(self._sr))
+        chosen = min(live, key=lambda host: (host not in masters, host))
+        address = self._picture.records["host"][chosen]["address"]
         image = self._wanted.image
         form = "vhd" if image.form == formats.VHD else "raw"
         with image.data() as data:
             upload(self._session, host_names(self._session, self._picture), address, vdi, data, form)
-
-
-def live_hosts(picture: Picture, refs: set[str]) -> Iterator[str]:
-    """Those of the hosts that the master has heard of lately."""
-    for ref in sorted(refs):
-        host = picture.get("host", ref)
-        metrics = picture.get("host_metrics", host["metrics"]) if host is not None else None
-        if metrics is not None and metrics["live"]:
-            yield ref

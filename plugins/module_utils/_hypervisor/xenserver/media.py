@@ -258,7 +258,7 @@ class Media:
 
     def _address(self, sr: str, wanted: str | None) -> str:
         """The address of a host that has the SR plugged: the wanted one where possible."""
-        hosts = [host for host in self.planner.sr_hosts(sr) if self.planner.live(host)]
+        hosts = [host for host in self.planner.sr_hosts(sr) if self._picture.live(host)]
         if not hosts:
             label = self.need("sr", sr)["name_label"]
             raise DriveError(f"the SR {label} is plugged on no host that is up; repair it (xe pbd-plug) and run the task again")

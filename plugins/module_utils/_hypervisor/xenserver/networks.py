@@ -114,16 +114,11 @@ class XenNetworks(Networks):
     def _hosts(self, base: dict[str, Record], there: _Found | None) -> str:
         """A line about the hosts that will have the VLAN: those that have it, and those that are up."""
         have = set() if there is None else {pif["host"] for pif in there.pifs.values()}
-        return self._on(have | {pif["host"] for pif in base.values() if self._live(pif["host"])})
+        return self._on(have | {pif["host"] for pif in base.values() if self._picture.live(pif["host"])})
 
     def _on(self, hosts: set[str]) -> str:
         records = [self._picture.get("host", host) for host in hosts]
         return f"hosts: {', '.join(sorted(host['name_label'] for host in records if host is not None)) or 'none'}"
-
-    def _live(self, host: str) -> bool:
-        record = self._picture.get("host", host)
-        metrics = None if record is None else self._picture.get("host_metrics", record["metrics"])
-        return bool(metrics and metrics["live"])
 
     def _users(self, found: _Found) -> tuple[str, ...]:
         names = set()
@@ -218,7 +213,7 @@ class XenNetworks(Networks):
         found = self._named(wanted.name)
         base, _refusal = self._base(wanted, found[0] if found else None)
         done = {pif["host"] for pif in found[0].pifs.values()} if found else set()
-        missing = {ref: pif for ref, pif in base.items() if pif["host"] not in done and self._live(pif["host"])}
+        missing = {ref: pif for ref, pif in base.items() if pif["host"] not in done and self._picture.live(pif["host"])}
         if not missing:
             return False
         if found and done:

@@ -36,7 +36,7 @@ def find(picture: Picture, media: Media, elsewhere: Collection[str]) -> OrphanLi
     for ref, sr in picture.records["sr"].items():
         if sr["content_type"] != "iso":
             continue
-        if any(media.planner.live(host) for host in media.planner.sr_hosts(ref)):
+        if any(map(picture.live, media.planner.sr_hosts(ref))):
             srs.append(ref)
         else:
             skipped.append(f"{_label(sr)} is plugged on no host that is up: what is in it cannot be told")

@@ -151,6 +151,12 @@ class Picture:
         """The record, or None for NULL and dangling references."""
         return self.records[cls].get(ref or NULL)
 
+    def live(self, host: str) -> bool:
+        """Whether the master has heard of this host lately."""
+        record = self.get("host", host)
+        metrics = None if record is None else self.get("host_metrics", record["metrics"])
+        return bool(metrics and metrics["live"])
+
     def _events(self, wait: float) -> dict[str, t.Any]:
         limit = wait if self._token else 0.0
         batch = self._session.read("event.from", sorted(self._fields), self._token, float(limit), wait=limit, keep=self._fields)

@@ -8,12 +8,13 @@ import pytest
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveError, Vm
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver import drive_plan as plans
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import Picture
 
 NULL = "OpaqueRef:NULL"
 SETTINGS = plans.Settings("ConfigDriveISOs", "/iso")
 
 
-class Records:
+class Records(Picture):
     """A picture of a pool with two hosts, each with a config drive SR, and one VM."""
 
     looks = 1
@@ -49,9 +50,6 @@ class Records:
             "vbd": {},
             "vdi": {},
         }  # fmt: skip
-
-    def get(self, cls, ref):
-        return self.records[cls].get(ref)
 
     def vdi(self, ref, location, sr="s1", owner=None):
         marks = {plans.OWNER_KEY: owner} if owner else {}
