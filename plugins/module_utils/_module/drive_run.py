@@ -402,32 +402,33 @@ class DriveRun:
 
     def _retire(self, place: Place, spots: Sequence[Spot]) -> None:
         """Takes the passwords off those drives whose guests have set them."""
-        holders: dict[str, tuple[Spot, images.Image]] = {}
+        holders: dict[str, tuple[Spot, images.Image, str]] = {}
         digests: dict[str, str | None] = {}
         for spot in spots:
             before, data = self._tried(spot, lambda spot: self._before(place, spot, None)) or (None, None)
-            if before is not None and data is not None and compare.password_of(before.files):
-                holders[spot.name] = spot, before
+            password = compare.password_of(before.files) if before is not None else None
+            if before is not None and data is not None and password:
+                holders[spot.name] = spot, before, password
                 digests[spot.name] = images.digest_of(data)
-        reasons = place.unconfirmed([spot for spot, _before in holders.values()], digests)
+        reasons = place.unconfirmed([spot for spot, _before, _password in holders.values()], digests)
         jobs = []
-        for name, (spot, before) in holders.items():
+        for name, (spot, before, password) in holders.items():
             self.results[name]["unconfirmed"] = reasons.get(name)
             if name not in reasons:
                 try:
-                    jobs.append((spot, self._without_password(spot, before)))
+                    jobs.append((spot, self._without(password, spot, before)))
                 except ConfigDriveError as error:
                     self._failed(name, error)
         self.settled.update({spot.name for spot in spots} - {spot.name for spot, _data in jobs})
         self._do(place.put, jobs)
         self._do(place.eject, [spot for spot, _data in jobs if spot.state.ejected and spot.name not in self.errors])
 
-    def _without_password(self, spot: Spot, before: images.Image) -> bytes:
-        """The drive that is to be put. Raises DriveInputError for a reader that needs a password on it."""
+    def _without(self, password: str, spot: Spot, before: images.Image) -> bytes:
+        """The drive that is to be put, without its password. Raises DriveInputError for a reader that needs a password on it."""
         files = compare.change(before, password="")
         after = compare.description_of(dataclasses.replace(before, files=files), spot.name, self.descriptions[spot.name].reader)
         common.check_reader(after, before.label, compare.layouts_of(files))
-        files[content.RETIRED_PATH] = retired.mark(str(compare.password_of(before.files)))
+        files[content.RETIRED_PATH] = retired.mark(password)
         plan = _Plan(after, files, before.label, before.owner)
         self.results[spot.name].update(
             changed=True,

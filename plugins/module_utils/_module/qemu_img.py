@@ -44,6 +44,17 @@ _OPTIONS = {
 }
 
 
+@contextlib.contextmanager
+def image_errors(module: AnsibleModule) -> Iterator[None]:
+    """What is wrong with the module's option image, or with its file, ends the module."""
+    try:
+        yield
+    except ImageError as error:
+        module.fail_json(msg=f"image {module.params['image']} {error}")
+    except OSError as error:
+        module.fail_json(msg=f"image is {module.params['image']}: {error.strerror or error}")
+
+
 def need(image: DiskImage, forms: Sequence[str]) -> None:
     """Raises ImageError if the image has none of these formats and cannot be given one, for want of qemu-img."""
     if image.form not in forms and shutil.which("qemu-img") is None:

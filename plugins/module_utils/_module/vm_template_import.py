@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import typing as t
@@ -23,8 +22,6 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_res
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError
 
 if t.TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ansible.module_utils.basic import AnsibleModule
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Hypervisor
@@ -36,25 +33,14 @@ def run_module(module: AnsibleModule) -> None:
         if module.params[option] < 1:
             module.fail_json(msg=f"{option} is {module.params[option]}: it must be at least 1")
     form = module.params["image_format"]
-    with _image_errors(module):
+    with qemu_img.image_errors(module):
         image = formats.look_at(os.path.realpath(module.params["image"]), None if form == "auto" else form)
     with hypervisor_of(module) as hypervisor:
         try:
-            with _image_errors(module):
+            with qemu_img.image_errors(module):
                 _run(module, hypervisor, image)
         except (MachineError, NamesError) as error:
             module.fail_json(msg=named(module.params["name"], str(error)))
-
-
-@contextlib.contextmanager
-def _image_errors(module: AnsibleModule) -> Iterator[None]:
-    """What is wrong with the image, or its file, ends the module."""
-    try:
-        yield
-    except formats.ImageError as error:
-        module.fail_json(msg=f"image {module.params['image']} {error}")
-    except OSError as error:
-        module.fail_json(msg=f"image is {module.params['image']}: {error.strerror or error}")
 
 
 def _run(module: AnsibleModule, hypervisor: Hypervisor, image: formats.DiskImage) -> None:

@@ -42,8 +42,8 @@ def run_module(module: AnsibleModule) -> None:
 
 def wanted_of(params: t.Mapping[str, t.Any]) -> Wanted:
     """What the options say of the template."""
-    of_drive = params["reader"], params["label"], params["bus"], params["scripts"]
-    return Wanted(params["hypervisor_type"], *of_drive, params["clean"], params["drivers"])
+    same = ("reader", "label", "bus", "scripts", "drivers")
+    return Wanted(hypervisor=params["hypervisor_type"], cleaned=params["clean"], **{name: params[name] for name in same})
 
 
 def _look(module: AnsibleModule, wanted: Wanted, init: str | None) -> dict[str, t.Any]:
@@ -54,12 +54,9 @@ def _look(module: AnsibleModule, wanted: Wanted, init: str | None) -> dict[str, 
             module.fail_json(msg=f"root is {root}: there is no such folder")
         return report(FolderFiles(root), wanted, init)
     form = None if module.params["image_format"] == "auto" else module.params["image_format"]
-    try:
-        # What other formats hold is read from a copy.
-        with qemu_img.in_form(module, formats.look_at(path, form), (formats.QCOW2, formats.RAW)) as found:
-            return image.look(found.path, found.form, wanted, init)
-    except formats.ImageError as error:
-        module.fail_json(msg=f"image {path} {error}")
-    except OSError as error:
-        module.fail_json(msg=f"image is {path}: {error.strerror}")
-    return {}
+    # What other formats hold is read from a copy.
+    with qemu_img.image_errors(module), qemu_img.in_form(
+        module, formats.look_at(path, form), (formats.QCOW2, formats.RAW)
+    ) as found:
+        return image.look(found.path, found.form, wanted, init)
+    return {}  # for the type checker: errors end the module
