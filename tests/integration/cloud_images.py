@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -62,3 +63,24 @@ def make_image(disk: pathlib.Path, form: str) -> pathlib.Path:
     elif form != "raw":
         subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", *FORMATS[form], str(disk), str(image)], check=True)
     return image
+
+
+def play(inventory: pathlib.Path, name: str, *options: str, fails: bool = False) -> str:
+    """Runs a playbook of the collection in the inventory's folder; what it printed, as one line."""
+    program = pathlib.Path(sys.executable).with_name("ansible-playbook")
+    done = subprocess.run(
+        [str(program), "-i", str(inventory), f"vmops.external_dhcp.{name}", *options],
+        env={
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build" / "collections"),
+            "ANSIBLE_HOME": str(inventory.parent / "home"),
+        },
+        cwd=inventory.parent,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    printed = done.stdout + done.stderr
+    assert (done.returncode != 0) == fails, printed
+    return " ".join(printed.split())

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import pathlib
 import ssl
-import subprocess
 import sys
 import typing as t
 
@@ -20,7 +18,7 @@ import pytest
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware import nfc
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.connection import endpoint_of
-from ansible_collections.vmops.external_dhcp.tests.integration.cloud_images import make_disk, make_image
+from ansible_collections.vmops.external_dhcp.tests.integration.cloud_images import make_disk, make_image, play
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "rigs" / "vcenter"))
@@ -192,18 +190,10 @@ def test_the_playbooks_from_an_image_to_running_vms(rig, make, disk, tmp_path):
         "vm_template_import_network": NETWORK,
         "vm_template_import_placement": {"datastore": STORE},
     }
-    (tmp_path / "inventory.json").write_text(json.dumps({"all": {"hosts": {"vc01": variables}}}))
+    inventory = tmp_path / "inventory.json"
+    inventory.write_text(json.dumps({"all": {"hosts": {"vc01": variables}}}))
     for name, *options in (("import_cloud_image",), ("deploy_vms", "-e", "vm_wait=false")):
-        program = pathlib.Path(sys.executable).with_name("ansible-playbook")
-        command = [str(program), "-i", str(tmp_path / "inventory.json"), f"vmops.external_dhcp.{name}", *options]
-        env = {
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build" / "collections"),
-            "ANSIBLE_HOME": str(tmp_path / "home"),
-        }
-        done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "rig-password" not in done.stdout + done.stderr
+        assert "rig-password" not in play(inventory, name, *options)
     web1 = rig.vm("web1")
     assert web1 is not None and (web1["power_state"], web1["template"]) == ("poweredOn", False)
     assert holds(rig, web1["disks"][0]["File"], disk)

@@ -6,10 +6,7 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
-import subprocess
-import sys
 import typing as t
 
 import pytest
@@ -17,7 +14,7 @@ import yaml
 from xapi_rig.facts import NULL
 from xapi_rig.pool import CutConnection
 
-from ansible_collections.vmops.external_dhcp.tests.integration.cloud_images import make_disk, make_image
+from ansible_collections.vmops.external_dhcp.tests.integration.cloud_images import make_disk, make_image, play
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 CORP = "corp-vlan120"
@@ -243,26 +240,14 @@ def test_the_playbooks_from_an_image_to_running_vms(rig, run, disk, tmp_path):
         "vm_template_import_name": "debian-12",
         "vm_template_import_network": CORP,
     }
-    (tmp_path / "inventory.yml").write_text(yaml.safe_dump({"all": {"hosts": {"pool": variables}}}))
-
-    def play(name: str, *options: str, fails: bool = False) -> str:
-        program = pathlib.Path(sys.executable).with_name("ansible-playbook")
-        command = [str(program), "-i", str(tmp_path / "inventory.yml"), f"vmops.external_dhcp.{name}", *options]
-        env = {
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build" / "collections"),
-            "ANSIBLE_HOME": str(tmp_path / "home"),
-        }
-        done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
-        assert (done.returncode != 0) == fails, done.stdout + done.stderr
-        return " ".join(done.stdout.split())
-
+    inventory = tmp_path / "inventory.yml"
+    inventory.write_text(yaml.safe_dump({"all": {"hosts": {"pool": variables}}}))
     (tmp_path / "blind").mkdir()
     blind = make_disk(tmp_path / "blind", without=("ata_piix", "xen-netfront"))
-    said = play("import_cloud_image", "-e", f"vm_template_image={blind}", fails=True)
+    said = play(inventory, "import_cloud_image", "-e", f"vm_template_image={blind}", fails=True)
     assert "6.1.0-18-amd64 lacks ata-piix" in said and "6.1.0-18-amd64 lacks xen_netfront" in said and made(rig) is None
-    assert "changed=1" in play("import_cloud_image")
-    play("deploy_vms", "-e", "vm_wait=false")
+    assert "changed=1" in play(inventory, "import_cloud_image")
+    play(inventory, "deploy_vms", "-e", "vm_wait=false")
     web1 = made(rig, "web1")
     assert web1["power_state"] == "Running" and not web1["is_a_template"]
     assert holds(rig, drives_of(rig, web1)["0"][1], disk)

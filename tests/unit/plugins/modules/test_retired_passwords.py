@@ -16,7 +16,6 @@ pytest.importorskip("pycdlib")
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import compare, content
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._defaults import DRIVE_MARK
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import drives as kvm_drive
 from ansible_collections.vmops.external_dhcp.tests.unit.plugins.module_utils._hypervisor.kvm import fake_libvirt as fake
 
 if t.TYPE_CHECKING:
@@ -29,7 +28,6 @@ PASSWORD = "Canary-4711-pw"
 def host(monkeypatch: pytest.MonkeyPatch) -> fake.Host:
     found = fake.Host()
     fake.install(monkeypatch, found)
-    monkeypatch.setattr(kvm_drive, "_PAUSE", (0, 0))
     found.domain("web1")
     return found
 

@@ -14,7 +14,6 @@ import pytest
 pytest.importorskip("pycdlib")
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import drives as kvm_drive
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import session
 from ansible_collections.vmops.external_dhcp.tests.unit.plugins.module_utils._hypervisor.kvm import fake_libvirt as fake
 
@@ -29,7 +28,6 @@ SECRET = "Canary-4711-pw"
 def host(monkeypatch: pytest.MonkeyPatch) -> fake.Host:
     found = fake.Host()
     fake.install(monkeypatch, found)
-    monkeypatch.setattr(kvm_drive, "_PAUSE", (0, 0))
     for name in ("web1", "web2", "web3"):
         found.domain(name)
     return found

@@ -688,6 +688,8 @@ def install(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
         module = importlib.import_module(f"{session.__package__}.{path.stem}")
         if hasattr(module, "libvirt"):
             monkeypatch.setattr(module, "libvirt", host.module())
+        if hasattr(module, "_PAUSE"):
+            monkeypatch.setattr(module, "_PAUSE", (0, 0))  # between two tries
         if hasattr(module, "libvirt_qemu"):
             monkeypatch.setattr(module, "libvirt_qemu", types.SimpleNamespace(qemuAgentCommand=_agent_command))
     monkeypatch.setattr(session, "_serve_events", lambda: None)

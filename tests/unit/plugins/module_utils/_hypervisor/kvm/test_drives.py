@@ -21,7 +21,6 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import domain as kvm_domain
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import driver as kvm
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import drives as kvm_drive
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import iso_folder as kvm_iso_folder
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import session
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import storage as kvm_storage
@@ -35,7 +34,6 @@ STAGED = re.compile(r"web1\.iso\.[0-9a-f]{8}\.new")
 def host(monkeypatch: pytest.MonkeyPatch) -> fake.Host:
     found = fake.Host()
     fake.install(monkeypatch, found)
-    monkeypatch.setattr(kvm_drive, "_PAUSE", (0, 0))
     monkeypatch.setattr(kvm_storage, "_PATIENCE", 0)
     return found
 
