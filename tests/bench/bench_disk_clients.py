@@ -28,7 +28,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kv
 from ansible_collections.vmops.external_dhcp.tests.integration.disk_guests import make_guest
 from ansible_collections.vmops.external_dhcp.tests.integration.kvm_host import KvmHost, rig, wait_for
 
-NAME = os.environ.get("VMOPS_TEST_KVM_RIG") or f"it-clients-{os.getpid()}"
+NAME = os.environ.get("VMOPS_TEST_KVM_RIG") or f"itb{os.getpid()}"
 CLIENTS = os.environ.get("BENCH_CLIENTS", "dhclient dhcpcd NetworkManager systemd-networkd").split()
 BOOTS = int(os.environ.get("BENCH_BOOTS", "20"))
 STARTS = int(os.environ.get("BENCH_STARTS", "1"))

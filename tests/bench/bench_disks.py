@@ -31,7 +31,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kv
 from ansible_collections.vmops.external_dhcp.tests.integration.disk_guests import make_guest
 from ansible_collections.vmops.external_dhcp.tests.integration.kvm_host import KvmHost, rig, wait_for
 
-NAME = os.environ.get("VMOPS_TEST_KVM_RIG") or f"it-bench-{os.getpid()}"
+NAME = os.environ.get("VMOPS_TEST_KVM_RIG") or f"itb{os.getpid()}"
 GUEST = "it-bench"
 FIRST_WALL, FIRST_CPU, NEXT_WALL, FETCHED, RATIO = 1.5, 1.0, 0.4, 2 << 20, 50
 
