@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 import re
 import sys
+import threading
 import time
 import typing as t
 
@@ -19,6 +21,7 @@ from pyVmomi import vim
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import NicWanted, VmWanted
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.connect import open_hypervisor
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware import tasks
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "rigs" / "vcenter"))
 from vcenter_admin import Admin
@@ -446,6 +449,30 @@ def test_calls_do_not_grow_beyond_one_a_vm(rig: VCenterRig, driver: t.Any) -> No
     assert sum(calls.values()) <= 60 + 35, calls
     assert all(one.error is None for one in driver.machines.start(made))
     assert sum(rig.calls(reset=True).values()) <= 15
+
+
+def test_eight_tasks_are_started_at_a_time(driver: t.Any) -> None:
+    vms = create(driver, *(wanted(f"eight{number}", LINKED) for number in range(8)))
+    session = driver.machines._session
+    all_at_once = threading.Barrier(8)
+
+    def destroy(vm: t.Any) -> t.Any:
+        all_at_once.wait(30)
+        return session.object("VirtualMachine", vm.handle.reference).Destroy_Task()
+
+    starts = [(vm.id, functools.partial(destroy, vm)) for vm in vms]
+    assert {result for _vm, result in tasks.run_tasks(session, starts)} == {None}
+
+
+def test_a_drive_is_deleted_while_its_folder_is_looked_through(rig: VCenterRig, driver: t.Any) -> None:
+    vm = create(driver, wanted("web1"))[0]
+    put_drive(driver, vm)
+    rig.calls(reset=True)
+    assert only(driver.machines.delete([vm])).error is None
+    before, _searching, after = " ".join(rig.journal()).partition(" SearchDatastore_Task ")
+    assert "DeleteDatastoreFile_Task" not in before and "DeleteDatastoreFile_Task" in after
+    # The VM, everybody's disks, and the VM's drives.
+    assert before.count("RetrievePropertiesEx") == 3
 
 
 # --- a host alone ---

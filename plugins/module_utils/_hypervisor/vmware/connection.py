@@ -20,6 +20,10 @@ if t.TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 
+# Connections that are kept for the next call, as many as are in use at a time: a new one costs a TLS handshake.
+KEPT_CONNECTIONS = 16
+
+
 class Endpoint(t.NamedTuple):
     """Where and as whom; timeout: seconds for making a connection and for one call."""
 

@@ -147,7 +147,8 @@ class Steps:
         if not machine.running:
             return False
         name = machine.iso_name
-        age = next((_age(entry) for entry in self._search(machine, name) if child_text(entry, "path") == name), 0.0)
+        beside = self._found(machine, self._begin_search(machine, name))
+        age = next((_age(entry) for entry in beside if child_text(entry, "path") == name), 0.0)
         up = seconds_since(machine.boot_time)
         return age <= 0 or up <= 0 or age < up
 
@@ -185,9 +186,8 @@ class Steps:
         return self._session.object("Datacenter", machine.datacenter)
 
     def _make_folder(self, machine: Machine) -> None:
-        folder = f"[{machine.location.datastore}] {machine.location.folder}"
         with contextlib.suppress(vim.fault.FileAlreadyExists):
-            self._session.content.fileManager.MakeDirectory(folder, self._datacenter_object(machine), True)
+            self._session.content.fileManager.MakeDirectory(_folder(machine.location), self._datacenter_object(machine), True)
 
     def _move(self, upload: Location, machine: Machine, replace: bool) -> None:
         """Gives a verified upload its name. Only this VM's own file is replaced."""
@@ -226,7 +226,7 @@ class Steps:
         """Deletes a file's folder if it is empty; a folder that cannot be read stays."""
         if not file.folder:
             return
-        folder = f"[{file.datastore}] {file.folder}"
+        folder = _folder(file)
         browser = self._browser(file, machine)
         details = vim.host.DatastoreBrowser.FileInfo.Details(fileType=True, fileSize=False, modification=False, fileOwner=False)
         spec = vim.host.DatastoreBrowser.SearchSpec(matchPattern=["*"], details=details)
@@ -243,39 +243,52 @@ class Steps:
         with contextlib.suppress(vim.fault.FileNotFound):
             self._task(lambda: files.DeleteDatastoreFile_Task(str(location), datacenter), f"deleting {location}")
 
-    def remove_leftovers(self, machine: Machine) -> None:
-        """Deletes uploads for this VM that killed runs left behind."""
-        for name in self._leftovers(machine):
+    def find_leftovers(self, machine: Machine) -> t.Any:
+        """Starts the task that looks for uploads which killed runs left behind; None where nobody can look."""
+        return self._begin_search(machine, machine.iso_name, ".*.upload")
+
+    def remove_leftovers(self, machine: Machine, search: t.Any = None) -> None:
+        """Deletes uploads for this VM that killed runs left behind. search: a task of find_leftovers() that is under way."""
+        for name in self._leftovers(machine, search or self.find_leftovers(machine)):
             # An upload that cannot be deleted does no harm; the next run tries again.
             with contextlib.suppress(vim.fault.FileFault, TryAgain):
                 self._delete_file(machine.location.beside(name), machine)
 
-    def _leftovers(self, machine: Machine) -> Iterable[str]:
+    def _leftovers(self, machine: Machine, search: t.Any) -> Iterable[str]:
         name = machine.iso_name
-        for entry in self._search(machine, name, ".*.upload"):
+        for entry in self._found(machine, search):
             found = child_text(entry, "path")
             if found.startswith(name) and _UPLOAD.fullmatch(found[len(name) :]) and drive_rules.is_left_over(_age(entry)):
                 yield found
 
-    def _search(self, machine: Machine, name: str, ending: str = "") -> Iterable[t.Any]:
-        """Files beside the drive that match the pattern. It knows only * and ?, so the caller checks the names exactly."""
+    def _begin_search(self, machine: Machine, name: str, ending: str = "") -> t.Any:
+        """A task that finds files beside the drive. The pattern knows only * and ?, so the caller checks the names exactly."""
         browser = self._browser(machine.location, machine)
-        if browser is None:
-            return
         spec = vim.host.DatastoreBrowser.SearchSpec(
             matchPattern=[re.sub(r"[^A-Za-z0-9 ._-]", "?", name) + ending],
             details=vim.host.DatastoreBrowser.FileInfo.Details(fileType=False, fileSize=True, modification=True, fileOwner=False),
         )
-        folder = f"[{machine.location.datastore}] {machine.location.folder}"
+        with contextlib.suppress(vim.fault.FileFault):
+            return browser.SearchDatastore_Task(_folder(machine.location), spec) if browser is not None else None
+        return None
+
+    def _found(self, machine: Machine, search: t.Any) -> Iterable[t.Any]:
+        """The files that a search finds."""
+        if search is None:
+            return
         try:
-            result = self._task(lambda: browser.SearchDatastore_Task(folder, spec), f"looking through {folder}")
-        except (vim.fault.FileNotFound, vim.fault.FileFault):
+            result = self._task(lambda: search, f"looking through {_folder(machine.location)}")
+        except vim.fault.FileFault:
             return
         yield from result.iterfind(VIM + "file") if result is not None else ()
 
     def _browser(self, file: Location, machine: Machine) -> t.Any:
         browser = self._datacenters.browser(file.datastore, machine.datacenter)
         return vim.host.DatastoreBrowser(browser, self._session.stub) if browser else None
+
+
+def _folder(file: Location) -> str:
+    return f"[{file.datastore}] {file.folder}"
 
 
 def _age(entry: t.Any) -> float:

@@ -31,6 +31,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.drive_rules import OrphanDrive, OrphanList
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.cd_specs import edited_drive
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.connection import KEPT_CONNECTIONS
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.drive_steps import Steps
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.drive_view import Looker, TryAgain, Work
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.files import DatastoreFiles
@@ -59,7 +60,7 @@ _PAUSE = 0.25
 class VMwareDrives(Drives):
     """The config drives of the VMs of one vCenter or ESXi host."""
 
-    side_by_side = 16
+    side_by_side = KEPT_CONNECTIONS
 
     def __init__(self, session: Session, datacenters: Datacenters) -> None:
         self._session = session
@@ -238,9 +239,10 @@ class VMwareDrives(Drives):
 
     def _erase(self, vm: Vm, work: Work) -> DriveChange:
         machine = self._machine(vm, work)
+        search = self._steps.find_leftovers(machine)  # goes on while the drive is deleted
         for location in (machine.location, *(other for _drive, other in self._looker.other_media(machine) if other)):
             self._steps.delete(location, machine, vm.id)
-        self._steps.remove_leftovers(machine)
+        self._steps.remove_leftovers(machine, search)
         return DriveChange(changed=True, location=str(machine.location))
 
     def _remove(self, vm: Vm, work: Work) -> DriveChange:

@@ -20,6 +20,7 @@ from urllib.parse import quote
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import HEAD_SIZE, MAX_SIZE
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.connection import (
+    KEPT_CONNECTIONS,
     ConnectionLost,
     broken_connections,
     open_connection,
@@ -33,7 +34,6 @@ if t.TYPE_CHECKING:
 # A transfer slower than this (bytes per second) counts as hanging.
 SLOWEST = 64 * 1024
 _CHUNK = 256 * 1024
-_KEPT_CONNECTIONS = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +107,7 @@ class DatastoreFiles:
             connection.close()
             raise
         with self._lock:
-            if connection.sock is not None and len(self._idle) < _KEPT_CONNECTIONS:
+            if connection.sock is not None and len(self._idle) < KEPT_CONNECTIONS:
                 self._idle.append(connection)
                 return
         connection.close()

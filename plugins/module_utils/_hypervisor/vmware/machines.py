@@ -247,7 +247,10 @@ class VMwareMachines(Machines):
 
     def delete_problems(self, vms: Sequence[Vm]) -> dict[str, str]:
         """See api.Machines. The disks of all VMs are read: only so can it be seen who else uses one."""
-        found = {number: one for number, one in self._read(vms).items() if isinstance(one, str)}
+        return self._delete_problems(vms, self._read(vms))
+
+    def _delete_problems(self, vms: Sequence[Vm], data: Mapping[str, ObjectData | str]) -> dict[str, str]:
+        found = {number: one for number, one in data.items() if isinstance(one, str)}
         everybody = self._owners()
         for vm in vms:
             owner = everybody.get(vm.handle.reference)
@@ -275,13 +278,13 @@ class VMwareMachines(Machines):
 
     def delete(self, vms: Sequence[Vm]) -> Iterator[Outcome]:
         """See api.Machines. The config drive goes first: a run that is cut short leaves a VM, and no file with secrets."""
-        problems = self.delete_problems(vms)
         data = self._read(vms)
+        problems = self._delete_problems(vms, data)
         todo = []
         for vm in vms:
             one = data[vm.id]
             if isinstance(one, str) or vm.id in problems:
-                yield Outcome(vm.name, vm.id, error=problems.get(vm.id, str(one)))
+                yield Outcome(vm.name, vm.id, error=problems[vm.id])
             elif is_ours(one) != vm.ours:
                 yield Outcome(vm.name, vm.id, error=f"{vm.name} is not the VM that it was: look at it, and try again")
             elif one.text("runtime.powerState") == ON:

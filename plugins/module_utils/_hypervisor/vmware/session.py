@@ -32,6 +32,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware import objects as vmware_objects
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.connection import (
+    KEPT_CONNECTIONS,
     ConnectionLost,
     Endpoint,
     broken_connections,
@@ -83,7 +84,14 @@ class _Stub(SoapAdapter.SoapStubAdapter if SoapAdapter is not None else object):
     """pyVmomi's calls over connections of our own, because its releases treat a proxy differently."""
 
     def __init__(self, endpoint: Endpoint, context: ssl.SSLContext) -> None:
-        super().__init__(host=endpoint.host, port=endpoint.port, path="/sdk", version=API_VERSION, connectionPoolTimeout=60)
+        super().__init__(
+            host=endpoint.host,
+            port=endpoint.port,
+            path="/sdk",
+            version=API_VERSION,
+            poolSize=KEPT_CONNECTIONS,
+            connectionPoolTimeout=60,
+        )
         self._open = lambda: open_connection(endpoint, context)
 
     def GetConnection(self) -> http.client.HTTPSConnection:  # pylint: disable=invalid-name

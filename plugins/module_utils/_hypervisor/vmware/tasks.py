@@ -26,7 +26,7 @@ if t.TYPE_CHECKING:
 
 # Tasks open at a time (a vCenter takes about 640 operations from everybody), and connections over which they are started.
 MAX_OPEN = 100
-CONNECTIONS = 4
+CONNECTIONS = 8
 # Seconds between looks, so that one answer tells of many tasks.
 PAUSE = 0.1
 # Longest time in which no task ends, in seconds: hosts queue clones, and a copy of a large disk takes its time.

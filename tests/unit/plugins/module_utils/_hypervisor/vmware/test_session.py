@@ -25,6 +25,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware import session as vmware_session
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.connection import ConnectionLost, Endpoint
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.drives import VMwareDrives
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.objects import ObjectData
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.session import Session, explain
 
@@ -69,6 +70,21 @@ RENEWABLE = [
     vim.fault.HostConnectFault(),
     ConnectionLost("the session has ended"),
 ]
+
+
+def test_connections_are_kept_for_as_many_calls_as_are_made_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+
+    def open_connection(*_where: t.Any) -> http.client.HTTPSConnection:
+        opened.append(http.client.HTTPSConnection("vcenter.example.com"))
+        return opened[-1]
+
+    monkeypatch.setattr(vmware_session, "open_connection", open_connection)
+    stub = vmware_session._Stub(OfflineSession().endpoint, ssl.create_default_context())
+    for _round in range(2):
+        for connection in [stub.GetConnection() for _call in range(VMwareDrives.side_by_side)]:
+            stub.ReturnConnection(connection)
+    assert len(opened) == VMwareDrives.side_by_side
 
 
 @pytest.mark.parametrize("error", RENEWABLE, ids=lambda e: type(e).__name__)
