@@ -246,7 +246,7 @@ def main() -> int:
     rig = importlib.util.module_from_spec(spec)
     sys.modules["database_rig"] = rig
     spec.loader.exec_module(rig)
-    base = pathlib.Path(os.environ.get("VMOPS_RIG_DIR", rig.DEFAULT_RIG_DIR))
+    base = pathlib.Path(os.environ.get("VMOPS_RIG_DIR", rig.librig_server.DEFAULT_RIG_DIR))
     base.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
 

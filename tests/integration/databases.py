@@ -49,7 +49,7 @@ class Place:
 @contextlib.contextmanager
 def running_servers(name: str, addresses: t.Sequence[str] = ()) -> t.Iterator[dict[str, t.Any]]:
     """A PostgreSQL and a MariaDB server by their kinds. addresses: where else than on 127.0.0.1 they listen."""
-    base = pathlib.Path(os.environ.get("VMOPS_RIG_DIR", rig.DEFAULT_RIG_DIR))
+    base = pathlib.Path(os.environ.get("VMOPS_RIG_DIR", rig.librig_server.DEFAULT_RIG_DIR))
     base.mkdir(parents=True, exist_ok=True)
     folder = pathlib.Path(tempfile.mkdtemp(prefix=f"it-{name}-", suffix="-database", dir=base))
     folder.chmod(0o755)

@@ -95,7 +95,7 @@ class Site:
 
 @pytest.fixture(scope="session")
 def dns() -> t.Iterator[t.Any]:
-    base = pathlib.Path(os.environ.get("VMOPS_RIG_DIR", dns_rig.DEFAULT_RIG_DIR))
+    base = pathlib.Path(os.environ.get("VMOPS_RIG_DIR", dns_rig.librig_server.DEFAULT_RIG_DIR))
     base.mkdir(parents=True, exist_ok=True)
     folder = pathlib.Path(tempfile.mkdtemp(prefix="it-", suffix="-dns", dir=base))
     rig = dns_rig.DnsRig(folder)

@@ -90,7 +90,7 @@ def test_dnsmasq_reads_the_file(site: Site, tmp_path: pathlib.Path) -> None:
         and [c["reason"] for c in first["conflicts"]] == ["bad_name"]
     )
     assert not site.run_module("vm_dns_file", options)["changed"]
-    port = dns_rig.free_port()
+    port = dns_rig.librig_server.free_port()
     words = ["--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--bind-interfaces", "--pid-file="]
     where = [f"--port={port}", "--listen-address=127.0.0.1", "--user=root", f"--addn-hosts={tmp_path / 'vms.hosts'}"]
     server = subprocess.Popen(["dnsmasq", *words, *where], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

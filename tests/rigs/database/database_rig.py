@@ -7,52 +7,40 @@
 As a program: `rig up|status|down [--name NAME]`; up prints the records' URLs as KEY=VALUE lines.
 As a module: PostgresServer and MariaServer, for tests that stop, kill and restart them.
 
-Everything is in one folder and on loopback with a free port. As root the servers run as their packages' users, because
-they refuse root; as anybody else they run as that user. Standard library only.
+Everything is in one folder and on loopback with a free port. Standard library only.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import glob
 import json
 import os
-import pwd
-import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 import typing as t
 from pathlib import Path
 
-# A folder of the user's own: the one without a number is root's, where the KVM and DHCP rigs are.
-DEFAULT_RIG_DIR = "/var/tmp/vmops-external-dhcp" + (f"-{os.getuid()}" if os.getuid() else "")
-START_SECONDS = 60
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import librig_server
+from librig import RigError
+
 PASSWORD = "only-for-tests"
 
 
-class RigError(Exception):
-    """What is wrong and what to do about it."""
+class Server(librig_server.Server):
+    """A database server with the database and the account `records`."""
 
-
-class Server:
-    """One server in `folder`, which it owns. start() after stop() or kill() goes on with the same data and port."""
-
-    kind = ""
-    user = ""
     scheme = ""
 
     def __init__(self, folder: Path, port: int = 0, addresses: t.Sequence[str] = ()) -> None:
         """addresses: where else than on 127.0.0.1 it listens; they must be there when it starts."""
-        self.folder = folder
+        super().__init__(folder, port)
         self.addresses = ["127.0.0.1", *addresses]
-        self.port = port or free_port()
         self.data = folder / "data"
-        self.log = folder / "server.log"
 
     @property
     def url(self) -> str:
@@ -72,14 +60,6 @@ class Server:
         self.start()
         self.admin("CREATE DATABASE records")
 
-    def account(self) -> pwd.struct_passwd | None:
-        if os.geteuid() != 0:
-            return None
-        try:
-            return pwd.getpwnam(self.user)
-        except KeyError:
-            raise RigError(f"there is no user {self.user}: install the package of {self.kind}") from None
-
     def run(self, *command: str) -> str:
         done = subprocess.run(
             command,
@@ -88,7 +68,7 @@ class Server:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=START_SECONDS,
+            timeout=self.start_seconds,
             check=False,
             **self.credentials(),
         )
@@ -104,71 +84,11 @@ class Server:
         environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": str(self.folder), "LC_ALL": "C.UTF-8"}
         return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": [], "env": environment}
 
-    def start(self) -> None:
-        with open(self.log, "ab") as log:
-            process = subprocess.Popen(
-                self.command(),
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                **self.credentials(),
-            )
-        (self.folder / "rig.pid").write_text(str(process.pid))
-        limit = time.monotonic() + START_SECONDS
-        while time.monotonic() < limit:
-            if process.poll() is not None:
-                raise RigError(f"{self.kind} ended at once: {self.log.read_text(errors='replace')[-600:]}")
-            if self.answers():
-                return
-            time.sleep(0.05)
-        self.kill()
-        raise RigError(f"{self.kind} does not answer after {START_SECONDS} s, see {self.log}")
-
-    def pid(self) -> int | None:
-        with contextlib.suppress(OSError, ValueError):
-            pid = int((self.folder / "rig.pid").read_text())
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-            if str(self.folder) in command:  # or the number belongs to another process by now
-                return pid
-        return None
-
-    def stop(self) -> None:
-        """In order, ending the clients' sessions."""
-        self.send(self.stop_signal)
-
-    def kill(self) -> None:
-        """As by a power cut."""
-        self.send(signal.SIGKILL)
-
-    stop_signal = signal.SIGTERM
-
-    def send(self, number: int) -> None:
-        pid = self.pid()
-        if pid is None:
-            return
-        os.kill(pid, number)
-        limit = time.monotonic() + START_SECONDS
-        while time.monotonic() < limit:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
-            if self.pid() is None:
-                return
-            time.sleep(0.02)
-        raise RigError(f"{self.kind} (process {pid}) does not end")
-
     def remove(self) -> None:
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def initialize(self) -> None:
-        raise NotImplementedError
-
-    def command(self) -> list[str]:
-        raise NotImplementedError
-
-    def answers(self) -> bool:
         raise NotImplementedError
 
     def admin(self, statement: str) -> str:
@@ -177,13 +97,13 @@ class Server:
 
 
 class PostgresServer(Server):
-    kind, user, scheme = "PostgreSQL", "postgres", "postgresql"
+    kind, user, package, scheme = "PostgreSQL", "postgres", "postgresql", "postgresql"
     stop_signal = signal.SIGINT  # fast: does not wait for the clients
 
     def program(self, name: str) -> str:
         found = sorted(glob.glob(f"/usr/lib/postgresql/*/bin/{name}")) or [shutil.which(name) or ""]
         if not found[-1]:
-            raise RigError(f"there is no {name}: install the package postgresql")
+            raise RigError(f"there is no {name}: install the package {self.package}")
         return found[-1]
 
     def initialize(self) -> None:
@@ -225,7 +145,7 @@ class PostgresServer(Server):
 
 
 class MariaServer(Server):
-    kind, user, scheme = "MariaDB", "mysql", "mariadb"
+    kind, user, package, scheme = "MariaDB", "mysql", "mariadb-server", "mariadb"
 
     @property
     def socket(self) -> str:
@@ -236,7 +156,7 @@ class MariaServer(Server):
             path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin")
             if path:
                 return path
-        raise RigError(f"there is no {names[0]}: install the package mariadb-server")
+        raise RigError(f"there is no {names[0]}: install the package {self.package}")
 
     def initialize(self) -> None:
         self.run(
@@ -271,25 +191,13 @@ class MariaServer(Server):
 SERVERS: dict[str, type[Server]] = {"POSTGRESQL": PostgresServer, "MARIADB": MariaServer}
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="rig", description="Private PostgreSQL and MariaDB servers for the NIC record")
-    parser.add_argument("command", choices=["up", "status", "down"])
-    parser.add_argument("--name", default="demo", help="name of this rig (default: demo)")
-    arguments = parser.parse_args()
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", arguments.name):
-        parser.error("--name takes letters, digits, - and _")
-    folder = Path(os.environ.get("VMOPS_RIG_DIR", DEFAULT_RIG_DIR)) / f"{arguments.name}-database"
+    command, folder = librig_server.command_line("database", "Private PostgreSQL and MariaDB servers for the NIC record")
     state = folder / "state.json"
     ports = json.loads(state.read_text()) if state.exists() else {}
     servers = {name: kind(folder / name.lower(), ports.get(name, 0)) for name, kind in SERVERS.items()}
     try:
-        if arguments.command == "up":
+        if command == "up":
             folder.mkdir(parents=True, exist_ok=True)
             state.write_text(json.dumps({name: server.port for name, server in servers.items()}))
             for server in servers.values():
@@ -297,7 +205,7 @@ def main() -> int:
                     server.create()
                 elif server.pid() is None:
                     server.start()
-        if arguments.command == "down":
+        if command == "down":
             for server in servers.values():
                 server.remove()
             shutil.rmtree(folder, ignore_errors=True)

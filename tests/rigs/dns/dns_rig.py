@@ -7,31 +7,25 @@
 As a program: `rig up|status|down [--name NAME]`; up prints ports, keys and zones as KEY=VALUE lines.
 As a module: DnsRig, for tests.
 
-Everything is in one folder and on loopback with free ports. As root the servers run as the user bind, as anybody else they
-run as that user. Standard library only.
+Everything is in one folder and on loopback with free ports. Standard library only.
 """
 
 from __future__ import annotations
 
-import argparse
 import base64
-import contextlib
 import json
 import os
-import pwd
 import re
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import time
-import typing as t
 from pathlib import Path
 
-# A folder of the user's own: the one without a number is root's, where the KVM and DHCP rigs are.
-DEFAULT_RIG_DIR = "/var/tmp/vmops-external-dhcp" + (f"-{os.getuid()}" if os.getuid() else "")
-START_SECONDS = 30
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import librig_server
+from librig import RigError
+
 ADDRESS = "127.0.0.1"
 VIEWS = ("inside", "outside")
 FORWARD = "vms.example.test"
@@ -41,63 +35,27 @@ LIBVIRT = "122.168.192.in-addr.arpa"  # where libvirt's test driver has its gues
 ZONES = (FORWARD, REVERSE4, REVERSE6, LIBVIRT)
 
 
-class RigError(Exception):
-    """What is wrong and what to do about it."""
+class NameServer(librig_server.Server):
+    """One named."""
 
+    kind, user, package = "named", "bind", "bind9"
 
-class NameServer:
-    """One named in `folder`, which it owns. start() after stop() goes on with the same zones and port."""
-
-    def __init__(self, folder: Path, port: int) -> None:
-        self.folder = folder
-        self.port = port
-        self.log = folder / "named.log"
-
-    def start(self) -> None:
+    def command(self) -> list[str]:
         program = shutil.which("named", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
         if program is None:
-            raise RigError("there is no named: install the package bind9")
+            raise RigError(f"there is no named: install the package {self.package}")
         command = [program, "-g", "-c", str(self.folder / "named.conf"), "-n", "1"]
-        account = _account()
-        if account is not None:
-            command += ["-u", account.pw_name]
-        with open(self.log, "ab") as log:
-            process = subprocess.Popen(
-                command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
-        (self.folder / "rig.pid").write_text(str(process.pid))
-        limit = time.monotonic() + START_SECONDS
-        while time.monotonic() < limit:
-            if process.poll() is not None:
-                raise RigError(f"named ended at once: {self.log.read_text(errors='replace')[-600:]}")
-            if "running\n" in self.log.read_text(errors="replace"):
-                return
-            time.sleep(0.05)
-        self.stop()
-        raise RigError(f"named does not run after {START_SECONDS} s, see {self.log}")
+        account = self.account()
+        return command if account is None else [*command, "-u", account.pw_name]
 
-    def pid(self) -> int | None:
-        with contextlib.suppress(OSError, ValueError):
-            pid = int((self.folder / "rig.pid").read_text())
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-            if str(self.folder) in command:  # or the number belongs to another process by now
-                return pid
-        return None
+    def answers(self) -> bool:
+        return "running\n" in self.log.read_text(errors="replace")
 
-    def stop(self) -> None:
-        pid = self.pid()
-        if pid is None:
-            return
-        os.kill(pid, signal.SIGTERM)
-        limit = time.monotonic() + START_SECONDS
-        while time.monotonic() < limit:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
-            if self.pid() is None:
-                self.log.write_text("")  # so that the next start does not read of this one's
-                return
-            time.sleep(0.02)
-        raise RigError(f"named (process {pid}) does not end")
+    def own(self) -> None:
+        """The folder to the server's user, who writes journals beside the zones."""
+        account = self.account()
+        for path in [self.folder, *self.folder.iterdir()] if account is not None else ():
+            os.chown(path, account.pw_uid, account.pw_gid)
 
 
 class DnsRig:
@@ -105,8 +63,8 @@ class DnsRig:
 
     def __init__(self, folder: Path, primary: int = 0, secondary: int = 0) -> None:
         self.folder = folder
-        self.primary = NameServer(folder / "primary", primary or free_port())
-        self.secondary = NameServer(folder / "secondary", secondary or free_port())
+        self.primary = NameServer(folder / "primary", primary)
+        self.secondary = NameServer(folder / "secondary", secondary)
         self.keys = {view: folder / f"{view}.key" for view in VIEWS}
 
     def create(self) -> None:
@@ -122,7 +80,7 @@ class DnsRig:
             keys = "".join(path.read_text() for path in self.keys.values())
             (server.folder / "named.conf").touch(mode=0o600)
             (server.folder / "named.conf").write_text(keys + self._options(server) + "".join(map(views, VIEWS)))
-            own(server.folder)
+            server.own()
         self.primary.start()
         self.secondary.start()
 
@@ -185,46 +143,14 @@ class DnsRig:
         return f'view "{view}" {{\n  match-clients {{ key {view}-key; }};\n{zones}}};\n'
 
 
-def own(folder: Path) -> None:
-    """The folder to the servers' user, who writes journals beside the zones."""
-    account = _account()
-    for path in [folder, *folder.iterdir()] if account is not None else ():
-        os.chown(path, account.pw_uid, account.pw_gid)
-
-
-def _account() -> t.Optional[pwd.struct_passwd]:
-    if os.geteuid() != 0:
-        return None
-    try:
-        return pwd.getpwnam("bind")
-    except KeyError:
-        raise RigError("there is no user bind: install the package bind9") from None
-
-
-def free_port() -> int:
-    """Free for TCP and UDP."""
-    while True:
-        with socket.socket() as probe, socket.socket(type=socket.SOCK_DGRAM) as other:
-            probe.bind((ADDRESS, 0))
-            with contextlib.suppress(OSError):
-                other.bind((ADDRESS, probe.getsockname()[1]))
-                return int(probe.getsockname()[1])
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="rig", description="BIND with two views and a secondary")
-    parser.add_argument("command", choices=["up", "status", "down"])
-    parser.add_argument("--name", default="demo", help="name of this rig (default: demo)")
-    arguments = parser.parse_args()
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", arguments.name):
-        parser.error("--name takes letters, digits, - and _")
-    folder = Path(os.environ.get("VMOPS_RIG_DIR", DEFAULT_RIG_DIR)) / f"{arguments.name}-dns"
+    command, folder = librig_server.command_line("dns", "BIND with two views and a secondary")
     state = folder / "state.json"
     ports = json.loads(state.read_text()) if state.exists() else {}
     rig = DnsRig(folder, **ports)
     servers = (rig.primary, rig.secondary)
     try:
-        if arguments.command == "up":
+        if command == "up":
             folder.mkdir(parents=True, exist_ok=True)
             state.write_text(json.dumps({"primary": rig.primary.port, "secondary": rig.secondary.port}))
             if not (rig.secondary.folder / "named.conf").exists():
@@ -232,7 +158,7 @@ def main() -> int:
             for server in servers:
                 if server.pid() is None:
                     server.start()
-        if arguments.command == "down":
+        if command == "down":
             rig.remove()
             return 0
         running = all(server.pid() is not None for server in servers)
