@@ -201,17 +201,21 @@ def _make_absent(
             f"{vm.name}: it carries no mark of this collection, neither its own nor a config drive of its id, and is not in the "
             f"record: to delete it all the same, give its id {vm.id}"
         )
-    problems = hypervisor.machines.delete_problems(results.good(found.vms))
-    for vm in results.good(found.vms):
-        if vm.id in problems:
-            results.of(vm)["error"] = common.named(vm.name, problems[vm.id])
     going = results.good(found.vms)
-    for vm in going:
-        results.differ(vm.name, [f"id: {vm.id}", f"power state: {vm.power_state}"], ())
-        if module.check_mode:
+    # delete() itself refuses VMs that others need; those that run must not be powered off before that is known.
+    if module.check_mode or any(vm.power_state != POWER_STOPPED for vm in going):
+        problems = hypervisor.machines.delete_problems(going)
+        for vm in going:
+            if vm.id in problems:
+                results.of(vm)["error"] = common.named(vm.name, problems[vm.id])
+        going = results.good(going)
+    if module.check_mode:
+        for vm in going:
             results.of(vm)["changed"] = True
-    if going and not module.check_mode:
+    elif going:
         _delete(hypervisor, going, results)
+    for vm in results.good(going):
+        results.differ(vm.name, [f"id: {vm.id}", f"power state: {vm.power_state}"], ())
     if recorded:
         _forget(recorded, results)
 

@@ -251,30 +251,27 @@ class VMwareMachines(Machines):
 
     def _delete_problems(self, vms: Sequence[Vm], data: Mapping[str, ObjectData | str]) -> dict[str, str]:
         found = {number: one for number, one in data.items() if isinstance(one, str)}
-        everybody = self._owners()
+        owners = self._owners()
         for vm in vms:
-            owner = everybody.get(vm.handle.reference)
-            if vm.id in found or owner is None:
-                continue
-            problem = ownership.problem_of(owner, list(everybody.values()))
+            problem = owners.problem_of(vm.handle.reference)
             if problem is not None:
-                found[vm.id] = problem
+                found.setdefault(vm.id, problem)
         return found
 
-    def _owners(self) -> dict[str, ownership.Owner]:
+    def _owners(self) -> ownership.Owners:
         def operation() -> list[ObjectData]:
             view = self._session.view(("VirtualMachine",))._moId
             return self._session.retrieve([ObjectSpec("VirtualMachine", _DISK_PROPERTIES, view=view)])
 
-        return {
-            one.name: ownership.Owner(
+        return ownership.Owners(
+            ownership.Owner(
                 one.name,
                 plain_name(one.text("name")),
                 ownership.folder_of(one.text("config.files.vmPathName")),
                 ownership.disks_of(one.children("config.hardware.device")),
             )
             for one in self._session.run(operation)
-        }
+        )
 
     def delete(self, vms: Sequence[Vm]) -> Iterator[Outcome]:
         """See api.Machines. The config drive goes first: a run that is cut short leaves a VM, and no file with secrets."""

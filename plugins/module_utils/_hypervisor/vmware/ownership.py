@@ -65,30 +65,50 @@ def disks_of(devices: Iterable[Element]) -> tuple[DiskFiles, ...]:
     return tuple(found)
 
 
-def problem_of(vm: Owner, everybody: Sequence[Owner]) -> str | None:
-    """Why a VM must not be deleted with its disks; None if nothing speaks against it.
+class Owners:
+    """All VMs that can be seen, by what they have and need."""
 
-    Deleting a VM deletes the files of all disks that it has, whoever they belong to.
-    """
-    others = [one for one in everybody if one.reference != vm.reference]
-    for disk in vm.disks:
-        if disk.first_class:
-            return f"{vm.name}: {disk.label} is a disk of its own (a first-class disk): detach it first, or it is deleted too"
-        if not disk.chain:
-            continue
-        file = disk.chain[0]
-        for other in others:
-            if any(file == theirs.chain[0] for theirs in other.disks if theirs.chain):
-                return f"{vm.name}: {disk.label} ({file}) is also a disk of {other.name}: detach it first"
-            if other.home and folder_of(file) == other.home:
-                return f"{vm.name}: {disk.label} ({file}) lies in the folder of {other.name}: detach it first"
-            if any(file in theirs.chain[1:] for theirs in other.disks):
+    def __init__(self, vms: Iterable[Owner]) -> None:
+        self._vms = {vm.reference: vm for vm in vms}
+        self._having: dict[str, list[Owner]] = {}  # by file
+        self._living: dict[str, list[Owner]] = {}  # by folder
+        self._needing: dict[str, list[Owner]] = {}  # by file, and by the folder of a file
+        for vm in self._vms.values():
+            if vm.home:
+                self._living.setdefault(vm.home, []).append(vm)
+            for file in {disk.chain[0] for disk in vm.disks if disk.chain}:
+                self._having.setdefault(file, []).append(vm)
+            bases = {file for disk in vm.disks for file in disk.chain[1:]}
+            for needed in bases | {folder_of(file) for file in bases} - {""}:
+                self._needing.setdefault(needed, []).append(vm)
+
+    def problem_of(self, reference: str) -> str | None:
+        """Why a VM must not be deleted with its disks; None if nothing speaks against it, or nobody can see it.
+
+        Deleting a VM deletes the files of all disks that it has, whoever they belong to.
+        """
+        vm = self._vms.get(reference)
+        if vm is None:
+            return None
+        for disk in vm.disks:
+            if disk.first_class:
+                return f"{vm.name}: {disk.label} is a disk of its own (a first-class disk): detach it first, or it is deleted too"
+            if not disk.chain:
+                continue
+            file = disk.chain[0]
+            what = f"{vm.name}: {disk.label} ({file})"
+            for other in _others(vm, self._having.get(file)):
+                return f"{what} is also a disk of {other.name}: detach it first"
+            for other in _others(vm, self._living.get(folder_of(file))):
+                return f"{what} lies in the folder of {other.name}: detach it first"
+            for other in _others(vm, self._needing.get(file)):
                 return f"{vm.name}: {other.name} is a linked clone of it and needs {file}: delete that one first"
-    # A snapshot's disks are based on files in the VM's own folder, which go with it.
-    if vm.home:
-        clones = sorted(
-            other.name for other in others if any(folder_of(file) == vm.home for disk in other.disks for file in disk.chain[1:])
-        )
+        # A snapshot's disks are based on files in the VM's own folder, which go with it.
+        clones = sorted(other.name for other in _others(vm, self._needing.get(vm.home)))
         if clones:
             return f"{vm.name}: {', '.join(clones[:5])} are linked clones of it and need its disks: delete those first"
-    return None
+        return None
+
+
+def _others(vm: Owner, found: Sequence[Owner] | None) -> list[Owner]:
+    return [one for one in found or () if one is not vm]

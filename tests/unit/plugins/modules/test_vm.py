@@ -238,9 +238,20 @@ def test_what_others_use_is_refused_before_the_power_off(host: fake.FakeHypervis
     host.add("golden", power_state="running", ours=True)
     host.add("web1", ours=True)
     host.in_use["golden"] = "its disk is the base of web1's"
-    result = run_module("vm", absent("golden", "web1"), fails=True)
+    result = run_module("vm", absent("golden", "web1"), fails=True, diff=True)
     assert errors(result) == {"golden": "golden: its disk is the base of web1's", "web1": None}
     assert host.log == [("delete", "web1")]
+    assert [one["before_header"] for one in result["diff"]] == ["web1"]
+
+
+def test_what_is_off_is_looked_at_once(host: fake.FakeHypervisor, run_module: RunModule):
+    host.add("golden", ours=True)
+    host.add("web1", ours=True)
+    host.in_use["golden"] = "its disk is the base of web1's"
+    told = run_module("vm", absent("golden", "web1"), check_mode=True, fails=True)
+    assert host.checked == [["golden", "web1"]]
+    done = run_module("vm", absent("golden", "web1"), fails=True)
+    assert done["vms"] == told["vms"] and len(host.checked) == 1, "delete() looks for itself"
 
 
 def test_what_could_not_be_powered_off_is_not_deleted(host: fake.FakeHypervisor, run_module: RunModule):
