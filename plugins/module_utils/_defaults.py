@@ -21,13 +21,13 @@ SUSPECT_READINGS = 3  # looks that must miss a known address until it is lost
 GUEST_TIMEOUT = 10  # seconds for one guest and source
 CONNECT_TIMEOUT = 30  # seconds for a connection to a hypervisor
 DNS_TTL = 300  # seconds for which resolvers may keep a VM's address
-# Names by which clients find a proxy, a mail server or themselves: no VM gets one by its name.
+# Names by which clients find a proxy, a mail server or themselves: no VM of such a name gets a DNS name.
 DNS_RESERVED = ("autoconfig", "autodiscover", "isatap", "localhost", "wpad")
 
-# Where the guest scripts leave word of the drive that they have read; a file of the guest, and names of its hypervisor's tools.
-DRIVE_MARK = "/var/lib/config-drive/drive-seen"
-DRIVE_MARK_VMWARE = "guestinfo.config-drive"
-DRIVE_MARK_XENSTORE = "vm-data/config-drive"
+# Where the guest scripts note which drive they have read: a file of the guest, and keys of its hypervisor's tools.
+DRIVE_SEEN = "/var/lib/config-drive/drive-seen"
+DRIVE_SEEN_VMWARE = "guestinfo.config-drive"
+DRIVE_SEEN_XENSTORE = "vm-data/config-drive"
 
 IMAGE_DIR = "/var/lib/libvirt/images"  # KVM: where drives lie
 ISO_SR_NAME = "ConfigDriveISOs"  # XenServer: the SRs of the drives, one for each host

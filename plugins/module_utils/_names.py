@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""The one place that turns what a user gave as names of VMs into a list, or refuses it."""
+"""The names of VMs that a user gave, as a list."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class NamesError(ValueError):
 def names_of(value: t.Any, option: str) -> list[str] | None:
     """The names in the order given, each once; None where none were given, which means all.
 
-    A list is taken as it is. A text, as C(-e) gives it, is one name or several with commas between them, blanks around each
-    left out, or a list in JSON. option: its name, for messages. Raises NamesError.
+    A list is taken as it is. A text, as C(-e) gives it, is a list in JSON, or names with commas between them and perhaps blanks
+    around them. option: its name, for messages. Raises NamesError.
     """
     if value is None:
         return None

@@ -4,9 +4,9 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Other people's texts made safe to show. Tenants choose the names of VMs, and guests what their agents say.
+"""Other people's texts made safe to show: tenants choose the names of VMs, and guests what their agents say.
 
-Every message, table, progress line, log line and event takes such texts from here.
+Such texts pass through here before they are shown in any message, table, progress line, log line or event.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def plain(text: str, longest: int = MAX_MESSAGE) -> str:
     """
     if len(text) <= longest and text.isprintable():
         return text
-    # Each character gives at least one: what is behind the limit can only be cut.
+    # Each character becomes at least one, so what is beyond the limit is cut in any case.
     shown = "".join(char if char.isprintable() else _escape(char) for char in text[: longest + 1])
     return shown if len(shown) <= longest else shown[: longest - 1] + "~"
 
@@ -40,7 +40,7 @@ def plain(text: str, longest: int = MAX_MESSAGE) -> str:
 def plain_name(name: str, vm_id: str = "") -> str:
     """The name a VM goes by here: its own made plain, or its id where it has none or a blank one.
 
-    Long names that differ behind the limit stay different. The result of plain_name() is its own plain name.
+    Long names that differ only beyond the limit stay different. A result given to plain_name() again stays as it is.
     """
     shown = plain(name, MAX_NAME)
     if not shown.strip():
@@ -52,7 +52,7 @@ def plain_name(name: str, vm_id: str = "") -> str:
 
 
 def plain_tags(tags: Iterable[str]) -> tuple[str, ...]:
-    """Tags of a VM, in the order of the alphabet and not too many: anybody may have written them."""
+    """Tags of a VM, sorted and made plain, the first 64 of them: anybody may have written them."""
     return tuple(plain(tag, MAX_NAME) for tag in sorted(tags)[:_MAX_TAGS])
 
 

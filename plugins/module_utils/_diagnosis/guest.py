@@ -13,7 +13,7 @@ import json
 import re
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._defaults import DRIVE_MARK
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._defaults import DRIVE_SEEN
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._diagnosis.facts import GuestFacts
 
 if t.TYPE_CHECKING:
@@ -22,7 +22,7 @@ if t.TYPE_CHECKING:
 MACHINE_ID = "/etc/machine-id"
 SCRIPTS = "/usr/local/sbin/config-drive-boot.sh"
 CLOUD_INIT = "/run/cloud-init/result.json"
-FILES = (MACHINE_ID, DRIVE_MARK, SCRIPTS, CLOUD_INIT)
+FILES = (MACHINE_ID, DRIVE_SEEN, SCRIPTS, CLOUD_INIT)
 
 _ID = re.compile(rb"[0-9a-f]{32}\n?")
 _SEEN = re.compile(rb"([01]) ([A-Za-z0-9._:-]{1,128})(?: ([0-9a-f]{64}|-))?\n?")
@@ -30,11 +30,11 @@ _DATASOURCE = re.compile(r"DataSource([A-Za-z0-9]{1,40})\b")
 
 
 @dataclasses.dataclass(frozen=True)
-class DriveMark:
-    """What the guest scripts say of the drive they have read last.
+class DriveSeen:
+    """What the guest scripts noted of the drive that they read last.
 
-    failed: not all of it could be set. instance: its instance id. digest: by what the drive is known whose password the guest has;
-    None where they set no password, or are older than this word.
+    failed: not all that is on it could be set. instance: its instance id. digest: of the drive whose password the guest has; None
+    where the scripts set no password, or are too old to note it.
     """
 
     failed: bool
@@ -42,25 +42,25 @@ class DriveMark:
     digest: str | None = None
 
 
-def drive_mark(told: bytes | None) -> DriveMark | None:
-    """None for what the scripts do not write."""
+def drive_seen(told: bytes | None) -> DriveSeen | None:
+    """What such a note says; None for anything that the scripts do not write."""
     parts = None if told is None else _SEEN.fullmatch(told)
     if parts is None:
         return None
     instance, digest = (None if part in (None, b"-") else part.decode() for part in parts.group(2, 3))
-    return DriveMark(parts[1] == b"1", instance, digest)
+    return DriveSeen(parts[1] == b"1", instance, digest)
 
 
-def why_unconfirmed(mark: DriveMark | None, digest: str | None, booted: bool) -> str | None:
+def why_unconfirmed(seen: DriveSeen | None, digest: str | None, booted: bool) -> str | None:
     """Why a guest is not known to have set the password of the drive with this digest; None if it has.
 
-    booted: whether its starting since the drive was put may be taken for it, where it says nothing itself.
+    booted: whether a start since the drive was put counts, where the guest itself has noted nothing.
     """
-    if mark is None:
+    if seen is None:
         return None if booted else "its guest has not said that it read the drive, or not where that can be seen from here"
-    if mark.digest is None or mark.digest != digest:
+    if seen.digest is None or seen.digest != digest:
         return "its guest has not said that it has set the password of this drive: its scripts have not read it yet, set none, or are older"
-    return "its guest has read the drive, and could not set all that is on it" if mark.failed else None
+    return "its guest has read the drive, and could not set all that is on it" if seen.failed else None
 
 
 def machine_id(files: Mapping[str, bytes | None]) -> bytes | None:
@@ -71,10 +71,10 @@ def machine_id(files: Mapping[str, bytes | None]) -> bytes | None:
 
 def guest_facts(files: Mapping[str, bytes | None]) -> GuestFacts | None:
     """files: by path, of FILES those that could be asked for, None for one that is not there. None where nothing can be told."""
-    seen = files.get(DRIVE_MARK)
-    told = drive_mark(seen)
+    seen = files.get(DRIVE_SEEN)
+    told = drive_seen(seen)
     if not all(path in files for path in FILES):
-        # Where the hypervisor reads no files, its tools may have brought the mark.
+        # Where the hypervisor reads no files, its tools may have brought the note.
         return None if told is None else GuestFacts(True, True, told.failed, told.instance, None)
     if seen is None and files[MACHINE_ID] is None:
         return None  # no Linux guest as we know it

@@ -32,7 +32,7 @@ POWER_RUNNING, POWER_STOPPED, POWER_PAUSED, POWER_SUSPENDED = "running", "stoppe
 
 
 class HypervisorError(UserError):
-    """What a user can cause or must know. The message, shown alone, names the endpoint or VM and the way out; no secret is in it."""
+    """What a user can cause or must know about. The message names the endpoint or VM and the way out, and holds no secret."""
 
 
 class HypervisorUnreachable(HypervisorError):
@@ -71,11 +71,11 @@ class Vm:
     name: made plain here, whatever the driver gives (see _text.plain_name): tenants choose it. A driver that needs the name as
     the hypervisor has it takes it from its handle.
     id: the hypervisor's UUID in lower case. handle: the driver's own and nobody else's.
-    boot_time: seconds since the epoch at which it was started, where reading it costs nothing more; else None.
-    boot_token: where there is no such time, what is another one after most restarts, and the same while it runs; else None.
+    boot_time: when it was started, in seconds since the epoch; None where reading it would cost another call.
+    boot_token: where boot_time is None, a value that most restarts change and that stays while the VM runs; else None.
     ours: whether it carries the mark that machines.create() gives.
-    is_template: true only for a template, which is found when it is asked for by name.
-    folder, tags: see _text.plain_path(), plain_tags(); None where there is no such thing, or it was not read.
+    is_template: a template is found only when it is asked for by name.
+    folder, tags: see _text.plain_path(), plain_tags(); None where the hypervisor has no such thing, or it was not read.
     """
 
     name: str
@@ -96,9 +96,9 @@ class Vm:
 
 @dataclasses.dataclass(frozen=True)
 class VmList:
-    """vms in the order asked (or by name); problems: one sentence for each name not found or found more than once.
+    """vms: in the order of the names asked for, else by name. problems: by name, why it stands for no VM, in a sentence.
 
-    ambiguous: those of the names with a problem that fit several VMs. Where all VMs are listed each of them is in vms.
+    ambiguous: the names that fit several VMs; where all VMs are listed, vms has each of them all the same.
     """
 
     vms: tuple[Vm, ...]
@@ -121,8 +121,8 @@ class Observation:
             object.__setattr__(self, "message", plain(self.message))  # it may quote the guest
 
 
-# What a hint is about. HERE: nothing is new; the guest can be asked, should somebody wait for it. GUEST: what the guest says of
-# its addresses may be other than before. VM: it was started, stopped, made, changed or taken away.
+# What a hint is about. HERE: nothing happened; the VM is there, and its guest may have an address. GUEST: the addresses that the
+# guest reports may have changed. VM: it was started, stopped, created, changed or deleted.
 HINT_HERE, HINT_GUEST, HINT_VM = "here", "guest", "vm"
 
 
@@ -145,7 +145,7 @@ class DriveState:
     can_attach_now: False when the VM must be shut down and started before the guest can see a drive.
     problem: why the drive cannot be put (a foreign file in its place, no free slot, ...); None if it can.
     ejected: the file is whole, and was taken out of its slot on purpose (Drives.eject()).
-    unread: the VM has not been started since the drive was put, so its guest may not know it; told by inserted() alone.
+    unread: the VM has not been started since the drive was put, so its guest may not have read it; only inserted() sets it.
     """
 
     location: str
@@ -184,7 +184,7 @@ class NicWanted:
 class VmWanted:
     """A VM to be created from a template.
 
-    nics: all it shall have, in order; a surplus NIC of the template goes. None keeps the template's, with MACs of their own.
+    nics: all that it is to have, in order; surplus NICs of the template are removed. None keeps the template's, with new MACs.
     full_clone: copies the disks; otherwise the clone shares the template's (a linked clone), where the storage can do that.
     memory: MiB; cpus: number; disk_size: bytes of the first disk. None keeps what the template has. A disk only grows.
     placement: the driver's own keys (docs of the module vm): host, cluster, resource_pool, folder, datastore, storage_pool, ...
@@ -216,7 +216,7 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class NetworkWanted:
-    """A shared network; see network_rules.SharedNetwork, of which it is what a hypervisor needs to know.
+    """What a driver needs to know of a network_rules.SharedNetwork; the fields are the same.
 
     vlan: None for a network that is there already and is only looked at, under `name`.
     """
@@ -234,7 +234,7 @@ class NetworkWanted:
 class NetworkState:
     """One network as it is now.
 
-    before, after: what it is and what make() would make of it, a line for each fact; no lines where there is none.
+    before, after: what it is and what make() would make of it, a line for each fact; empty where there is no network.
     problem: why it cannot be made, or be a shared one at all. keep: why it cannot be removed. Sentences, None if nothing is in
     the way. users: names of the VMs (and others) on it.
     """
@@ -249,7 +249,7 @@ class NetworkState:
 class Inventory(abc.ABC):
     """What VMs there are."""
 
-    #: Set by whoever needs folders and tags of VMs, for drivers to which reading them is more work.
+    #: Set by a caller that needs the VMs' folders and tags: some drivers need another call to read them.
     with_labels = False
 
     @abc.abstractmethod
@@ -284,13 +284,13 @@ class Drives(abc.ABC):
 
     @abc.abstractmethod
     def states(self, vms: Sequence[Vm]) -> dict[str, DriveState | DriveError]:
-        """State of each VM's drive by VM id; reads only. An error of one VM is a value, not an exception."""
+        """The state of each VM's drive by VM id; reads only. An error of one VM is a value, not an exception."""
 
     @abc.abstractmethod
     def inserted(self, vms: Sequence[Vm]) -> dict[str, DriveState | DriveError]:
-        """By VM id, those that have the file at the place of their drive in a slot: location, slot, attached, unread.
+        """By VM id, the VMs that have a drive in a slot: with location, slot, attached (true) and unread.
 
-        Cheap: no file is read, so nothing is said of what is in it. attached is true for each.
+        Cheap: it goes by the file's place and reads no file, so it does not tell what is in it.
         """
 
     @abc.abstractmethod
@@ -303,13 +303,13 @@ class Drives(abc.ABC):
 
     @abc.abstractmethod
     def discard_foreign(self, vm: Vm) -> None:
-        """Takes a foreign file in the place of this VM's drive out of the VM and deletes it; the caller has looked what it is."""
+        """Takes a foreign file in the place of this VM's drive out of the VM and deletes it. The caller has checked it."""
 
     @abc.abstractmethod
     def put_one(self, vm: Vm, iso: bytes) -> DriveChange:
         """Makes the VM have exactly these bytes as its drive. Idempotent; the guest never sees half a file.
 
-        The caller has looked at states(); a foreign file or a missing slot raises DriveError before any change.
+        The caller has checked states(); a foreign file or a missing slot raises DriveError before any change.
         """
 
     @abc.abstractmethod
@@ -328,7 +328,7 @@ class Drives(abc.ABC):
     def orphans(self, elsewhere: Collection[str]) -> OrphanList:
         """The orphans in every place of the hypervisor that may hold drives (see drive_rules.orphan()). Changes nothing.
 
-        elsewhere: ids of VMs that are known to be on other hypervisors. Whose drive a file is says its own mark, nothing else.
+        elsewhere: ids of VMs that are known to be on other hypervisors. Only a file's own mark tells whose drive it is.
         """
 
     @abc.abstractmethod
@@ -381,7 +381,7 @@ class Machines(abc.ABC):
 
     @abc.abstractmethod
     def create(self, wanted: Sequence[VmWanted]) -> Iterator[Outcome]:
-        """Creates the VMs, powered off and marked as ours. The caller has looked at check() and that none of them exists.
+        """Creates the VMs, powered off and marked as ours. The caller has checked check() and that none of them exists.
 
         What fails half-way is undone; where that fails too, the error names what was left.
         """
@@ -391,7 +391,7 @@ class Machines(abc.ABC):
         """Gives a VM that is powered off exactly these NICs; a NIC whose network and MAC fit stays as it is."""
 
     def never_started(self, vm: Vm) -> bool:
-        """Whether the hypervisor shows that a VM of ours, which is off, has not run since it was made; False where it cannot tell."""
+        """Whether a VM of ours, which is off, surely has not run since it was created; False where this cannot be told."""
         return False
 
     @abc.abstractmethod
@@ -410,7 +410,7 @@ class Machines(abc.ABC):
     def delete_problems(self, vms: Sequence[Vm]) -> dict[str, str]:
         """What stands against deleting: a sentence by VM id (a template others are clones of, a disk of somebody else's, ...).
 
-        That a VM runs does not: it is asked about before it is powered off.
+        That a VM runs is no problem: the caller asks before it powers the VM off.
         """
 
     @abc.abstractmethod
@@ -418,7 +418,7 @@ class Machines(abc.ABC):
         """Deletes VMs that are powered off, by id: with their disks, NVRAM, snapshots and drive, never what others use."""
 
     def remains(self, names: Sequence[str], delete: bool) -> Iterator[Outcome]:
-        """What is left of VMs of these names that somebody took away without us; none for a name with nothing left.
+        """Deletes what is left of VMs of these names that were deleted by other means; no Outcome for a name with nothing left.
 
         What carries our mark is deleted (changed is true; with delete=False it only would be), the rest is named in warnings.
         """
@@ -428,8 +428,8 @@ class Machines(abc.ABC):
 class Events(abc.ABC):
     """What the hypervisor says by itself. A hint never carries an address: it leads to a reading of that VM.
 
-    sources: those of Addresses that hints are about; only these are asked because of one.
-    again: seconds after a hint at which the VM is read once more while an address is missing; empty where the hint comes after it.
+    sources: those of Addresses that hints are about; a hint makes only these be asked.
+    again: seconds after a hint at which a VM whose address is missing is read once more; empty where no hint comes too early.
     free: whether reading costs no more for many VMs than for one, so that all can be compared when listening begins.
     """
 
@@ -441,8 +441,8 @@ class Events(abc.ABC):
     def listen(self, stop: threading.Event, look_up: float) -> Iterator[list[Hint]]:
         """Hints as they come, perhaps an empty list now and then; ends when stop is set, which it sees every look_up seconds.
 
-        First a HINT_HERE of every VM whose guest may have an address, so that nothing is missed that happened before. One at a
-        time; the other parts can be used meanwhile, from other threads. Raises HypervisorUnreachable when the connection is gone.
+        It begins with a HINT_HERE for every VM whose guest may have an address, so that nothing that happened before is missed.
+        One call at a time; other threads can use the other parts meanwhile. Raises HypervisorUnreachable for a lost connection.
         """
 
 
@@ -458,14 +458,14 @@ class Networks(abc.ABC):
 
     @abc.abstractmethod
     def make(self, wanted: Sequence[NetworkWanted]) -> Iterator[Outcome]:
-        """Makes networks with a VLAN, or what is missing of them. The caller has looked at states().
+        """Makes networks with a VLAN, or what is missing of them. The caller has checked states().
 
         What fails half-way is undone, or left for the next run, which goes on from what it finds.
         """
 
     @abc.abstractmethod
     def remove(self, wanted: Sequence[NetworkWanted]) -> Iterator[Outcome]:
-        """Removes networks that are as described and that nobody uses. The caller has looked at states()."""
+        """Removes networks that are as described and that nobody uses. The caller has checked states()."""
 
 
 class Hypervisor(abc.ABC):
@@ -487,10 +487,10 @@ class Hypervisor(abc.ABC):
     def guest_files(
         self, vms: Sequence[Vm], paths: Sequence[str], workers: int, timeout: float
     ) -> dict[str, dict[str, bytes | None]]:
-        """By VM id the beginnings of these files of running guests, None for one that is not there; whatever a guest likes to say.
+        """By VM id and path, the beginnings of these files of running guests; None for a file that does not exist.
 
-        Without a path what could not be asked for. Where the hypervisor reads no files without an account of the guest's, only
-        _defaults.DRIVE_MARK, of VMs that run or not, if the guest scripts handed it to the hypervisor's tools.
+        The guest decides what is in them. A path that could not be read is left out. A hypervisor that needs an account of the
+        guest's to read files has only _defaults.DRIVE_SEEN, of stopped VMs too, if the guest scripts handed it to its tools.
         timeout: seconds per file.
         """
         return {}

@@ -4,11 +4,10 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What is decided and worded once about drives, for folders and all hypervisors: whose one is, and what stands against it.
+"""Decisions on drives and their wording, for folders and all hypervisors: whose a drive is, and why one cannot be put or deleted.
 
 A drive built here carries the id of its VM (its owner mark), or none if it was built for none. A file in the place of a VM's drive
-is foreign if it does not carry this VM's id. Nobody touches a foreign file but for a caller that says so (take_over), and then only
-if it is a config drive.
+is foreign if it does not carry this VM's id. It is touched only if the caller says so (take_over), and only if it is a config drive.
 """
 
 from __future__ import annotations
@@ -19,8 +18,7 @@ import typing as t
 if t.TYPE_CHECKING:
     from collections.abc import Collection
 
-#: Staged files (a drive under a name of its own, until it is whole) that are older than this many seconds are a killed run's
-#: left-over; younger ones may be a run's that is at work now.
+#: A staged file older than this many seconds is a left-over; a younger one may belong to a run that is at work now.
 LEFTOVER_SECONDS = 3600.0
 
 
@@ -44,7 +42,7 @@ def no_slot(way_out: str) -> str:
 
 
 def restart_needed(vm_name: str) -> str:
-    """What is to be done where a slot cannot be made in a VM that runs: the file is there, and the guest cannot see it."""
+    """The warning where a running VM cannot be given a slot: the file is in its place, and the guest cannot see it."""
     return (
         f"{vm_name} has no second CD/DVD drive, and none can be added while it runs: shut it down, run this again, start it (a reboot "
         "in the guest is not enough)"
@@ -52,7 +50,7 @@ def restart_needed(vm_name: str) -> str:
 
 
 def seen_after_restart(vm_name: str, place: str) -> str:
-    """What is to be done where the slot is made for the next start of a VM that runs. place: where, such as "at slot 2"."""
+    """The warning where a running VM is given a slot that it has from its next start. place: where, such as "at slot 2"."""
     return (
         f"{vm_name} runs without a CD/DVD drive for it; one was added {place}, and the guest will see it once the VM has been shut down "
         "and started (a reboot in the guest is not enough)"
@@ -63,8 +61,8 @@ def seen_after_restart(vm_name: str, place: str) -> str:
 class Found:
     """A file that carries our mark, as a driver found it.
 
-    owner: the VM id in the mark. used: some VM has it in a drive. belongs: it is at the place of its VM's drive.
-    replaced: its VM has its drive at that place, so that this one is not the only one.
+    owner: the VM id in the mark. used: a VM has it in a slot. belongs: it is at the place of its VM's drive.
+    replaced: a file at that place carries the same mark, so this one is a spare.
     age: seconds since it was written; None where the hypervisor cannot tell.
     """
 
@@ -75,7 +73,7 @@ class Found:
     age: float | None = None
 
 
-#: Its VM is nowhere; or on another hypervisor; or here, with its drive elsewhere (after a migration, or a new name).
+#: Where the VM of an orphan is: on no hypervisor; on another one; here, with another drive (it was moved or renamed).
 ORPHAN_VM_GONE = "vm_gone"
 ORPHAN_ELSEWHERE = "elsewhere"
 ORPHAN_LEFT_BEHIND = "left_behind"
@@ -84,10 +82,10 @@ ORPHAN_REASONS = (ORPHAN_VM_GONE, ORPHAN_ELSEWHERE, ORPHAN_LEFT_BEHIND)
 
 @dataclasses.dataclass(frozen=True)
 class OrphanDrive:
-    """A config drive of this collection's that no VM uses.
+    """A config drive of this collection that no VM uses.
 
     location: as the hypervisor writes it. owner: the VM id in its mark. reason: one of ORPHAN_REASONS.
-    kept: why it is not deleted all the same; None if nothing speaks against it. handle: the driver's own.
+    kept: why it is not to be deleted; None if it can be. handle: the driver's own.
     """
 
     location: str
@@ -106,7 +104,7 @@ class OrphanList:
 
 
 def orphan(file: Found, here: Collection[str], elsewhere: Collection[str]) -> tuple[str, str | None] | None:
-    """Why a marked file is an orphan, and why it is kept all the same; None if it is none. here, elsewhere: ids of VMs."""
+    """Why a marked file is an orphan, and why it is kept all the same; None if it is no orphan. here, elsewhere: ids of VMs."""
     if file.used or file.belongs or (file.owner in here and not file.replaced):
         return None
     kept = None
@@ -118,10 +116,7 @@ def orphan(file: Found, here: Collection[str], elsewhere: Collection[str]) -> tu
 
 
 def is_unread(running: bool, unread: bool) -> bool:
-    """Whether a drive is to stay in its slot because the guest may not have read it: it has not been started with it.
-
-    unread: the VM runs, and has not been started since the drive was put.
-    """
+    """Whether a drive must stay in its slot because the guest may not have read it. unread: see api.DriveState."""
     return unread or not running
 
 

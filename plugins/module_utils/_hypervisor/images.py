@@ -23,8 +23,8 @@ if t.TYPE_CHECKING:
 class ImageWanted:
     """A VM that is to be the template of others, to be made of a disk image.
 
-    image: on this machine, of one of Images.forms. source: what its file is called. network: of its NIC. bus: of its CD/DVD drives. memory: MiB; cpus: number.
-    placement: see VmWanted.
+    image: on this machine, of one of Images.forms. source: its file's name. network: of its NIC. bus: one of Images.buses.
+    memory: MiB; cpus: number. placement: see VmWanted.
     """
 
     name: str
@@ -41,8 +41,8 @@ class ImageWanted:
 class Images(abc.ABC):
     """VMs made of disk images.
 
-    forms: of images that the hypervisor takes, first the one that others are converted to. buses: what CD/DVD drives can hang on,
-    the default first. drivers: of the disk and the NIC that such a VM has, as Linux calls them.
+    forms: of images that the hypervisor takes; others are converted to the first. buses: of CD/DVD drives, the default first.
+    drivers: Linux's, of the disk and the NIC that such a VM has.
     """
 
     forms: tuple[str, ...]
@@ -55,7 +55,7 @@ class Images(abc.ABC):
 
     @abc.abstractmethod
     def make(self, wanted: ImageWanted, change: bool) -> str:
-        """Makes a VM of a disk image, powered off and marked as ours, and gives its id. The caller has looked that there is none.
+        """Makes a VM of a disk image, powered off and marked as ours, and returns its id. The caller has checked its name.
 
-        change: False only checks. Raises MachineError, and what was made is undone.
+        change: False only checks; the id is empty. Raises MachineError, after what was made is undone.
         """

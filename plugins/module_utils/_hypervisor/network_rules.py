@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What is decided and worded once about shared networks: what a user may write, and what stands against a network.
+"""Decisions on shared networks and their wording, for all hypervisors: what a user may write, and why a network is refused.
 
 An entry with `vlan` is a network that this collection makes, called by its name on every hypervisor; one without is there
 already, and `bridge` says what it is called. A network that is there is never changed: VMs may be on it.
@@ -46,12 +46,12 @@ NETWORK_KEYS = (
 )
 SERVICES = ("userdata",)
 FAMILY_ORDERS = ([4, 6], [6, 4], [4], [6])
-#: 0 is untagged; 4095 is reserved by 802.1Q, and on VMware the word for all tags.
+#: 0 is untagged; 4095 is reserved by 802.1Q, and VMware takes it for all tags.
 MAX_VLAN = 4094
-#: Characters in the name of a port group, which is the least that a hypervisor takes.
+#: Characters in the name of a network to be made; VMware takes the fewest.
 MAX_MADE_NAME = 80
 _NOT_IN_NAMES = "/\\%"
-_NAMED = 5
+_USERS_NAMED = 5
 
 
 class NetworkRuleError(ValueError):
@@ -101,9 +101,9 @@ def read_networks(given: t.Any, option: str = "shared_networks") -> list[SharedN
 
 
 def names_on_hypervisor(entry: Mapping[str, t.Any]) -> list[str]:
-    """By which names the hypervisor may know the network of an entry that is read less strictly than by read_networks().
+    """The names by which the hypervisor may know the network of an entry that read_networks() has not checked.
 
-    A bridge that carries other networks as well is none of them.
+    A bridge that carries other networks as well is not among them.
     """
     own_bridge = entry.get("vlan") is None or entry.get("host_vlan") is True
     names = [entry["name"], entry.get("bridge") if own_bridge else None]
@@ -209,14 +209,14 @@ def _ip_range(where: str, value: t.Any, cidrs: Sequence[str]) -> str | None:
     return str(value)
 
 
-# What is told ----------------------------------------------------------------------------------------------------------------
+# Warnings ---------------------------------------------------------------------------------------------------------------------
 
 
 def overlaps(networks: Sequence[SharedNetwork], others: Sequence[SharedNetwork] = ()) -> list[str]:
-    """A sentence for each two networks whose announced ranges have addresses in common.
+    """A sentence for each pair of networks whose announced ranges have addresses in common.
 
-    others: those of other hypervisors, compared with `networks`, not with each other. One network may be on many hypervisors: the
-    same range under the same name, or with the same VLAN and CIDR, is no finding.
+    others: those of other hypervisors; they are compared with `networks`, not with each other. One network may be on many
+    hypervisors, so the same range under the same name, or with the same VLAN and CIDR, is no overlap.
     """
     found: dict[str, None] = {}
     for index, one in enumerate(networks):
@@ -241,11 +241,11 @@ def _meet(one: str | None, other: str | None) -> bool:
     return int(first[0]) <= int(second[1]) and int(second[0]) <= int(first[1])
 
 
-# What stands against a network -----------------------------------------------------------------------------------------------
+# Why a network is refused ------------------------------------------------------------------------------------------------------
 
 
 def another(name: str, there: str, wanted: str) -> str:
-    """Why a network of this name is neither changed nor removed: it is not the one that is described."""
+    """Why a network of this name is neither made nor removed: the one that is there is not the one described."""
     return (
         f"there is a network {name} already, {there}, and not {wanted}; a network is never changed, as VMs may be on it: correct "
         "shared_networks, take another name, or remove it yourself first"
@@ -253,17 +253,17 @@ def another(name: str, there: str, wanted: str) -> str:
 
 
 def serves(name: str, what: str, remedy: str) -> str:
-    """Why a network cannot be a shared one: its own addresses would be given beside, or instead of, the external server's."""
+    """Why a network cannot be a shared one: it would hand out addresses beside the external DHCP server."""
     return f"{name} {what}, but a shared network leaves DHCP and DNS to the external servers: {remedy}"
 
 
 def in_use(name: str, users: Iterable[str]) -> str:
     """Why a network is not removed."""
-    return f"{name} is used by {first_of(sorted(set(users)), _NAMED)}: put these on another network, or destroy them, first"
+    return f"{name} is used by {first_of(sorted(set(users)), _USERS_NAMED)}: put these on another network, or destroy them, first"
 
 
 def no_bridge(what: str, bridge: str | None, known: Iterable[str]) -> str:
-    """What is to be done where it is not said, or cannot be found, what a network is on."""
+    """Why a network cannot be made: its bridge is not set, or not there. what: the kind, such as "virtual switch"."""
     names = sorted(set(known))
     choice = f"use {', '.join(names[:20])}" if names else "there is none"
     return (
@@ -274,12 +274,12 @@ def no_bridge(what: str, bridge: str | None, known: Iterable[str]) -> str:
 
 
 def missing(name: str) -> str:
-    """What is to be done where a network without a VLAN is not there."""
+    """Why a network without a VLAN cannot be used: it is not there."""
     return f"there is no network {name}: correct bridge or name, or give its vlan (0 for an untagged one) to have it made"
 
 
-def said(vlan: int | None) -> str:
-    """A tag in words."""
+def tag_text(vlan: int | None) -> str:
+    """A tag in words; None is untagged, as 0 is."""
     return "untagged" if not vlan else f"VLAN {vlan}"
 
 

@@ -21,14 +21,14 @@ if t.TYPE_CHECKING:
     R = t.TypeVar("R")
 
 
-MAX_LEFT_BEHIND = 50  # calls that hang in this process, of whatever kind; no more are begun beside so many
+MAX_LEFT_BEHIND = 50  # calls of any kind that hang in this process; when there are so many, no other is begun
 
 _left_behind = 0
 _guard = threading.Lock()
 
 
 class TimedOut(Exception):
-    """The call for one item took longer than its time limit and was left behind, or could not begin for such calls."""
+    """The call for one item took longer than its time limit and was left behind, or could not begin because of such calls."""
 
 
 class _Call:
@@ -38,14 +38,12 @@ class _Call:
         self.deadline = deadline
         self._abandoned = self._ended = False
 
-    def ended(self) -> bool:
-        """Called in the thread at its end; True if nobody waits for the result any more."""
+    def end(self) -> None:
         global _left_behind
         with _guard:
             self._ended = True
             if self._abandoned:
                 _left_behind -= 1
-            return self._abandoned
 
     def abandon(self) -> None:
         global _left_behind
@@ -77,15 +75,15 @@ class _Calls:
             result, error = None, None
             try:
                 result = self._call(item)
-            except Exception as problem:  # pylint: disable=broad-except  # whoever consumes decides what it means
+            except Exception as problem:  # pylint: disable=broad-except  # the caller decides what it means
                 error = problem
-            one.ended()
+            one.end()
             self._done.put((token, result, error))
 
         threading.Thread(target=work, daemon=True).start()
 
     def ended(self, until: float) -> Iterator[tuple[t.Any, t.Any, Exception | None]]:
-        """The next call that ends, or those whose time is over; none if there is neither by `until`, or within a second."""
+        """The next call that ends, or all whose time is over; nothing if there is neither before `until` or within a second."""
         until = min((one.deadline for _item, one in self.running.values()), default=until)
         try:
             token, result, error = self._done.get(timeout=max(0.0, min(until - time.monotonic(), 1.0)))
@@ -109,9 +107,8 @@ def each(
 ) -> Iterator[tuple[T, R | None, Exception | None]]:
     """Yields (item, result, error) as the calls end; exactly one of result and error counts.
 
-    workers: threads at once, those of calls that hang included. timeout: seconds for one call; then TimedOut is its error; None:
-    no limit.
-    When all workers hang, the items that are left wait as long for one of them, and then have TimedOut as their error too.
+    workers: threads at once, including those of calls that hang. timeout: seconds for one call, then its error is TimedOut; None:
+    no limit. When all workers hang, the remaining items wait as long again for a free one; then their error is TimedOut.
     The threads are daemons: a library call that never returns cannot keep the process from ending.
     """
     if timeout is None:

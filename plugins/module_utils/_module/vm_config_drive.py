@@ -130,18 +130,18 @@ class HypervisorPlace(Place):
 
     def unconfirmed(self, spots: Sequence[Spot], digests: Mapping[str, str | None]) -> dict[str, str]:
         vms = [_vm(spot) for spot in spots]
-        asked = self.hypervisor.guest_files(vms, [_defaults.DRIVE_MARK], _defaults.WORKERS, _defaults.GUEST_TIMEOUT)
+        asked = self.hypervisor.guest_files(vms, [_defaults.DRIVE_SEEN], _defaults.WORKERS, _defaults.GUEST_TIMEOUT)
         inserted = self.drives.inserted(vms) if self.boot_confirms else {}
         reasons = {}
         for spot, vm in zip(spots, vms):
-            mark = guests.drive_mark(asked.get(vm.id, {}).get(_defaults.DRIVE_MARK))
+            noted = guests.drive_seen(asked.get(vm.id, {}).get(_defaults.DRIVE_SEEN))
             seen = inserted.get(vm.id)
             booted = (
                 isinstance(seen, DriveState)
                 and not drive_rules.is_unread(vm.power_state == POWER_RUNNING, seen.unread)
                 and self.readers[spot.name] == READER_OURS
             )
-            reason = guests.why_unconfirmed(mark, digests[spot.name], booted)
+            reason = guests.why_unconfirmed(noted, digests[spot.name], booted)
             if reason is not None:
                 reasons[spot.name] = reason
         return reasons

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._defaults import CONNECT_TIMEOUT
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import workers as bounded
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
@@ -40,7 +41,7 @@ def open_connection(description: Mapping[str, t.Any]) -> t.Any:
             "hypervisor.uri is not set: for hypervisor.type kvm it is the libvirt URI, such as qemu:///system or "
             "qemu+ssh://root@kvm01.example.com/system"
         )
-    timeout = float(description.get("connect_timeout") or 30)
+    timeout = float(description.get("connect_timeout") or CONNECT_TIMEOUT)
     _serve_events()
     try:
         connection = bounded.within(lambda: libvirt.open(uri), timeout)

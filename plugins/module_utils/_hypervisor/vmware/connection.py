@@ -14,6 +14,7 @@ import os
 import ssl
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._defaults import CONNECT_TIMEOUT
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorError, HypervisorUnreachable
 
 if t.TYPE_CHECKING:
@@ -125,7 +126,7 @@ def endpoint_of(description: Mapping[str, t.Any]) -> Endpoint:
             raise HypervisorError(f"hypervisor.{option} is not set: for hypervisor.type vmware it is needed")
     if "/" in host:
         raise HypervisorError(f"hypervisor.host is {host!r}: give the name or address alone, such as vcenter.example.com")
-    timeout = float(description.get("connect_timeout") or 30)
+    timeout = float(description.get("connect_timeout") or CONNECT_TIMEOUT)
     ca_path = description.get("ca_path")
     verify = description.get("validate_certs")
     return Endpoint(

@@ -33,7 +33,7 @@ if t.TYPE_CHECKING:
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Vm
 
-_MARK = f'config.extraConfig["{_defaults.DRIVE_MARK_VMWARE}"]'
+_MARK = f'config.extraConfig["{_defaults.DRIVE_SEEN_VMWARE}"]'
 
 
 def connect(description: Mapping[str, t.Any]) -> VMware:
@@ -68,12 +68,12 @@ class VMware(Hypervisor):
         self, vms: Sequence[Vm], paths: Sequence[str], workers: int, timeout: float
     ) -> dict[str, dict[str, bytes | None]]:
         """See api.Hypervisor. One question for all VMs, so that workers and timeout have nothing to limit."""
-        if _defaults.DRIVE_MARK not in paths or not vms:
+        if _defaults.DRIVE_SEEN not in paths or not vms:
             return {}
         ids = {vm.handle.reference: vm.id for vm in vms}
         found = self._session.run(lambda: self._session.retrieve([ObjectSpec("VirtualMachine", (_MARK,), tuple(ids))]))
         marks = {ids[one.name]: option for one in found if (option := one.properties.get(_MARK)) is not None}
-        return {vm_id: {_defaults.DRIVE_MARK: child_text(option, "value").encode()} for vm_id, option in marks.items()}
+        return {vm_id: {_defaults.DRIVE_SEEN: child_text(option, "value").encode()} for vm_id, option in marks.items()}
 
     def close(self) -> None:
         """See api.Hypervisor."""

@@ -43,7 +43,7 @@ class Portgroup:
 
     def words(self) -> str:
         """What it is, as a part of a sentence."""
-        tag = "several VLANs" if self.vlan is None else network_rules.said(self.vlan)
+        tag = "several VLANs" if self.vlan is None else network_rules.tag_text(self.vlan)
         return f"{tag} on the switch {self.switch}"
 
 

@@ -70,13 +70,13 @@ class XenPool(Hypervisor):
         self, vms: Sequence[Vm], paths: Sequence[str], workers: int, timeout: float
     ) -> dict[str, dict[str, bytes | None]]:
         """See api.Hypervisor. The pool has what a guest wrote below vm-data in the records of its VMs: no guest is asked."""
-        if _defaults.DRIVE_MARK not in paths:
+        if _defaults.DRIVE_SEEN not in paths:
             return {}
         found: dict[str, dict[str, bytes | None]] = {}
         for vm in vms:
-            told = ((self._picture.get("vm", vm.handle) or {}).get("xenstore_data") or {}).get(_defaults.DRIVE_MARK_XENSTORE)
+            told = ((self._picture.get("vm", vm.handle) or {}).get("xenstore_data") or {}).get(_defaults.DRIVE_SEEN_XENSTORE)
             if told is not None:
-                found[vm.id] = {_defaults.DRIVE_MARK: str(told).encode()}
+                found[vm.id] = {_defaults.DRIVE_SEEN: str(told).encode()}
         return found
 
     def close(self) -> None:

@@ -56,7 +56,7 @@ class _Found:
     def words(self) -> str:
         if not self.pifs:
             return "without a NIC"
-        tags = ", ".join(sorted(network_rules.said(max(tag, 0)) for tag in self.tags))
+        tags = ", ".join(sorted(network_rules.tag_text(max(tag, 0)) for tag in self.tags))
         return f"{tags} on {', '.join(sorted(self.devices))}"
 
 
@@ -91,7 +91,7 @@ class XenNetworks(Networks):
             return NetworkState(before, before, problem or (network_rules.missing(wanted.name) if there is None else None))
         base, refusal = self._base(wanted, there)
         problem = problem or refusal or self._differs(wanted, there, base)
-        after = before if problem else (f"{network_rules.said(wanted.vlan)} on {_devices(base)}", self._hosts(base, there))
+        after = before if problem else (f"{network_rules.tag_text(wanted.vlan)} on {_devices(base)}", self._hosts(base, there))
         keep = problem
         if there is not None and keep is None and users:
             keep = network_rules.in_use(wanted.name, users)
@@ -184,7 +184,7 @@ class XenNetworks(Networks):
         devices = frozenset(pif["device"] for pif in base.values())
         tag = t.cast("int", wanted.vlan)
         if there is not None and there.pifs and (there.tags != {tag} or not there.devices <= devices):
-            here = f"{network_rules.said(tag)} on {_devices(base)}"
+            here = f"{network_rules.tag_text(tag)} on {_devices(base)}"
             return network_rules.another(wanted.name, there.words(), here)
         hosts = {pif["host"]: pif["device"] for pif in base.values()}
         for pif in self._picture.records["pif"].values():

@@ -20,6 +20,7 @@ import traceback
 import typing as t
 import xmlrpc.client
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._defaults import CONNECT_TIMEOUT
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
     HypervisorError,
@@ -119,7 +120,7 @@ class Session:
         if XenAPI is None:
             raise MissingLibrary("XenAPI", IMPORT_TRACEBACK, url="https://xapi-project.github.io/")
         self.host, self.port = _parse_host(description)
-        self.timeout = float(description.get("connect_timeout") or 30)
+        self.timeout = float(description.get("connect_timeout") or CONNECT_TIMEOUT)
         self.trust = Trust(description)
         self._username = _required(description, "username")
         self._password = _required(description, "password")

@@ -15,7 +15,7 @@ pytest.importorskip("pycdlib")
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import compare, content
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._defaults import DRIVE_MARK
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._defaults import DRIVE_SEEN
 from ansible_collections.vmops.external_dhcp.tests.unit.plugins.module_utils._hypervisor.kvm import fake_libvirt as fake
 
 if t.TYPE_CHECKING:
@@ -44,7 +44,7 @@ def files(host: fake.Host) -> dict[str, bytes]:
 def says(host: fake.Host, result: int = 0) -> None:
     """The guest acts on the drive that it has now, and leaves word of it."""
     digest = images.digest_of(host.files["web1.iso"])
-    host.domains["web1"].files = {DRIVE_MARK: f"{result} web1 {digest}\n".encode()}
+    host.domains["web1"].files = {DRIVE_SEEN: f"{result} web1 {digest}\n".encode()}
 
 
 def test_a_password_goes_when_its_guest_has_set_it_and_comes_back_only_anew(host: fake.Host, run_module: RunModule):
@@ -100,7 +100,7 @@ def test_a_made_password_is_not_made_again(host: fake.Host, run_module: RunModul
     assert not run_module("vm_config_drive", wanted)["changed"]
 
 
-@pytest.mark.parametrize("files_of_guest", [None, {}, {DRIVE_MARK: b"\xff" * 100}, {DRIVE_MARK: "nonsense"}])
+@pytest.mark.parametrize("files_of_guest", [None, {}, {DRIVE_SEEN: b"\xff" * 100}, {DRIVE_SEEN: "nonsense"}])
 def test_it_stays_where_the_guest_says_nothing(
     host: fake.Host, run_module: RunModule, files_of_guest: dict[str, bytes | str] | None
 ):

@@ -26,13 +26,13 @@ def result(datasource: t.Any) -> bytes:
 @pytest.mark.parametrize(
     ("files", "facts"),
     [
-        ({guest.DRIVE_MARK: b""}, GuestFacts(seen=True)),
-        ({guest.DRIVE_MARK: b"0 i-1\n"}, GuestFacts(seen=True, failed=False, instance="i-1")),
-        ({guest.DRIVE_MARK: b"1 -\n"}, GuestFacts(seen=True, failed=True)),
-        ({guest.DRIVE_MARK: b"0 i-1 " + DIGEST + b"\n"}, GuestFacts(seen=True, failed=False, instance="i-1")),
-        ({guest.DRIVE_MARK: b"0 i-1 ABC\n"}, GuestFacts(seen=True)),
-        ({guest.DRIVE_MARK: b"0 \x1b]0;x\x07"}, GuestFacts(seen=True)),
-        ({guest.DRIVE_MARK: b"0 " + b"i" * 200}, GuestFacts(seen=True)),
+        ({guest.DRIVE_SEEN: b""}, GuestFacts(seen=True)),
+        ({guest.DRIVE_SEEN: b"0 i-1\n"}, GuestFacts(seen=True, failed=False, instance="i-1")),
+        ({guest.DRIVE_SEEN: b"1 -\n"}, GuestFacts(seen=True, failed=True)),
+        ({guest.DRIVE_SEEN: b"0 i-1 " + DIGEST + b"\n"}, GuestFacts(seen=True, failed=False, instance="i-1")),
+        ({guest.DRIVE_SEEN: b"0 i-1 ABC\n"}, GuestFacts(seen=True)),
+        ({guest.DRIVE_SEEN: b"0 \x1b]0;x\x07"}, GuestFacts(seen=True)),
+        ({guest.DRIVE_SEEN: b"0 " + b"i" * 200}, GuestFacts(seen=True)),
         ({guest.MACHINE_ID: ID, guest.SCRIPTS: b"#!/bin/sh"}, GuestFacts(installed=True)),
         (
             {guest.MACHINE_ID: ID, guest.CLOUD_INIT: result("DataSourceConfigDrive [net,ver=2][source=/dev/sr0]")},
@@ -51,11 +51,11 @@ def test_files_of_a_guest(files: dict[str, bytes], facts: GuestFacts | None) -> 
 
 def test_a_guest_that_refuses_one_file_says_nothing() -> None:
     assert guest.guest_facts({}) is None
-    assert guest.guest_facts({guest.MACHINE_ID: ID, guest.DRIVE_MARK: b""}) is None
+    assert guest.guest_facts({guest.MACHINE_ID: ID, guest.DRIVE_SEEN: b""}) is None
 
 
 def test_a_mark_that_the_tools_brought_is_enough() -> None:
-    brought = {guest.DRIVE_MARK: b"1 i-1 " + DIGEST}
+    brought = {guest.DRIVE_SEEN: b"1 i-1 " + DIGEST}
     assert guest.guest_facts(brought) == GuestFacts(installed=True, seen=True, failed=True, instance="i-1")
 
 
@@ -74,7 +74,7 @@ def test_a_mark_that_the_tools_brought_is_enough() -> None:
     ],
 )
 def test_only_a_mark_of_this_very_drive_confirms_its_password(told: bytes | None, words: str | None) -> None:
-    mark = guest.drive_mark(told)
+    mark = guest.drive_seen(told)
     reason = guest.why_unconfirmed(mark, DIGEST.decode(), booted=False)
     assert reason is None if words is None else words in str(reason)
     # A start is believed only of a guest that says nothing itself.
