@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: nic_query
 short_description: Answer a JMESPath question over NICs
+version_added: 0.1.0
 description:
   - Asks a question of the rows of P(vmops.external_dhcp.nic_rows#filter).
 requirements:

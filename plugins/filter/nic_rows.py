@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: nic_rows
 short_description: Join VMs read from the hypervisor with their NICs in the record, one row per NIC
+version_added: 0.1.0
 description:
   - Joins what M(vmops.external_dhcp.vm_ip_info) and M(vmops.external_dhcp.vm_nic_record_info) returned, by VM id and MAC.
   - Feed the rows to P(vmops.external_dhcp.nic_table#filter), or to P(vmops.external_dhcp.nic_query#filter) for a question of your own.

@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: nic_table
 short_description: Show NICs as a table
+version_added: 0.1.0
 description:
   - Turns rows of P(vmops.external_dhcp.nic_rows#filter) into lines with aligned columns.
   - A row that needs attention begins with an exclamation mark.

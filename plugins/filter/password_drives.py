@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: password_drives
 short_description: Make entries of config drives of new passwords
+version_added: 0.1.0
 description:
   - From new passwords by VM name, makes the option O(vmops.external_dhcp.vm_config_drive#module:drives) for
     O(vmops.external_dhcp.vm_config_drive#module:state=updated), with what the plan says of each drive's services and reader.

@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: vm_names
 short_description: Make a list of names of VMs of what a user gave
+version_added: 0.1.0
 description:
   - Names given with C(-e vm_names=web1,web2) are a text, not a list; taken as a list, it would be one of characters.
   - Everything in this collection that takes names of VMs as a variable makes a list of them with this filter.

@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: vm_plan
 short_description: Check and join what a user wrote about VMs and shared networks
+version_added: 0.1.0
 description:
   - Turns the variables C(vms) and C(shared_networks) into one plan that the roles of this collection work from.
   - Names, networks, CIDRs, ranges, MACs and services are checked; a mistake is an error that names the entry and the value.

@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: vm_problem
 short_description: Say what is wrong with what a user asks to be done with VMs
+version_added: 0.1.0
 description:
   - Checks the variables of the role P(vmops.external_dhcp.vm#role) for one of its jobs, and gives the first mistake as a sentence
     that names the entry, the value and the way out, or an empty text.

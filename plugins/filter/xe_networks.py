@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: xe_networks
 short_description: Read the addresses of one XenServer guest from the text of C(xe)
+version_added: 0.1.0
 description:
   - Turns what C(xe vm-list params=networks) or C(xe vm-param-get param-name=networks) prints for one VM into its interfaces and
     their addresses.

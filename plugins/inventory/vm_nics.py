@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: vm_nics
 short_description: The VMs of the NIC record, at the addresses they got
+version_added: 0.1.0
 description:
   - Every VM in the record is a host, and its C(ansible_host) is the address that was found for it. Nothing is asked but the
     record's database.

@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: vm_password
 short_description: Make a random password that every config drive reader can set
+version_added: 0.1.0
 description:
   - Every call makes a new password from letters, digits and C(-_.+=), beginning with a letter and without the look-alikes
     V(l), V(L), V(I), V(i), V(1), V(o), V(O) and V(0).

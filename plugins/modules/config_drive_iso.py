@@ -8,6 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: config_drive_iso
 short_description: Build config drives for VMs as ISO images
+version_added: 0.1.0
 description:
   - Builds the config drives of any number of VMs as ISO 9660 images with Rock Ridge and Joliet, one file for each VM.
   - No hypervisor is needed. To give VMs their drives on a hypervisor use M(vmops.external_dhcp.vm_config_drive).

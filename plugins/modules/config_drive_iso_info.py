@@ -8,6 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: config_drive_iso_info
 short_description: Read and verify config drives
+version_added: 0.1.0
 description:
   - Opens config drives, whoever built them, and lists what is on them, with Rock Ridge, Joliet or neither.
   - Checks drives against their descriptions and says what differs.

@@ -8,6 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: shared_network
 short_description: Make networks without DHCP and DNS of their own, or remove them
+version_added: 0.1.0
 description:
   - Makes every listed network with a VLAN exist on its hypervisor, a libvirt network over a bridge of the host on V(kvm), a VLAN of
     a NIC or bond of every host on V(xenserver), a port group of standard switches or of a distributed one on V(vmware); or removes it.

@@ -8,6 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: vm
 short_description: Make VMs from templates, or delete them
+version_added: 0.1.0
 description:
   - Makes every listed VM that is not there yet from its template, all of them at once, powered off; or deletes the listed VMs
     with their disks, snapshots and config drives.

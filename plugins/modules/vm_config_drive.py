@@ -8,6 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: vm_config_drive
 short_description: Give VMs their config drives on their hypervisor
+version_added: 0.1.0
 description:
   - Makes each listed VM have exactly its config drive, builds it, puts it where the hypervisor wants it, attaches it read-only
     and refreshes it when its content changes; or takes it away.

@@ -8,6 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: vm_config_drive_orphans
 short_description: Find config drives that no VM uses, and delete them on request
+version_added: 0.1.0
 description:
   - Lists the ISOs of this collection's making that no VM of the hypervisor has in a drive and that are not at the place of a VM's
     drive; they stay behind where VMs are deleted, migrated or renamed by other means, and may hold secrets.

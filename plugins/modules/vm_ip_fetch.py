@@ -8,6 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: vm_ip_fetch
 short_description: Poll a hypervisor once for the addresses that its VMs got from an external DHCP server
+version_added: 0.1.0
 description:
   - Makes the record agree with the VMs that the hypervisor has (O(reconcile)), takes the NICs that are due from the record's
     queue, reads their addresses in bulk, and records each answer as it arrives, with an event.

@@ -8,6 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: vm_ip_info
 short_description: Read power state, NICs and addresses of VMs from their hypervisor
+version_added: 0.1.0
 description:
   - Asks a hypervisor for its VMs and, through the guest tools, for the addresses of every NIC.
   - Nothing is changed and nothing is recorded; use M(vmops.external_dhcp.vm_ip_fetch) to poll and record.

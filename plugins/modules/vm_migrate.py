@@ -8,6 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: vm_migrate
 short_description: Move VMs to another host or datastore
+version_added: 0.1.0
 description:
   - Moves the listed VMs, running or not, with their config drives; nothing stays at the source.
   - One VM that fails does not stop the others; the task fails at its end, and RV(vms) tells which.

@@ -8,6 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: vm_nic_record
 short_description: Put the NICs of VMs into the record and its polling queue, or take them out
+version_added: 0.1.0
 description:
   - The record keeps one row for each NIC of a VM on an external-DHCP network, with its address once it is known, and the
     queue of those whose address is still looked for.

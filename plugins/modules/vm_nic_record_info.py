@@ -8,6 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: vm_nic_record_info
 short_description: List the recorded NICs of VMs, their addresses and events
+version_added: 0.1.0
 description:
   - Lists what the record knows of the NICs of VMs on external-DHCP networks, and if wanted the events.
   - No hypervisor is asked; the addresses are as the last poll found them.

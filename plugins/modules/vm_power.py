@@ -8,6 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: vm_power
 short_description: Start, stop and restart VMs
+version_added: 0.1.0
 description:
   - Starts or stops the listed VMs, all of them at once.
   - One VM that fails does not stop the others; the task fails at its end, and RV(vms) tells which.

@@ -8,6 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: vm_table
 short_description: Print VMs, their NICs and addresses as a table, or as CSV, JSON or YAML
+version_added: 0.1.0
 description:
   - Prints what M(vmops.external_dhcp.vm_ip_info) and M(vmops.external_dhcp.vm_nic_record_info) returned, one line for each NIC, as
     it is, and not as text within a result. It is printed also with C(display_ok_hosts=false).

@@ -53,6 +53,13 @@ def test_module_defaults_reach_every_module() -> None:
     assert sorted(_load("meta/runtime.yml")["action_groups"]["all"]) == MODULES
 
 
+def test_documentation_says_since_which_version_a_plugin_is_there() -> None:
+    places = ("modules", "inventory", "lookup", "filter")
+    plugins = [path for place in places for path in sorted((ROOT / "plugins" / place).glob("*.py"))]
+    plugins += sorted((ROOT / "extensions/eda/plugins/event_source").glob("*.py"))
+    assert [path.stem for path in plugins if not re.search(r"^ *version_added: [0-9]", path.read_text(), re.MULTILINE)] == []
+
+
 def test_no_other_collection_is_needed() -> None:
     assert _load("galaxy.yml")["dependencies"] == {}
     called = []

@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: vm_ip_events
 short_description: Addresses of VMs that were found, changed, lost or given up, from the NIC record
+version_added: 0.1.0
 description:
   - Reads the events that M(vmops.external_dhcp.vm_ip_fetch) and M(vmops.external_dhcp.vm_nic_record) write into the record, as
     they come.

@@ -7,6 +7,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: vm_ip_watch
 short_description: Listens to hypervisors, and tells of VMs whose addresses were found, changed, lost or given up
+version_added: 0.1.0
 description:
   - Looks at the hypervisors as M(vmops.external_dhcp.vm_ip_fetch) does, every O(interval) seconds, and listens to them in between as
     with its option O(vmops.external_dhcp.vm_ip_fetch#module:watch). What is found goes into the record, and from there to the
