@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import pathlib
@@ -19,6 +18,10 @@ import typing as t
 import pytest
 
 from ansible_collections.vmops.external_dhcp.tests.unit.doc_commands import ROOT, commands
+
+sys.path[:0] = [str(ROOT / "tests/rigs/awx")]
+
+import awx_api
 
 SETTINGS: dict[str, t.Any] = {
     "configure_awx_project": {"scm_url": "https://git.example.com/automation.git", "scm_branch": "main"},
@@ -56,13 +59,7 @@ SETTINGS: dict[str, t.Any] = {
 
 @pytest.fixture(scope="module")
 def api():
-    path = ROOT / "tests/rigs/awx/awx_api.py"
-    spec = importlib.util.spec_from_file_location("awx_api", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    with module.Server(module.Awx(ROOT / "awx/project")) as server:
+    with awx_api.Server(awx_api.Awx(ROOT / "awx/project")) as server:
         yield server
 
 

@@ -15,6 +15,7 @@ import os
 import pathlib
 import queue
 import subprocess
+import sys
 import threading
 import time
 import typing as t
@@ -22,10 +23,15 @@ import typing as t
 import pytest
 import yaml
 
+from ansible_collections.vmops.external_dhcp.plugins.plugin_utils import _awx_objects
 from ansible_collections.vmops.external_dhcp.tests.integration.somebody import SomebodyOnXapi, on_xapi
 from ansible_collections.vmops.external_dhcp.tests.integration.watching import Watched, record_in, until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "tests/rigs/awx")]
+
+import awx_api
+
 PROGRAM = os.environ.get("VMOPS_ANSIBLE_RULEBOOK")
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="VMOPS_ANSIBLE_RULEBOOK names no ansible-rulebook")
 #: Seconds until the engine, which starts a Java machine, has done what is waited for.
@@ -129,3 +135,45 @@ def test_vm_ip_events_hands_what_a_look_found_to_the_rules(site: Site) -> None:
         site.somebody.guest_has("web1", "10.99.0.77")
         site.record.look()
         engine.says("'address': '10.99.0.77'")
+
+
+def awx_with_jobs() -> awx_api.Awx:
+    """AWX with the job templates of configure_awx, as far as launching them goes."""
+    hypervisor = {"name": "xen", "hypervisor": {"type": "xenserver"}}
+    made = _awx_objects.awx_objects(_awx_objects.Settings([hypervisor], {"scm_url": "https://git.example.com/automation.git"}))
+    awx = awx_api.Awx(ROOT / "awx/project")
+    organization = awx.create("organizations", {"name": "Default"})["id"]
+    inventory = awx.create("inventories", {"name": "hypervisors", "organization": organization})["id"]
+    project = awx.create("projects", {"name": "project", "scm_type": "", "local_path": "project"})["id"]
+    for template in made["controller_templates"]:
+        given = {name: template[name] for name in template if name.startswith(("name", "playbook", "ask_", "survey_enabled"))}
+        given.update(organization=organization, inventory=inventory, project=project)
+        number = awx.create("job_templates", given)["id"]
+        if "survey_spec" in template:
+            awx.put_survey("job_templates", number, template["survey_spec"])
+    return awx
+
+
+def test_vm_ip_jobs_has_awx_run_the_job_that_an_event_asks_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDA_JOB_TEMPLATE_REFRESH_DELAY", "0.2")
+    awx = awx_with_jobs()
+    awx.tokens[0] = "token-of-the-engine"
+    site.record.look()
+    with awx_api.Server(awx) as server:
+        words = ("-E", "EXTERNAL_DHCP_RECORD", "--controller-url", server.url, "--controller-token", awx.tokens[0])
+        with site.engine("vmops.external_dhcp.vm_ip_jobs", *words) as engine:
+            engine.says("Waiting for events")
+            time.sleep(2)  # until the source, which says nothing, knows which event was the last
+            site.somebody.make("web1")
+            site.somebody.guest_has("web1", "10.99.0.77")
+            site.record.look()
+            until(lambda: len(awx.jobs) == 1, PATIENCE)
+            site.somebody.destroy("web1")
+            site.record.look()
+            until(lambda: len(awx.jobs) == 2, PATIENCE)
+    jobs = [(job["name"], job["limit"], job["extra_vars"], job["ignored_fields"]) for job in awx.jobs]
+    assert jobs == [
+        ("External DHCP: register DNS", "all", "{}", {"extra_vars": {}}),
+        ("External DHCP: diagnose", "xen", '{"vm_names": "web1"}', {"extra_vars": {}}),
+    ]
+    assert "token-of-the-engine" not in engine.output()

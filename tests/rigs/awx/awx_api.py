@@ -5,7 +5,8 @@
 """As much of AWX's REST API as putting objects into it takes, in this process: fields, choices, relations and checks as in AWX 24.6.
 
 Modelled on AWX's published source (serializers, models, awx/main/fields.py, the survey's and the schedules' checks). What it does not do:
-run jobs, know permissions, keep anything. An unknown field is an error here, which AWX would ignore: it is a mistake of ours either way.
+run jobs (a launched one is successful at once), know permissions, keep anything. An unknown field is an error here, which AWX would ignore:
+it is a mistake of ours either way.
 """
 
 from __future__ import annotations
@@ -22,175 +23,10 @@ import urllib.parse
 
 import jinja2.sandbox
 import yaml
+from awx_resources import RESOURCES
 
 VERSION = "24.6.1"
 ENCRYPTED = "$encrypted$"
-PROMPTS = (
-    "limit",
-    "verbosity",
-    "job_type",
-    "diff_mode",
-    "variables",
-    "inventory",
-    "credential",
-    "tags",
-    "skip_tags",
-    "scm_branch",
-)
-ASK = {f"ask_{name}_on_launch": bool for name in PROMPTS}
-
-
-class Refused(Exception):
-    """A request that AWX answers with 400, and what it says."""
-
-    def __init__(self, **problems: t.Any) -> None:
-        super().__init__(str(problems))
-        self.problems = problems
-
-
-class Resource(t.NamedTuple):
-    """fields: type, tuple of choices, or "resource" it refers to; needed; what is unique; many-to-many relations; what else it has."""
-
-    kind: str
-    fields: dict[str, t.Any]
-    needed: tuple[str, ...] = ("name",)
-    unique: tuple[str, ...] = ("name",)
-    many: dict[str, str] = {}
-    related: tuple[str, ...] = ()
-
-
-_NOTIFIED = {f"notification_templates_{when}": "notification_templates" for when in ("started", "success", "error")}
-_COMMON = {"name": str, "description": str}
-RESOURCES = {
-    "organizations": Resource(
-        "organization", {**_COMMON, "max_hosts": int, "default_environment": "execution_environments"}, many=_NOTIFIED
-    ),
-    "credential_types": Resource(
-        "credential_type",
-        {**_COMMON, "kind": ("cloud", "net"), "inputs": dict, "injectors": dict},
-        ("name", "kind"),
-        ("name", "kind"),
-    ),
-    "credentials": Resource(
-        "credential",
-        {**_COMMON, "organization": "organizations", "credential_type": "credential_types", "inputs": dict},
-        ("name", "credential_type", "organization"),
-        ("organization", "name", "credential_type"),
-    ),
-    "execution_environments": Resource(
-        "execution_environment",
-        {
-            **_COMMON,
-            "organization": "organizations",
-            "image": str,
-            "credential": "credentials",
-            "pull": ("", "always", "missing", "never"),
-        },
-        ("name", "image"),
-    ),
-    "projects": Resource(
-        "project",
-        {
-            **_COMMON,
-            "organization": "organizations",
-            "scm_type": ("", "git", "svn", "insights", "archive"),
-            **dict.fromkeys(("scm_url", "scm_branch", "scm_refspec", "local_path"), str),
-            **dict.fromkeys(("scm_clean", "scm_delete_on_update", "scm_update_on_launch", "allow_override"), bool),
-            **dict.fromkeys(("timeout", "scm_update_cache_timeout"), int),
-            "credential": "credentials",
-        },
-        unique=("organization", "name"),
-        related=("update",),
-    ),
-    "inventories": Resource(
-        "inventory",
-        {**_COMMON, "organization": "organizations", "variables": str, "kind": ("", "smart", "constructed"), "host_filter": str},
-        ("name", "organization"),
-        ("name", "organization"),
-    ),
-    "hosts": Resource(
-        "host",
-        {**_COMMON, "inventory": "inventories", "enabled": bool, "variables": str},
-        ("name", "inventory"),
-        ("name", "inventory"),
-    ),
-    "notification_templates": Resource(
-        "notification_template",
-        {
-            **_COMMON,
-            "organization": "organizations",
-            "notification_type": (
-                "awssns",
-                "email",
-                "grafana",
-                "irc",
-                "mattermost",
-                "pagerduty",
-                "rocketchat",
-                "slack",
-                "twilio",
-                "webhook",
-            ),
-            "notification_configuration": dict,
-            "messages": dict,
-        },
-        ("name", "organization", "notification_type"),
-        ("organization", "name"),
-    ),
-    "job_templates": Resource(
-        "job_template",
-        {
-            **_COMMON,
-            **ASK,
-            "organization": "organizations",
-            "job_type": ("run", "check"),
-            "inventory": "inventories",
-            "project": "projects",
-            "execution_environment": "execution_environments",
-            **dict.fromkeys(("playbook", "extra_vars", "limit", "job_tags", "skip_tags", "scm_branch"), str),
-            **dict.fromkeys(("survey_enabled", "become_enabled", "diff_mode", "allow_simultaneous", "use_fact_cache"), bool),
-            **dict.fromkeys(("forks", "timeout", "job_slice_count"), int),
-            "verbosity": (0, 1, 2, 3, 4, 5),
-        },
-        ("name", "project", "playbook"),
-        ("organization", "name"),
-        {"credentials": "credentials", **_NOTIFIED},
-        ("survey_spec",),
-    ),
-    "schedules": Resource(
-        "schedule",
-        {**_COMMON, "unified_job_template": "unified_job_templates", "rrule": str, "enabled": bool, "extra_data": dict},
-        ("name", "unified_job_template", "rrule"),
-        ("unified_job_template", "name"),
-    ),
-    "workflow_job_templates": Resource(
-        "workflow_job_template",
-        {
-            **_COMMON,
-            **ASK,
-            "organization": "organizations",
-            "inventory": "inventories",
-            "survey_enabled": bool,
-            "allow_simultaneous": bool,
-        },
-        unique=("organization", "name"),
-        many=_NOTIFIED,
-        related=("survey_spec",),
-    ),
-    "workflow_job_template_nodes": Resource(
-        "workflow_job_template_node",
-        {
-            "identifier": str,
-            "workflow_job_template": "workflow_job_templates",
-            "unified_job_template": "unified_job_templates",
-            "extra_data": dict,
-            "all_parents_must_converge": bool,
-        },
-        ("identifier", "workflow_job_template"),
-        ("identifier", "workflow_job_template"),
-        {f"{when}_nodes": "workflow_job_template_nodes" for when in ("success", "failure", "always")},
-    ),
-}
 READ_ONLY = frozenset({"managed"})  # what awx.awx sends all the same
 UNIFIED = ("projects", "job_templates", "workflow_job_templates")
 SURVEY_TYPES = {
@@ -204,6 +40,14 @@ SURVEY_TYPES = {
 }
 
 
+class Refused(Exception):
+    """A request that AWX answers with 400, and what it says."""
+
+    def __init__(self, **problems: t.Any) -> None:
+        super().__init__(str(problems))
+        self.problems = problems
+
+
 class Awx:
     """The objects. playbooks: folder whose files are the playbooks of every project."""
 
@@ -214,6 +58,7 @@ class Awx:
         self.objects: dict[str, dict[int, dict[str, t.Any]]] = {name: {} for name in RESOURCES}
         self.linked: dict[tuple[str, int, str], list[int]] = {}
         self.surveys: dict[tuple[str, int], dict[str, t.Any]] = {}
+        self.jobs: list[dict[str, t.Any]] = []
         self.requests: list[tuple[str, str]] = []
         self._next = 0
         self.lock = threading.Lock()
@@ -248,6 +93,8 @@ class Awx:
         url = f"/api/v2/{place}/{entry['id']}/"
         shown = {**entry, "type": RESOURCES[place].kind, "url": url, "summary_fields": {}}
         shown["related"] = {name: f"{url}{name}/" for name in (*RESOURCES[place].many, *RESOURCES[place].related)}
+        if entry.get("organization"):
+            shown["summary_fields"]["organization"] = {"name": self.objects["organizations"][entry["organization"]]["name"]}
         if place == "credential_types":
             shown["managed"] = False
         if place == "projects":
@@ -428,6 +275,26 @@ class Awx:
                 raise Refused(error=f"Survey question {index} must specify choices.")
         self.surveys[place, number] = spec
 
+    def launch(self, number: int, given: dict[str, t.Any]) -> dict[str, t.Any]:
+        """A job of a job template. As in AWX, what is neither prompted for nor asked by the survey is ignored, and said to be."""
+        template, survey = self.objects["job_templates"][number], {}
+        if template["survey_enabled"]:
+            survey = {question["variable"]: question for question in self.surveys["job_templates", number]["spec"]}
+        answers = given.get("extra_vars") or {}
+        wrong = [name for name in answers if name in survey and not isinstance(answers[name], SURVEY_TYPES[survey[name]["type"]])]
+        missing = [name for name in survey if survey[name]["required"] and name not in answers]
+        if wrong or missing:
+            raise Refused(variables_needed_to_start=[*(f"'{name}' value missing" for name in missing), *wrong])
+        job: dict[str, t.Any] = {"id": self.number(), "type": "job", "name": template["name"], "status": "successful"}
+        job.update(url=f"/api/v2/jobs/{job['id']}/", created="2026-01-01T00:00:00Z", artifacts={}, ignored_fields={})
+        for name, value in given.items():
+            (job if template.get(f"ask_{name}_on_launch") else job["ignored_fields"])[name] = value
+        kept = answers if template["ask_variables_on_launch"] else {name: answers[name] for name in answers if name in survey}
+        job["extra_vars"] = json.dumps(kept)
+        job["ignored_fields"]["extra_vars"] = {name: answers[name] for name in answers if name not in kept}
+        self.jobs.append(job)
+        return job
+
 
 def _empty(kind: t.Any) -> t.Any:
     if isinstance(kind, tuple):
@@ -520,9 +387,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 "scm_revision": "4b825dc6",
             }
             return 200, done
+        if place == "config":
+            return 200, {"version": VERSION}
         if len(words) == 1 and self.command == "GET":
             query = {key: values[-1] for key, values in urllib.parse.parse_qs(address.query).items()}
-            found = awx.find(place, query)
+            if place == "jobs":
+                found = [job for job in awx.jobs if str(job["id"]) in query["id__in"].split(",")]
+            else:
+                found = awx.find(place, query)
             return 200, {"count": len(found), "next": None, "previous": None, "results": found}
         if len(words) == 1:
             return 201, awx.create(place, _cleaned(place, given))
@@ -546,6 +418,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 awx.put_survey(place, number, given)
                 return 200, None
             return 200, awx.surveys.get((place, number), {})
+        if relation == "launch" and relation in RESOURCES[place].related:
+            return 201, awx.launch(number, given)
         if relation == "update" and relation in RESOURCES[place].related:
             return 202, {"id": number, "url": f"/api/v2/project_updates/{number}/"}
         other = RESOURCES[place].many[relation]
