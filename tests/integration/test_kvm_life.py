@@ -6,18 +6,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import shutil
 import subprocess
+import time
 import typing as t
 import xml.etree.ElementTree as ET
 
+import libvirt
 import pytest
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import NicWanted, VmWanted
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import driver
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import backup, driver
 from ansible_collections.vmops.external_dhcp.tests.integration.cloud_images import make_disk, make_image
 from ansible_collections.vmops.external_dhcp.tests.integration.kvm_host import OTHER_ADDRESS, KvmHost, wait_for
 
@@ -308,6 +311,55 @@ def test_a_move_to_a_host_with_disks_of_its_own(
     finally:
         there.close()
         other.undefine("mover")
+
+
+class SeenBefore:
+    """A domain whose backup job somebody has seen and is only now about to end."""
+
+    def __init__(self, domain: t.Any, job: str) -> None:
+        self._domain = domain
+        self._jobs = [job]
+
+    def backupGetXMLDesc(self, flags: int = 0) -> str:
+        return self._jobs.pop() if self._jobs else str(self._domain.backupGetXMLDesc(flags))
+
+    def __getattr__(self, name: str) -> t.Any:
+        return getattr(self._domain, name)
+
+
+def test_a_move_by_somebody_else_that_begins_during_a_look(
+    kvm: KvmHost, other: KvmHost, host: t.Any, template: t.Callable[..., str]
+):
+    """It waits for the end of our job, which must then not be ended a second time, for libvirt knows one job of a VM: the move by then."""
+    template()
+    # At 4 MiB/s it takes a while to move.
+    subprocess.run(
+        ["qemu-io", "-f", "qcow2", "-c", "write -q -P 0x5a 0 8M", str(kvm.images / "tpl.qcow2")], check=True, timeout=60
+    )
+    good(host.machines.create([VmWanted("taken", "tpl")]))
+    good(host.machines.start(find(host, "taken")))
+    (vm,) = find(host, "taken")
+    path = backup.socket_path(vm.handle, time.time() + 60)
+    backup.begin(vm.handle, path, ["vda"], ["hdc"], IMAGES)
+    seen = vm.handle.backupGetXMLDesc()
+    words = ["virsh", "-q", "-c", kvm.uri, "migrate", "--live", "--persistent", "--undefinesource", "--bandwidth", "4"]
+    words += ["--copy-storage-all", "--migrate-disks", "vda", "taken", other.uri, f"tcp://{OTHER_ADDRESS}"]
+    try:
+        with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as move:
+            time.sleep(1)
+            assert move.poll() is None and vm.handle.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE
+            assert backup.end(vm.handle, path) and backup.socket_of(vm.handle) is None
+            wait_for("the move goes on", lambda: vm.handle.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE, 20)
+            with pytest.raises(backup.Busy, match="a migration"):
+                backup.begin(vm.handle, path, ["vda"], ["hdc"], IMAGES)
+            with contextlib.suppress(libvirt.libvirtError):
+                backup.end(SeenBefore(vm.handle, seen), path)
+            assert move.wait(60) == 0, move.stderr and move.stderr.read()
+        assert other.virsh("domstate", "taken") == "running" and "taken" not in kvm.domains()
+        assert not [file for file in kvm.files() | other.files() if "scratch" in file]
+    finally:
+        other.undefine("taken")
+        other.virsh("pool-refresh", "default")
 
 
 @pytest.mark.parametrize("running", [True, False])

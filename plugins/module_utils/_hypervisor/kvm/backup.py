@@ -92,35 +92,55 @@ def is_over(path: str, now: float) -> bool:
     return now > int(match.group(1), 16) + _GRACE
 
 
-def socket_of(domain: t.Any) -> str | None:
-    """Where the domain's backup job listens; None for no job.
+class _Job(t.NamedTuple):
+    """A domain's backup job. socket: where it listens, an empty text for nowhere. targets: of the disks that it exports."""
 
-    An empty text for a job without a unix socket, and for one that is just beginning or ending.
-    """
+    socket: str
+    targets: tuple[str, ...] = ()
+
+
+def _job_of(domain: t.Any) -> _Job | None:
     try:
         element = ET.fromstring(domain.backupGetXMLDesc(0))
     except libvirt.libvirtError as error:
         if error.get_error_code() in (libvirt.VIR_ERR_NO_DOMAIN_BACKUP, libvirt.VIR_ERR_OPERATION_INVALID):
             return None
         if error.get_error_code() == libvirt.VIR_ERR_INTERNAL_ERROR:
-            return ""  # "backup job data missing"
+            return _Job("")  # "backup job data missing"
         raise
     server = element.find("server")
-    return "" if server is None else server.get("socket") or ""
+    targets = tuple(disk.get("name", "") for disk in element.findall("disks/disk[@backup='yes']"))
+    return _Job("" if server is None else server.get("socket") or "", targets)
+
+
+def socket_of(domain: t.Any) -> str | None:
+    """Where the domain's backup job listens; None for no job.
+
+    An empty text for a job without a unix socket, and for one that is just beginning or ending.
+    """
+    job = _job_of(domain)
+    return None if job is None else job.socket
 
 
 def end(domain: t.Any, path: str) -> bool:
     """Ends the domain's job if it is the one that listens there, its scratch files too; False if it is not (any more)."""
-    if socket_of(domain) != path:
+    job = _job_of(domain)
+    if job is None or job.socket != path:
         return False
-    try:
-        domain.abortJob()
-    except libvirt.libvirtError:
-        if socket_of(domain) == path:  # else it has ended by itself meanwhile
-            raise
+    refused = None
+    for target in job.targets:
+        try:
+            # Not abortJob(): that ends whatever job the domain has by then, also a migration that has waited for the end of this one.
+            domain.blockJobAbort(target, 0)
+        except libvirt.libvirtError as error:
+            refused = error  # it ends with that of the first disk, or has ended by itself
     # libvirt says so before it is done.
     patience = time.monotonic() + _END_PATIENCE
-    while socket_of(domain) == path and time.monotonic() < patience:
+    while socket_of(domain) == path:
+        if time.monotonic() > patience:
+            if refused is not None:
+                raise refused
+            break
         time.sleep(0.01)
     return True
 

@@ -48,6 +48,8 @@ if t.TYPE_CHECKING:
 
 # Share of a VM's time limit for the reading itself; the rest is for ending the job.
 _SHARE = 0.8
+# Seconds that a job of ours may last, from when it began: others' jobs wait for its end, and libvirt gives that up after 30.
+_LONGEST = 15
 # Where interfaceStats() has the number of packets that the guest has sent since its start or migration.
 _SENT = 5
 
@@ -137,8 +139,8 @@ class KvmDisks:
             beside = "its guest agent may be about to connect, and libvirt could miss that beside a job"
         elif not disk_files.has_job(domain):
             try:
-                with self._served(vm, [disk.target for disk in disks], others, deadline) as exports:
-                    return self._reader.read([[export] for export in exports], deadline - time.monotonic()), ""
+                with self._served(vm, [disk.target for disk in disks], others, deadline) as (exports, until):
+                    return self._reader.read([[export] for export in exports], until - time.monotonic()), ""
             except (backup.Busy, backup.NoBackup, channels.NoChannel) as error:
                 beside = str(error)
             except (OSError, subprocess.SubprocessError, nbd.NbdError) as error:
@@ -155,8 +157,10 @@ class KvmDisks:
             disk_files.close_files(files)
 
     @contextlib.contextmanager
-    def _served(self, vm: Vm, targets: Sequence[str], others: Sequence[str], deadline: float) -> Iterator[list[nbd.NbdExport]]:
-        """The disks as QEMU serves them; the job ends with the block."""
+    def _served(
+        self, vm: Vm, targets: Sequence[str], others: Sequence[str], deadline: float
+    ) -> Iterator[tuple[list[nbd.NbdExport], float]]:
+        """The disks as QEMU serves them, and until when they are to be read; the job ends with the block."""
         left = deadline - time.monotonic()
         path = backup.socket_path(vm.handle, time.time() + left)
         self._channel.check()
@@ -165,12 +169,13 @@ class KvmDisks:
             self._reader.wait()
             try:
                 backup.begin(vm.handle, path, targets, others, self._image_dir)
+                until = min(deadline, time.monotonic() + _LONGEST)
                 exports: list[nbd.NbdExport] = []
                 try:
                     for target in targets:
-                        channel = self._channel.connect(path, max(1.0, deadline - time.monotonic()))
+                        channel = self._channel.connect(path, max(1.0, until - time.monotonic()))
                         exports.append(nbd.NbdExport(channel, target))
-                    yield exports
+                    yield exports, until
                 finally:
                     for export in exports:
                         export.close()

@@ -18,7 +18,7 @@ import pytest
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import backup
 
-CODES = {"VIR_ERR_NO_DOMAIN_BACKUP": 105, "VIR_ERR_OPERATION_INVALID": 55, "VIR_ERR_INTERNAL_ERROR": 1}
+CODES = {"VIR_ERR_NO_DOMAIN_BACKUP": 105, "VIR_ERR_OPERATION_INVALID": 55, "VIR_ERR_INTERNAL_ERROR": 1, "VIR_ERR_INVALID_ARG": 8}
 THEIRS = "/var/lib/libvirt/qemu/theirs.nbd"
 
 
@@ -54,7 +54,8 @@ class Domain:
         if self.job is None:
             raise LibvirtError("VIR_ERR_NO_DOMAIN_BACKUP")
         server = f"<server transport='unix' socket='{self.job}'/>" if self.job else "<server transport='tcp' name='h' port='1'/>"
-        return f"<domainbackup mode='pull'>{server}</domainbackup>"
+        disks = "<disks><disk name='vda' backup='yes'/><disk name='vdb' backup='yes'/><disk name='hdc' backup='no'/></disks>"
+        return f"<domainbackup mode='pull'>{server}{disks}</domainbackup>"
 
     def jobInfo(self) -> list[int]:
         return [self.kind]
@@ -63,7 +64,16 @@ class Domain:
         return self.block.get(target, {})
 
     def abortJob(self) -> None:
-        self.log.append("abort")
+        """As libvirt does: it ends whatever job there is."""
+        self.log.append("abort the domain's job")
+        self.job, self.kind = None, 0
+
+    def blockJobAbort(self, target: str, flags: int) -> None:
+        """As libvirt does: with the job of one disk the whole backup ends, and there is none for another disk."""
+        assert flags == 0
+        if self.job is None:
+            raise LibvirtError("VIR_ERR_INVALID_ARG", f"disk {target} does not have an active block job")
+        self.log.append(f"abort {target}")
         self.job = None
 
     def backupBegin(self, xml: str, checkpoint: None, flags: int) -> None:
@@ -113,7 +123,7 @@ def test_a_job_exports_the_disks_read_only_and_ends():
     assert [scratch.get("file") for scratch in element.iter("scratch")] == [
         "/var/lib/libvirt/images/ext-dhcp-1c1f6c56-8c7e-4b4b-9a59-0f6f7a3c2d10-vda.scratch"
     ]
-    assert backup.end(domain, path) and domain.log == ["begin", "abort"]
+    assert backup.end(domain, path) and domain.log == ["begin", "abort vda"]
     assert not backup.end(domain, path)
 
 
@@ -138,7 +148,7 @@ def test_other_jobs_are_not_disturbed(domain: Domain, words: str):
 def test_a_job_of_a_dead_process_is_ended():
     domain = Domain(dead())
     begin(domain)
-    assert domain.log == ["abort", "begin"]
+    assert domain.log == ["abort vda", "begin"]
 
 
 def test_a_job_of_another_machine_is_ended_long_after_its_time_only():
@@ -171,6 +181,31 @@ def test_a_job_that_began_since_is_not_ours_to_end():
     domain.job = THEIRS
     assert not backup.end(domain, path)
     assert domain.job == THEIRS
+
+
+def test_a_migration_that_has_waited_for_the_end_is_not_ended_by_who_comes_late(monkeypatch: pytest.MonkeyPatch):
+    """Two have seen the job and are to end it."""
+    domain = Domain()
+    path = begin(domain)
+    answers = [backup._job_of(domain), None]
+    monkeypatch.setattr(backup, "_job_of", lambda domain: answers.pop(0))
+    domain.job, domain.kind = None, 2
+    assert backup.end(domain, path)
+    assert (domain.log, domain.kind) == (["begin"], 2)
+
+
+def test_a_job_that_cannot_be_ended_is_told(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(backup, "_END_PATIENCE", 0.05)
+    domain = Domain()
+    path = begin(domain)
+
+    def refuse(target: str, flags: int) -> None:
+        raise LibvirtError("VIR_ERR_OPERATION_INVALID", "no")
+
+    monkeypatch.setattr(domain, "blockJobAbort", refuse)
+    with pytest.raises(LibvirtError, match="no"):
+        backup.end(domain, path)
+    assert domain.job == path
 
 
 def test_names_that_are_not_ours():

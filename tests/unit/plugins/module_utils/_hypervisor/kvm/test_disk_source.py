@@ -302,26 +302,32 @@ def test_no_job_is_begun_while_an_agent_may_connect(
     assert len(begun) == jobs and beside
 
 
-def test_a_job_is_begun_when_the_disk_can_be_read_at_once(monkeypatch: pytest.MonkeyPatch):
-    """Others' jobs wait or are refused while it lasts."""
+def test_a_job_is_begun_when_the_disk_can_be_read_at_once_and_is_short(monkeypatch: pytest.MonkeyPatch):
+    """Others' jobs wait or are refused while it lasts; libvirt lets them wait for 30 seconds."""
     order: list[str] = []
+    limits: list[float] = []
 
     def missing() -> None:
         order.append("wait")
         raise Missing("pip install -r requirements-disks.txt")
 
+    def read(files: t.Any, limit: float) -> Examined:
+        limits.append(limit)
+        return examined()()[0]
+
     monkeypatch.setattr(disk_source.backup, "socket_path", lambda *words: "/x.nbd")
     monkeypatch.setattr(disk_source.backup, "begin", lambda *words: order.append("begin"))
     monkeypatch.setattr(disk_source.backup, "end", lambda *words: order.append("end"))
+    monkeypatch.setattr(disk_source.nbd, "NbdExport", lambda channel, target: types.SimpleNamespace(close=lambda: None))
     disks = disk_source.KvmDisks.__new__(disk_source.KvmDisks)
     disks._image_dir = "/i"
-    disks._channel = types.SimpleNamespace(check=lambda: None)
+    disks._channel = types.SimpleNamespace(check=lambda: None, connect=lambda path, limit: limits.append(limit))
     disks._guard = types.SimpleNamespace(watching=lambda *words: contextlib.nullcontext())
-    disks._reader = types.SimpleNamespace(wait=lambda: order.append("wait"))
+    disks._reader = types.SimpleNamespace(wait=lambda: order.append("wait"), read=read)
     vm = Vm("web1", "1c1f6c56-8c7e-4b4b-9a59-0f6f7a3c2d10", POWER_RUNNING, (Nic(0, MAC),), Domain())
-    with disks._served(vm, [], [], 1e12):
-        pass
+    assert disks._examine(vm, ET.fromstring(XML), time.monotonic() + 600)[1] == ""
     assert order == ["wait", "begin", "end"]
+    assert len(limits) == 3 and all(0 < limit <= 15 for limit in limits)
     disks._reader = types.SimpleNamespace(wait=missing)
     with pytest.raises(Missing), disks._served(vm, [], [], 1e12):
         pass
