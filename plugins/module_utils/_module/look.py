@@ -266,7 +266,7 @@ class _Round:
         if self.poll.problem is None:
             # A driver owes one observation for each VM; a NIC must not hang on one that did not come.
             silent = NicAddress(reason=REASON_SOURCE_UNAVAILABLE, message="the hypervisor's driver said nothing about this VM")
-            self._store([Answer(nic, silent) for nics in self.open.values() for nic in nics])
+            self._store([Answer(nic, nic, silent) for nics in self.open.values() for nic in nics])
         return self.poll
 
     def _claim(self) -> None:
@@ -304,7 +304,7 @@ class _Round:
                 message = listed.problems.get(nic.vm_name) or f"the VM {nic.vm_name} is no longer on {hypervisor.endpoint}"
                 if other is not None:
                     message = f"{nic.vm_name} is another VM now (id {other.id}): put that one into the record"
-                gone.append(Answer(nic, NicAddress(reason=REASON_VM_NOT_FOUND, message=message)))
+                gone.append(Answer(nic, nic, NicAddress(reason=REASON_VM_NOT_FOUND, message=message)))
         self._store(gone)
         return [by_id[vm_id] for vm_id in self.open]
 
@@ -322,9 +322,9 @@ class _Round:
 
         def decide(nic: NicRecord) -> tuple[NicRecord, list[Event]]:
             answer = by_row[nic.id]
-            return queue.after_reading(nic, answer.verdict, self.request.settings, self.started, vm_off=answer.vm_off)
+            return queue.after_reading(answer.nic, answer.verdict, self.request.settings, self.started, vm_off=answer.vm_off)
 
-        settled = self.store.settle_claims([answer.nic for answer in answers], decide)
+        settled = self.store.settle_claims([answer.claim for answer in answers], decide)
         self.poll.keep(settled.nics, settled.events)
         self.log(settled.events)
         for nic in settled.doubted:

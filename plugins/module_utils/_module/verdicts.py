@@ -31,8 +31,9 @@ if t.TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """One NIC's verdict; nic carries the VM's name and the NIC's place as the hypervisor has them now."""
+    """One NIC's verdict. claim: as it was claimed; nic: with the VM's name and the NIC's place as the hypervisor has them now."""
 
+    claim: NicRecord
     nic: NicRecord
     verdict: NicAddress
     vm_off: bool = False
@@ -41,19 +42,19 @@ class Answer:
 def verdicts(seen: Observation, claimed: Sequence[NicRecord]) -> list[Answer]:
     """What the policy makes of one VM's observation, for each claimed NIC. One bad VM is a verdict, not an exception."""
     devices = {nic.mac: nic.device for nic in seen.vm.nics}
-    here = [_up_to_date(nic, seen.vm, devices.get(nic.mac, nic.device)) for nic in claimed]
+    here = [(claim, _up_to_date(claim, seen.vm, devices.get(claim.mac, claim.device))) for claim in claimed]
     if seen.source is None:
         nothing = NicAddress(reason=seen.reason or REASON_SOURCE_UNAVAILABLE, message=seen.message)
-        return [Answer(nic, nothing, vm_off=seen.vm.power_state == POWER_STOPPED) for nic in here]
-    rules = {nic.device: NicRules(nic.cidrs, nic.ip_range, nic.ignore_interfaces, nic.family_order) for nic in here}
-    previous = {nic.device: nic.ip4_address for nic in here if nic.ip4_address}
+        return [Answer(claim, nic, nothing, vm_off=seen.vm.power_state == POWER_STOPPED) for claim, nic in here]
+    rules = {nic.device: NicRules(nic.cidrs, nic.ip_range, nic.ignore_interfaces, nic.family_order) for _claim, nic in here}
+    previous = {nic.device: nic.ip4_address for _claim, nic in here if nic.ip4_address}
     try:
         decided = decide_vm([(nic.device, nic.mac) for nic in seen.vm.nics], seen.readings, rules, seen.source, previous)
     except Exception as error:  # whatever a guest managed to say must not stop the others
         broken = NicAddress(reason=REASON_SOURCE_UNAVAILABLE, message=f"the answer could not be read: {error!r}"[:200])
-        return [Answer(nic, broken) for nic in here]
+        return [Answer(claim, nic, broken) for claim, nic in here]
     removed = NicAddress(reason=REASON_VM_NOT_FOUND, message="the VM has no NIC with this MAC any more: synchronize the record")
-    return [Answer(nic, decided[nic.device] if nic.mac in devices else removed) for nic in here]
+    return [Answer(claim, nic, decided[nic.device] if nic.mac in devices else removed) for claim, nic in here]
 
 
 def _up_to_date(nic: NicRecord, vm: Vm, device: int) -> NicRecord:
@@ -61,4 +62,4 @@ def _up_to_date(nic: NicRecord, vm: Vm, device: int) -> NicRecord:
     now: dict[str, t.Any] = {"vm_name": vm.name or nic.vm_name, "device": device}
     if nic.booted_at is None and nic.boot_token is None:
         now |= {"booted_at": booted_at(vm), "boot_token": vm.boot_token}
-    return dataclasses.replace(nic, **now)
+    return nic.but(**now)

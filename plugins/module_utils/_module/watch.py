@@ -375,7 +375,7 @@ class _Batch:
         def decide(nic: NicRecord) -> tuple[NicRecord, list[Event]]:
             return queue.after_reading(answers[nic.id].nic, answers[nic.id].verdict, self.request.settings, self.now, hinted=True)
 
-        settled = self.store.settle_claims([answer.nic for answer in answers.values()], decide)
+        settled = self.store.settle_claims([answer.claim for answer in answers.values()], decide)
         self.watch.readings += len(batch)
         told = {(event.vm_id, event.mac) for event in settled.events}
         self.watch.poll.keep([nic for nic in settled.nics if (nic.vm_id, nic.mac) in told], settled.events)

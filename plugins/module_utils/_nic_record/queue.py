@@ -11,7 +11,6 @@ The only place where tries, states and events are decided; the database around i
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import typing as t
 
@@ -93,12 +92,12 @@ def enter(
             updated_at=now,
             **facts,
         )
-    new = dataclasses.replace(known, **facts)
+    new = known.but(**facts)
     other_rules = any(getattr(new, name) != getattr(known, name) for name in ADDRESS_RULES)
     if rearm or other_rules or known.fetch_state == STATE_STOPPED:
         new = _with_all_tries(new, max_tries, now)
     # A look that is under way was for the NIC as it was before: its answer is not to count.
-    return new if new == known else dataclasses.replace(new, claim_token=None, updated_at=now)
+    return new if new == known else new.but(claim_token=None, updated_at=now)
 
 
 def labels(vm: VmFacts) -> dict[str, t.Any]:
@@ -108,12 +107,11 @@ def labels(vm: VmFacts) -> dict[str, t.Any]:
 
 def rearm(known: NicRecord, now: datetime.datetime) -> NicRecord:
     """Somebody wants it to be looked for again: it gets all its tries."""
-    return dataclasses.replace(_with_all_tries(known, known.max_tries, now), updated_at=now)
+    return _with_all_tries(known, known.max_tries, now).but(updated_at=now)
 
 
 def _with_all_tries(nic: NicRecord, max_tries: int | None, now: datetime.datetime) -> NicRecord:
-    return dataclasses.replace(
-        nic,
+    return nic.but(
         fetch_state=STATE_PENDING,
         max_tries=max_tries,
         tries_left=max_tries if max_tries is not None else _defaults.MAX_RETRY,
@@ -136,8 +134,7 @@ def stop(known: NicRecord, now: datetime.datetime) -> NicRecord:
     """The VM is off: its NIC leaves the queue, and its address is no longer its own until it is seen again."""
     if known.fetch_state == STATE_STOPPED:
         return known
-    return dataclasses.replace(
-        known,
+    return known.but(
         fetch_state=STATE_STOPPED,
         tries_left=0,
         next_try_at=None,
@@ -175,8 +172,7 @@ def vanish(known: NicRecord, now: datetime.datetime) -> list[Event]:
 
 def unreachable(known: NicRecord, settings: PollSettings, now: datetime.datetime, message: str) -> NicRecord:
     """Nobody could look: the hypervisor did not answer. Takes no try; the next look is after the interval."""
-    return dataclasses.replace(
-        known,
+    return known.but(
         last_reason=REASON_HYPERVISOR_UNREACHABLE,
         last_message=_cut(message),
         next_try_at=_later(now, settings.interval),
@@ -187,8 +183,7 @@ def unreachable(known: NicRecord, settings: PollSettings, now: datetime.datetime
 
 def doubt(known: NicRecord, taker: NicRecord, now: datetime.datetime) -> NicRecord:
     """Another NIC of the same network was seen with this one's address just now: suspect, and due at once."""
-    return dataclasses.replace(
-        known,
+    return known.but(
         suspect_readings=max(1, known.suspect_readings),
         last_reason=REASON_ADDRESS_TAKEN,
         last_message=_cut(
@@ -217,8 +212,8 @@ def after_reading(
     hinted: not the schedule but the hypervisor led to it. Then no address is no news: it takes no try and casts no doubt.
     """
     if hinted and main_address(verdict.ip4_address, verdict.ip6_addresses, known.family_order) is None:
-        return dataclasses.replace(known, claim_token=None), []
-    nic = dataclasses.replace(known, claim_token=None, last_try_at=now, updated_at=now)
+        return known.but(claim_token=None), []
+    nic = known.but(claim_token=None, last_try_at=now, updated_at=now)
     address = main_address(verdict.ip4_address, verdict.ip6_addresses, known.family_order)
     if address is None:
         if vm_off and nic.last_reason == REASON_VM_NOT_RUNNING:
@@ -231,15 +226,14 @@ def after_reading(
             return _new_candidate(nic, address, settings, now, hinted)
         ripe = _later(t.cast(datetime.datetime, known.candidate_since), settings.settle)
         if now < ripe:
-            return dataclasses.replace(nic, next_try_at=ripe), []
+            return nic.but(next_try_at=ripe), []
     return _found(nic, address, verdict, settings, now)
 
 
 def _found(nic: NicRecord, address: str, verdict: NicAddress, settings: PollSettings, now: datetime.datetime) -> Step:
     before = nic.address or nic.previous_address
     same = before == address
-    new = dataclasses.replace(
-        nic,
+    new = nic.but(
         fetch_state=STATE_FOUND,
         ip4_address=verdict.ip4_address,
         ip6_addresses=tuple(verdict.ip6_addresses),
@@ -268,8 +262,7 @@ def _found(nic: NicRecord, address: str, verdict: NicAddress, settings: PollSett
 def _new_candidate(nic: NicRecord, address: str, settings: PollSettings, now: datetime.datetime, hinted: bool) -> Step:
     """An address inside its settle window. The first one is no failure; each further change takes a try, or it would never end."""
     flapped = nic.candidate_address is not None
-    nic = dataclasses.replace(
-        nic,
+    nic = nic.but(
         candidate_address=address,
         candidate_since=now,
         next_try_at=_later(now, settings.settle),
@@ -284,12 +277,10 @@ def _new_candidate(nic: NicRecord, address: str, settings: PollSettings, now: da
 def _no_address(nic: NicRecord, verdict: NicAddress, settings: PollSettings, now: datetime.datetime) -> Step:
     reason = verdict.reason or REASON_NO_LEASE
     conclusive = reason in CONCLUSIVE_REASONS
-    nic = dataclasses.replace(
-        nic, last_reason=reason, last_message=_cut(verdict.message), next_try_at=_later(now, settings.interval)
-    )
+    nic = nic.but(last_reason=reason, last_message=_cut(verdict.message), next_try_at=_later(now, settings.interval))
     events: list[Event] = []
     if nic.fetch_state == STATE_GAVE_UP:
-        return dataclasses.replace(nic, next_try_at=None), []  # a look by the way: no try, no news
+        return nic.but(next_try_at=None), []  # a look by the way: no try, no news
     if nic.fetch_state == STATE_PENDING and nic.address is not None and not _seen_since_it_entered(nic):
         # It was started again and has not been up yet: whatever a guest says while it boots, its address is lost when all
         # tries are used up, and not before.
@@ -299,21 +290,20 @@ def _no_address(nic: NicRecord, verdict: NicAddress, settings: PollSettings, now
             events.insert(0, lost)
         return nic, events
     if conclusive:
-        nic = dataclasses.replace(nic, candidate_address=None, candidate_since=None)
+        nic = nic.but(candidate_address=None, candidate_since=None)
         if nic.address is None:
-            nic = dataclasses.replace(
-                nic,
+            nic = nic.but(
                 ip4_address=verdict.ip4_address,
                 ip6_addresses=tuple(verdict.ip6_addresses),
                 addresses=tuple(verdict.addresses),
             )
         else:
-            nic = dataclasses.replace(nic, suspect_readings=nic.suspect_readings + 1)
+            nic = nic.but(suspect_readings=nic.suspect_readings + 1)
             if nic.suspect_readings >= settings.suspect_readings:
                 nic, lost = _lost(nic, verdict, settings, now)
                 events.append(lost)
                 if nic.fetch_state == STATE_FOUND:
-                    return dataclasses.replace(nic, fetch_state=STATE_PENDING), events
+                    return nic.but(fetch_state=STATE_PENDING), events
     if nic.fetch_state == STATE_FOUND:
         return nic, events  # a re-check takes no try
     nic, more = _take_try(nic, settings, now)
@@ -326,8 +316,7 @@ def _seen_since_it_entered(nic: NicRecord) -> bool:
 
 def _lost(nic: NicRecord, verdict: NicAddress, settings: PollSettings, now: datetime.datetime) -> tuple[NicRecord, Event]:
     before = nic.address
-    new = dataclasses.replace(
-        nic,
+    new = nic.but(
         ip4_address=verdict.ip4_address,
         ip6_addresses=tuple(verdict.ip6_addresses),
         addresses=tuple(verdict.addresses),
@@ -342,10 +331,10 @@ def _lost(nic: NicRecord, verdict: NicAddress, settings: PollSettings, now: date
 def _take_try(nic: NicRecord, settings: PollSettings, now: datetime.datetime) -> Step:
     failed = _total(nic, settings) if nic.last_reason in LASTING_REASONS else nic.tries_failed + 1
     left = max(0, _total(nic, settings) - failed)
-    nic = dataclasses.replace(nic, tries_failed=failed, tries_left=left)
+    nic = nic.but(tries_failed=failed, tries_left=left)
     if left:
         return nic, []
-    nic = dataclasses.replace(nic, fetch_state=STATE_GAVE_UP, next_try_at=None, candidate_address=None, candidate_since=None)
+    nic = nic.but(fetch_state=STATE_GAVE_UP, next_try_at=None, candidate_address=None, candidate_since=None)
     return nic, [_event(EVENT_GAVE_UP, nic, now, reason=nic.last_reason, message=nic.last_message)]
 
 

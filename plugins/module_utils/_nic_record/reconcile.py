@@ -115,7 +115,7 @@ def _one(
         new = queue.stop(_up_to_date(before, vm, facts, picture), now)
         if before.fetch_state != STATE_STOPPED:
             done.tell("stopped", new)
-        return dataclasses.replace(new, missing_since=None)
+        return new.but(missing_since=None)
     if before is not None and vm.running is None:
         return _up_to_date(before, vm, facts, picture)
     restarted = before is not None and (_later(vm.booted_at, before.booted_at) or _another(vm.boot_token, before.boot_token))
@@ -130,17 +130,16 @@ def _one(
     elif restarted:
         what = "restarted"
     if before is not None and what is None and before.max_tries != new.max_tries:
-        new = dataclasses.replace(new, max_tries=before.max_tries)
+        new = new.but(max_tries=before.max_tries)
     booted_at = vm.booted_at if before is None or before.booted_at is None or restarted or moved else before.booted_at
-    new = dataclasses.replace(new, booted_at=booted_at, boot_token=vm.boot_token, missing_since=None)
+    new = new.but(booted_at=booted_at, boot_token=vm.boot_token, missing_since=None)
     if what:
         done.tell(what, new)
     return new
 
 
 def _up_to_date(nic: NicRecord, vm: VmFacts, facts: NicFacts, picture: Picture) -> NicRecord:
-    return dataclasses.replace(
-        nic,
+    return nic.but(
         hypervisor_name=picture.hypervisor_name,
         vm_name=vm.name,
         device=facts.device,
@@ -170,8 +169,8 @@ def _missing(nic: NicRecord, now: datetime.datetime) -> NicRecord:
     """Out of the queue and without an address, until another hypervisor has it or the patience is over."""
     if nic.missing_since is not None:
         return nic
-    gone = dataclasses.replace(queue.stop(nic, now), last_reason=REASON_VM_NOT_FOUND, missing_since=now)
-    return dataclasses.replace(gone, last_message="the VM is no longer on this hypervisor, and on no other one so far")
+    text = "the VM is no longer on this hypervisor, and on no other one so far"
+    return queue.stop(nic, now).but(last_reason=REASON_VM_NOT_FOUND, last_message=text, missing_since=now)
 
 
 def _with_address(nic: NicRecord) -> NicRecord:
@@ -179,5 +178,5 @@ def _with_address(nic: NicRecord) -> NicRecord:
     if nic.missing_since is None or nic.previous_address is None:
         return nic
     if ":" in nic.previous_address:
-        return dataclasses.replace(nic, ip6_addresses=(nic.previous_address,), family_order=(6, 4))
-    return dataclasses.replace(nic, ip4_address=nic.previous_address)
+        return nic.but(ip6_addresses=(nic.previous_address,), family_order=(6, 4))
+    return nic.but(ip4_address=nic.previous_address)

@@ -12,7 +12,6 @@ Every method is one short transaction (or a few), so nothing is ever locked whil
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import datetime
 import typing as t
 import uuid
@@ -50,25 +49,8 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import PollSettings, VmFacts
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.reconcile import Picture
 
-MANY = 1000  # new rows
+MANY = 1000  # rows
 CHUNK = 500  # values in one IN list; SQLite's and the drivers' limits are far above
-
-_NIC_FIELDS = tuple(field.name for field in dataclasses.fields(NicRecord))
-_STORED_FIELDS = tuple(name for name in _NIC_FIELDS if name != "id")
-# What an answer never changes need not be written again.
-_ENTERED_FIELDS = (
-    "hypervisor_name",
-    "vm_id",
-    "mac",
-    "network",
-    "required",
-    "max_tries",
-    "entered_at",
-    "folder",
-    "tags",
-) + queue.RULES
-_POLLED_FIELDS = tuple(name for name in _STORED_FIELDS if name not in _ENTERED_FIELDS)
-_EVENT_FIELDS = tuple(field.name for field in dataclasses.fields(Event))
 
 
 class RecordStore:
@@ -195,7 +177,7 @@ class RecordStore:
             gave_up = (nics.c.hypervisor_name == hypervisor_name, nics.c.fetch_state == STATE_GAVE_UP)
             for chunk in [None] if names is None else _chunks(sorted(set(names))):
                 known.update(self._read(connection, *gave_up, *(() if chunk is None else (nics.c.vm_name.in_(chunk),))))
-            _update(connection, [queue.rearm(nic, now) for nic in known.values()])
+            _update(connection, [(nic, queue.rearm(nic, now)) for nic in known.values()])
             return len(known)
 
         return self.database.run(work, write=True)
@@ -236,13 +218,13 @@ class RecordStore:
     ) -> Changes:
         gone = [nic.id for key, nic in known.items() if key not in after] + [nic.id for nic in left_behind]
         new = [nic for nic in after.values() if nic.id is None]
-        other = [nic for key, nic in after.items() if nic.id is not None and nic != known[key]]
+        other = [(known[key], nic) for key, nic in after.items() if nic.id is not None and nic is not known[key]]
         if not dry_run:
             for chunk in _chunks(gone):
                 connection.execute(nics.delete().where(nics.c.id.in_(chunk)))
             _update(connection, other)
             if new:
-                connection.execute(nics.insert(), [_values(nic) for nic in new])
+                connection.execute(nics.insert(), [_row(nic) for nic in new])
                 if len(new) >= MANY and connection.dialect.name == "postgresql":
                     # Until its own next analysis PostgreSQL takes a new table for empty, and would read all of it for each chunk of ids.
                     connection.exec_driver_sql("ANALYZE nics")
@@ -342,8 +324,9 @@ class RecordStore:
                 query = sa.select(nics.c.id, nics.c.claim_token).where(nics.c.id.in_(chunk)).order_by(nics.c.id)
                 ours.update(row for row, token in connection.execute(query.with_for_update()) if token == tokens[row])
             # Whoever changes a row takes our claim away, so the rows that still have it are as they were claimed.
-            steps = [decide(claim) for claim in claims if claim.id in ours]
-            _update(connection, [nic for nic, _new in steps], _POLLED_FIELDS)
+            held = [claim for claim in claims if claim.id in ours]
+            steps = [decide(claim) for claim in held]
+            _update(connection, [(claim, nic) for claim, (nic, _new) in zip(held, steps)])
             doubted = self._doubt_others(connection, [nic for nic, new in steps if any(event.address for event in new)])
             new_events = self._store_events(connection, [event for _nic, new in steps for event in new])
             return Settled([nic for nic, _new in steps], list(new_events), doubted)
@@ -365,19 +348,17 @@ class RecordStore:
             for nic in _nics(connection.execute(query.with_for_update())):
                 new = newest.get((nic.network, nic.ip4_address))
                 if new is not None and nic.id not in ours:
-                    doubted.append(queue.doubt(nic, new, t.cast(datetime.datetime, new.last_seen_at)))
+                    doubted.append((nic, queue.doubt(nic, new, t.cast(datetime.datetime, new.last_seen_at))))
         _update(connection, doubted)
-        return doubted
+        return [nic for _before, nic in doubted]
 
     def _store_events(self, connection: t.Any, new_events: Sequence[Event]) -> Sequence[Event]:
         if not new_events:
             return new_events
         connection.execute(event_counter.update().values(last_event_id=event_counter.c.last_event_id + len(new_events)))
         last = connection.execute(sa.select(event_counter.c.last_event_id)).scalar_one()
-        numbered = [
-            dataclasses.replace(event, id=last - len(new_events) + place) for place, event in enumerate(new_events, start=1)
-        ]
-        connection.execute(events.insert(), [{name: getattr(event, name) for name in _EVENT_FIELDS} for event in numbered])
+        numbered = [event._replace(id=last - len(new_events) + place) for place, event in enumerate(new_events, start=1)]
+        connection.execute(events.insert(), [event._asdict() for event in numbered])
         return numbered
 
     # -- reading -----------------------------------------------------------------------------------------------------
@@ -467,23 +448,32 @@ def _by_name(statement: t.Any, names: Sequence[str] | None) -> list[t.Any]:
     return [statement.where(nics.c.vm_name.in_(chunk)) for chunk in _chunks(sorted(set(names)))]
 
 
-def _update(connection: t.Any, changed: Sequence[NicRecord], fields: Sequence[str] = _STORED_FIELDS) -> None:
-    if changed:
-        statement = nics.update().where(nics.c.id == sa.bindparam("row_id")).values({name: sa.bindparam(name) for name in fields})
-        connection.execute(statement, [dict(_values(nic, fields), row_id=nic.id) for nic in changed])
+def _update(connection: t.Any, changed: Iterable[tuple[NicRecord, NicRecord]]) -> None:
+    """Writes what is other in a NIC than before; rows that differ in the same columns are one statement."""
+    rows: dict[tuple[str, ...], list[dict[str, t.Any]]] = {}
+    for before, after in changed:
+        facts = {name: new for name, old, new in zip(NicRecord._fields, before, after) if new != old}
+        if facts:
+            rows.setdefault(tuple(facts), []).append({**facts, "row_id": after.id})
+    for names, values in rows.items():
+        statement = nics.update().where(nics.c.id == sa.bindparam("row_id")).values({name: sa.bindparam(name) for name in names})
+        connection.execute(statement, values)
 
 
-def _values(nic: NicRecord, fields: Sequence[str] = _STORED_FIELDS) -> dict[str, t.Any]:
-    return {name: getattr(nic, name) for name in fields}
+def _row(nic: NicRecord) -> dict[str, t.Any]:
+    """For a row that gets its id from the database."""
+    row = nic._asdict()
+    del row["id"]
+    return row
 
 
 def _all_columns() -> t.Any:
     """The columns in the order of NicRecord's fields: making thousands of rows by names takes long."""
-    return sa.select(*(nics.c[name] for name in _NIC_FIELDS))
+    return sa.select(*(nics.c[name] for name in NicRecord._fields))
 
 
 def _nics(result: t.Any) -> list[NicRecord]:
-    return [NicRecord(*row) for row in result]
+    return [NicRecord._make(row) for rows in result.partitions(MANY) for row in rows]
 
 
 def _shown_first(nic: NicRecord) -> tuple[str, str, str, int, str]:

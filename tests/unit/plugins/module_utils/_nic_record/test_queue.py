@@ -108,7 +108,7 @@ def test_rearming_gives_all_tries_and_keeps_the_address(how: dict[str, t.Any]) -
 
 
 def test_a_changed_fact_ends_a_look_under_way() -> None:
-    claimed = dataclasses.replace(entered(), claim_token="x")
+    claimed = entered()._replace(claim_token="x")
     assert entered(claimed).claim_token == "x"
     assert entered(claimed, required=False).claim_token is None
 
@@ -266,15 +266,15 @@ def test_a_person_who_wants_it_to_be_looked_for_again_gives_it_all_its_tries() -
 
 def test_an_address_that_another_nic_was_seen_with_is_suspect_and_due_at_once() -> None:
     known, _told = look(entered(), has("10.0.0.1"))
-    taker = dataclasses.replace(known, vm_name="web2", device=1, mac="52:54:00:00:00:02", hypervisor_name="kvm02")
-    nic = queue.doubt(dataclasses.replace(known, claim_token="a look under way"), taker, at(60))
+    taker = known._replace(vm_name="web2", device=1, mac="52:54:00:00:00:02", hypervisor_name="kvm02")
+    nic = queue.doubt(known._replace(claim_token="a look under way"), taker, at(60))
     assert (nic.fetch_state, nic.ip4_address, nic.suspect_readings, nic.claim_token) == ("found", "10.0.0.1", 1, None)
     assert (nic.next_try_at, nic.updated_at, nic.last_reason) == (at(60), at(60), "address_taken")
     assert nic.last_message == (
         "10.0.0.1 was given to web2 NIC 1 (52:54:00:00:00:02) on kvm02 too: one of the two has it no longer, or the DHCP server gave it twice"
     )
     # Doubts that there were already are not forgotten.
-    assert queue.doubt(dataclasses.replace(known, suspect_readings=2), taker, at(60)).suspect_readings == 2
+    assert queue.doubt(known._replace(suspect_readings=2), taker, at(60)).suspect_readings == 2
 
 
 def test_stopping_what_is_stopped_changes_nothing() -> None:
@@ -282,8 +282,7 @@ def test_stopping_what_is_stopped_changes_nothing() -> None:
     assert queue.stop(off, at(120)) is off
 
 
-WAS = dataclasses.replace(
-    look(entered(max_tries=3), has("10.0.0.1", "fd00::1"))[0],
+WAS = look(entered(max_tries=3), has("10.0.0.1", "fd00::1"))[0]._replace(
     tries_failed=1,
     suspect_readings=2,
     candidate_address="10.0.0.9",
@@ -298,8 +297,7 @@ WAS = dataclasses.replace(
 
 
 def test_a_stopped_nic_keeps_nothing_but_what_it_was() -> None:
-    assert queue.stop(WAS, at(60)) == dataclasses.replace(
-        WAS,
+    assert queue.stop(WAS, at(60)) == WAS._replace(
         fetch_state="stopped",
         tries_left=0,
         next_try_at=None,
@@ -320,8 +318,7 @@ def test_a_stopped_nic_keeps_nothing_but_what_it_was() -> None:
 
 
 def test_a_rearmed_nic_keeps_its_address_and_nothing_of_its_tries() -> None:
-    assert queue.rearm(WAS, at(60)) == dataclasses.replace(
-        WAS,
+    assert queue.rearm(WAS, at(60)) == WAS._replace(
         fetch_state="pending",
         tries_left=3,
         tries_failed=0,
@@ -342,8 +339,7 @@ def test_a_rearmed_nic_keeps_its_address_and_nothing_of_its_tries() -> None:
 def test_a_found_nic_has_what_was_read_and_nothing_of_its_tries() -> None:
     read = dataclasses.replace(has("10.0.0.2", "fd00::2"), in_range=False, message="outside of the range")
     nic, (event,) = queue.after_reading(WAS, read, PollSettings(recheck_interval=600), at(60))
-    assert nic == dataclasses.replace(
-        WAS,
+    assert nic == WAS._replace(
         fetch_state="found",
         ip4_address="10.0.0.2",
         ip6_addresses=("fd00::2",),
