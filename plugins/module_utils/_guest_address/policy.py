@@ -63,6 +63,7 @@ FOREIGN_INTERFACES = (
 )
 
 _HEX = re.compile(r"[0-9a-f]{12}")
+_NORMAL_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
 class RuleError(ValueError):
@@ -73,6 +74,8 @@ def normalize_mac(text: str | None) -> str | None:
     """MAC in lower case with colons, from any of the usual spellings; None if it is none."""
     if not text or len(text) > MAX_TEXT:
         return None
+    if _NORMAL_MAC.fullmatch(text):
+        return text
     digits = re.sub(r"[-:.]", "", text.strip().lower())
     if not _HEX.fullmatch(digits):
         return None

@@ -290,15 +290,15 @@ class _Round:
     def _find(self, hypervisor: Hypervisor, listed: VmList | None) -> list[Vm]:
         """The claimed NICs' VMs, by id. NICs of VMs that are gone are answered at once."""
         everything = listed is not None
-        names = sorted({nics[0].vm_name for nics in self.open.values()})
-        listed = listed or hypervisor.inventory.vms(names)
+        listed = listed or hypervisor.inventory.vms(sorted({nics[0].vm_name for nics in self.open.values()}))
         by_id = {vm.id: vm for vm in listed.vms}
         if not everything and any(vm_id not in by_id for vm_id in self.open):
             # Renamed, or one of several of that name: the id still tells.
             by_id.update((vm.id, vm) for vm in hypervisor.inventory.vms(None).vms)
-        by_name = {vm.name: vm for vm in by_id.values()}
+        missing = [vm_id for vm_id in self.open if vm_id not in by_id]
+        by_name = {vm.name: vm for vm in by_id.values()} if missing else {}
         gone = []
-        for vm_id in [vm_id for vm_id in self.open if vm_id not in by_id]:
+        for vm_id in missing:
             for nic in self.open.pop(vm_id):
                 other = by_name.get(nic.vm_name)
                 message = listed.problems.get(nic.vm_name) or f"the VM {nic.vm_name} is no longer on {hypervisor.endpoint}"

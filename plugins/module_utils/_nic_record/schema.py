@@ -9,7 +9,9 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
+import sys
 import traceback
 import typing as t
 
@@ -34,6 +36,26 @@ class BadValue(Exception):
     """A value in a column that was not written by this code."""
 
 
+# Rows have many values in common. Each is made once, and rows share it.
+SHARED = 4096
+
+
+@functools.lru_cache(SHARED)
+def _aware(moment: datetime.datetime) -> datetime.datetime:
+    return moment.replace(tzinfo=datetime.timezone.utc)
+
+
+@functools.lru_cache(SHARED)
+def _words(text: str) -> tuple[t.Any, ...]:
+    try:
+        words = json.loads(text)
+    except ValueError:
+        words = None
+    if not isinstance(words, list):
+        raise BadValue(f"has a damaged list in a column, {text[:60]!r}: correct or remove that row")
+    return tuple(words)
+
+
 if HAS_SQLALCHEMY:
 
     class _UtcTime(sa.types.TypeDecorator):  # type: ignore[type-arg]
@@ -50,7 +72,7 @@ if HAS_SQLALCHEMY:
             return None if value is None else value.astimezone(datetime.timezone.utc).replace(tzinfo=None)
 
         def process_result_value(self, value: datetime.datetime | None, dialect: t.Any) -> datetime.datetime | None:
-            return None if value is None else value.replace(tzinfo=datetime.timezone.utc)
+            return None if value is None else _aware(value)
 
     class _Words(sa.types.TypeDecorator):  # type: ignore[type-arg]
         """A short tuple of texts or numbers, as JSON; the empty one is an empty text, which most of them are."""
@@ -62,13 +84,16 @@ if HAS_SQLALCHEMY:
             return json.dumps(list(value)) if value else ""
 
         def process_result_value(self, value: str | None, dialect: t.Any) -> tuple[t.Any, ...]:
-            try:
-                words = json.loads(value) if value else []
-            except ValueError:
-                words = None
-            if not isinstance(words, list):
-                raise BadValue(f"has a damaged list in a column, {value[:60]!r}: correct or remove that row")  # type: ignore[index]
-            return tuple(words)
+            return _words(value) if value else ()
+
+    class _Word(sa.types.TypeDecorator):  # type: ignore[type-arg]
+        """A text that many rows have."""
+
+        impl = sa.String
+        cache_ok = True
+
+        def process_result_value(self, value: str | None, dialect: t.Any) -> str | None:
+            return None if value is None else sys.intern(value)
 
     metadata = sa.MetaData()
     # Names compare byte by byte everywhere: MariaDB's default would take Web1 for web1.
@@ -80,12 +105,12 @@ if HAS_SQLALCHEMY:
         "nics",
         metadata,
         sa.Column("id", _BIG, primary_key=True, autoincrement=True),
-        sa.Column("hypervisor_name", sa.String(255), nullable=False),
+        sa.Column("hypervisor_name", _Word(255), nullable=False),
         sa.Column("vm_id", sa.String(64), nullable=False),
         sa.Column("vm_name", sa.String(255), nullable=False),
         sa.Column("device", sa.Integer, nullable=False),
         sa.Column("mac", sa.String(17), nullable=False),
-        sa.Column("network", sa.String(255)),
+        sa.Column("network", _Word(255)),
         sa.Column("required", sa.Boolean, nullable=False),
         sa.Column("cidrs", _Words, nullable=False),
         sa.Column("ip_range", sa.String(100)),
@@ -95,15 +120,15 @@ if HAS_SQLALCHEMY:
         sa.Column("ip6_addresses", _Words, nullable=False),
         sa.Column("addresses", _Words, nullable=False),
         sa.Column("in_range", sa.Boolean),
-        sa.Column("source", sa.String(32)),
+        sa.Column("source", _Word(32)),
         sa.Column("previous_address", sa.String(45)),
-        sa.Column("fetch_state", sa.String(16), nullable=False),
+        sa.Column("fetch_state", _Word(16), nullable=False),
         sa.Column("max_tries", sa.Integer),
         sa.Column("tries_failed", sa.Integer, nullable=False),
         sa.Column("tries_left", sa.Integer, nullable=False),
         sa.Column("next_try_at", _UtcTime),
         sa.Column("last_try_at", _UtcTime),
-        sa.Column("last_reason", sa.String(32)),
+        sa.Column("last_reason", _Word(32)),
         sa.Column("last_message", sa.Text),
         sa.Column("suspect_readings", sa.Integer, nullable=False),
         sa.Column("candidate_address", sa.String(45)),
@@ -112,7 +137,7 @@ if HAS_SQLALCHEMY:
         sa.Column("last_seen_at", _UtcTime),
         sa.Column("entered_at", _UtcTime, nullable=False),
         sa.Column("updated_at", _UtcTime, nullable=False),
-        sa.Column("claim_token", sa.String(32)),
+        sa.Column("claim_token", _Word(32)),
         # When the VM was started, as its hypervisor says: a later time than this one is a restart.
         sa.Column("booted_at", _UtcTime),
         sa.Column("boot_token", sa.String(64)),  # what the hypervisor gives that start for a name: another one is a restart, too

@@ -12,6 +12,7 @@ Every method is one short transaction (or a few), so nothing is ever locked whil
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import typing as t
 import uuid
@@ -105,7 +106,8 @@ class RecordStore:
                 for facts in vm.nics:
                     key = (t.cast(str, vm.id), facts.mac)
                     after[key] = queue.enter(known.get(key), hypervisor_name, vm, facts, now, max_tries=max_tries, rearm=anew)
-            return self._apply(connection, known, after, [], dry_run, left_behind)
+            self._apply(connection, known, after, [], dry_run, left_behind)
+            return _changes(known, after)
 
         return self._write(work, dry_run)
 
@@ -115,7 +117,9 @@ class RecordStore:
         def work(connection: t.Any) -> Changes:
             now = self.clock()
             known = self._named(connection, hypervisor_name, vms)
-            return self._apply(connection, known, {key: queue.stop(nic, now) for key, nic in known.items()}, [], dry_run)
+            after = {key: queue.stop(nic, now) for key, nic in known.items()}
+            self._apply(connection, known, after, [], dry_run)
+            return _changes(known, after)
 
         return self._write(work, dry_run)
 
@@ -123,7 +127,9 @@ class RecordStore:
         """The VMs are destroyed: their NICs leave the record. Events stay."""
 
         def work(connection: t.Any) -> Changes:
-            return self._apply(connection, self._named(connection, hypervisor_name, vms), {}, [], dry_run)
+            known = self._named(connection, hypervisor_name, vms)
+            self._apply(connection, known, {}, [], dry_run)
+            return _changes(known, {})
 
         return self._write(work, dry_run)
 
@@ -131,7 +137,9 @@ class RecordStore:
         """The hypervisor is gone: its NICs, and what is kept of the looks at it, leave the record. Events stay."""
 
         def work(connection: t.Any) -> Changes:
-            changes = self._apply(connection, self._read(connection, nics.c.hypervisor_name == hypervisor_name), {}, [], dry_run)
+            known = self._read(connection, nics.c.hypervisor_name == hypervisor_name)
+            self._apply(connection, known, {}, [], dry_run)
+            changes = _changes(known, {})
             mine = hypervisors.c.name == hypervisor_name
             noted = connection is not None and connection.execute(sa.select(hypervisors.c.name).where(mine)).first() is not None
             if noted and not dry_run:
@@ -150,23 +158,30 @@ class RecordStore:
             now = self.clock()
             mine = nics.c.hypervisor_name == picture.hypervisor_name
             known = self._read(connection, mine)
-            listed = {(vm.id, facts.mac) for vm in picture.vms for facts in vm.nics}
-            ids = {vm_id for vm_id, _mac in listed.symmetric_difference(known)}
-            elsewhere: dict[tuple[str, str], NicRecord] = {}
             others = connection is not None and (
                 connection.execute(sa.select(nics.c.id).where(sa.not_(mine)).limit(1)).first()
                 or connection.execute(sa.select(hypervisors.c.name).where(hypervisors.c.name != picture.hypervisor_name)).first()
             )
-            for chunk in _chunks(sorted(one for one in ids if one)) if others else ():
-                elsewhere.update(self._read(connection, sa.not_(mine), nics.c.vm_id.in_(chunk)))
+            elsewhere = self._elsewhere(connection, sa.not_(mine), known, picture) if others else {}
             done = agree(known, elsewhere, picture, now, patience if others else None)
-            before = {**known, **{key: nic for key, nic in elsewhere.items() if key in done.after and key not in known}}
-            # Only those that were adopted are in question: a row with an id that came from elsewhere.
-            adopted = {nic.id for nic in done.after.values() if nic.id is not None}
-            before = {key: nic for key, nic in before.items() if key in known or nic.id in adopted}
-            return self._apply(connection, before, done.after, done.events, dry_run), done.told
+            for key, nic in elsewhere.items():
+                # Those that were adopted have their row still.
+                if key not in known and key in done.after and done.after[key].id == nic.id:
+                    known[key] = nic
+            stored = self._apply(connection, known, done.after, done.events, dry_run)
+            return Changes(tuple(known.values()), tuple(done.after.values()), tuple(stored)), done.told
 
         return self._write(work, dry_run)
+
+    def _elsewhere(
+        self, connection: t.Any, others: t.Any, known: dict[tuple[str, str], NicRecord], picture: Picture
+    ) -> dict[tuple[str, str], NicRecord]:
+        """The rows that other hypervisors have of VMs of which not all is as it is known here."""
+        listed = {(vm.id, facts.mac) for vm in picture.vms for facts in vm.nics}
+        found: dict[tuple[str, str], NicRecord] = {}
+        for chunk in _chunks(sorted({vm_id for vm_id, _mac in listed.symmetric_difference(known) if vm_id})):
+            found.update(self._read(connection, others, nics.c.vm_id.in_(chunk)))
+        return found
 
     def rearm(self, hypervisor_name: str, names: Sequence[str] | None = None) -> int:
         """NICs that were given up get all tries again; returns how many."""
@@ -215,7 +230,8 @@ class RecordStore:
         new_events: Sequence[Event],
         dry_run: bool,
         left_behind: Sequence[NicRecord] = (),
-    ) -> Changes:
+    ) -> Sequence[Event]:
+        """Makes the rows of `known` those of `after`; returns the events as they were stored."""
         gone = [nic.id for key, nic in known.items() if key not in after] + [nic.id for nic in left_behind]
         new = [nic for nic in after.values() if nic.id is None]
         other = [(known[key], nic) for key, nic in after.items() if nic.id is not None and nic is not known[key]]
@@ -229,8 +245,7 @@ class RecordStore:
                     # Until its own next analysis PostgreSQL takes a new table for empty, and would read all of it for each chunk of ids.
                     connection.exec_driver_sql("ANALYZE nics")
             new_events = self._store_events(connection, new_events)
-        order = _shown_first
-        return Changes(tuple(sorted(known.values(), key=order)), tuple(sorted(after.values(), key=order)), tuple(new_events))
+        return new_events
 
     # -- the poll ----------------------------------------------------------------------------------------------------
 
@@ -344,11 +359,16 @@ class RecordStore:
         ours = {nic.id for nic in found}
         doubted = []
         for chunk in _chunks(sorted({address for _network, address in newest if address})):
-            query = _all_columns().where(nics.c.ip4_address.in_(chunk), nics.c.fetch_state == STATE_FOUND).order_by(nics.c.id)
-            for nic in _nics(connection.execute(query.with_for_update())):
-                new = newest.get((nic.network, nic.ip4_address))
-                if new is not None and nic.id not in ours:
-                    doubted.append((nic, queue.doubt(nic, new, t.cast(datetime.datetime, new.last_seen_at))))
+            having = sa.and_(nics.c.ip4_address.in_(chunk), nics.c.fetch_state == STATE_FOUND)
+            # Mostly these are `found` themselves; only others are worth being read.
+            rows = connection.execute(sa.select(nics.c.id, nics.c.network, nics.c.ip4_address).where(having))
+            ids = sorted(row for row, network, address in rows if row not in ours and (network, address) in newest)
+            for others in _chunks(ids):
+                query = _all_columns().where(having, nics.c.id.in_(others)).order_by(nics.c.id).with_for_update()
+                for nic in _nics(connection.execute(query)):
+                    new = newest.get((nic.network, nic.ip4_address))
+                    if new is not None:
+                        doubted.append((nic, queue.doubt(nic, new, t.cast(datetime.datetime, new.last_seen_at))))
         _update(connection, doubted)
         return [nic for _before, nic in doubted]
 
@@ -439,6 +459,11 @@ class RecordStore:
 
     def last_event_id(self) -> int:
         return self.database.run(lambda connection: connection.execute(sa.select(event_counter.c.last_event_id)).scalar_one())
+
+
+def _changes(known: dict[tuple[str, str], NicRecord], after: dict[tuple[str, str], NicRecord]) -> Changes:
+    """In the order in which people are shown them."""
+    return Changes(tuple(sorted(known.values(), key=_shown_first)), tuple(sorted(after.values(), key=_shown_first)))
 
 
 def _by_name(statement: t.Any, names: Sequence[str] | None) -> list[t.Any]:
