@@ -16,13 +16,11 @@ from ansible.utils.display import Display
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils import _defaults
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain
+from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._kept import Kept
 from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._on_controller import OnController
 
 MAX_LINES = 20
 MAX_LINE = 200
-MAX_KEPT = 1000  # of each kind, over all looks
-_KEPT = ("found", "gave_up", "lost")  # what all looks of a task found, not only the last
-
 display = Display()
 
 
@@ -37,7 +35,7 @@ class ActionModule(OnController):
         looks = 1 if self._task.check_mode else max(1, _number(self._task.args.get("looks"), 1))
         pause = _number(self._task.args.get("pause"), _number(self._task.args.get("interval"), _defaults.INTERVAL))
         listening = _number(self._task.args.get("watch"), 0) > 0
-        kept: dict[str, list[t.Any]] = {name: [] for name in _KEPT}
+        kept = Kept(_number(self._task.args.get("limit"), _defaults.LOOK_LIMIT))
         complaints: dict[str, None] = {}
         changed = False
         for look in range(1, looks + 1):
@@ -45,8 +43,7 @@ class ActionModule(OnController):
             words = self._task.args if look == 1 else {**self._task.args, "rearm": False}  # once is enough
             outcome = self._execute_module(module_name="vmops.external_dhcp.vm_ip_fetch", module_args=words, task_vars=task_vars)
             changed = changed or outcome.get("changed", False)
-            for name, entries in kept.items():
-                entries.extend((outcome.get(name) or [])[: MAX_KEPT - len(entries)])
+            kept.take(outcome)
             complaints.update(dict.fromkeys(outcome.get("complaints") or ()))
             refused = look == 1 and outcome.get("failed") and "pending" not in outcome  # an option that cannot be used
             # A complaint is about what the look found: it was a good one.
@@ -64,7 +61,7 @@ class ActionModule(OnController):
         if self._task.until:
             self._tell(host, outcome)
         if looks > 1 and "pending" in outcome:
-            outcome.update(kept, changed=changed, looks=look)
+            outcome.update(kept.told(outcome), changed=changed, looks=look)
             if outcome["pending"] and not outcome.get("failed"):
                 self._tell(host, outcome)
                 outcome.update(failed=True, msg=f"after {look} looks: {outcome.get('msg')}")

@@ -145,7 +145,13 @@ def vm_diagnose() -> dict[str, t.Any]:
         "timeout": {"type": "float", "default": _defaults.GUEST_TIMEOUT},
         "detail": {"type": "bool", "default": False},
         "show": {"type": "str", "choices": ["table", "json", "nothing"], "default": "nothing"},
+        **page(),
     }
+
+
+def page() -> dict[str, t.Any]:
+    """Doc fragment: page."""
+    return {"limit": {"type": "int"}, "offset": {"type": "int", "default": 0}}
 
 
 def vm_errors() -> dict[str, t.Any]:

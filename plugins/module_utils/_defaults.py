@@ -17,6 +17,7 @@ INTERVAL = 180  # seconds between two looks at a NIC; externaldhcp.vmip.retrieva
 MAX_RETRY = 10  # looks without an address until a NIC is given up; externaldhcp.vmip.max.retry
 WORKERS = 10  # guests asked at once; externaldhcp.vmipFetch.threadPool.max
 RELOOK = 3600  # seconds between two looks at a NIC that was given up
+LOOK_LIMIT = 1000  # NICs in the result of a look
 SUSPECT_READINGS = 3  # looks that must miss a known address until it is lost
 GUEST_TIMEOUT = 10  # seconds for one guest and source
 CONNECT_TIMEOUT = 30  # seconds for a connection to a hypervisor

@@ -25,6 +25,7 @@ extends_documentation_fragment:
   - vmops.external_dhcp.hypervisor
   - vmops.external_dhcp.record
   - vmops.external_dhcp.vm_filter
+  - vmops.external_dhcp.page
   - vmops.external_dhcp.attributes
   - vmops.external_dhcp.attributes.action_group
   - vmops.external_dhcp.attributes.info_module
@@ -187,8 +188,13 @@ networks:
   type: list
   elements: dict
   sample: [{"name": "corp", "vlan": "120", "cidrs": ["10.99.0.0/24"], "ip_range": "10.99.0.50-10.99.0.150", "size": 101, "used": 37}]
+total:
+  description: How many VMs there are, whatever O(limit) is.
+  returned: success
+  type: int
+  sample: 12
 counts:
-  description: How many VMs have which status.
+  description: How many VMs have which status, whatever O(limit) is.
   returned: success
   type: dict
   sample: {"failed": 1, "warning": 0, "unknown": 0, "ok": 11}

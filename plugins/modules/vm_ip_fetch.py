@@ -185,8 +185,8 @@ options:
     default: 0
   limit:
     description:
-      - How many NICs the result lists at most, first of RV(lost), then of RV(gave_up), RV(found) and RV(waiting). RV(omitted) says how
-        many are left out. AWX drops results of more than 700,000 characters; a thousand NICs stay below that.
+      - How many NICs the result lists at most, of all O(looks) together, first of RV(lost), then of RV(gave_up), RV(found), RV(waiting).
+        RV(omitted) says how many are left out. AWX drops results above 700,000 characters; a thousand NICs stay below that.
     type: int
     default: 1000
   looks:
@@ -486,7 +486,7 @@ def main() -> None:
             "suspect_readings": {"type": "int", "default": _defaults.SUSPECT_READINGS},
             "syslog": {"type": "bool", "default": True},
             "watch": {"type": "int", "default": 0},
-            "limit": {"type": "int", "default": 1000},
+            "limit": {"type": "int", "default": _defaults.LOOK_LIMIT},
             **_argspec.dns(),
             # The action plugin sees to these.
             "looks": {"type": "int", "default": 1},

@@ -18,6 +18,7 @@ author:
   - vmops maintainers (@vmops)
 extends_documentation_fragment:
   - vmops.external_dhcp.hypervisor
+  - vmops.external_dhcp.page
   - vmops.external_dhcp.attributes
   - vmops.external_dhcp.attributes.action_group
   - vmops.external_dhcp.attributes.info_module
@@ -85,8 +86,15 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+total:
+  description: How many VMs there are, whatever O(limit) is.
+  returned: success
+  type: int
+  sample: 12
 vms:
-  description: One entry for each VM asked for, in that order; all VMs by name if O(vms) was not set.
+  description:
+    - One entry for each VM asked for, in that order; all VMs by name if O(vms) was not set.
+    - With O(limit) only the guests of the VMs in the page are asked.
   returned: success
   type: list
   elements: dict
@@ -171,6 +179,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **_argspec.hypervisor(),
+            **_argspec.page(),
             "vms": {"type": "raw"},
             "sources": {"type": "list", "elements": "str"},
             "cidrs": {"type": "dict"},

@@ -177,8 +177,9 @@ def many(folder: pathlib.Path) -> list[Row]:
                         300,
                     )
                 )
-    cost = run("vm_nic_record_info", {"record": url})
-    rows.append(Row(f"{MANY} NICs: list", cost["seconds"], 3, cost["cpu"], cost["megabytes"]))
+    for what, page in (("list", {}), ("the last page of 5,000", {"nic_limit": 5000, "nic_offset": MANY - 5000})):
+        cost = run("vm_nic_record_info", {"record": url, **page})
+        rows.append(Row(f"{MANY} NICs: {what}", cost["seconds"], 3, cost["cpu"], cost["megabytes"]))
     return [*rows, plugin_alone(url, folder)]
 
 

@@ -32,6 +32,7 @@ databases = importlib.import_module(f"{COLLECTION}.tests.integration.databases")
 database = importlib.import_module(f"{COLLECTION}.plugins.module_utils._nic_record.database")
 errors = importlib.import_module(f"{COLLECTION}.plugins.module_utils._nic_record.errors")
 locks = importlib.import_module(f"{COLLECTION}.plugins.module_utils._nic_record.lock")
+rows = importlib.import_module(f"{COLLECTION}.plugins.module_utils._nic_record.rows")
 model = importlib.import_module(f"{COLLECTION}.plugins.module_utils._nic_record.model")
 stores = importlib.import_module(f"{COLLECTION}.plugins.module_utils._nic_record.store")
 watching = importlib.import_module(f"{COLLECTION}.plugins.module_utils._module.watch")
@@ -632,6 +633,35 @@ def test_names_that_differ_by_a_blank_or_by_case_are_different(place: Place) -> 
     assert all(lock.acquire() for lock in held)
     for lock in held:
         lock.release()
+    store.database.close()
+
+
+def test_pages_are_cut_by_the_database_in_one_order_everywhere(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = place.store()
+    store.database.prepare()
+    names = ["web1", "Web2", "wéb3", "web 4", "web_5", "WEB6", "_web7"]
+    guests = [dataclasses.replace(fakes.guest(number, 2), name=name) for number, name in enumerate(names, 1)]
+    store.enter("kvm01", [one.facts() for one in guests])
+    assert (
+        poll(
+            place, [dataclasses.replace(guests[0], answers={0: ["10.0.0.1", "fd00::1"]})], place.folder / "l", reconcile=False
+        ).problem
+        is None
+    )
+    every = store.nics()
+    assert [nic.vm_name for nic in every[::2]] == sorted(names)
+    read: list[model.NicRecord] = []
+    monkeypatch.setattr(rows, "nics_of", lambda result, real=rows.nics_of: read.extend(new := real(result)) or new)
+    wanted = rows.fitting(hypervisor_names=["kvm01"])
+    pages = [store.nics_page(wanted, None, 5, offset) for offset in (0, 5, 10, 15)]
+    assert [nic for page, _total in pages for nic in page] == every == read, "and no row is read twice"
+    assert {total for _page, total in pages} == {14}
+    monkeypatch.setattr(rows, "CHUNK", 3)  # so that the names take several statements
+    named = [store.nics_page(wanted, names[:5], 4, offset)[0] for offset in (0, 4, 8, 12)]
+    assert [nic for page in named for nic in page] == [nic for nic in every if nic.vm_name in names[:5]]
+    for address in ("10.0.0.1", "fd00::1"):
+        assert [nic.vm_name for nic in store.nics(addresses=[address])] == ["web1"], address
+    assert store.nics(addresses=["fd00::", "10.0.0.%"]) == []
     store.database.close()
 
 

@@ -28,6 +28,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import POWER_RUNNING, HypervisorError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.connect import open_hypervisor
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.network_rules import names_on_hypervisor
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import page
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import (
     LONGEST_ERROR,
     Problem,
@@ -72,6 +73,7 @@ def run_module(module: AnsibleModule) -> None:
         module.fail_json(msg=f"workers is {params['workers']}: it must be at least 1")
     if params["timeout"] <= 0:
         module.fail_json(msg=f"timeout is {params['timeout']:g}: it must be above 0")
+    page.check(module, limit=1, offset=0)
     networks = _networks(module)
     try:
         chosen = read_vm_filter(params["vm_filter"], params["hypervisor"]["type"])
@@ -90,7 +92,8 @@ def run_module(module: AnsibleModule) -> None:
     site_checks = [_finding(one) for one in diagnose(facts, VmFacts(facts.name, exists=None)).findings]
     module.exit_json(
         changed=False,
-        vms=[_result(vm, verdict, params["detail"]) for vm, verdict in pairs],
+        total=len(pairs),
+        vms=[_result(vm, verdict, params["detail"]) for vm, verdict in page.page_of(module, "VMs", pairs)],
         hypervisor={"name": facts.name, "endpoint": facts.endpoint or None, "problem": facts.problem, "checks": site_checks},
         networks=[_network(one) for one in {id(one): one for one in site.networks.values()}.values()],
         counts=counts,

@@ -34,6 +34,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.mo
     iso,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.results import (
+    first_of,
     found_result,
     holder_result,
     waiting_result,
@@ -244,14 +245,8 @@ def _lock_wait(params: t.Mapping[str, t.Any]) -> float:
 
 def _result(poll: Poll, waiting: Waiting, limit: int) -> dict[str, t.Any]:
     lists = {"lost": poll.lost, "gave_up": poll.gave_up, "found": poll.found, "waiting": waiting.nics}
-    totals = {**{name: len(nics) for name, nics in lists.items()}, "waiting": waiting.total}
-    listed: dict[str, list[dict[str, t.Any]]] = {}
-    omitted: dict[str, int] = {}
-    for name, nics in lists.items():
-        listed[name] = [(found_result if name == "found" else waiting_result)(nic) for nic in nics[:limit]]
-        if totals[name] > len(listed[name]):
-            omitted[name] = totals[name] - len(listed[name])
-        limit -= len(listed[name])
+    first, omitted = first_of(limit, lists, {"waiting": waiting.total - len(waiting.nics)})
+    listed = {name: [(found_result if name == "found" else waiting_result)(nic) for nic in nics] for name, nics in first.items()}
     result: dict[str, t.Any] = {
         "changed": bool(poll.found or poll.lost or poll.gave_up or poll.told or poll.rearmed),
         "pending": waiting.required,

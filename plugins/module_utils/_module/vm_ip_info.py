@@ -19,6 +19,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address
     decide_vm,
     parse_networks,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import page
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import (
     Problem,
     check_sources,
@@ -29,11 +30,12 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.names 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain
 
 if t.TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ansible.module_utils.basic import AnsibleModule
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Observation, Vm
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import FoundVms
 
 
 def run_module(module: AnsibleModule) -> None:
@@ -44,22 +46,35 @@ def run_module(module: AnsibleModule) -> None:
         module.fail_json(msg=f"workers is {params['workers']}: it must be at least 1")
     if params["timeout"] <= 0:
         module.fail_json(msg=f"timeout is {params['timeout']:g}: it must be above 0")
+    page.check(module, limit=1, offset=0)
     names = read_vms(module)
     with hypervisor_of(module) as hypervisor:
         sources = check_sources(hypervisor, params["sources"])
         found = find_vms(hypervisor, names)
+        asked = _asked(names, found)
+        shown = page.page_of(module, "VMs", asked)
+        vms = [one for one in shown if not isinstance(one, str)]
         observations = {}
-        if sources:
-            for seen in hypervisor.addresses.read(found.vms, sources, params["workers"], params["timeout"]):
+        if sources and vms:
+            for seen in hypervisor.addresses.read(vms, sources, params["workers"], params["timeout"]):
                 observations[seen.vm.id] = seen
-    results = {vm.id: _vm_result(vm, observations.get(vm.id), rules) for vm in found.vms}
+    entries = [
+        _missing_result(one, found.problems[one]) if isinstance(one, str) else _vm_result(one, observations.get(one.id), rules)
+        for one in shown
+    ]
+    module.exit_json(changed=False, total=len(asked), vms=entries)
+
+
+def _asked(names: Sequence[str] | None, found: FoundVms) -> list[Vm | str]:
+    """The VMs asked for in that order, and the names of those that are not there."""
     if names is None:
-        entries = [*results.values(), *(_missing_result(name, problem) for name, problem in found.problems.items())]
-    else:
-        # Each VM once, also if it was asked for by its name and by its id.
-        asked = dict.fromkeys(found.asked[name].id if name in found.asked else (name,) for name in names)
-        entries = [results[key] if isinstance(key, str) else _missing_result(key[0], found.problems[key[0]]) for key in asked]
-    module.exit_json(changed=False, vms=entries)
+        return [*found.vms, *found.problems]
+    # Each VM once, also if it was asked for by its name and by its id.
+    asked: dict[tuple[str, bool], Vm | str] = {}
+    for name in names:
+        vm = found.asked.get(name)
+        asked.setdefault((name, False) if vm is None else (vm.id, True), name if vm is None else vm)
+    return list(asked.values())
 
 
 def _rules_by_network(module: AnsibleModule) -> dict[str, NicRules]:

@@ -12,18 +12,15 @@ import datetime
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.policy import normalize_mac, parse_address
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import page
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.names import read_vms
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.nic_record import record_of
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import journal
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import journal, rows
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.results import event_result, look_result, nic_result
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain_name
 
-MAX_NUMBER = 2**63 - 1  # what the databases count to
-
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
-
-MANY = 5000  # NICs in one result
 
 
 def run_module(module: AnsibleModule) -> None:
@@ -31,11 +28,10 @@ def run_module(module: AnsibleModule) -> None:
     params = module.params
     macs = _all(module, "mac", normalize_mac, "a MAC address, such as 52:54:00:12:34:56")
     addresses = _all(module, "ip", _address, "an IP address")
+    if addresses is not None and len(addresses) > rows.CHUNK:
+        module.fail_json(msg=f"ip has {len(addresses)} addresses: give {rows.CHUNK} at most at once")
     since = _time(module)
-    for option, least in (("after_event", 0), ("limit", 1), ("nic_limit", 1), ("nic_offset", 0)):
-        value = params[option]
-        if value is not None and not least <= value <= MAX_NUMBER:
-            module.fail_json(msg=f"{option} is {value}: it must be from {least} to {MAX_NUMBER}")
+    page.check(module, after_event=0, limit=1, nic_limit=1, nic_offset=0)
     names = read_vms(module)
     vms = None if names is None else [plain_name(name) for name in names]
     result: dict[str, t.Any] = {"nics": [], "total": 0, "hypervisors": []}
@@ -44,19 +40,10 @@ def run_module(module: AnsibleModule) -> None:
         if not recorded:
             module.warn(f"{store.database.where} does not exist or has no tables yet: nothing is recorded")
         if recorded:
-            rows = store.nics(
-                hypervisor_names=params["hypervisor_name"],
-                vms=vms,
-                networks=params["networks"],
-                states=params["states"],
-                macs=macs,
-                addresses=addresses,
-            )
-            result["total"] = len(rows)
-            rows = rows[params["nic_offset"] :][: params["nic_limit"]]
-            result["nics"] = [nic_result(nic, params["detail"]) for nic in rows]
-            if params["nic_limit"] is None and len(rows) > MANY:
-                module.warn(f"the result has {len(rows)} NICs, and AWX drops large ones: read them with nic_limit and nic_offset")
+            wanted = rows.fitting(params["hypervisor_name"], params["networks"], params["states"], macs, addresses)
+            nics, result["total"] = store.nics_page(wanted, vms, params["nic_limit"], params["nic_offset"])
+            result["nics"] = [nic_result(nic, params["detail"]) for nic in nics]
+            page.warn_of_many(module, "NICs", len(nics), "nic_limit", "nic_offset")
             tallies = journal.tallies(store.database)
             result["hypervisors"] = [
                 look_result(note, tallies) for note in journal.looks(store.database, params["hypervisor_name"])

@@ -25,6 +25,9 @@ if t.TYPE_CHECKING:
     )
 
 
+LOOK_LISTS = ("lost", "gave_up", "found", "waiting")  # of NICs in the result of a look; what needs a person comes first
+
+
 def nic_result(nic: NicRecord, detail: bool = False) -> dict[str, t.Any]:
     """One NIC. `detail` adds everything the record has."""
     result: dict[str, t.Any] = {
@@ -92,6 +95,22 @@ def found_result(nic: NicRecord) -> dict[str, t.Any]:
         "source": nic.source,
         "in_range": nic.in_range,
     }
+
+
+def first_of(
+    limit: int, lists: t.Mapping[str, t.Sequence[t.Any]], omitted: t.Mapping[str, int]
+) -> tuple[dict[str, t.Sequence[t.Any]], dict[str, int]]:
+    """The lists of LOOK_LISTS, in that order, with no more than `limit` entries in all, and how many each leaves out.
+
+    omitted: how many of each were left out before.
+    """
+    listed: dict[str, t.Sequence[t.Any]] = {}
+    left: dict[str, int] = {}
+    for name in LOOK_LISTS:
+        listed[name] = lists[name][:limit]
+        limit -= len(listed[name])
+        left[name] = omitted.get(name, 0) + len(lists[name]) - len(listed[name])
+    return listed, {name: count for name, count in left.items() if count}
 
 
 def event_result(event: Event) -> dict[str, t.Any]:

@@ -17,7 +17,7 @@ import datetime
 import typing as t
 import uuid
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import queue
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import queue, rows
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.database import Database
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.due import due
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import (
@@ -49,9 +49,6 @@ if t.TYPE_CHECKING:
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import PollSettings, VmFacts
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.reconcile import Picture
-
-MANY = 1000  # rows
-CHUNK = 500  # values in one IN list; SQLite's and the drivers' limits are far above
 
 
 class RecordStore:
@@ -179,7 +176,7 @@ class RecordStore:
         """The rows that other hypervisors have of VMs of which not all is as it is known here."""
         listed = {(vm.id, facts.mac) for vm in picture.vms for facts in vm.nics}
         found: dict[tuple[str, str], NicRecord] = {}
-        for chunk in _chunks(sorted({vm_id for vm_id, _mac in listed.symmetric_difference(known) if vm_id})):
+        for chunk in rows.chunks(sorted({vm_id for vm_id, _mac in listed.symmetric_difference(known) if vm_id})):
             found.update(self._read(connection, others, nics.c.vm_id.in_(chunk)))
         return found
 
@@ -190,9 +187,9 @@ class RecordStore:
             now = self.clock()
             known: dict[tuple[str, str], NicRecord] = {}
             gave_up = (nics.c.hypervisor_name == hypervisor_name, nics.c.fetch_state == STATE_GAVE_UP)
-            for chunk in [None] if names is None else _chunks(sorted(set(names))):
+            for chunk in [None] if names is None else rows.chunks(sorted(set(names))):
                 known.update(self._read(connection, *gave_up, *(() if chunk is None else (nics.c.vm_name.in_(chunk),))))
-            _update(connection, [(nic, queue.rearm(nic, now)) for nic in known.values()])
+            rows.update(connection, [(nic, queue.rearm(nic, now)) for nic in known.values()])
             return len(known)
 
         return self.database.run(work, write=True)
@@ -204,14 +201,14 @@ class RecordStore:
 
     def _of_vms(self, connection: t.Any, hypervisor_name: str, ids: Iterable[str | None]) -> dict[tuple[str, str], NicRecord]:
         found: dict[tuple[str, str], NicRecord] = {}
-        for chunk in _chunks(sorted({one for one in ids if one})):
+        for chunk in rows.chunks(sorted({one for one in ids if one})):
             found.update(self._read(connection, nics.c.hypervisor_name == hypervisor_name, nics.c.vm_id.in_(chunk)))
         return found
 
     def _named(self, connection: t.Any, hypervisor_name: str, vms: Sequence[VmFacts]) -> dict[tuple[str, str], NicRecord]:
         """By id where one is given, else by name."""
         found = self._of_vms(connection, hypervisor_name, [vm.id for vm in vms])
-        for chunk in _chunks(sorted({vm.name for vm in vms if not vm.id})):
+        for chunk in rows.chunks(sorted({vm.name for vm in vms if not vm.id})):
             found.update(self._read(connection, nics.c.hypervisor_name == hypervisor_name, nics.c.vm_name.in_(chunk)))
         return found
 
@@ -219,8 +216,8 @@ class RecordStore:
         if connection is None:
             return {}  # a dry run where there is no record yet
         # The rows are locked in the order of their ids by everybody, so that two writers wait and do not deadlock.
-        query = _all_columns().where(*where).order_by(nics.c.id).with_for_update()
-        return {(nic.vm_id, nic.mac): nic for nic in _nics(connection.execute(query))}
+        query = rows.all_columns().where(*where).order_by(nics.c.id).with_for_update()
+        return {(nic.vm_id, nic.mac): nic for nic in rows.nics_of(connection.execute(query))}
 
     def _apply(
         self,
@@ -236,12 +233,12 @@ class RecordStore:
         new = [nic for nic in after.values() if nic.id is None]
         other = [(known[key], nic) for key, nic in after.items() if nic.id is not None and nic is not known[key]]
         if not dry_run:
-            for chunk in _chunks(gone):
+            for chunk in rows.chunks(gone):
                 connection.execute(nics.delete().where(nics.c.id.in_(chunk)))
-            _update(connection, other)
+            rows.update(connection, other)
             if new:
-                connection.execute(nics.insert(), [_row(nic) for nic in new])
-                if len(new) >= MANY and connection.dialect.name == "postgresql":
+                connection.execute(nics.insert(), [rows.values(nic) for nic in new])
+                if len(new) >= rows.MANY and connection.dialect.name == "postgresql":
                     # Until its own next analysis PostgreSQL takes a new table for empty, and would read all of it for each chunk of ids.
                     connection.exec_driver_sql("ANALYZE nics")
             new_events = self._store_events(connection, new_events)
@@ -261,7 +258,7 @@ class RecordStore:
                 sa.func.count(sa.case((due(settings, now), 1))),
             ).where(nics.c.hypervisor_name == hypervisor_name)
             totals = [0, 0, 0]
-            for part in _by_name(query, names):
+            for part in rows.by_name(query, names):
                 totals = [total + more for total, more in zip(totals, connection.execute(part).one())]
             return Counts(*totals)
 
@@ -271,14 +268,11 @@ class RecordStore:
         """The NICs in the queue, required or not; all are counted, and so many are read."""
         mine = (nics.c.hypervisor_name == hypervisor_name, nics.c.fetch_state == STATE_PENDING)
         columns = (sa.func.count(sa.case((nics.c.required, 1))), sa.func.count(), sa.func.min(nics.c.next_try_at))
-        order = (nics.c.vm_name, nics.c.vm_id, nics.c.device)
 
         def work(connection: t.Any) -> Waiting:
-            sums = [connection.execute(part).one() for part in _by_name(sa.select(*columns).where(*mine), names)]
-            query = _all_columns().where(*mine).order_by(*order).limit(limit)
-            rows = [nic for part in _by_name(query, names) for nic in _nics(connection.execute(part))]
+            sums = [connection.execute(part).one() for part in rows.by_name(sa.select(*columns).where(*mine), names)]
             return Waiting(
-                nics=sorted(rows, key=_shown_first)[:limit],
+                nics=rows.page(connection, sa.and_(*mine), names, limit),
                 required=sum(one[0] for one in sums),
                 total=sum(one[1] for one in sums),
                 next_try_at=min((one[2] for one in sums if one[2]), default=None),
@@ -303,7 +297,7 @@ class RecordStore:
         wanted = [
             sa.and_(nics.c.vm_id.in_(chunk), nics.c.fetch_state.in_(states))
             for ids, states in ((news, (STATE_FOUND, *unknown)), (here, unknown))
-            for chunk in _chunks(sorted(ids))
+            for chunk in rows.chunks(sorted(ids))
         ]
         return self._mark(hypervisor_name, wanted, names)
 
@@ -313,9 +307,9 @@ class RecordStore:
 
         def work(connection: t.Any) -> list[NicRecord]:
             for condition in wanted:
-                for part in _by_name(nics.update().where(ours, condition).values(claim_token=token), names):
+                for part in rows.by_name(nics.update().where(ours, condition).values(claim_token=token), names):
                     connection.execute(part)
-            return sorted(_nics(connection.execute(_all_columns().where(ours, nics.c.claim_token == token))), key=_shown_first)
+            return rows.page(connection, sa.and_(ours, nics.c.claim_token == token), None)
 
         return self.database.run(work, write=True)
 
@@ -335,13 +329,13 @@ class RecordStore:
 
         def work(connection: t.Any) -> Settled:
             ours: set[int] = set()
-            for chunk in _chunks(sorted(tokens)):  # type: ignore[type-var]
+            for chunk in rows.chunks(sorted(tokens)):  # type: ignore[type-var]
                 query = sa.select(nics.c.id, nics.c.claim_token).where(nics.c.id.in_(chunk)).order_by(nics.c.id)
                 ours.update(row for row, token in connection.execute(query.with_for_update()) if token == tokens[row])
             # Whoever changes a row takes our claim away, so the rows that still have it are as they were claimed.
             held = [claim for claim in claims if claim.id in ours]
             steps = [decide(claim) for claim in held]
-            _update(connection, [(claim, nic) for claim, (nic, _new) in zip(held, steps)])
+            rows.update(connection, [(claim, nic) for claim, (nic, _new) in zip(held, steps)])
             doubted = self._doubt_others(connection, [nic for nic, new in steps if any(event.address for event in new)])
             new_events = self._store_events(connection, [event for _nic, new in steps for event in new])
             return Settled([nic for nic, _new in steps], list(new_events), doubted)
@@ -358,18 +352,18 @@ class RecordStore:
         }
         ours = {nic.id for nic in found}
         doubted = []
-        for chunk in _chunks(sorted({address for _network, address in newest if address})):
+        for chunk in rows.chunks(sorted({address for _network, address in newest if address})):
             having = sa.and_(nics.c.ip4_address.in_(chunk), nics.c.fetch_state == STATE_FOUND)
             # Mostly these are `found` themselves; only others are worth being read.
-            rows = connection.execute(sa.select(nics.c.id, nics.c.network, nics.c.ip4_address).where(having))
-            ids = sorted(row for row, network, address in rows if row not in ours and (network, address) in newest)
-            for others in _chunks(ids):
-                query = _all_columns().where(having, nics.c.id.in_(others)).order_by(nics.c.id).with_for_update()
-                for nic in _nics(connection.execute(query)):
+            places = connection.execute(sa.select(nics.c.id, nics.c.network, nics.c.ip4_address).where(having))
+            ids = sorted(row for row, network, address in places if row not in ours and (network, address) in newest)
+            for others in rows.chunks(ids):
+                query = rows.all_columns().where(having, nics.c.id.in_(others)).order_by(nics.c.id).with_for_update()
+                for nic in rows.nics_of(connection.execute(query)):
                     new = newest.get((nic.network, nic.ip4_address))
                     if new is not None:
                         doubted.append((nic, queue.doubt(nic, new, t.cast(datetime.datetime, new.last_seen_at))))
-        _update(connection, doubted)
+        rows.update(connection, doubted)
         return [nic for _before, nic in doubted]
 
     def _store_events(self, connection: t.Any, new_events: Sequence[Event]) -> Sequence[Event]:
@@ -394,23 +388,14 @@ class RecordStore:
         addresses: Sequence[str] | None = None,
     ) -> list[NicRecord]:
         """NICs by hypervisor, VM and device. Each filter is a list of values one of which must fit; None means any."""
+        wanted = rows.fitting(hypervisor_names, networks, states, macs, addresses)
+        return self.database.run(lambda connection: rows.page(connection, wanted, vms))
 
-        def work(connection: t.Any) -> list[NicRecord]:
-            query = _all_columns()
-            filters = (
-                (nics.c.hypervisor_name, hypervisor_names),
-                (nics.c.network, networks),
-                (nics.c.fetch_state, states),
-                (nics.c.mac, macs),
-            )
-            for column, values in filters:
-                if values is not None:
-                    query = query.where(column.in_(values))
-            rows = [nic for part in _by_name(query, vms) for nic in _nics(connection.execute(part))]
-            if addresses is not None:
-                wanted = set(addresses)
-                rows = [nic for nic in rows if nic.ip4_address in wanted or wanted.intersection(nic.ip6_addresses)]
-            return sorted(rows, key=_shown_first)
+    def nics_page(self, wanted: t.Any, vms: Sequence[str] | None, limit: int | None, offset: int) -> tuple[list[NicRecord], int]:
+        """As nics(), but no more than `limit` after the first `offset` of them, and how many there are; wanted: see rows.fitting()."""
+
+        def work(connection: t.Any) -> tuple[list[NicRecord], int]:
+            return rows.page(connection, wanted, vms, limit, offset), rows.count(connection, wanted, vms)
 
         return self.database.run(work)
 
@@ -443,8 +428,8 @@ class RecordStore:
                 if values is not None:
                     query = query.where(column.in_(values))
             query = query.order_by(events.c.id if after is not None else events.c.id.desc()).limit(limit)
-            rows = [Event(**row) for row in connection.execute(query).mappings()]
-            return sorted(rows, key=lambda event: t.cast(int, event.id))
+            found = [Event(**row) for row in connection.execute(query).mappings()]
+            return sorted(found, key=lambda event: t.cast(int, event.id))
 
         return self.database.run(work)
 
@@ -463,47 +448,4 @@ class RecordStore:
 
 def _changes(known: dict[tuple[str, str], NicRecord], after: dict[tuple[str, str], NicRecord]) -> Changes:
     """In the order in which people are shown them."""
-    return Changes(tuple(sorted(known.values(), key=_shown_first)), tuple(sorted(after.values(), key=_shown_first)))
-
-
-def _by_name(statement: t.Any, names: Sequence[str] | None) -> list[t.Any]:
-    """The statement for the named VMs only, in as many parts as it needs."""
-    if names is None:
-        return [statement]
-    return [statement.where(nics.c.vm_name.in_(chunk)) for chunk in _chunks(sorted(set(names)))]
-
-
-def _update(connection: t.Any, changed: Iterable[tuple[NicRecord, NicRecord]]) -> None:
-    """Writes what is other in a NIC than before; rows that differ in the same columns are one statement."""
-    rows: dict[tuple[str, ...], list[dict[str, t.Any]]] = {}
-    for before, after in changed:
-        facts = {name: new for name, old, new in zip(NicRecord._fields, before, after) if new != old}
-        if facts:
-            rows.setdefault(tuple(facts), []).append({**facts, "row_id": after.id})
-    for names, values in rows.items():
-        statement = nics.update().where(nics.c.id == sa.bindparam("row_id")).values({name: sa.bindparam(name) for name in names})
-        connection.execute(statement, values)
-
-
-def _row(nic: NicRecord) -> dict[str, t.Any]:
-    """For a row that gets its id from the database."""
-    row = nic._asdict()
-    del row["id"]
-    return row
-
-
-def _all_columns() -> t.Any:
-    """The columns in the order of NicRecord's fields: making thousands of rows by names takes long."""
-    return sa.select(*(nics.c[name] for name in NicRecord._fields))
-
-
-def _nics(result: t.Any) -> list[NicRecord]:
-    return [NicRecord._make(row) for rows in result.partitions(MANY) for row in rows]
-
-
-def _shown_first(nic: NicRecord) -> tuple[str, str, str, int, str]:
-    return (nic.hypervisor_name, nic.vm_name, nic.vm_id, nic.device, nic.mac)
-
-
-def _chunks(values: Sequence[t.Any]) -> list[Sequence[t.Any]]:
-    return [values[start : start + CHUNK] for start in range(0, len(values), CHUNK)]
+    return Changes(tuple(sorted(known.values(), key=rows.shown_first)), tuple(sorted(after.values(), key=rows.shown_first)))

@@ -115,6 +115,18 @@ def test_it_looks_until_nothing_is_waited_for(shown: list[str]) -> None:
     assert shown[0] == "[kvm01] m" and "looking again in 7 s, 8 more times at most" in shown[3]
 
 
+def test_all_looks_together_keep_to_the_limit_and_count_what_they_leave_out(shown: list[str]) -> None:
+    looks = [
+        answer(2, found=[FOUND, FOUND], waiting=[nic(1)], omitted={"found": 3, "waiting": 4}),
+        answer(1, found=[FOUND], gave_up=[nic(2)], waiting=[nic(3)], omitted={"waiting": 5}),
+        answer(0, found=[FOUND], waiting=[nic(4, required=False)], omitted={}),
+    ]
+    result = Action(looks, looks=9, limit=3).run(task_vars={})
+    assert (result["lost"], result["gave_up"], result["found"], result["waiting"]) == ([], [nic(2)], [FOUND, FOUND], [])
+    # Three were left out by the first look; of four that it and the others listed two are kept. One is waited for.
+    assert result["omitted"] == {"found": 3 + 2, "waiting": 1}
+
+
 def test_a_complaint_of_an_earlier_look_makes_the_task_fail_at_its_end(shown: list[str]) -> None:
     lost = {"failed": True, "msg": "address lost: web1", "complaints": ["address lost: web1"], "lost": [nic(1)]}
     action = Action([answer(1, **lost), answer(0)], looks=3)

@@ -91,6 +91,8 @@ def test_before_and_after_the_first_look(host: fake.Host, options: dict[str, t.A
         "size": 11,
         "used": 1,
     }
+    page = run_module("vm_diagnose", {**options, "limit": 2, "offset": 1})
+    assert list(told(page)) == ["web4", "web3"] and page["total"] == 4 and page["counts"] == after["counts"]
     web1 = after["vms"][-1]
     assert web1["checks"] == []
     assert run_module("vm_diagnose", {**options, "detail": True, "vms": ["web1"]})["vms"][0]["checks"][0]["status"] == "ok"

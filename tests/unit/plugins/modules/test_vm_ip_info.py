@@ -11,6 +11,7 @@ import typing as t
 
 import pytest
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.addresses import KvmAddresses
 from ansible_collections.vmops.external_dhcp.tests.unit.plugins.module_utils._hypervisor.kvm import fake_libvirt as fake
 
 if t.TYPE_CHECKING:
@@ -39,6 +40,22 @@ def host(monkeypatch: pytest.MonkeyPatch) -> fake.Host:
 
 def nics(result: dict[str, t.Any]) -> dict[str, dict[str, t.Any]]:
     return {vm["name"]: vm["nics"][0] for vm in result["vms"] if vm["nics"]}
+
+
+def test_a_page_asks_its_own_guests_only(host: fake.Host, run_module: RunModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    read = KvmAddresses.read
+    monkeypatch.setattr(
+        KvmAddresses, "read", lambda self, vms, *rest: asked.extend(vm.name for vm in vms) or read(self, vms, *rest)
+    )
+    first, second = (run_module("vm_ip_info", {"hypervisor": HYPERVISOR, "limit": 2, "offset": offset}) for offset in (0, 2))
+    assert ([vm["name"] for vm in first["vms"]], first["total"]) == (["web1", "web2"], 3)
+    assert ([vm["name"] for vm in second["vms"]], second["total"]) == (["web3"], 3)
+    assert asked == ["web1", "web2", "web3"]
+    named = run_module("vm_ip_info", {"hypervisor": HYPERVISOR, "vms": ["web3", "nobody", "web1"], "limit": 1, "offset": 1})
+    assert ([vm["name"] for vm in named["vms"]], named["total"], len(asked)) == (["nobody"], 3, 3)
+    refused = run_module("vm_ip_info", {"hypervisor": HYPERVISOR, "limit": 0}, fails=True)
+    assert refused["msg"].startswith("limit is 0: it must be from 1 to")
 
 
 def test_all_vms_or_the_named_ones_in_their_order(host: fake.Host, run_module: RunModule):

@@ -24,6 +24,9 @@ from ansible_collections.vmops.external_dhcp.tests.unit.plugins.module_utils._ni
     guest,
 )
 
+if t.TYPE_CHECKING:
+    from ansible_collections.vmops.external_dhcp.tests.unit.conftest import RunModule
+
 T0 = datetime.datetime(2026, 11, 22, tzinfo=datetime.UTC)
 ALL_COLUMNS = ", ".join(f"nics.{name}" for name in NicRecord._fields)
 
@@ -89,6 +92,22 @@ def test_nics_that_were_found_are_not_read_again_to_see_whose_their_addresses_we
         assert len(look(store, hypervisor).found) == 20
     # Whole rows are read twice: for the agreement and for the claim.
     assert sum(one.startswith(f"SELECT {ALL_COLUMNS}") for one in sent) == 2
+
+
+def test_a_page_of_the_record_reads_no_more_rows(
+    store: RecordStore, run_module: RunModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.enter("kvm01", [guest(number).facts() for number in range(30)])
+    made: list[t.Any] = []
+    make = NicRecord._make
+    monkeypatch.setattr(NicRecord, "_make", lambda row: made.append(row) or make(row))
+    words = {"record": f"sqlite:///{store.database.path}", "nic_limit": 7, "nic_offset": 28}
+    result = run_module("vm_nic_record_info", words)
+    assert (len(made), len(result["nics"]), result["total"]) == (2, 2, 30)
+    assert run_module("vm_nic_record_info", {**words, "nic_offset": 0, "nic_limit": None})["total"] == len(made) - 2 == 30
+    many = [f"2001:db8::{number:x}" for number in range(501)]
+    assert run_module("vm_nic_record_info", {**words, "ip": many}, fails=True)["msg"].startswith("ip has 501 addresses")
+    assert run_module("vm_nic_record_info", {**words, "ip": many[1:]})["nics"] == []
 
 
 def test_rows_share_the_values_that_they_have_in_common(store: RecordStore) -> None:
