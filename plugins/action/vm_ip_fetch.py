@@ -61,9 +61,11 @@ class ActionModule(OnController):
         if self._task.until:
             self._tell(host, outcome)
         if looks > 1 and "pending" in outcome:
+            unfinished = outcome["pending"] and not outcome.get("failed")
+            if unfinished:
+                self._tell(host, outcome)  # before those that were found take the room of those that are waited for
             outcome.update(kept.told(outcome), changed=changed, looks=look)
-            if outcome["pending"] and not outcome.get("failed"):
-                self._tell(host, outcome)
+            if unfinished:
                 outcome.update(failed=True, msg=f"after {look} looks: {outcome.get('msg')}")
             if complaints:
                 said = [outcome["msg"]] if outcome.get("failed") and not outcome.get("complaints") else []

@@ -114,8 +114,7 @@ options:
     type: int
     default: 180
   max_retry:
-    description:
-      - Number of failed tries after which a NIC is given up, unless M(vmops.external_dhcp.vm_nic_record) set one for it.
+    description: Number of failed tries after which a NIC is given up, unless M(vmops.external_dhcp.vm_nic_record) set one for it.
     type: int
     default: 10
   workers:

@@ -41,7 +41,7 @@ options:
     type: list
     elements: str
   ip:
-    description: Only NICs that have one of these addresses, IPv4 or IPv6; events are not filtered by it.
+    description: Only NICs that have one of these addresses, IPv4 or IPv6, 500 at most; events are not filtered by it.
     type: list
     elements: str
   detail:

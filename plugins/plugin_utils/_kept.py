@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.results import LOOK_LISTS, first_of
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.results import LOOK_LISTS, within
 
 
 class Kept:
@@ -33,7 +33,7 @@ class Kept:
     def told(self, last: dict[str, t.Any]) -> dict[str, t.Any]:
         """For the result of the task; who is waited for, the last look says."""
         waiting = (last.get("omitted") or {}).get("waiting", 0)
-        lists, omitted = first_of(
+        lists, omitted = within(
             self.limit, {**self._lists, "waiting": last.get("waiting") or []}, {**self._omitted, "waiting": waiting}
         )
         return {**lists, "omitted": omitted}

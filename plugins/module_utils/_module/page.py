@@ -18,7 +18,7 @@ if t.TYPE_CHECKING:
     Entry = t.TypeVar("Entry")
 
 MANY = 5000  # entries in one result
-MAX_NUMBER = 2**63 - 1  # what the databases count to
+MAX_NUMBER = 2**62 - 1  # the sum of two is what the databases count to
 
 
 def check(module: AnsibleModule, **least: int) -> None:

@@ -34,10 +34,10 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.mo
     iso,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.results import (
-    first_of,
     found_result,
     holder_result,
     waiting_result,
+    within,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.url import ends_with_its_container
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.vm_filter import FilterError, read_vm_filter
@@ -245,7 +245,7 @@ def _lock_wait(params: t.Mapping[str, t.Any]) -> float:
 
 def _result(poll: Poll, waiting: Waiting, limit: int) -> dict[str, t.Any]:
     lists = {"lost": poll.lost, "gave_up": poll.gave_up, "found": poll.found, "waiting": waiting.nics}
-    first, omitted = first_of(limit, lists, {"waiting": waiting.total - len(waiting.nics)})
+    first, omitted = within(limit, lists, {"waiting": waiting.total - len(waiting.nics)})
     listed = {name: [(found_result if name == "found" else waiting_result)(nic) for nic in nics] for name, nics in first.items()}
     result: dict[str, t.Any] = {
         "changed": bool(poll.found or poll.lost or poll.gave_up or poll.told or poll.rearmed),

@@ -97,7 +97,7 @@ def found_result(nic: NicRecord) -> dict[str, t.Any]:
     }
 
 
-def first_of(
+def within(
     limit: int, lists: t.Mapping[str, t.Sequence[t.Any]], omitted: t.Mapping[str, int]
 ) -> tuple[dict[str, t.Sequence[t.Any]], dict[str, int]]:
     """The lists of LOOK_LISTS, in that order, with no more than `limit` entries in all, and how many each leaves out.
