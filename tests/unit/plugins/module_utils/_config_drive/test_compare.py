@@ -224,6 +224,28 @@ def test_texts_that_are_none_are_shown_as_far_as_they_are_text():
     assert (described.password, described.ssh_keys, described.metadata) == ("a\ufffd", (), {"instance_id": ""})
 
 
+TOLD = json.dumps({"cloud-init": ["#!/bin/sh", content.cloud_init_password("told-Pw1")]}).encode()
+HASH_TOLD = json.dumps(content.cloud_init_password("$6$salt$abcdefgh", hashed=True)).encode()
+
+
+@pytest.mark.parametrize(
+    "held, password",
+    [
+        ({content.PASSWORD_PATH: b"a\xff", content.META_DATA_JSON: b'{"admin_pass": "other"}'}, "a\ufffd"),
+        ({content.META_DATA_JSON: b'{"admin_pass": "Ab2-Cd3"}', content.VENDOR_DATA_JSON: TOLD}, "Ab2-Cd3"),
+        ({content.META_DATA_JSON: b'{"admin_pass": ""}', content.VENDOR_DATA_JSON: TOLD}, "told-Pw1"),
+        ({content.META_DATA_JSON: b'{"admin_pass": 7}'}, None),
+        ({content.VENDOR_DATA_JSON: TOLD}, "told-Pw1"),
+        ({content.VENDOR_DATA_JSON: HASH_TOLD}, None),
+        ({content.META_DATA_JSON: b"{}", content.VENDOR_DATA_JSON: b"{"}, None),
+        ({content.META_DATA_JSON: b"[]", content.VENDOR_DATA_JSON: TOLD}, None),
+        ({}, None),
+    ],
+)
+def test_the_password_on_a_drive_wherever_it_is(held, password):
+    assert compare.password_of(held) == password
+
+
 def test_two_keys_on_a_drive_are_two():
     two = (KEY, KEY.replace("I ops", "J two"))
     assert compare.description_of(drive(layouts=["cloudstack"], ssh_keys=list(two)), "x").ssh_keys == two

@@ -110,7 +110,7 @@ def test_an_empty_list_of_keys_is_told_to_the_reader_that_understands_it():
 
 @pytest.mark.parametrize("layouts", [[], ["cloudstack", "nocloud"]])
 def test_unknown_layouts(layouts):
-    with pytest.raises(DriveInputError, match="layouts"):
+    with pytest.raises(DriveInputError, match="^layouts is .*: give at least one of cloudstack, openstack$"):
         files(layouts)
 
 
@@ -171,6 +171,28 @@ def test_the_password_joins_vendor_data_that_is_given(given, others, parts_befor
 
 def test_vendor_data_as_text_is_for_cloud_init():
     assert vendor(files(vendor_data="#cloud-config\n{}")) == {"cloud-init": "#cloud-config\n{}"}
+
+
+@pytest.mark.parametrize(
+    "part, password",
+    [
+        (content.cloud_init_password('Ab2-ü"'), 'Ab2-ü"'),
+        (content.cloud_init_password("$6$salt$abcdefgh", hashed=True), None),
+        ('#cloud-config\n{"chpasswd": {"users": []}}', None),
+        ('#cloud-config\n{"chpasswd": {"users": [{"password": "x"}]}}', None),
+        ('#cloud-config\n{"chpasswd": []}', None),
+        ("#!/bin/sh\n", None),
+        (None, None),
+    ],
+)
+def test_the_password_is_read_from_what_tells_it_to_cloud_init(part, password):
+    assert content.password_in(part) == password
+
+
+def test_the_checksum_where_python_cannot_be_told_that_it_guards_nothing(monkeypatch):
+    md5 = hashlib.md5
+    monkeypatch.setattr(hashlib, "md5", lambda data: md5(data))
+    assert content.password_files("Ab2-pass")[content.PASSWORD_MD5_PATHS[0]] == md5(b"Ab2-pass").hexdigest().encode()
 
 
 @pytest.mark.parametrize(

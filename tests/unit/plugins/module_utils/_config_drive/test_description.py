@@ -190,6 +190,7 @@ def test_an_ssh_key_may_have_options():
     [
         (["ssh-ed25519 " + SECRET], "ssh_keys entry 1 is not a public SSH key"),
         ([KEY, "ssh-rsa " + KEY.split()[1]], "ssh_keys entry 2 is not"),
+        ([KEY.replace("IK7Y", "IK7*Y")], "ssh_keys entry 1 is not a public SSH key"),
         (["-----BEGIN OPENSSH PRIVATE KEY-----\n" + SECRET], "private key"),
         ([KEY[:-8] + "\x07"], "control character"),
         ([KEY + "x" * 9000], "longer than 8192"),
@@ -320,6 +321,7 @@ def test_secrets_are_not_in_the_representation():
             {"user_data": {"a": "b\nc"}},
             "drive web1: user_data.a has a line break: give the whole user data as text to carry more than one line per key",
         ),
+        ({"password_public_key": []}, "drive web1: password_public_key is a list: it must be text"),
         ({"ssh_keys": 7}, "drive web1: ssh_keys is a int: give one public key or a list of them"),
         ({"ssh_keys": [KEY, 7]}, "drive web1: ssh_keys entry 2 is a int: a public key is text"),
         (
