@@ -37,9 +37,9 @@ dev/guest_scripts.sh dist
 
 # The packages in the versions that a user gets today
 sbom() (
-    "$venv/bin/python" -m venv "$place/venv"
-    "$place/venv/bin/python" -m pip install --quiet --requirement requirements.txt
-    cyclonedx-py environment --output-reproducible --output-file dist/sbom.cdx.json "$place/venv/bin/python"
+    "$venv/bin/python" -m venv "$place/venv" &&
+        "$place/venv/bin/python" -m pip install --quiet --requirement requirements.txt &&
+        cyclonedx-py environment --output-reproducible --output-file dist/sbom.cdx.json "$place/venv/bin/python"
 )
 run_logged release-sbom sbom || die "the list of packages cannot be made"
 (cd dist && sha256sum -- * >SHA256SUMS)

@@ -60,6 +60,16 @@ def test_documentation_says_since_which_version_a_plugin_is_there() -> None:
     assert [path.stem for path in plugins if not re.search(r"^ *version_added: [0-9]", path.read_text(), re.MULTILINE)] == []
 
 
+def test_workflows_call_targets_that_there_are() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    called = set()
+    for path in sorted((ROOT / ".github/workflows").glob("*.yml")):
+        for job in yaml.safe_load(path.read_text())["jobs"].values():
+            called.update(job.get("strategy", {}).get("matrix", {}).get("target", ()))
+            called.update(re.findall(r"\bmake ([a-z-]+)", " ".join(step.get("run", "") for step in job["steps"])))
+    assert called and called <= targets
+
+
 def test_no_other_collection_is_needed() -> None:
     assert _load("galaxy.yml")["dependencies"] == {}
     called = []
