@@ -9,8 +9,6 @@ from __future__ import annotations
 import getpass
 import os
 import pathlib
-import shutil
-import socket
 import subprocess
 import time
 import typing as t
@@ -18,29 +16,14 @@ import typing as t
 import pytest
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import channel, nbd
+from ansible_collections.vmops.external_dhcp.tests.integration.sshd import sshd
 
 
 @pytest.fixture
 def uri(tmp_path: pathlib.Path) -> t.Iterator[str]:
     """A qemu+ssh URI whose ssh works."""
-    sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
-    if sshd is None or os.geteuid() != 0:
-        pytest.skip("this needs sshd (openssh-server) and root")
-    for name in ("host", "user"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name)], check=True)
-    shutil.copyfile(tmp_path / "user.pub", tmp_path / "authorized_keys")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    config = tmp_path / "sshd_config"
-    config.write_text(
-        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {tmp_path}/host\nAuthorizedKeysFile {tmp_path}/authorized_keys\n"
-        "PermitRootLogin yes\nStrictModes no\nUsePAM no\nPidFile none\n"
-    )
-    pathlib.Path("/run/sshd").mkdir(exist_ok=True)
-    with subprocess.Popen([sshd, "-D", "-e", "-f", str(config)], stderr=subprocess.DEVNULL) as process:
+    with sshd(tmp_path) as port:
         yield f"qemu+ssh://{getpass.getuser()}@127.0.0.1:{port}/system?keyfile={tmp_path}/user&no_verify=1"
-        process.terminate()
 
 
 def test_a_disk_through_ssh(uri: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
