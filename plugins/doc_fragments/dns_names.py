@@ -13,38 +13,38 @@ class ModuleDocFragment:
 options:
   hypervisor_name:
     description:
-      - Only VMs of these hypervisors of the record; names of other hypervisors' VMs are left as they are.
-      - If not set, all of the record.
+      - Only VMs of these hypervisors, by their names in the record; names of other hypervisors' VMs are left as they are.
+      - If not set, all hypervisors of the record.
     type: list
     elements: str
   networks:
     description:
-      - The networks whose NICs get names, by name or as dictionaries with V(name) and V(dns_domain), such as the variable
-        C(shared_networks) has them. A network is also known by its V(bridge); other keys are ignored.
+      - The networks whose NICs get names, by name or as dictionaries with V(name) and V(dns_domain), such as the entries of the variable
+        C(shared_networks). A network is also known by its V(bridge); other keys are ignored.
       - NICs in a network without V(dns_domain) get names in O(domain), and none if that is not set.
     type: list
     elements: raw
   domain:
-    description: The domain of the names of NICs whose network has none of its own, such as V(vms.example.com).
+    description: The domain for NICs whose network has no V(dns_domain), such as V(vms.example.com).
     type: str
   name:
     description:
-      - How a name is made, without its domain. V({vm}) stands for the VM's name, V({network}) for the network's, V({nic}) for the
+      - The pattern of a name, without its domain. V({vm}) stands for the VM's name, V({network}) for the network's, V({nic}) for the
         NIC's number and V({hypervisor}) for the hypervisor's name in the record.
-      - What is put in must be a DNS label by itself (letters, digits, hyphens). A VM for which it is not gets no name; see
-        O(names). A VM that is called V(web1.DOMAIN) already is V(web1) here. Names that guests give themselves are never used.
+      - Each of them must be a DNS label by itself (letters, digits, hyphens). A VM for which one is not gets no name; see
+        O(names). For a VM named V(web1.DOMAIN), V({vm}) is V(web1). Names that guests give themselves are never used.
     type: str
     default: "{vm}"
   names:
-    description: Names for single VMs in place of their own, by the VM's name or id.
+    description: Names to use for V({vm}) in place of the VMs' own, by the VM's name or id.
     type: dict
   families:
-    description: Which addresses get names. If not set, IPv4 and IPv6.
+    description: Which address families get names. If not set, IPv4 and IPv6.
     type: list
     elements: int
     choices: [4, 6]
   reserved:
-    description: Names that no VM gets by its own name, because clients trust them.
+    description: Names that no VM gets unless O(names) gives it to the VM, because clients trust whoever has them.
     type: list
     elements: str
     default: [autoconfig, autodiscover, isatap, localhost, wpad]

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    # The option of a look that brings what it finds into DNS; it is in plugins/module_utils/_argspec.py, dns().
+    # The option is in plugins/module_utils/_argspec.py, dns().
     DOCUMENTATION = r"""
 options:
   dns:
     description:
-      - Brings each change into DNS as soon as it is recorded, as M(vmops.external_dhcp.vm_dns_records) does for the VM, while this
-        task goes on looking and listening (O(watch)). A server that does not do it is warned of.
-      - VMs that are stopped have no event and are left to M(vmops.external_dhcp.vm_dns_records).
+      - Writes each change into DNS as soon as it is recorded, as M(vmops.external_dhcp.vm_dns_records) does, while this task goes on
+        looking and listening (O(watch)). A server that does not accept it gives a warning.
+      - VMs that are stopped have no event; M(vmops.external_dhcp.vm_dns_records) takes out their names.
     type: dict
     suboptions:
       servers:
@@ -44,14 +44,15 @@ options:
             choices: [hmac-sha224, hmac-sha256, hmac-sha384, hmac-sha512, hmac-sha1, hmac-md5]
             default: hmac-sha256
           key_file:
-            description: In place of these three, a file with the key as C(tsig-keygen) writes it, on the controller.
+            description: Instead of V(key_name), V(key_secret) and V(key_algorithm), a file on the controller with the key as
+              C(tsig-keygen) writes it.
             type: path
           zones:
             description:
-              - The zones that may be changed, forward and reverse, such as V(vms.example.com) and V(99.10.in-addr.arpa). Each name is
-                in the longest one that fits.
+              - The zones that may be changed, forward and reverse, such as V(vms.example.com) and V(99.10.in-addr.arpa). A name belongs
+                to the longest one that fits.
               - If not set, the server is asked for the zone (SOA record) of each domain, IPv4 /24 and IPv6 /64. Then names of VMs that
-                left are found where the record remembers their addresses.
+                left are found only by the addresses that the record remembers.
             type: list
             elements: str
           networks:
@@ -60,9 +61,9 @@ options:
             elements: str
           read:
             description:
-              - How the names are read. V(transfer) reads whole zones (AXFR), V(queries) asks for names, three messages each; V(auto)
+              - How the names are read. V(transfer) reads whole zones (AXFR), V(queries) asks for each name with three messages; V(auto)
                 transfers if there are many names and the server allows it.
-              - Without transfers the names of VMs that left are found by the record's events.
+              - Without transfers, names of VMs that left are found by the record's events.
             type: str
             choices: [auto, transfer, queries]
             default: auto
@@ -72,43 +73,43 @@ options:
             default: 10
           secondaries:
             description:
-              - Secondary servers, as V(HOST) or V(HOST:PORT), that are asked with the same key until they have the changes. One that has
-                them not after V(wait) is warned of.
+              - Secondary servers, as V(HOST) or V(HOST:PORT), that are asked with the same key until they have the changes. A server that
+                does not have them after V(wait) gives a warning.
             type: list
             elements: str
             default: []
           wait:
-            description: How long to wait for V(secondaries), in seconds.
+            description: Longest time to wait for V(secondaries), in seconds.
             type: float
             default: 30
       networks:
         description:
-          - The networks whose NICs get names, by name or as dictionaries with V(name) and V(dns_domain), such as the variable
-            C(shared_networks) has them. A network is also known by its V(bridge); other keys are ignored.
+          - The networks whose NICs get names, by name or as dictionaries with V(name) and V(dns_domain), such as the entries of the
+            variable C(shared_networks). A network is also known by its V(bridge); other keys are ignored.
           - NICs in a network without V(dns_domain) get names in O(dns.domain), and none if that is not set.
         type: list
         elements: raw
       domain:
-        description: The domain of the names of NICs whose network has none of its own, such as V(vms.example.com).
+        description: The domain for NICs whose network has no V(dns_domain), such as V(vms.example.com).
         type: str
       name:
         description:
-          - How a name is made, without its domain. V({vm}) stands for the VM's name, V({network}) for the network's, V({nic}) for the
+          - The pattern of a name, without its domain. V({vm}) stands for the VM's name, V({network}) for the network's, V({nic}) for the
             NIC's number and V({hypervisor}) for the hypervisor's name in the record.
-          - What is put in must be a DNS label by itself (letters, digits, hyphens). A VM for which it is not gets no name; see
-            O(dns.names). A VM that is called V(web1.DOMAIN) already is V(web1) here. Names that guests give themselves are never used.
+          - Each of them must be a DNS label by itself (letters, digits, hyphens). A VM for which one is not gets no name; see
+            O(dns.names). For a VM named V(web1.DOMAIN), V({vm}) is V(web1). Names that guests give themselves are never used.
         type: str
         default: "{vm}"
       names:
-        description: Names for single VMs in place of their own, by the VM's name or id.
+        description: Names to use for V({vm}) in place of the VMs' own, by the VM's name or id.
         type: dict
       families:
-        description: Which addresses get names. If not set, IPv4 and IPv6.
+        description: Which address families get names. If not set, IPv4 and IPv6.
         type: list
         elements: int
         choices: [4, 6]
       reserved:
-        description: Names that no VM gets by its own name, because clients trust them.
+        description: Names that no VM gets unless O(dns.names) gives it to the VM, because clients trust whoever has them.
         type: list
         elements: str
         default: [autoconfig, autodiscover, isatap, localhost, wpad]
@@ -121,7 +122,7 @@ options:
         type: int
         default: 300
       owner:
-        description: Whose the names are. The default is the record's own id.
+        description: The owner of the names, as it stands in the marks. The default is the record's own id.
         type: str
       former_owners:
         description: Owners whose names are taken over.

@@ -24,17 +24,18 @@ extends_documentation_fragment:
 options:
   dest:
     description:
-      - The folder of the images on the host that runs the module. A drive's file is C(<name>.iso), readable by its owner alone
+      - The folder of the images, on the host that runs the module. A drive's file is C(<name>.iso), readable by its owner alone
         (V(0600)).
-      - It is made with mode V(0700) when the first drive is written. One that other accounts own or may write to is refused.
+      - A missing folder is made with mode V(0700) when the first drive is written. A folder that another account owns or may write to is
+        refused.
     type: path
     required: true
   state:
     description:
       - V(present) makes each drive exactly what its entry says.
-      - V(updated) replaces only those of C(password), C(password_hash), C(ssh_keys), C(user_data) and the keys of C(metadata)
-        that an entry gives, and keeps everything else that is on the drive, with its label and layouts. An empty value takes
-        the part away. The drive must exist; it may have been built by another program.
+      - V(updated) replaces what an entry gives of C(password), C(password_hash), C(ssh_keys), C(user_data) and the keys of C(metadata),
+        and keeps everything else on the drive, its label and layouts included. An empty value removes that part. The drive must
+        exist; another program may have built it.
       - V(absent) deletes the drives; of an entry only C(name) and C(vm_id) in C(metadata) count.
       - A file that is no config drive is never deleted or replaced.
     type: str
@@ -42,7 +43,7 @@ options:
     default: present
   take_over:
     description:
-      - Whether a drive may be replaced or deleted that carries another C(vm_id) than the entry gives, or that another program built.
+      - Whether a drive that carries another C(vm_id) than the entry gives, or that another program built, may be replaced or deleted.
     type: bool
     default: false
 attributes:
@@ -51,12 +52,12 @@ attributes:
   diff_mode:
     support: full
     details:
-      - Shows names, sizes and digests of the files, never what is in them. The digests of secrets are keyed, so that they can be
+      - Shows names, sizes and digests of the files, never their contents. The digests of secrets are keyed, so that they can be
         compared within one result but passwords cannot be tried against them.
   idempotent:
     support: full
 notes:
-  - RV(drives[].sha256) is a digest of the whole image. Whoever knows all else that is on a drive can try weak passwords against
+  - RV(drives[].sha256) is a digest of the whole image. Whoever knows everything else on a drive can try weak passwords against
     it; random ones, such as those of P(vmops.external_dhcp.vm_password#lookup), cannot be found that way.
 requirements:
   - pycdlib
@@ -146,7 +147,7 @@ drives:
       sample: true
     acts_on_refresh:
       description:
-        - Whether the guest will act on this drive at its next boot if it has booted with another one before; V(none) if
+        - Whether a guest that has booted with another drive before will act on this one at its next boot; V(none) if
           O(drives[].reader) is not given.
         - cloud-init and cloudbase-init act only on a new C(instance_id).
       type: bool
@@ -158,8 +159,8 @@ drives:
     encrypted_password:
       description:
         - The password that was made, encrypted to O(drives[].password_public_key), as base64; V(none) where none was made.
-        - To an RSA key with OAEP and SHA-256, which C(openssl pkeyutl -decrypt -inkey key.pem -pkeyopt rsa_padding_mode:oaep -pkeyopt
-          rsa_oaep_md:sha256) reads after C(base64 -d); to the other keys as C(age -d -i ~/.ssh/id_ed25519) reads it.
+        - Read it through C(base64 -d) and, for an RSA key, C(openssl pkeyutl -decrypt -inkey key.pem -pkeyopt rsa_padding_mode:oaep
+          -pkeyopt rsa_oaep_md:sha256), or, for other keys, C(age -d -i ~/.ssh/id_ed25519).
       type: str
     error:
       description: What is wrong with this entry; V(none) if nothing is.

@@ -10,8 +10,8 @@ module: config_drive_iso_info
 short_description: Read and verify config drives
 version_added: 0.1.0
 description:
-  - Opens config drives, whoever built them, and lists what is on them, with Rock Ridge, Joliet or neither.
-  - Checks drives against their descriptions and says what differs.
+  - Opens config drives, also of other programs, with Rock Ridge, Joliet or neither, and lists what is on them.
+  - Compares drives with their descriptions and says what differs.
   - Passwords, keys and user data are returned only when asked for, see O(contents).
 author:
   - vmops maintainers (@vmops)
@@ -35,9 +35,9 @@ options:
     required: false
   contents:
     description:
-      - Whose contents are returned in RV(drives[].files[].content).
-      - With V(metadata) those of the files that hold nothing secret.
-      - With V(all) those of all files, which is refused unless the task has C(no_log=true).
+      - Which files' contents are returned in RV(drives[].files[].content).
+      - V(metadata) returns those of the files that hold nothing secret.
+      - V(all) returns those of all files; it is refused unless the task has C(no_log=true).
     type: str
     choices: [none, metadata, all]
     default: none
@@ -120,7 +120,7 @@ drives:
           type: str
           sample: cloudstack/metadata/service-offering.txt
         secret:
-          description: Whether the content is to be kept from others.
+          description: Whether the content is a secret.
           type: bool
           sample: false
         size:
@@ -130,7 +130,7 @@ drives:
         digest:
           description:
             - V(sha256:) and the SHA-256 of the content.
-            - For a secret, V(keyed:) and a digest that is good for comparing within this result only.
+            - For a secret, V(keyed:) and a digest that can be compared within this result only.
           type: str
           sample: "sha256:8e588cd187741f1cd76f5fab77b7208782a8c21d764ce7d7a4cf3ac4e0968873"
         mode:
@@ -144,7 +144,7 @@ drives:
           returned: as O(contents) says
           sample: Medium
         content_base64:
-          description: The content, if it is no UTF-8 text.
+          description: The content, if it is not UTF-8 text.
           type: str
           returned: as O(contents) says
           sample: H4sIAAAAAAAAA8vPBgBH3dx5AgAAAA==
@@ -153,7 +153,7 @@ drives:
       type: bool
       sample: false
     differences:
-      description: What keeps it from matching; V(none) for an entry of O(paths).
+      description: What differs from the entry; V(none) for an entry of O(paths).
       type: list
       elements: dict
       contains:
@@ -162,11 +162,11 @@ drives:
           type: str
           sample: cloudstack/password/vm_password.txt
         before:
-          description: What is on the drive, of a file its size and digest; V(none) if it is not there.
+          description: What is on the drive; for a file its size and digest. V(none) if it is not there.
           type: raw
           sample: {size: 16, digest: "keyed:5d0b1c3f8e7a9b20"}
         after:
-          description: What the entry describes, likewise.
+          description: The same of what the entry describes.
           type: raw
           sample: {size: 16, digest: "keyed:e1c0a2b94d6f7713"}
     error:

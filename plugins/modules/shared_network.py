@@ -10,12 +10,13 @@ module: shared_network
 short_description: Make networks without DHCP and DNS of their own, or remove them
 version_added: 0.1.0
 description:
-  - Makes every listed network with a VLAN exist on its hypervisor, a libvirt network over a bridge of the host on V(kvm), a VLAN of
-    a NIC or bond of every host on V(xenserver), a port group of standard switches or of a distributed one on V(vmware); or removes it.
-  - A network never serves DHCP or DNS itself, since both are the external servers'. One that does is refused.
-  - A network that is there already is never changed, as VMs may be on it. One of the same name that differs is an error.
+  - Makes every listed network with a VLAN exist on its hypervisor, or removes it. On V(kvm) it is a libvirt network over a bridge of
+    the host, on V(xenserver) a VLAN of a NIC or bond of every host, on V(vmware) a port group of standard switches or of a distributed
+    one.
+  - DHCP and DNS are external servers; a network that would serve either itself is refused.
+  - An existing network is never changed, because VMs may be on it. A network of the same name that differs is an error.
   - A network that VMs, templates or the hypervisor itself use is not removed, and the error names them.
-  - One network that fails does not stop the others; the task fails at its end, and RV(networks) tells which.
+  - One network that fails does not stop the others; the task fails at its end, and RV(networks) says which.
 author:
   - vmops maintainers (@vmops)
 extends_documentation_fragment:
@@ -33,33 +34,35 @@ options:
   networks:
     description:
       - The networks, the inventory variable C(shared_networks); a list of mappings with these keys.
-      - V(name) is needed. The network is called so on the hypervisor, if it has a V(vlan).
-      - V(vlan) is the tag, from 1 to 4094, or V(0) for an untagged network, which XenServer has for each NIC without this module. A
-        network without it is there already, and is only looked at.
-      - V(bridge) says what the network is on, a bridge of the host on V(kvm), a NIC, bond or their network on V(xenserver), a standard
-        or distributed switch on V(vmware). For a network without V(vlan) it is what the hypervisor calls it, if that is not V(name).
-      - V(hosts), on V(vmware), are the hosts that get a port group of their standard switch; all that have the switch, if not given.
-      - V(openvswitch=true), on V(kvm), says that the bridge is one of Open vSwitch.
-      - V(host_vlan=true), on V(kvm), says that the host tags the frames of this bridge already, by a VLAN device under it.
+      - V(name) is required. With a V(vlan) it is also the network's name on the hypervisor.
+      - V(vlan) is the tag, from 1 to 4094, or V(0) for an untagged network (not on V(xenserver), which has one for each NIC). A network
+        without V(vlan) is expected to exist; it is only checked.
+      - V(bridge), with a V(vlan), says what the network is on, a bridge of the host on V(kvm), a NIC, bond or their network on
+        V(xenserver), a standard or distributed switch on V(vmware). Without V(vlan) it is the network's name on the hypervisor, V(name)
+        by default.
+      - V(hosts), on V(vmware), are the hosts that get a port group on their standard switch; by default all that have the switch.
+      - V(openvswitch), on V(kvm), is V(true) if the bridge is one of Open vSwitch. The default is V(false).
+      - V(host_vlan), on V(kvm), is V(true) if the host tags the bridge's frames, by a VLAN device under it. The default is V(false).
       - V(cidr) and V(ip_range) are what the DHCP administrator announced. They are checked, and never assigned from.
-      - V(services), V([userdata]) or V([]), V(family_order), V(description) and V(extra) are for the VMs and for your own use.
+      - V(services), V(family_order), V(description) and V(extra) are for the VMs and for your own use; this module ignores them.
     type: list
     elements: dict
     required: true
   names:
-    description: Only these of O(networks), a list, or a text with commas between the names. One that is not there is an error.
+    description: Only these of O(networks); a list, or a text with commas between the names. A name that is not among them is an error.
     type: raw
   bridge:
-    description: What the networks are on that have a V(vlan) and do not say it themselves. Left out, it is chosen where there is
-      only one.
+    description:
+      - The default for V(bridge) of networks with a V(vlan).
+      - If not set, on V(xenserver) and V(vmware) the NIC or switch is chosen if there is only one.
     type: str
   hosts:
-    description: On V(vmware), the hosts of the networks that do not say it themselves.
+    description: On V(vmware), the default for V(hosts) of the networks.
     type: list
     elements: str
   announced:
-    description: Networks of other hypervisors, as in O(networks). Ranges of O(networks) that overlap with theirs, or with each other,
-      are warned of.
+    description: Networks of other hypervisors, as in O(networks). Ranges of O(networks) that overlap with these, or with each other,
+      give a warning.
     type: list
     elements: raw
   state:
@@ -103,11 +106,11 @@ networks:
       type: str
       sample: corp-vlan120
     network:
-      description: What the hypervisor calls it, which is what the NICs of VMs are put on.
+      description: The network's name on the hypervisor, on which VMs' NICs are put.
       type: str
       sample: corp-vlan120
     vlan:
-      description: The tag, V(0) for none, or V(none) for a network that is only looked at.
+      description: The tag, V(0) for an untagged network, or V(none) for a network that is only checked.
       type: int
       sample: 120
     exists:
@@ -115,7 +118,7 @@ networks:
       type: bool
       sample: true
     users:
-      description: The VMs and others that were found on it, for O(state=absent).
+      description: For O(state=absent), the VMs and others that were found on it.
       type: list
       elements: str
       sample: [web1]

@@ -10,13 +10,13 @@ module: vm
 short_description: Make VMs from templates, or delete them
 version_added: 0.1.0
 description:
-  - Makes every listed VM that is not there yet from its template, all of them at once, powered off; or deletes the listed VMs
-    with their disks, snapshots and config drives.
-  - A VM that is there already is kept as it is. Where its NICs are not as listed, that is told, and changed only with
-    O(update_nics), or before the VM is started for the first time.
-  - A new VM never gets a disk that was there before it, and never what was inserted in its template's CD/DVD drives.
-  - What is wrong with the list is told before anything is changed. Later, one VM that fails does not stop the others; the task
-    fails at its end, and RV(vms) tells which.
+  - Makes every listed VM that does not exist yet from its template, all at once, powered off; or deletes the listed VMs with their
+    disks, snapshots and config drives.
+  - An existing VM is kept as it is. If it has other NICs than listed, the result says so; they are changed only with O(update_nics), or
+    before the VM is started for the first time.
+  - A new VM never gets a disk file that existed before it, and never what was inserted in its template's CD/DVD drives.
+  - Mistakes in the list are reported before anything is changed. Later, one VM that fails does not stop the others; the task
+    fails at its end, and RV(vms) says which.
 author:
   - vmops maintainers (@vmops)
 extends_documentation_fragment:
@@ -40,24 +40,23 @@ options:
     required: true
     suboptions:
       name:
-        description: The VM's name. Needed for O(state=present).
+        description: The VM's name. Required for O(state=present).
         type: str
       id:
         description:
-          - For O(state=absent), the VM's UUID. The id decides, whatever the VM is called.
-          - Given by its name alone, a VM is deleted only if something says that it is of this collection's making, a mark of
-            its own, a config drive of its id, or the record.
+          - For O(state=absent), the VM's UUID, which decides whatever the VM is called.
+          - A VM that is given by its name alone is deleted only if its mark, a config drive with its id, or the record shows that this
+            collection made it.
         type: str
       template:
         description:
-          - What the VM is made from if it is not there; the name of a template, or of a VM that is powered off.
-          - On V(kvm) there are no other templates than VMs that are powered off.
+          - The name of the template, or of a powered-off VM, that the VM is made from if it does not exist.
+          - On V(kvm) every template is a powered-off VM.
         type: str
       nics:
         description:
-          - All NICs of the VM, in order; the template's surplus NICs are left out, and its first NIC is the model of those it
-            lacks.
-          - If not given, the VM has its template's NICs, with MACs of their own.
+          - All NICs of the VM, in order. The template's surplus NICs are left out; NICs that it lacks get the settings of its first one.
+          - If not given, the VM has its template's NICs, with new MACs.
         type: list
         elements: dict
         suboptions:
@@ -66,10 +65,10 @@ options:
             type: str
             required: true
           mac:
-            description: The NIC's MAC. If not given, it gets a new one.
+            description: The NIC's MAC address. If not given, a new one is made.
             type: str
       full_clone:
-        description: Whether the disks are copied. Otherwise the VM shares its template's where the storage can do that.
+        description: Whether the disks are copied. Otherwise the VM is a linked clone, where the storage can do that.
         type: bool
         default: false
       memory:
@@ -79,37 +78,37 @@ options:
         description: Number of virtual CPUs. If not given, the template's.
         type: int
       disk_size:
-        description: Size of the first disk in GiB; a disk only grows. If not given, the template's.
+        description: Size of the first disk in GiB; a disk is never shrunk. If not given, the template's.
         type: int
       placement:
-        description: Where this VM is made, in addition to O(placement) and before it.
+        description: Where this VM is made; its keys add to those of O(placement), and replace them.
         type: dict
   placement:
     description:
-      - Where the VMs are made; which keys there are is up to the kind of hypervisor.
-      - On V(kvm), V(storage_pool), the pool of the disks; the default is that of the folder O(hypervisor.image_dir).
+      - Where the VMs are made. The keys depend on the kind of hypervisor.
+      - On V(kvm), V(storage_pool), the pool of the disks; the default is the pool of the folder O(hypervisor.image_dir).
       - On V(vmware), V(cluster), V(host), V(resource_pool), V(datastore) and V(folder).
       - On V(xenserver), V(host) and V(sr).
     type: dict
   update_nics:
     description:
-      - Whether a VM that is there and powered off is given the NICs listed, where it has others.
-      - A VM that this collection has made and that was never started is given them in any case, where the hypervisor shows that.
-        On V(kvm) it does if the disks are files, on V(xenserver) always, on V(vmware) as long as vCenter keeps the event of the VM's
-        making (30 days by default).
+      - Whether an existing VM that is powered off and has other NICs is given the listed ones.
+      - A VM that this collection has made and that was never started is given them in any case, if the hypervisor shows that it was never
+        started. V(kvm) does so if the disks are files, V(xenserver) always, V(vmware) as long as vCenter keeps the event of the VM's
+        creation (30 days by default).
     type: bool
     default: false
   hypervisor_name:
     description:
-      - For O(state=absent), the hypervisor's name in the record. What the record has under it is known to be of this collection's
-        making, and the entries of the VMs go with them, also those of VMs that are gone already.
-      - If not given, the record is not touched.
+      - For O(state=absent), the hypervisor's name in the record. VMs that the record has under it count as made by this collection.
+        Their entries in the record are removed with them, also those of VMs that are gone already.
+      - If not given, the record is neither read nor changed.
     type: str
   state:
     description:
       - V(present) makes the VMs that are missing.
-      - V(absent) powers the VMs off at once and deletes them. There is no way back. What others still use, such as the disk of a
-        template that has linked clones, is not deleted, and the VM is refused before anything of it is changed.
+      - V(absent) powers the VMs off at once and deletes them. There is no way back. A VM with something that others still use, such as a
+        disk that is the base of linked clones, is refused before anything of it is changed.
     type: str
     choices: [present, absent]
     default: present
@@ -136,7 +135,7 @@ EXAMPLES = r"""
         cpus: 2
         disk_size: 40
 
-- name: Delete a VM with all that is its own, its entries in the record among it
+- name: Delete a VM, its disks, its drive, and its entries in the record
   vmops.external_dhcp.vm:
     hypervisor: "{{ hypervisor }}"
     hypervisor_name: "{{ inventory_hostname }}"

@@ -10,15 +10,15 @@ module: vm_config_drive
 short_description: Give VMs their config drives on their hypervisor
 version_added: 0.1.0
 description:
-  - Makes each listed VM have exactly its config drive, builds it, puts it where the hypervisor wants it, attaches it read-only
-    and refreshes it when its content changes; or takes it away.
-  - The drive of a VM carries the VM's id. A drive that belongs to another VM or that another program built is replaced, deleted or
-    attached only with O(take_over=true), and a file that is no config drive never; what a clone inherited of another VM's drive is
-    taken out.
+  - Gives each listed VM exactly its config drive. The module builds it, puts it where the hypervisor wants it, attaches it read-only,
+    and refreshes it when its content changes; or it removes the drive.
+  - The drive of a VM carries the VM's id. A drive that belongs to another VM, or that another program built, is replaced, deleted or
+    attached only with O(take_over=true). A file that is no config drive is never touched. If a clone still has another VM's drive
+    in its CD/DVD drive, that is taken out.
   - The ISO goes to C(<image_dir>/<vm>.iso) on V(kvm), to C(<vm>.iso) in the ISO storage repository of the host on
     V(xenserver), and to C([datastore of the first disk] <vm>/<vm>.iso) on V(vmware). It sits in a CD/DVD drive after the
     first, which stays free for other media.
-  - Every VM is tried. The task fails at its end if one VM failed; RV(drives) tells which.
+  - One VM that fails does not stop the others; the task fails at its end, and RV(drives) says which.
 author:
   - vmops maintainers (@vmops)
 extends_documentation_fragment:
@@ -40,65 +40,65 @@ options:
   state:
     description:
       - V(present) makes each drive hold exactly what its entry says.
-      - V(updated) changes only what its entry gives (such as a new password) and keeps everything else that is on the drive,
-        its label included. There must be a drive.
-      - V(moved) brings the drives along when their VMs go to O(destination); of the entries only the names are used. In check
-        mode a change is predicted for every VM that has a drive.
-      - V(followed) brings the drives to where their VMs are by now and puts them in, whatever is on them, after migrations and restarts by
-        other means; of the entries only the names are used. A VM without a whole drive is left as it is (RV(drives[].lost)), and so is
-        one whose drive was taken out on purpose.
-      - V(ejected) takes the drives out of their CD/DVD drives and keeps the files, so that a VM is no longer bound to where its file
-        is; of the entries only the names are used. V(updated) puts a drive in again, V(present) where its content changes or
-        O(reinsert) says so.
-      - V(retired) takes the password off the drives whose guests have set it (O(confirmation)), and keeps everything else, and by what
-        that password is known again, so that neither V(present) nor V(updated) put the same one back; of the entries only the names and
-        readers are used. Of others RV(drives[].unconfirmed) says why not. A hash for cloud-init stays.
-      - V(absent) ejects and deletes the drives; of the entries only the names are used.
+      - V(updated) changes only what its entry gives (such as a new password) and keeps everything else on the drive, its label included.
+        There must be a drive.
+      - V(moved) moves the drives when their VMs go to O(destination). In check mode a change is predicted for every VM that has a
+        drive.
+      - V(followed) moves the drives, with their content unchanged, to where their VMs are now, and puts them in, after migrations and
+        restarts by other means. A VM without a whole drive is left as it is (RV(drives[].lost)), and so is one whose drive was taken
+        out on purpose.
+      - V(ejected) takes the drives out of their CD/DVD drives and keeps the files, so that a VM is no longer tied to the place of its
+        file. V(updated) puts a drive in again; V(present) does so if its content changes or if O(reinsert=true).
+      - V(retired) takes the password off the drives whose guests have set it (O(confirmation)), and keeps everything else. A salted
+        digest of the password stays, so that neither V(present) nor V(updated) puts the same one back. Where a password stays,
+        RV(drives[].unconfirmed) says why. A hash for cloud-init stays.
+      - V(absent) ejects and deletes the drives.
+      - With V(moved), V(followed), V(ejected) and V(absent) only the names of the entries are used, with V(retired) names and readers.
     type: str
     choices: [present, updated, moved, followed, ejected, retired, absent]
     default: present
   confirmation:
     description:
-      - For O(state=retired), by what a guest is known to have set the password.
-      - V(guest), that its guest scripts say so of this very drive. On V(kvm) they are read through the QEMU guest agent; on V(vmware) and
-        V(xenserver) they tell it the hypervisor by themselves, where C(vmware-rpctool) or C(xenstore-write) is in the guest.
-      - V(boot), also that a guest that says nothing was started since the drive was put, runs, and has V(ours) as O(drives[].reader), which
-        acts at every start. Whether it has started by now is for the caller to know.
+      - For O(state=retired), what shows that a guest has set the password.
+      - With V(guest), its guest scripts must have left a mark for this one drive. On V(kvm) the QEMU guest agent reads the mark; on
+        V(vmware) and V(xenserver) the scripts send it to the hypervisor, if the guest has C(vmware-rpctool) or C(xenstore-write).
+      - With V(boot), a guest without a mark counts as well if it runs, was started since the drive was put, and has V(ours) as
+        O(drives[].reader), which acts at every start. The caller must know that the guest's start is complete by now.
     type: str
     choices: [guest, boot]
     default: guest
   destination:
     description:
-      - Where the VMs go, for O(state=moved), which needs it.
-      - On V(vmware), the name of the datastore of the first disk after the migration. Called before the migration, the drive
-        is disconnected; called after it, the ISO is brought to the datastore and connected again.
+      - Where the VMs go. Required with O(state=moved).
+      - On V(vmware), the name of the datastore of the first disk after the migration. A task before the migration disconnects the
+        drive; a task after it brings the ISO to the datastore and connects it again.
       - On V(xenserver), the name or UUID of the host. The drive is ejected, the VM migrated, and the drive made anew there.
-      - On V(kvm), the libvirt URI of the other host. Called before the migration, the ISO is put there under the same path.
+      - On V(kvm), the libvirt URI of the other host. A task before the migration puts the ISO there under the same path.
     type: str
   reinsert:
     description:
-      - For O(state=present), whether a drive that was taken out on purpose (O(state=ejected)) and is to hold what it holds is put in
-        again. One whose content changes is put in whatever this says.
+      - For O(state=present), whether a drive that was taken out on purpose (O(state=ejected)) is put in again although its content is
+        the same. A drive whose content changes is always put in.
     type: bool
     default: true
   keep_unread:
     description:
-      - For O(state=ejected), whether a drive stays in that its guest may not have read, because the VM is off, or runs since before
-        the drive was put (RV(drives[].unread)).
+      - For O(state=ejected), whether a drive that its guest may not have read stays in (RV(drives[].unread)). That is so if the VM is
+        off, or was started before the drive was put.
     type: bool
     default: true
   missing:
     description:
-      - What a VM is that is not there. With V(skip) it is none to give a drive to; its entry is checked and what is doubtful in it
-        warned about all the same, as in check mode before the VMs are created.
+      - What to do about a VM that does not exist. V(fail) makes its entry an error. V(skip) passes over it, but still checks the entry
+        and gives its warnings, as is useful in check mode before the VMs are created.
     type: str
     choices: [fail, skip]
     default: fail
   take_over:
     description:
-      - Whether a config drive in the place of a VM's own may be replaced and deleted although it carries another VM's id, as when
-        the VM was made anew under its old name, or was built by another program.
-      - Make sure that no VM needs it any more.
+      - Whether a config drive in the place of a VM's own may be replaced or deleted although it carries another VM's id, as when
+        the VM was made anew under its old name, or although another program built it.
+      - Make sure that no VM needs the old drive any more.
     type: bool
     default: false
 requirements:
@@ -208,7 +208,7 @@ drives:
       type: bool
       sample: false
     unread:
-      description: With O(state=ejected), whether the guest may not have read the drive that is in.
+      description: With O(state=ejected), whether the drive stays in because the guest may not have read it.
       type: bool
       sample: false
     lost:
@@ -216,13 +216,14 @@ drives:
       type: bool
       sample: false
     unconfirmed:
-      description: With O(state=retired), why a password stays on the drive; V(none) if it went, or if there was none.
+      description: With O(state=retired), why a password stays on the drive; V(none) if it was taken off, or if there was none.
       type: str
       sample: its guest has not said that it read the drive, or not where that can be seen from here
     acts_on_refresh:
       description:
-        - Whether the guest acts on a refreshed drive at its next boot, by what O(drives[].reader) is known to do.
-        - V(none) if the reader is not known.
+        - Whether a guest that has booted with another drive before will act on this one at its next boot; V(none) if
+          O(drives[].reader) is not given.
+        - cloud-init and cloudbase-init act only on a new C(instance_id).
       type: bool
       sample: true
     new_password:
@@ -232,8 +233,8 @@ drives:
     encrypted_password:
       description:
         - The password that was made, encrypted to O(drives[].password_public_key), as base64; V(none) where none was made.
-        - To an RSA key with OAEP and SHA-256, which C(openssl pkeyutl -decrypt -inkey key.pem -pkeyopt rsa_padding_mode:oaep -pkeyopt
-          rsa_oaep_md:sha256) reads after C(base64 -d); to the other keys as C(age -d -i ~/.ssh/id_ed25519) reads it.
+        - Read it through C(base64 -d) and, for an RSA key, C(openssl pkeyutl -decrypt -inkey key.pem -pkeyopt rsa_padding_mode:oaep
+          -pkeyopt rsa_oaep_md:sha256), or, for other keys, C(age -d -i ~/.ssh/id_ed25519).
       type: str
     error:
       description: Why this VM failed, or V(none).

@@ -10,13 +10,13 @@ module: vm_config_drive_orphans
 short_description: Find config drives that no VM uses, and delete them on request
 version_added: 0.1.0
 description:
-  - Lists the ISOs of this collection's making that no VM of the hypervisor has in a drive and that are not at the place of a VM's
-    drive; they stay behind where VMs are deleted, migrated or renamed by other means, and may hold secrets.
-  - Looks into every storage pool that is a folder on V(kvm), every ISO storage repository of the pool on V(xenserver) and every
-    datastore on V(vmware), whatever the connection's options say of places and VMs.
-  - Whose an ISO is says the mark in its primary volume descriptor, never its name. What carries no mark of a VM is not listed and
-    never touched.
-  - Right before one is deleted its mark is read again, and one that a VM has in a drive by then is left.
+  - Lists the ISOs made by this collection that no VM of the hypervisor has in a CD/DVD drive and that are not at the place of any VM's
+    drive. They are left where VMs are deleted, migrated or renamed by other means, and may hold secrets.
+  - Searches every storage pool that is a folder on V(kvm), every ISO storage repository of the pool on V(xenserver) and every
+    datastore on V(vmware), whatever places and VMs O(hypervisor) names.
+  - The mark in its primary volume descriptor says whose an ISO is, never its name. A file without a VM's mark is neither listed nor
+    touched.
+  - Right before an ISO is deleted, its mark is read again; an ISO that a VM has in a CD/DVD drive by then is kept.
 author:
   - vmops maintainers (@vmops)
 extends_documentation_fragment:
@@ -32,7 +32,7 @@ attributes:
     support: full
 options:
   state:
-    description: Whether orphans are only listed, or deleted as far as nothing is said against it in RV(orphans[].kept).
+    description: V(listed) only lists the orphans, V(absent) deletes those that have no reason to be kept in RV(orphans[].kept).
     type: str
     choices: [listed, absent]
     default: listed
@@ -45,7 +45,7 @@ options:
     elements: str
     default: []
   remove_elsewhere:
-    description: Whether drives of the VMs in O(elsewhere) are deleted here as well. Only where the hypervisors share no storage.
+    description: Whether drives of the VMs in O(elsewhere) are deleted here as well. Set it only where the hypervisors share no storage.
     type: bool
     default: false
 seealso:
@@ -66,7 +66,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 orphans:
-  description: One entry for each, by location.
+  description: One entry for each orphan, by location.
   returned: always
   type: list
   elements: dict
@@ -85,7 +85,7 @@ orphans:
       type: str
       sample: vm_gone
     kept:
-      description: Why it is not deleted whatever O(state) says, or V(none).
+      description: Why it is kept even with O(state=absent), or V(none).
       type: str
       sample: "it is younger than 60 minutes: its VM may be on its way here"
     removed:
@@ -97,7 +97,7 @@ orphans:
       type: str
       sample:
 unseen:
-  description: Places that could not be looked at, a sentence each.
+  description: Places that could not be searched, a sentence each.
   returned: always
   type: list
   elements: str

@@ -9,13 +9,12 @@ DOCUMENTATION = r"""
 module: vm_diagnose
 short_description: Say why VMs have no address or no data, and what to do next
 description:
-  - Goes through the questions of troubleshooting for the named VMs or for all of a hypervisor, and ends with one sentence and the next
-    step for each.
+  - Checks the named VMs, or all VMs of a hypervisor that a look watches, and says for each in one sentence what is wrong, and what to
+    do next.
   - It looks at the hypervisor (power, NICs and their networks, MACs, the config drive and what is on it), at the guests (through each
     source, one after the other), and at the record (queue, last look, who polls, addresses and MACs of all hypervisors).
-  - The VMs of a hypervisor are read in bulk. A hypervisor or record that cannot be reached does not fail the task; it is what the
-    verdict says.
-  - On KVM the QEMU guest agent is asked for a few files of the guest, if it answers and allows that. They tell whether the guest scripts or
+  - The VMs of a hypervisor are read in bulk. A hypervisor or record that cannot be reached does not fail the task; the verdict says so.
+  - On KVM the QEMU guest agent is asked for a few files of the guest, if it answers and allows that. They show whether the guest scripts or
     cloud-init acted on the drive, and whether two VMs have the same machine-id.
   - Nothing is changed, and nothing secret on a drive is returned.
 version_added: 0.1.0
@@ -37,15 +36,15 @@ options:
   vms:
     description:
       - Names or ids of the VMs.
-      - If not set, those that a look watches. These are the VMs that the record has for the hypervisor, and of those that O(vm_filter)
-        chooses the ones that this collection made or that run on a shared network; so templates and other people's VMs are left out.
+      - If not set, the VMs that a look watches. These are the VMs in the record and, of the VMs that O(vm_filter) chooses, those that
+        this collection made or that run on a shared network. Templates and other people's VMs are left out.
     type: list
     elements: str
   networks:
     description:
-      - The shared networks, as the option O(vmops.external_dhcp.vm_nic_record#module:networks) takes them; C(ip_range) and C(vlan) are
-        used too, so that the variable C(shared_networks) of the roles can be given as it is.
-      - If not set, it is not asked whether a NIC is in the right network.
+      - The shared networks, as the option O(vmops.external_dhcp.vm_nic_record#module:networks) takes them, such as the variable
+        C(shared_networks) of the roles; C(ip_range) and C(vlan) are used too.
+      - If not set, it is not checked whether a NIC is in the right network.
     type: list
     elements: raw
   label:
@@ -54,19 +53,19 @@ options:
     default: config
   drives:
     description:
-      - How closely the config drives are looked at. V(contents) reads each one, V(state) asks only whether it is there and attached, V(none)
+      - How closely the config drives are checked. V(contents) reads each one, V(state) only sees whether it is there and attached, V(none)
         leaves them out.
     type: str
     choices: [contents, state, none]
     default: contents
   sources:
     description:
-      - Whom to ask for the addresses, as O(vmops.external_dhcp.vm_ip_info#module:sources).
+      - The address sources to ask, in this order, as O(vmops.external_dhcp.vm_ip_info#module:sources).
       - With an empty list no guest is asked.
     type: list
     elements: str
   workers:
-    description: How many guests are asked at the same time, where the hypervisor has them asked one by one.
+    description: How many guests are asked at the same time, where each guest has to be asked by itself.
     type: int
     default: 10
   timeout:
@@ -74,12 +73,12 @@ options:
     type: float
     default: 10
   detail:
-    description: Whether RV(vms[].checks) has also what is as it should be.
+    description: Whether RV(vms[].checks) also has the checks that found nothing wrong.
     type: bool
     default: false
   show:
     description:
-      - What is printed for people beside the result, V(table) or V(json). It is printed also with C(display_ok_hosts=false).
+      - What is printed for people besides the result, also with C(display_ok_hosts=false). V(nothing) prints nothing.
     type: str
     choices: [table, json, nothing]
     default: nothing
@@ -114,7 +113,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 vms:
-  description: One entry for each VM, what needs a person first.
+  description: One entry for each VM, those with faults first.
   returned: success
   type: list
   elements: dict
@@ -149,8 +148,8 @@ vms:
       sample: "see that the DHCP server serves corp (VLAN 120), that a relay or the VLAN reaches it, and that it knows no rule against 52:54:00:6b:3c:58"
     checks:
       description:
-        - What the checks found, in the order of causes; without O(detail) only what is not V(ok), and not that V(scripts) cannot be seen
-          from outside.
+        - What the checks found, in the order of causes. Without O(detail), checks with the status V(ok) are left out, and so is V(scripts)
+          where it cannot be checked from outside.
         - The checks are V(hypervisor), V(vm), V(power), V(nic), V(network), V(mac), V(duplicate_address), V(machine_id),
           V(address_network), V(drive_present), V(drive_attached), V(drive_owner), V(drive_content), V(drive_label), V(guest_tools), V(range), V(dhcp),
           V(record), V(queue), V(agreement), V(address_range), V(last_look), V(lock), V(source) and V(scripts).
@@ -166,7 +165,7 @@ vms:
           type: str
           sample: failed
         nic:
-          description: Position of the NIC that it is about; V(none) if it is about none.
+          description: Position of the NIC that the check is about; V(none) if it is about the VM.
           type: int
           sample: 0
         message:
@@ -199,7 +198,7 @@ counts:
   type: dict
   sample: {"failed": 1, "warning": 0, "unknown": 0, "ok": 11}
 left_out:
-  description: How many VMs of the hypervisor were left out as nobody watches them; 0 with O(vms).
+  description: How many VMs of the hypervisor were left out because no look watches them; V(0) with O(vms).
   returned: success
   type: int
   sample: 2

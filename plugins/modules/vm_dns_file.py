@@ -12,7 +12,7 @@ short_description: Write names and recorded addresses of VMs into a hosts or CSV
 description:
   - For DNS servers that take no dynamic updates. A hosts file is what C(/etc/hosts) and the option C(addn-hosts) of dnsmasq read; a
     CSV file is for programs.
-  - Names are made and checked as by M(vmops.external_dhcp.vm_dns_records). What is in the file and not written by this module stays.
+  - Names are made and checked as by M(vmops.external_dhcp.vm_dns_records). Lines that this module did not write stay.
   - The file is replaced as a whole, so that readers see the old one or the new one.
 author:
   - vmops maintainers (@vmops)
@@ -86,7 +86,7 @@ path:
   type: str
   sample: /etc/dnsmasq.vms.hosts
 pairs:
-  description: The names and addresses of these hypervisors, such as a loop over another DNS module takes them.
+  description: The names and addresses of these hypervisors, for a loop over another DNS module.
   returned: success
   type: list
   elements: dict

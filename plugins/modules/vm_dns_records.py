@@ -10,12 +10,12 @@ module: vm_dns_records
 version_added: 0.1.0
 short_description: Register the recorded addresses of VMs in DNS
 description:
-  - Makes the A, AAAA and PTR records of one DNS server what the record of NICs says, by dynamic update (RFC 2136) signed with TSIG.
+  - Makes the A, AAAA and PTR records of one DNS server agree with the record of NICs, by dynamic update (RFC 2136) signed with TSIG.
   - A name and its reverse name are one pair, written and removed together. Beside each of our names stands a mark, the TXT record
-    of C(_external-dhcp.NAME), which says whose it is. A name that has data and no mark of ours is never changed.
-  - Many names are changed in one transaction. Each has its prerequisites in it, so that a name which somebody else has taken or
+    of C(_external-dhcp.NAME), which names the owner. A name that has data and no mark of ours is never changed.
+  - Many names are changed in one transaction. It has prerequisites for each name, so that a name which somebody else has taken or
     changed since it was read stays as it is.
-  - Success is what the server says when it is asked again.
+  - After an update the server is asked again, and its answer decides whether the update succeeded.
 author:
   - vmops maintainers (@vmops)
 extends_documentation_fragment:
@@ -32,7 +32,7 @@ attributes:
     support: full
 options:
   server:
-    description: The DNS server, which must be the primary of the zones. One task for each server and view.
+    description: The DNS server, which must be the primary of the zones. Use one task for each server and view.
     type: dict
     required: true
     suboptions:
@@ -56,14 +56,15 @@ options:
         choices: [hmac-sha224, hmac-sha256, hmac-sha384, hmac-sha512, hmac-sha1, hmac-md5]
         default: hmac-sha256
       key_file:
-        description: In place of these three, a file with the key as C(tsig-keygen) writes it, on the controller.
+        description: Instead of O(server.key_name), O(server.key_secret) and O(server.key_algorithm), a file on the controller with the
+          key as C(tsig-keygen) writes it.
         type: path
       zones:
         description:
-          - The zones that may be changed, forward and reverse, such as V(vms.example.com) and V(99.10.in-addr.arpa). Each name is
-            in the longest one that fits.
+          - The zones that may be changed, forward and reverse, such as V(vms.example.com) and V(99.10.in-addr.arpa). A name belongs to
+            the longest one that fits.
           - If not set, the server is asked for the zone (SOA record) of each domain, IPv4 /24 and IPv6 /64. Then names of VMs that
-            left are found where the record remembers their addresses.
+            left are found only by the addresses that the record remembers.
         type: list
         elements: str
       networks:
@@ -72,9 +73,9 @@ options:
         elements: str
       read:
         description:
-          - How the names are read. V(transfer) reads whole zones (AXFR), V(queries) asks for names, three messages each; V(auto)
+          - How the names are read. V(transfer) reads whole zones (AXFR), V(queries) asks for each name with three messages; V(auto)
             transfers if there are many names and the server allows it.
-          - Without transfers the names of VMs that left are found by the record's events.
+          - Without transfers, names of VMs that left are found by the record's events.
         type: str
         choices: [auto, transfer, queries]
         default: auto
@@ -84,25 +85,25 @@ options:
         default: 10
       secondaries:
         description:
-          - Secondary servers, as V(HOST) or V(HOST:PORT), that are asked with the same key until they have the changes. One that has
-            them not after O(server.wait) is warned of.
+          - Secondary servers, as V(HOST) or V(HOST:PORT), that are asked with the same key until they have the changes. A server that
+            does not have them after O(server.wait) gives a warning.
         type: list
         elements: str
         default: []
       wait:
-        description: How long to wait for O(server.secondaries), in seconds.
+        description: Longest time to wait for O(server.secondaries), in seconds.
         type: float
         default: 30
   state:
-    description: V(present) makes the names what the record says; V(absent) removes ours.
+    description: V(present) makes the names agree with the record; V(absent) removes our names.
     type: str
     choices: [present, absent]
     default: present
   vms:
-    description: Only VMs of these names or ids; a list, or a text with commas between them. Names of others are left as they are.
+    description: Only VMs with these names or ids; a list, or a text with commas between them. Names of other VMs are left as they are.
     type: raw
   changed_within:
-    description: Only VMs of which the record has news (found, changed, lost, destroyed) from so many seconds.
+    description: Only VMs that were found, changed, lost or destroyed in the last so many seconds, by the record. If not set, all VMs.
     type: int
   ptr:
     description: Whether there are PTR records, too.
@@ -114,7 +115,7 @@ options:
     default: 300
   owner:
     description:
-      - Whose the names are; it stands in the marks. The default is the record's own id, so that two records never remove each
+      - The owner of the names, as it stands in the marks. The default is the record's own id, so that two records never remove each
         other's names.
     type: str
   former_owners:
@@ -123,7 +124,7 @@ options:
     elements: str
     default: []
   fail_on_conflicts:
-    description: Whether VMs that get no name, because it is somebody else's or cannot be one, are a failure. Else they are warned of.
+    description: Whether the task fails if a VM gets no name, because the name is somebody else's or no DNS name. Otherwise it warns.
     type: bool
     default: false
 requirements:
@@ -239,22 +240,22 @@ conflicts:
       type: str
       sample: "web1 NIC 0 (10.99.0.57): web1.vms.example.com is somebody else's and stays as it is (A 192.0.2.1); remove it there if it is not"
 pairs:
-  description: How many names and addresses are registered, of the VMs that this run was about.
+  description: How many pairs of a name and an address are registered for the VMs of this run.
   returned: always
   type: int
   sample: 1
 transactions:
-  description: How many transactions the server did.
+  description: How many transactions were sent to the server.
   returned: always
   type: int
   sample: 2
 messages:
-  description: How many messages were sent over the connection, transfers of zones not counted.
+  description: How many messages were sent, not counting transfers of zones.
   returned: always
   type: int
   sample: 9
 zones:
-  description: The zones that were looked at.
+  description: The zones that were read.
   returned: always
   type: list
   elements: str
@@ -265,7 +266,7 @@ transferred:
   type: bool
   sample: true
 behind:
-  description: A sentence for each secondary that has not the changes yet.
+  description: A sentence for each secondary that does not have the changes yet.
   returned: always
   type: list
   elements: str

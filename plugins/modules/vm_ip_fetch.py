@@ -10,17 +10,17 @@ module: vm_ip_fetch
 short_description: Poll a hypervisor once for the addresses that its VMs got from an external DHCP server
 version_added: 0.1.0
 description:
-  - Makes the record agree with the VMs that the hypervisor has (O(reconcile)), takes the NICs that are due from the record's
-    queue, reads their addresses in bulk, and records each answer as it arrives, with an event.
-  - A NIC enters the queue with M(vmops.external_dhcp.vm_nic_record) and is looked at by the next poll, then every O(interval)
-    seconds until its address is found or O(max_retry) tries have failed. Tries are kept in the record, whoever polls.
-  - Call it with O(looks) to wait for the addresses, or once from a schedule every few minutes. Each look but the last prints who
-    is still waited for, and why.
-  - Only one poller works at a time on a hypervisor. Another one ends well at once with RV(skipped) and says who polls since
-    when. The lock is the database's, and gone with the process that holds it, or within a minute of its machine's death.
-  - A poller that has held the lock for very long, or gives no sign of life, is warned of, and fails the skipped task after intervals.
-  - A hypervisor that cannot be reached makes the task fail, but takes no tries, because nobody looked at the guests. The
-    record stays as it is and says so in the reason; the NICs are due again after O(interval).
+  - Makes the record agree with the VMs of the hypervisor (O(reconcile)), takes the NICs that are due from the record's queue, reads their
+    addresses in bulk, and records each answer as it arrives, with an event.
+  - A NIC enters the queue by O(reconcile) or by M(vmops.external_dhcp.vm_nic_record). It is looked at by the next poll, then every
+    O(interval) seconds until its address is found or O(max_retry) tries have failed. The record counts the tries, whoever polls.
+  - Call it with O(looks) to wait for the addresses, or once from a schedule every few minutes. Each look but the last prints which NICs
+    are still waited for, and why.
+  - Only one poller works at a time on a hypervisor. A second one ends well at once with RV(skipped) and says who polls, and since
+    when. The lock is held by the database. It is released when the process that holds it ends, or within a minute if its machine dies.
+  - If the holder of the lock gives no sign of life, or has held it for very long, the skipped task warns, and later fails.
+  - A hypervisor that cannot be reached makes the task fail, but takes no tries, because nobody looked at the guests. The record
+    keeps the addresses, with the reason V(hypervisor_unreachable); the NICs are due again after O(interval).
 author:
   - vmops maintainers (@vmops)
 extends_documentation_fragment:
@@ -34,7 +34,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - In check mode nobody is polled; the result says what is waited for, and with O(sources=[]) what O(reconcile) would do.
+      - In check mode nothing is polled; the result says what is waited for, and with O(sources=[]) what O(reconcile) would do.
   diff_mode:
     support: none
   idempotent:
@@ -48,22 +48,22 @@ options:
     required: true
   vms:
     description:
-      - Only the NICs of the VMs of these names are polled and counted; a list, or a text with commas between them.
-      - If not set, all of the hypervisor.
+      - Only the NICs of VMs with these names are polled and counted; a list, or a text with commas between them.
+      - If not set, the NICs of all VMs of the hypervisor.
     type: raw
   reconcile:
     description:
-      - Whether the poll first reads all VMs of the hypervisor, without asking their guests, and makes the record agree with them.
-        VMs that were started, stopped, destroyed, renamed, restarted, re-made or moved by others, and NICs that were added or
-        removed, are in the record what they are, whether or not anybody told it.
-      - Not done with O(vms). Without it the hypervisor is connected to only when a NIC is due.
+      - Whether the poll first reads all VMs of the hypervisor, without asking their guests, and makes the record agree with them. So
+        the record learns of VMs that others started, stopped, destroyed, renamed, restarted, made anew or moved, and of NICs that were
+        added or removed.
+      - With O(vms) it is not done. Without it the module connects to the hypervisor only when a NIC is due.
     type: bool
     default: true
   networks:
     description:
-      - The networks whose NICs are watched, as O(vmops.external_dhcp.vm_nic_record#module:networks) takes them. Running VMs with a
-        NIC in one of them enter the queue. NICs in other networks that are in the record already stay in it.
-      - If not set, NICs in all networks, where O(vm_filter) is set. With neither, nothing new is taken into the record.
+      - The networks whose NICs are watched, as O(vmops.external_dhcp.vm_nic_record#module:networks) takes them. NICs of running VMs in
+        one of them enter the queue. NICs in other networks that are in the record already stay in it.
+      - If only O(vm_filter) is set, NICs in all networks are watched. With neither, no new NIC enters the record.
     type: list
     elements: raw
   rearm:
@@ -71,54 +71,53 @@ options:
     type: bool
     default: false
   keep_events_days:
-    description: Events older than this many days are removed by the look, some thousands at a time.
+    description: The look removes events older than this many days, at most 5,000 at a time.
     type: int
     default: 90
   keep_events:
-    description: Of the events, at most this many are kept.
+    description: At most this many events are kept; the look removes the oldest ones.
     type: int
     default: 1000000
   fail_on:
     description:
-      - What makes the task fail although the look itself was good, after everything is recorded.
-      - V(gave_up) when a required NIC was given up by this call, V(lost) when a known address was.
-      - V(stale) when a hypervisor of the record was not looked at, or not without a problem, for three of its intervals. Without it
-        this is a warning.
+      - What makes the task fail, after everything is recorded, although the look itself was good.
+      - V(gave_up) fails it when this call gave up a required NIC, V(lost) when it gave up a known address.
+      - V(stale) fails it when a hypervisor of the record had no look without a problem for three of its intervals. Otherwise this is a
+        warning.
     type: list
     elements: str
     choices: [gave_up, lost, stale]
     default: []
   metrics_file:
     description:
-      - A file to write after the look, with the health of all hypervisors of the record as OpenMetrics text (when they were last looked
-        at, how long it took, NICs by state, what is waited for), for the textfile collector of a node exporter.
+      - A file to write after the look, for the textfile collector of a node exporter. It has the health of all hypervisors of the record
+        as OpenMetrics text (when they were last looked at, how long it took, NICs by state, what is waited for).
     type: path
   ephemeral_record:
     description:
-      - Accepts a record that is gone with the container this runs in. If O(record) is not set, and the default file is no file of a
-        volume, the module fails in a container otherwise, because each job would begin anew without anybody noticing.
+      - Whether to accept a record that is lost with the container this runs in. Otherwise the module fails in a container if O(record) is
+        not set and the default file is not on a volume, because each job would begin with an empty record without anybody noticing.
     type: bool
     default: false
   sources:
     description:
-      - Whom to ask for the addresses, in this order; see M(vmops.external_dhcp.vm_ip_info).
-      - If not set, the hypervisor's own order.
-      - With an empty list no guest is asked, and no try is taken; O(reconcile) is all that is done.
+      - The address sources to ask, in this order, as O(vmops.external_dhcp.vm_ip_info#module:sources). If not set, its default.
+      - With an empty list no guest is asked, and no try is taken; only O(reconcile) is done.
     type: list
     elements: str
   interval:
     description:
       - Seconds between two looks at the same NIC.
-      - A NIC counts as due up to a tenth of it early, so that a schedule or a loop with the same period finds it due each time
+      - A NIC counts as due a tenth of that early, so that a schedule or a loop with the same period finds it due each time
         although its runs start some seconds sooner or later.
     type: int
     default: 180
   max_retry:
-    description: Number of failed tries after which a NIC is given up, unless M(vmops.external_dhcp.vm_nic_record) set one for it.
+    description: Number of failed tries after which a NIC is given up, unless M(vmops.external_dhcp.vm_nic_record) set another for it.
     type: int
     default: 10
   workers:
-    description: How many guests are asked at the same time, where the hypervisor has them asked one by one.
+    description: How many guests are asked at the same time, where each guest has to be asked by itself.
     type: int
     default: 10
   timeout:
@@ -147,19 +146,19 @@ options:
     default: 0
   relook_interval:
     description:
-      - Seconds after which a NIC that was given up is looked at again, without taking a try; V(0) never looks again. So a VM
-        that was started while the DHCP server was down has its address in the record in the end.
+      - Seconds after which a NIC that was given up is looked at again, without taking a try; V(0) never looks again. So the record gets
+        the address of a VM that was started while the DHCP server was down.
     type: int
     default: 3600
   settle:
     description:
-      - Seconds that a new address must have stood before it is recorded; V(0) records it at once.
-      - Use it where guests get a first address from another network while they start. It takes two looks or more.
+      - Seconds for which a new address must be unchanged before it is recorded; V(0) records it at once.
+      - Use it where guests get a first address from another network while they start. An address then takes two looks or more.
     type: int
     default: 0
   suspect_readings:
     description:
-      - A known address is lost only when this many readings in a row did not have it. Readings that failed (no guest tools,
+      - A known address counts as lost when this many readings in a row did not have it. Readings that failed (no guest tools,
         time-out, hypervisor not reachable) do not count.
     type: int
     default: 3
@@ -169,30 +168,29 @@ options:
     default: true
   watch:
     description:
-      - The task goes on listening after its look, until so many seconds after its beginning. What the hypervisor says of a VM meanwhile (its guest agent has
-        come, its guest has another address, it was started, stopped, made or taken away) leads to a reading of that VM, which is
-        recorded at once; V(0) does not listen. With V(170) in a schedule of every three minutes somebody is always listening.
-      - Events cost no tries and are not relied on. One that is lost costs time, until the next look.
-      - NICs that are found or given up are read as well, when their guest has news.
-      - Only the sources that events are about are asked because of one (C(agent), C(guest_metrics) or C(tools)).
-      - One task listens to a hypervisor at a time, under the lock C(vmIpWatch) of the hypervisor. Others wait for its end, and listen for what
-        is left of their time. The poller's lock is taken for moments only, so that looks go on.
-      - With a time longer than O(interval) a further look is taken every O(interval) seconds.
-      - After a look that had a problem nobody listens.
-      - With O(looks) it takes the place of O(pause), and ends when nothing is waited for.
+      - After its look the task listens to the hypervisor until so many seconds after its start; V(0) does not listen. With V(170) in
+        a schedule of three minutes some task is nearly always listening.
+      - A hint of the hypervisor about a VM (its guest agent has connected, its guest has another address, it was started, stopped, made
+        or removed) leads to a reading of that VM, which is recorded at once.
+      - Hints take no tries and are not relied on. If one is lost, the next look finds the change.
+      - A hint leads only to readings from C(agent), C(guest_metrics) or C(tools), also of NICs that are found or given up.
+      - One task listens to a hypervisor at a time, under the lock C(vmIpWatch:<hypervisor>). Others wait for its end, and listen for the
+        rest of their time. The poller's lock is taken for moments only, so that looks go on.
+      - With a time longer than O(interval) a further look is taken every O(interval) seconds. After a look with a problem the task ends.
+      - With O(looks) listening takes the place of O(pause), and ends when nothing is waited for.
     type: int
     default: 0
   limit:
     description:
-      - How many NICs the result lists at most, of all O(looks) together, first of RV(lost), then of RV(gave_up), RV(found), RV(waiting).
+      - How many NICs the result lists at most, of all O(looks) together, first those of RV(lost), then of RV(gave_up), RV(found), RV(waiting).
         RV(omitted) says how many are left out. AWX drops results above 700,000 characters; a thousand NICs stay below that.
     type: int
     default: 1000
   looks:
     description:
-      - How often to look at most. After each look the task ends if nothing is waited for, else it waits for O(pause) seconds.
-      - It fails if something is still waited for after the last look. RV(found), RV(gave_up) and RV(lost) are those of all looks.
-      - With C(until), C(retries) and C(delay) it can be looped as well; Ansible then calls each further look a failed try.
+      - How many looks to take at most. After each look the task ends if nothing is waited for, else it waits for O(pause) seconds.
+      - The task fails if something is still waited for after the last look. RV(found), RV(gave_up) and RV(lost) are those of all looks.
+      - A loop with C(until), C(retries) and C(delay) does the same, but Ansible calls each further look a failed try.
     type: int
     default: 1
   pause:
@@ -243,12 +241,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 looks:
-  description: How often was looked.
+  description: How many looks were taken.
   returned: when O(looks) is above V(1)
   type: int
   sample: 3
 pending:
-  description: How many required NICs are still in the queue; V(0) says that there is nothing to wait for.
+  description: How many required NICs are still in the queue; V(0) means that there is nothing to wait for.
   returned: always, after the options were accepted and the record opened
   type: int
   sample: 1
@@ -258,7 +256,7 @@ looked_at:
   type: int
   sample: 2
 found:
-  description: The NICs whose address was found by this call, or was found to be another one.
+  description: The NICs whose address was found, or was found to have changed, by this call.
   returned: as RV(pending)
   type: list
   elements: dict
@@ -297,7 +295,7 @@ found:
       type: str
       sample: null
     source:
-      description: Who told the address.
+      description: The source that told the address.
       type: str
       sample: agent
     in_range:
@@ -357,25 +355,25 @@ omitted:
   type: dict
   sample: {}
 complaints:
-  description: What O(fail_on) makes of the NICs that were given up or lost by this call, a sentence for each.
-  returned: when there are such
+  description: The reasons of O(fail_on) for the task to fail, a sentence for each NIC that was given up or lost by this call.
+  returned: when there are any
   type: list
   elements: str
   sample: ["address lost: web1 NIC 0 (no_lease)"]
 reconciled:
   description:
-    - What was found of the VMs themselves, as lists of their names (at most 50 each) under C(entered), C(started), C(restarted),
+    - Which VMs O(reconcile) found changed, as lists of their names (at most 50 each) under C(entered), C(started), C(restarted),
       C(stopped), C(removed), C(moved here) and C(moved away).
   returned: as RV(pending)
   type: dict
   sample: {"entered": ["web3"]}
 dns:
-  description: What was changed in DNS meanwhile.
+  description: What O(dns) changed.
   returned: with O(dns)
   type: dict
   contains:
     changes:
-      description: How many names.
+      description: How many names were changed.
       type: int
       sample: 3
     problems:
@@ -384,7 +382,7 @@ dns:
       elements: str
       sample: []
 watched:
-  description: What listening brought; what was found is in RV(found) and the others.
+  description: Figures of the listening; the NICs are in RV(found) and the other lists.
   returned: when O(watch) is above V(0)
   type: dict
   contains:
@@ -397,11 +395,11 @@ watched:
       type: int
       sample: 3
     reconnects:
-      description: How often the connection broke and was made anew.
+      description: How many times the connection broke and was made anew.
       type: int
       sample: 0
     stood_by:
-      description: Seconds for which another task was listening.
+      description: For how many seconds this task waited because another one was listening.
       type: float
       sample: 0.0
 skipped:
@@ -431,7 +429,7 @@ lock_holder:
       type: str
       sample: "2026-11-22T08:49:00Z"
     alive_at:
-      description: Its last sign of life, in UTC.
+      description: The holder's last sign of life, in UTC.
       type: str
       sample: "2026-11-22T08:51:10Z"
     job:

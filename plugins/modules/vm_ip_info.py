@@ -31,12 +31,12 @@ options:
     type: raw
   sources:
     description:
-      - Whom to ask for the addresses, in this order; the first one that answers for a VM counts.
+      - The address sources to ask, in this order; the first one that answers for a VM counts.
       - For V(kvm) there are V(agent) (the QEMU guest agent), V(lease_file) (the lease files on a Linux guest's disk), V(registry)
         (the registry on a Windows guest's disk), V(arp) (the KVM host's neighbour table, which knows a guest only if the host
         has an address in the VM's network) and V(libguestfs) (lease file or registry through C(guestfish) and C(virt-win-reg)
         on the controller, which takes seconds to minutes for each VM).
-      - The default for V(kvm) is all of them but V(libguestfs). A guest whose agent answers is never read from its disk.
+      - The default for V(kvm) is all of them but V(libguestfs), in this order. The disk of a guest whose agent answers is not read.
       - V(lease_file) and V(registry) need the libraries of C(requirements-disks.txt); nothing is installed on the KVM host, and
         nothing is written to a disk.
       - For V(vmware) there is V(tools), for V(xenserver) there is V(guest_metrics).
@@ -45,11 +45,11 @@ options:
     elements: str
   cidrs:
     description:
-      - By the name of the NIC's network, the network or networks in CIDR form that an address must lie in to count.
-      - A NIC in a network that is not named takes any address.
+      - The CIDR, or a list of CIDRs, that an address must lie in to count, by the name of the NIC's network.
+      - A NIC in a network that is not named may have any address.
     type: dict
   workers:
-    description: How many guests are asked at the same time, where the hypervisor has them asked one by one.
+    description: How many guests are asked at the same time, where each guest has to be asked by itself.
     type: int
     default: 10
   timeout:
@@ -153,7 +153,7 @@ vms:
           elements: str
           sample: [10.99.0.57, "fe80::5054:ff:fe6b:3c58"]
         source:
-          description: Who told the address.
+          description: The source that told the address.
           type: str
           sample: agent
         reason:

@@ -35,11 +35,12 @@ options:
     required: true
   destination:
     description:
-      - Where the VMs go; which keys there are is up to the kind of hypervisor.
+      - Where the VMs go. The keys depend on the kind of hypervisor.
       - On V(xenserver), V(host), the name or UUID of a host of the pool.
       - On V(vmware), V(host), V(cluster), V(resource_pool) and V(datastore).
-      - On V(kvm), V(uri), the libvirt URI of the other host, which the controller must reach; and where the hosts know each other under
-        other URIs, V(peer_uri) and V(migrate_uri).
+      - On V(kvm), V(uri), the other host's libvirt URI, which the controller must reach; if wanted V(peer_uri), the same as the source
+        host reaches it, so that the two hosts talk without the controller; and V(migrate_uri), where QEMU sends memory and disks, such as
+        V(tcp://10.0.0.2).
     type: dict
     required: true
 seealso:
@@ -84,7 +85,7 @@ vms:
       elements: str
       sample: []
     power_state:
-      description: V(running), V(stopped), V(paused) or V(suspended) before it was moved, which moving does not change; V(none) if the VM was not found.
+      description: V(running), V(stopped), V(paused) or V(suspended), before and after; V(none) if the VM was not found.
       type: str
       sample: running
     nics:

@@ -29,7 +29,7 @@ attributes:
   idempotent:
     support: partial
     details:
-      - With O(rearm=true) or O(moved_from), the NICs get their tries again each time.
+      - With O(rearm=true) or O(moved_from), the NICs get all their tries again each time.
 options:
   hypervisor_name:
     description:
@@ -39,23 +39,23 @@ options:
     required: true
   vms:
     description:
-      - The VMs, as dictionaries of the shape that M(vmops.external_dhcp.vm_ip_info) returns, so that its C(vms) can be
-        passed on as they are. Keys not named here are ignored.
-      - C(name) is the VM's name, and C(id) the hypervisor's UUID of it. For O(state=stopped) and O(state=absent) one of both
+      - The VMs, as dictionaries in the form of RV(vmops.external_dhcp.vm_ip_info#module:vms), which can be passed on as they are. Keys
+        not named here are ignored.
+      - C(name) is the VM's name, and C(id) the hypervisor's UUID of it. For O(state=stopped) and O(state=absent) one of the two
         is enough, and C(id) counts if both are given. A name alone that fits several VMs of the record is an error of that VM.
-      - Required, except with O(state=retired), which is about all of them.
-      - Tenants choose names. What does not print in one is recorded as escapes, such as C(\\u202e), and a VM without a name goes by
+      - Required, except with O(state=retired), which is about all VMs of the hypervisor.
+      - Names are chosen by tenants. Characters that do not print are recorded as escapes, such as C(\\u202e), and a VM without a name goes by
         its id.
-      - C(nics) is the list of its NICs; needed for O(state=pending). A NIC has C(device) (position counted
+      - C(nics) is the list of the VM's NICs; required for O(state=pending). A NIC has C(device) (position counted
         from 0), C(mac), and if wanted C(network) (the network's name).
-      - A NIC may carry rules; what is not given stays as recorded.
+      - A NIC may have rules; a rule that is not given stays as recorded.
         C(required) (default true) says whether the VM is done only when this NIC has an address.
         C(cidrs) is a list of networks that an address must lie in to count.
         C(ip_range) is the announced range, such as V(10.99.0.50-10.99.0.150); an address outside of it counts and is flagged.
-        C(ignore_interfaces) is a list of interface names, or beginnings of names, in the guest that never count.
-        C(family_order) (default V([4, 6])) names first the address family that the NIC is to have.
+        C(ignore_interfaces) is a list of names, or beginnings of names, of interfaces in the guest that never count.
+        C(family_order) (default V([4, 6])) names first the address family that the NIC waits for.
       - C(rearm) (default false) is O(rearm) for the NICs of this VM.
-      - A bad entry does not stop the others; the module does those and fails at the end.
+      - A bad entry does not stop the others; the module fails at its end.
     type: list
     elements: dict
   state:
@@ -65,9 +65,9 @@ options:
       - V(stopped) takes the NICs out of the queue. They stay in the record without an address; the last known one is kept as
         the previous address.
       - V(absent) removes the NICs from the record. Events stay.
-      - V(retired) removes the hypervisor itself, which is gone or has another name in the inventory now, all its NICs, and what is kept
-        of the looks at it, so that nobody is warned any more that nobody looks. VMs that were found on another hypervisor are that
-        one's since then, and stay. Events stay.
+      - V(retired) removes the hypervisor itself, which is gone or has another name in the inventory now, with all its NICs and its
+        last look, so that looks no longer warn of it. VMs that a look has found on another hypervisor belong to that one, and
+        stay. Events stay.
     type: str
     choices: [pending, stopped, absent, retired]
     default: pending
@@ -75,15 +75,14 @@ options:
     description:
       - For O(state=pending), only NICs in these networks are recorded. If not set, all NICs are.
       - An entry is the network's name, or a dictionary with C(name), C(bridge) (another name that the hypervisor uses for it)
-        and rules as in O(vms), which a NIC gets when it is recorded for the first time without rules of its own. C(cidr) is
-        taken for C(cidrs). Other keys are ignored, so that the variable C(shared_networks) of the roles can be
-        given as it is.
+        and rules as in O(vms), which a NIC gets when it is recorded for the first time without rules of its own. C(cidr) may be given
+        instead of C(cidrs). Other keys are ignored, so that the variable C(shared_networks) of the roles can be given as it is.
     type: list
     elements: raw
   rearm:
     description:
-      - For O(state=pending), also NICs that were found or given up get all tries and are looked at again, after a reboot or a
-        migration for example. A known address stays until a reading says otherwise.
+      - For O(state=pending), whether NICs that were found or given up get all tries again and are looked at again, too, such as after a
+        reboot or a migration. A known address stays until a reading says otherwise.
     type: bool
     default: false
   moved_from:
@@ -94,7 +93,7 @@ options:
   max_retry:
     description:
       - Number of failed tries after which these NICs are given up.
-      - If not set, O(vmops.external_dhcp.vm_ip_fetch#module:max_retry) of the poll counts, which is 10 by default.
+      - If not set, O(vmops.external_dhcp.vm_ip_fetch#module:max_retry) of the poll is used.
     type: int
   syslog:
     description: Whether the events that this module writes also go to the system's log.
@@ -155,7 +154,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 nics:
-  description: The NICs of the VMs after the change, by VM and device; what was removed is not among them.
+  description: The NICs of the VMs after the change, by VM and device, without those that were removed.
   returned: success
   type: list
   elements: dict
@@ -198,7 +197,7 @@ nics:
       elements: str
       sample: []
     source:
-      description: Who told the address.
+      description: The source that told the address.
       type: str
       sample: null
     fetch_state:

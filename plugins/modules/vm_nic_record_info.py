@@ -10,8 +10,8 @@ module: vm_nic_record_info
 short_description: List the recorded NICs of VMs, their addresses and events
 version_added: 0.1.0
 description:
-  - Lists what the record knows of the NICs of VMs on external-DHCP networks, and if wanted the events.
-  - No hypervisor is asked; the addresses are as the last poll found them.
+  - Lists the NICs of VMs on external-DHCP networks that the record has, and if wanted the events.
+  - No hypervisor is asked; the addresses are as the last look found them.
 author:
   - vmops maintainers (@vmops)
 extends_documentation_fragment:
@@ -25,7 +25,7 @@ options:
     type: list
     elements: str
   vms:
-    description: Only VMs of these names; a list, or a text with commas between them.
+    description: Only VMs with these names; a list, or a text with commas between them.
     type: raw
   networks:
     description: Only NICs in these networks; events are not filtered by it.
@@ -46,8 +46,8 @@ options:
     elements: str
   detail:
     description:
-      - Whether each NIC is returned with everything the record has.
-      - Keep it off for more than some hundred VMs. AWX and ansible-runner drop task results above 700,000 characters.
+      - Whether each NIC is returned with everything the record has of it.
+      - Leave it off for more than a few hundred VMs, because AWX and ansible-runner drop task results above 700,000 characters.
     type: bool
     default: false
   events:
@@ -68,8 +68,8 @@ options:
     type: str
   after_event:
     description:
-      - Only events after the one with this RV(events[].id), the oldest first up to O(limit). So a reader that keeps the last
-        number it has seen misses none and gets none twice.
+      - Only events after the one with this RV(events[].id), the oldest first up to O(limit). So a reader that remembers the last
+        number it has seen misses no event and gets none twice.
     type: int
   limit:
     description: The largest number of events returned; without O(after_event) the newest ones.
@@ -78,10 +78,10 @@ options:
   nic_limit:
     description:
       - The largest number of NICs in RV(nics); RV(total) says how many there are.
-      - If not set, all, with a warning above 5,000, because AWX drops large results.
+      - If not set, all NICs are returned, with a warning above 5,000, because AWX drops large results.
     type: int
   nic_offset:
-    description: How many NICs are passed over first. With O(nic_limit) the record is read page by page.
+    description: How many NICs are left out at the beginning; with O(nic_limit), to read the record page by page.
     type: int
     default: 0
 seealso:
@@ -160,7 +160,7 @@ nics:
       elements: str
       sample: []
     source:
-      description: Who told the address.
+      description: The source that told the address.
       type: str
       sample: agent
     fetch_state:
@@ -218,7 +218,7 @@ nics:
       returned: with O(detail=true)
       sample: "2026-11-22T08:40:00Z"
     last_try_at:
-      description: When somebody last looked, in UTC.
+      description: When the NIC was last looked at, in UTC.
       type: str
       returned: with O(detail=true)
       sample: "2026-11-22T08:49:00Z"
@@ -233,7 +233,7 @@ nics:
       returned: with O(detail=true)
       sample: "2026-11-22T08:39:00Z"
     cidrs:
-      description: The networks an address must lie in.
+      description: The networks that an address must lie in to count.
       type: list
       elements: str
       returned: with O(detail=true)
@@ -250,13 +250,13 @@ nics:
       returned: with O(detail=true)
       sample: []
     family_order:
-      description: The address families, the one that is waited for first.
+      description: The address families; the NIC waits for the first one.
       type: list
       elements: int
       returned: with O(detail=true)
       sample: [4, 6]
     folder:
-      description: The path of the VM's folder; V(none) where there is none, or no look needed it.
+      description: The path of the VM's folder; V(none) if it has none, or if no look needed it.
       type: str
       returned: with O(detail=true)
       sample: /DC0/vm/web
@@ -267,12 +267,12 @@ nics:
       returned: with O(detail=true)
       sample: []
 total:
-  description: How many NICs the filters let through, whatever O(nic_limit) is.
+  description: How many NICs the filters leave, without O(nic_limit) and O(nic_offset).
   returned: success
   type: int
   sample: 2
 hypervisors:
-  description: The last look at each hypervisor, and what its NICs wait for.
+  description: The last look at each hypervisor, and numbers of its NICs.
   returned: success
   type: list
   elements: dict
@@ -318,7 +318,7 @@ hypervisors:
       type: dict
       sample: {"found": 117, "pending": 3}
     waiting:
-      description: For how many NICs the address is waited for, by reason.
+      description: How many NICs are waited for, by reason.
       type: dict
       sample: {"no_lease": 3}
 events:
@@ -372,7 +372,7 @@ events:
       type: str
       sample: null
     source:
-      description: Who told the address.
+      description: The source that told the address.
       type: str
       sample: agent
     reason:

@@ -37,7 +37,7 @@ options:
     description:
       - V(running) starts the VMs that do not run.
       - V(stopped) asks the guests to shut down, and powers off those that are still on after O(timeout).
-      - V(restarted) does both for the VMs that are on, so that they see new hardware and drives; those that are off stay off.
+      - V(restarted) stops and starts the VMs that are on, so that they see new hardware and drives; those that are off stay off.
     type: str
     choices: [running, stopped, restarted]
     required: true

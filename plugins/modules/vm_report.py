@@ -9,12 +9,12 @@ DOCUMENTATION = r"""
 module: vm_report
 short_description: Write one HTML page about all VMs, their addresses, networks and hypervisors
 description:
-  - Writes a page from the record, for people to look at in a browser, from a web server or as a file. It is one file that loads
-    nothing and sends nothing, so it works without a network.
+  - Writes an HTML page from the record, to open from a web server or as a file. It is one file that loads nothing and sends nothing, so it
+    works without a network.
   - It has all VMs with their addresses, or the reason why there is none, to search and to filter; what needs attention; the last
     look at each hypervisor; how full the announced ranges of the shared networks are; and the newest events.
-  - Names and messages come from tenants and guests. They enter the page as text only, and the page's content security policy lets
-    the browser run no script but the page's own.
+  - Names and messages come from tenants and guests. They are shown as text and never as markup, and the page's content security policy
+    lets the browser run no script but the page's own.
   - The page has no passwords, keys or user data. It does have the names and addresses of all VMs; O(mode) says who may read it.
   - This is an action plugin and runs on the controller.
 version_added: 0.1.0
@@ -34,10 +34,11 @@ attributes:
   idempotent:
     support: full
     details:
-      - The file is written each time, because the page says when it was made; RV(ignore:changed) tells whether it says anything else.
+      - The file is written each time, because the page says when it was made. RV(ignore:changed) is V(true) only if it says anything else
+        than before.
 options:
   dest:
-    description: The file to write. It is replaced as a whole, so that nobody ever sees half of a page. Its folder must be there.
+    description: The file to write. It is replaced as a whole, so that nobody ever sees half of a page. Its folder must exist.
     type: path
     required: true
   mode:
@@ -50,9 +51,9 @@ options:
     default: VMs on shared networks
   hypervisors:
     description:
-      - What is known of the hypervisors beyond the record; each has C(name) (as in the record), and may have the keys below.
-      - C(vms) is RV(vmops.external_dhcp.vm_ip_info#module:vms). VMs that the record does not have appear, those that are gone are
-        marked.
+      - What is known of the hypervisors beyond the record. Each has C(name) (as in the record), and may have the keys below.
+      - C(vms) is RV(vmops.external_dhcp.vm_ip_info#module:vms). With it VMs that the record does not have are shown, too, and those that
+        are gone are marked.
       - C(problem) is a sentence that says why the hypervisor could not be read.
       - C(networks) is the variable C(shared_networks) of the roles; its names, V(cidr), V(ip_range) and V(vlan) are shown.
       - C(diagnosis) is a list of VMs with C(name), C(id), C(status), C(verdict), C(next_step) and C(checks) (each with C(check),
@@ -61,7 +62,7 @@ options:
     elements: dict
     default: []
   only_these:
-    description: Whether the page is only about O(hypervisors), and not about all that are in the record.
+    description: Whether the page has only O(hypervisors), and not all hypervisors of the record.
     type: bool
     default: false
   events:
@@ -79,7 +80,7 @@ EXAMPLES = r"""
     record: sqlite:////var/lib/awx/record.db
     dest: /srv/www/vms.html
 
-- name: With what one hypervisor says now, for its own people only
+- name: A page about one hypervisor, with its VMs as they are now
   vmops.external_dhcp.vm_report:
     dest: /srv/www/{{ inventory_hostname }}.html
     mode: "0640"

@@ -10,10 +10,10 @@ module: vm_table
 short_description: Print VMs, their NICs and addresses as a table, or as CSV, JSON or YAML
 version_added: 0.1.0
 description:
-  - Prints what M(vmops.external_dhcp.vm_ip_info) and M(vmops.external_dhcp.vm_nic_record_info) returned, one line for each NIC, as
-    it is, and not as text within a result. It is printed also with C(display_ok_hosts=false).
-  - A line that begins with an exclamation mark needs attention, such as a NIC that was given up. What is waited for says so.
-  - On a terminal the table fits its width. Names are cut and the less important columns left out; the address is always there.
+  - Prints the results of M(vmops.external_dhcp.vm_ip_info) and M(vmops.external_dhcp.vm_nic_record_info), one line for each NIC, as plain
+    lines rather than as text within a result. They are printed also with C(display_ok_hosts=false).
+  - A line that begins with an exclamation mark needs attention, such as that of a NIC that was given up.
+  - On a terminal the table fits the width. Names are cut and the less important columns left out; the address is always shown.
   - Characters of names that do not print are shown as escapes.
   - This is an action plugin and runs on the controller.
 author:
@@ -35,7 +35,7 @@ options:
     required: true
   format:
     description:
-      - How to print it. V(csv), V(json) and V(yaml) have everything that P(vmops.external_dhcp.nic_rows#filter) gives, with full
+      - How to print the VMs. V(csv), V(json) and V(yaml) have everything that P(vmops.external_dhcp.nic_rows#filter) gives, with full
         names and times.
       - In V(csv) an apostrophe stands before a text that a spreadsheet would take for a formula.
     type: str
