@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Runs the module of the same name, as often as its option O(looks) says, and tells after every look who is still waited for.
+"""Runs the module of the same name, as often as its option O(looks) says, and prints after every look what is still waited for.
 
 Ansible's own loop (until) calls a look that has not found everything a failed try, and a module cannot print.
 """
@@ -107,7 +107,7 @@ def story_lines(result: dict[str, t.Any]) -> list[str]:
 
 
 def waiting_lines(result: dict[str, t.Any]) -> list[str]:
-    """A result of the module as lines for people; empty when nothing is waited for."""
+    """The NICs that are waited for, as lines for people; empty if there are none."""
     waiting = [nic for nic in result.get("waiting") or [] if nic.get("required")]
     if not waiting:
         return []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ansible.plugins.action.normal import ActionModule as NormalAction
 
-# Ansible loads this file in its own process, and forks one for each task: what the filters of the role need is loaded once here.
+# Ansible loads this file once and forks a process for each task, so what the role's filters need is loaded once here.
 from ansible_collections.vmops.external_dhcp.plugins.plugin_utils import _vm_jobs  # noqa: F401  # pylint: disable=unused-import
 from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._on_controller import OnController
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Writes the page about all VMs on the controller; a module could not bring the page's template along."""
+"""Writes the page about all VMs on the controller, because a module cannot bring the page's template along."""
 
 from __future__ import annotations
 

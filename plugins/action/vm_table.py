@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Prints VMs and NICs; a module cannot print, and a result would be wrapped into JSON or YAML."""
+"""Prints VMs and NICs, because a module cannot print, and a result would be shown as JSON or YAML."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ActionModule(ActionBase):
 
 
 def terminal_width() -> int:
-    """Of the terminal that the output goes to; 0 if it goes elsewhere."""
+    """The width of the terminal that the output goes to; 0 if it goes elsewhere."""
     asked = os.environ.get("COLUMNS", "")
     if asked.isdecimal():
         return int(asked)

@@ -11,7 +11,7 @@ version_added: 0.1.0
 description:
   - Makes, from a few settings, the credential types, credentials, execution environment, project, inventory, hosts, notification, job
     templates with surveys, schedules and workflow that the role P(vmops.external_dhcp.configure_awx#role) puts into AWX.
-  - The lists have the names and the shape that the collection C(infra.aap_configuration) takes, for those who use that.
+  - The lists have the names and the form that the collection C(infra.aap_configuration) takes, too.
 author:
   - vmops maintainers (@vmops)
 options:
@@ -63,7 +63,7 @@ def awx_objects(settings: t.Any) -> dict[str, list[dict[str, t.Any]]]:
     if strange:
         raise AnsibleFilterError(f"awx_objects: there is no setting {strange[0]}; there are {', '.join(sorted(known))}")
     try:
-        # What is for AWX to evaluate, such as {{ username }}, is text here.
+        # Templates for AWX to evaluate, such as {{ username }}, must stay text here.
         made: dict[str, list[dict[str, t.Any]]] = make_unsafe(_awx_objects.awx_objects(_awx_objects.Settings(**settings)))
         return made
     except NamesError as error:

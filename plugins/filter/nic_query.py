@@ -59,7 +59,7 @@ def nic_query(rows: list[dict[str, t.Any]], question: str) -> t.Any:
     if jmespath is None:
         raise AnsibleFilterError("the Python library jmespath is needed to answer a question (https://jmespath.org/)")
     try:
-        # The words are other people's, and may be of types that jmespath does not know as text.
+        # The texts are other people's, and may be of Ansible's types, which jmespath does not know.
         return make_unsafe(jmespath.search(question, [{key: _plain(value) for key, value in row.items()} for row in rows]))
     except jmespath.exceptions.JMESPathError as error:
         raise AnsibleFilterError(f"the question {question!r} cannot be answered: {error}") from None

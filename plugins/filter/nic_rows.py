@@ -9,7 +9,7 @@ name: nic_rows
 short_description: Join VMs read from the hypervisor with their NICs in the record, one row per NIC
 version_added: 0.1.0
 description:
-  - Joins what M(vmops.external_dhcp.vm_ip_info) and M(vmops.external_dhcp.vm_nic_record_info) returned, by VM id and MAC.
+  - Joins the results of M(vmops.external_dhcp.vm_ip_info) and M(vmops.external_dhcp.vm_nic_record_info), by VM id and MAC.
   - Feed the rows to P(vmops.external_dhcp.nic_table#filter), or to P(vmops.external_dhcp.nic_query#filter) for a question of your own.
 author:
   - vmops maintainers (@vmops)
@@ -41,7 +41,7 @@ _value:
   description:
     - Rows with V(vm), V(power_state), V(device), V(mac), V(network), V(address) (the one that counts, by the NIC's order of
       address families), V(ip4_address), V(ip6_addresses), V(reason), V(source), V(last_seen), V(fetch_state), V(tries_left) and
-      V(attention) (whether somebody should look at it).
+      V(attention) (whether it needs attention).
   type: list
   elements: dict
 """

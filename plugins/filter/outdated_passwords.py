@@ -6,10 +6,10 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: outdated_passwords
-short_description: Tell whose password in the plan is not the new one
+short_description: List the VMs whose password in the plan is not the new one
 version_added: 0.1.0
 description:
-  - The next deployment puts the password of the plan on the drive; after a reset it has to be changed where it is kept.
+  - After a reset the new password must be changed where the plan has it from, because the next deployment puts the plan's on the drive.
 author:
   - vmops maintainers (@vmops)
 positional: plan

@@ -6,17 +6,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: password_drives
-short_description: Make entries of config drives of new passwords
+short_description: Make entries of config drives from new passwords
 version_added: 0.1.0
 description:
-  - From new passwords by VM name, makes the option O(vmops.external_dhcp.vm_config_drive#module:drives) for
-    O(vmops.external_dhcp.vm_config_drive#module:state=updated), with what the plan says of each drive's services and reader.
+  - Makes the option O(vmops.external_dhcp.vm_config_drive#module:drives) for
+    O(vmops.external_dhcp.vm_config_drive#module:state=updated), with each drive's services, network and reader from the plan.
 author:
   - vmops maintainers (@vmops)
 positional: plan, password_public_key
 options:
   _input:
-    description: The passwords by VM name; V(none) for one that is to be made.
+    description: The new passwords by VM name; V(none) has a password made.
     type: dict
     required: true
   plan:
@@ -25,7 +25,7 @@ options:
     elements: dict
     required: true
   password_public_key:
-    description: The public key to which a password that is made is encrypted, where the plan has none for the VM.
+    description: The public key to which a made password is encrypted, if the plan has none for the VM.
     type: str
 """
 

@@ -9,9 +9,9 @@ name: record_entries
 short_description: Join VMs read from the hypervisor with the rules of a plan, for the NIC record
 version_added: 0.1.0
 description:
-  - Takes what M(vmops.external_dhcp.vm_ip_info) or M(vmops.external_dhcp.vm_power) returned and adds to each NIC what the plan says
-    of it, in the shape that M(vmops.external_dhcp.vm_nic_record) takes. The NICs of VMs that M(vmops.external_dhcp.vm_power) changed
-    are to be looked for anew.
+  - Takes VMs as M(vmops.external_dhcp.vm_ip_info) or M(vmops.external_dhcp.vm_power) return them, and adds the plan's rules to each NIC,
+    in the form that M(vmops.external_dhcp.vm_nic_record) takes. NICs of VMs that M(vmops.external_dhcp.vm_power) has started get all their
+    tries again.
   - VMs that were not found are left out.
 author:
   - vmops maintainers (@vmops)

@@ -6,19 +6,18 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: vm_names
-short_description: Make a list of names of VMs of what a user gave
+short_description: Make a list of the names of VMs that a user gave
 version_added: 0.1.0
 description:
-  - Names given with C(-e vm_names=web1,web2) are a text, not a list; taken as a list, it would be one of characters.
-  - Everything in this collection that takes names of VMs as a variable makes a list of them with this filter.
+  - Names given with C(-e vm_names=web1,web2) are a text, not a list. The roles of this collection make a list of them with this filter.
 author:
   - vmops maintainers (@vmops)
 positional: option, entries
 options:
   _input:
     description:
-      - A list of names, which stays as it is; or a text with one name, several with commas between them, or a list in JSON.
-        Blanks around the names in a text are left out.
+      - A list of names, which stays as it is; or a text with one name, several names with commas between them, or a list in JSON.
+        Blanks around the names in a text are removed.
       - V(none) stays V(none). Everything else is an error, and so is an empty name.
     type: raw
     required: true
@@ -27,7 +26,7 @@ options:
     type: str
     default: vm_names
   entries:
-    description: Whether each name becomes a mapping with it as V(name), such as the module M(vmops.external_dhcp.vm) takes.
+    description: Whether each name becomes a mapping with V(name), as the module M(vmops.external_dhcp.vm) takes it.
     type: bool
     default: false
 """

@@ -17,11 +17,11 @@ positional: shared_networks, names, label, layouts, metadata, password_public_ke
 options:
   _input:
     description:
-      - The VMs, each a mapping with V(name), and V(template), V(full_clone), V(memory), V(cpus), V(disk_size), V(placement),
-        V(networks), V(password_enabled), V(password),
-        V(password_hash), V(password_public_key), V(ssh_keys), V(user_data), V(user_data_base64), V(vendor_data), V(metadata), V(reader) or V(extra).
-      - V(networks) holds one entry per NIC, the name of a shared network or a mapping with V(name), and V(mac), V(required),
-        V(ignore_interfaces) or V(cidr).
+      - The VMs, each a mapping with V(name), and if wanted V(template), V(full_clone), V(memory), V(cpus), V(disk_size), V(placement),
+        V(networks), V(password_enabled), V(password), V(password_hash), V(password_public_key), V(ssh_keys), V(user_data),
+        V(user_data_base64), V(vendor_data), V(metadata), V(reader) and V(extra).
+      - V(networks) has one entry per NIC, the name of a shared network or a mapping with V(name), and if wanted V(mac), V(required),
+        V(ignore_interfaces), V(cidr) and V(family_order).
     type: list
     elements: dict
     required: true
@@ -36,14 +36,14 @@ options:
     elements: dict
     default: []
   names:
-    description: Take only the VMs of these names, as P(vmops.external_dhcp.vm_names#filter) takes them. A name that is not there is
+    description: Only the VMs with these names, as P(vmops.external_dhcp.vm_names#filter) takes them. A name that is not among the VMs is
       an error.
     type: raw
   label:
     description:
-      - If set, check what is to go on the config drives as well, for drives with this label.
-      - On ansible-core 2.18 that refuses V(user_data) that is a mapping and may have been JSON text, which templates turn into one.
-        It is known to be a mapping where it stands as one in an entry of the variable C(vms).
+      - If set, the data for the config drives is checked as well, for drives with this label.
+      - On ansible-core 2.18, whose templates turn JSON text into a mapping, this refuses a mapping as V(user_data) that may have been text.
+        A mapping that is written as one in an entry of the variable C(vms) is accepted.
     type: str
   layouts:
     description: The layouts of the drives, for that check.
@@ -54,7 +54,7 @@ options:
     description: Metadata of every VM's drive, unless the VM's own says otherwise.
     type: dict
   password_public_key:
-    description: The V(password_public_key) of the VMs that have V(password_enabled), and neither a password nor a key of their own.
+    description: The V(password_public_key) for VMs with V(password_enabled) that have neither a password nor a key of their own.
     type: str
 """
 

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: vm_problem
-short_description: Say what is wrong with what a user asks to be done with VMs
+short_description: Check what a user asks the role vm to do
 version_added: 0.1.0
 description:
-  - Checks the variables of the role P(vmops.external_dhcp.vm#role) for one of its jobs, and gives the first mistake as a sentence
+  - Checks the variables of the role P(vmops.external_dhcp.vm#role) for one of its jobs. The result is the first mistake, as a sentence
     that names the entry, the value and the way out, or an empty text.
-  - As a text, and not as an error, since Ansible shows an error inside a template with much around it.
+  - A mistake is a text and not an error, because Ansible wraps an error inside a template in much other text.
 author:
   - vmops maintainers (@vmops)
 positional: job
@@ -43,20 +43,20 @@ options:
     description: The metadata of all VMs.
     type: raw
   destroy_others:
-    description: Whether VMs may be destroyed that are not among the VMs.
+    description: Whether VMs that are not among the VMs given may be destroyed.
     type: bool
     default: false
   destination:
-    description: Where VMs are to migrate.
+    description: Where VMs are to be migrated to.
     type: raw
   passwords:
     description: New passwords by name.
     type: raw
   password_public_key:
-    description: The public key to which passwords that are made are encrypted.
+    description: The public key to which made passwords are encrypted.
     type: str
   hypervisor:
-    description: How to reach the hypervisor. A host without it is the first mistake.
+    description: How to reach the hypervisor. If it is missing, that is the first mistake.
     type: raw
 """
 

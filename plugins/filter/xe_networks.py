@@ -11,7 +11,7 @@ version_added: 0.1.0
 description:
   - Turns what C(xe vm-list params=networks) or C(xe vm-param-get param-name=networks) prints for one VM into its interfaces and
     their addresses.
-  - For those who have this text already. M(vmops.external_dhcp.vm_ip_info) asks XAPI itself, for all VMs at once, and knows
+  - Use it only if you have this text already. M(vmops.external_dhcp.vm_ip_info) asks XAPI itself, for all VMs at once, and knows
     which entries are stale.
 author:
   - vmops maintainers (@vmops)
@@ -43,11 +43,11 @@ _value:
   contains:
     device:
       description:
-        - The number that XAPI shows, which is the VIF's device with the guest agents of today.
-        - Null if it cannot be one, as with old guest agents.
+        - The number that XAPI shows, which with current guest agents is the VIF's device.
+        - Null if it cannot be a VIF's device, as with old guest agents.
       type: int
     mac:
-      description: The MAC address, where the guest agent names the interface by it, else null.
+      description: The MAC address if the guest agent names the interface by it, else null.
       type: str
     ip4_address:
       description: The first IPv4 address that is neither loopback nor link-local, or null.

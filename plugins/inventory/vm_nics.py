@@ -9,27 +9,26 @@ name: vm_nics
 short_description: The VMs of the NIC record, at the addresses they got
 version_added: 0.1.0
 description:
-  - Every VM in the record is a host, and its C(ansible_host) is the address that was found for it. Nothing is asked but the
-    record's database.
-  - A VM found in this job can be used in the same job after C(meta) C(refresh_inventory).
+  - Every VM in the record is a host, with its recorded address as C(ansible_host). Only the record's database is read.
+  - The VMs that a job finds can be used in the same job after C(meta) C(refresh_inventory).
   - The inventory file's name must end in C(vm_nics.yml) or C(vm_nics.yaml).
   - A host's name is C(<VM>.<hypervisor>), with O(hostname_prefix) before and O(hostname_suffix) behind it, so that no VM is named
-    like a host or group of yours; see O(hostname_with_hypervisor) and O(hostnames) for other names. What is no letter, digit, dot,
-    hyphen or underscore becomes an underscore. The VM's own name is in C(external_dhcp_vm).
-  - Tenants choose the names of VMs. A name that several VMs would get, and one that a host or group of another source has, is
-    nobody's; all who want it get the hypervisor's name and then the VM's id appended. A VM for which no name is left is left out,
-    and a warning says so. The plugin knows the sources before it only, so list your own inventory first.
+    like a host or group of yours; see O(hostname_with_hypervisor) and O(hostnames) for other names. Every character but letters, digits,
+    dots, hyphens and underscores becomes an underscore. The VM's own name is in C(external_dhcp_vm).
+  - Tenants choose the names of VMs. A name that several VMs would get, or that a host or group of another source has, is given to no VM;
+    instead the hypervisor's name and then the VM's id are appended to it. A VM for which no name is left is left out, with a warning.
+    The plugin knows only the sources before it, so list your own inventory first.
   - Hosts are in the groups C(hypervisor_<name>), C(network_<name>) for each of their NICs' networks, and C(state_<state>).
     The state is V(found) when all required NICs have an address, V(stopped) when the VM is off, V(gave_up) when a required NIC
     was given up, V(pending) otherwise.
   - Each host has the variables C(external_dhcp_nics) (a list, as RV(vmops.external_dhcp.vm_nic_record_info#module:nics) with
     O(vmops.external_dhcp.vm_nic_record_info#module:detail=true)), C(external_dhcp_vm), C(external_dhcp_vm_id),
     C(external_dhcp_hypervisor) and C(external_dhcp_state).
-  - Groups of O(keyed_groups) are made of values that may be a tenant's. One that another source has as a group, or that a host is
-    named like, gets no VM, and a warning says so; O(join_groups) lists those that VMs may join. Groups of O(groups) and a
-    C(parent_group) written out are your own words and are not limited, nor are C(hypervisor_…), C(network_…) and C(state_…).
+  - Groups of O(keyed_groups) are named by values that may be a tenant's. If another source has a group, or any source a host, of that
+    name, no VM joins it, with a warning; O(join_groups) lists groups that VMs may join nevertheless. Groups whose names you write
+    yourself, in O(groups) or as C(parent_group), are not limited, nor are C(hypervisor_…), C(network_…) and C(state_…).
   - A VM without an address has no C(ansible_host); leave such VMs out with O(states).
-  - O(vm_filter) goes by what the last look read. Folders, and tags of VMware, are read only by looks whose own
+  - O(vm_filter) uses what the last look read. Looks read folders, and tags of VMware, only if their own
     O(vmops.external_dhcp.vm_ip_fetch#module:vm_filter) has folders or tags.
 author:
   - vmops maintainers (@vmops)
@@ -60,24 +59,24 @@ options:
     choices: [pending, found, gave_up, stopped]
   hostnames:
     description:
-      - Jinja expressions over the host's variables; the first that gives a text which is not empty is the host's name.
-      - If none does, and by default, the name is V(external_dhcp_vm ~ '.' ~ external_dhcp_hypervisor).
+      - Jinja expressions over the host's variables; the first one with a non-empty text as its value is the host's name.
+      - If there is none, the name is V(external_dhcp_vm ~ '.' ~ external_dhcp_hypervisor).
     type: list
     elements: str
     default: []
   hostname_with_hypervisor:
     description:
       - Whether the default name ends in the hypervisor's name.
-      - With V(false) whoever may name a VM chooses the whole host name. A VM without an address has no C(ansible_host), and Ansible
-        would then connect to whatever has that name; use it with O(states=[found]).
+      - With V(false) whoever names a VM chooses the whole host name. A VM without an address has no C(ansible_host), and Ansible
+        would then connect to whatever machine has that name; so set O(states=[found]), too.
     type: bool
     default: true
   hostname_prefix:
-    description: What every host's name begins with.
+    description: A text before every host's name.
     type: str
     default: ''
   hostname_suffix:
-    description: What every host's name ends in, such as V(.vms.example.com).
+    description: A text behind every host's name, such as V(.vms.example.com).
     type: str
     default: ''
   join_groups:
@@ -87,8 +86,8 @@ options:
     default: []
   address_networks:
     description:
-      - The networks whose address becomes C(ansible_host), the best first.
-      - If not set, or if the VM has no address in any of them, it is the address of its first NIC that has one.
+      - The networks whose address becomes C(ansible_host), in order of preference.
+      - If not set, or if the VM has no address in any of them, the address of its first NIC with an address is used.
     type: list
     elements: str
 """
@@ -151,9 +150,9 @@ if t.TYPE_CHECKING:
     from ansible.parsing.dataloader import DataLoader
 
 
-_TOLD = 5  # names in one warning
+_TOLD = 5  # at most so many names in one warning
 _LONGEST_NAME = 150
-# By inventory, the groups that keyed_groups of this plugin's files made in it.
+# For each inventory, the groups that keyed_groups of this plugin's files have made in it.
 _KEYED_GROUPS: weakref.WeakKeyDictionary[InventoryData, set[str]] = weakref.WeakKeyDictionary()
 
 
@@ -181,7 +180,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         self._take_groups(aside)
 
     def _names(self, hosts: Sequence[VmHost]) -> Mapping[tuple[str, str], str]:
-        """Of all VMs, also of those that are not shown: what a VM is called must not depend on another's state."""
+        """Names of all VMs, also of those that are not shown: a VM's name must not depend on another VM's state."""
         keys = {host.key for host in hosts}
         own_groups = {self._sanitize_group_name(group) for host in hosts for group in host.groups()}
         # Another file of this plugin may have made a host of the same VM: that one is joined.
@@ -204,7 +203,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         return Wanted(host.key, name, more, self.get_option("hostname_prefix"), self.get_option("hostname_suffix"))
 
     def _name_by_option(self, host: VmHost) -> str:
-        """By the option hostnames; nothing where that gives nothing."""
+        """The name by the option hostnames; empty if that gives none."""
         expressions = self.get_option("hostnames")
         variables = make_unsafe(host.variables()) if expressions else {}
         for expression in expressions:
@@ -219,7 +218,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         return ""
 
     def _nics(self, key: str, cache: bool) -> list[dict[str, t.Any]]:
-        """From the cache if that is wanted and there is one; a refresh reads anew and fills it."""
+        """The NICs from the cache if it is to be used and valid; otherwise they are read, and the cache is filled."""
         use_cache = self.get_option("cache")
         if use_cache and cache:
             try:
@@ -278,7 +277,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 self.inventory = real
 
     def _take_groups(self, aside: _Aside) -> None:
-        """The keyed groups, but none that another source has, that is one of ours, or that is a host's name."""
+        """Adds the keyed groups, except those that another source has, that are ours, or that have a host's name."""
         made = _KEYED_GROUPS.setdefault(self.inventory, set())  # by the files of this plugin that were read before
         written = {entry.get("parent_group") for entry in self.get_option("keyed_groups") or ()}
         never = {*self.inventory.hosts, *RESERVED}
@@ -309,7 +308,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
 
 class _Aside:
-    """Takes the groups that Ansible makes of keys, and checks nothing."""
+    """Collects the groups that Ansible makes of keys, without checks."""
 
     def __init__(self) -> None:
         self.members: dict[str, list[str]] = {}
@@ -331,5 +330,5 @@ def _vm_of(variables: Mapping[str, t.Any]) -> tuple[t.Any, t.Any]:
 
 
 def _told(names: Sequence[str]) -> str:
-    """Some names for a warning; tenants chose them."""
+    """Some names for a warning, made plain, because tenants chose them."""
     return plain(first_of([plain(name, _LONGEST_NAME) for name in dict.fromkeys(names)], _TOLD), 1000)

@@ -11,8 +11,8 @@ version_added: 0.1.0
 description:
   - Every call makes a new password from letters, digits and C(-_.+=), beginning with a letter and without the look-alikes
     V(l), V(L), V(I), V(i), V(1), V(o), V(O) and V(0).
-  - It holds characters of every kind, as Windows wants it, and none that a guest script would change.
-  - Keep it, with O(file), with M(ansible.builtin.set_fact) or in a vault, else the next run of the playbook makes another one.
+  - It has characters of every kind, as Windows requires, and none that a guest script would change.
+  - Keep it with O(file), with M(ansible.builtin.set_fact) or in a vault, because the next run of the playbook makes another one.
 author:
   - vmops maintainers (@vmops)
 options:
@@ -22,10 +22,9 @@ options:
     default: 16
   file:
     description:
-      - A file on the controller that keeps the password, for whoever is to be handed it. It is made with mode 0600 if it is not there,
-        else its password is taken. Delete it, and the next call makes a new one.
-      - Refused if another account owns it or can read it, or if it is a link. A folder that is missing is made, with
-        mode 0700.
+      - A file on the controller that keeps the password. If it exists, its password is used; otherwise it is made with mode 0600. Delete
+        the file to get a new password.
+      - The file is refused if another account owns it or can read it, or if it is a link. A missing folder is made with mode 0700.
     type: str
 seealso:
   - module: vmops.external_dhcp.vm_config_drive
@@ -79,7 +78,7 @@ class LookupModule(LookupBase):
 
 
 def _kept(path: str, password: str) -> str:
-    """The password that the file keeps; the given one, which it keeps from now on, if it is not there."""
+    """The password in the file; if there is no file, the given one, which is written to it."""
     os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

@@ -4,7 +4,7 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What AWX needs to run this collection's jobs, as data: one list for each kind of object, in the words of the modules of awx.awx.
+"""The objects that AWX needs to run this collection's jobs, as data: a list for each kind, with the options of the modules of awx.awx.
 
 The lists have the names that infra.aap_configuration gives them, so that either can put them into AWX.
 """
@@ -225,7 +225,7 @@ def _host(settings: Settings, entry: Mapping[str, t.Any]) -> Object:
 
 
 def _inventory_variables(settings: Settings) -> Object:
-    """As given; a DNS server without a key gets that of the credential."""
+    """The variables as given, but a DNS server without a key gets the credential's key."""
     variables = dict(settings.inventory_variables)
     servers = variables.get("dns_servers")
     if isinstance(servers, Sequence) and not isinstance(servers, str):
@@ -294,7 +294,7 @@ def _job_templates(settings: Settings) -> list[Object]:
 
 
 def _schedules(settings: Settings) -> list[Object]:
-    """AWX skips runs that it missed and starts some seconds late: what is due is decided by the record."""
+    """The schedules. AWX skips runs that it missed and starts some seconds late; the record decides what is due."""
     at = settings.reconcile_at.replace(":", "")
     common = {"organization": settings.organization, "enabled": True}
     return [

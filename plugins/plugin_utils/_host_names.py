@@ -4,7 +4,7 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Names of inventory hosts for VMs whose names strangers chose: none is another's, however a VM is called."""
+"""Unique names of inventory hosts for VMs, whose own names strangers chose."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONGEST = 200  # of the part a stranger chose
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """What a host is to be called.
+    """The name that a host is to have.
 
     key: the VM, by hypervisor and id. name: the name wanted. more: what is added to it, step by step, as long as it is taken.
     prefix, suffix: around all that.
@@ -48,9 +48,9 @@ class Names:
 
 
 def clean(text: str) -> str:
-    """`text` with an underscore for all that is no letter, digit, dot, underscore or hyphen.
+    """`text` with an underscore for every character but letters, digits, dots, underscores and hyphens.
 
-    So what means something in a pattern, a path or a template is in no host name. No dot or hyphen comes first.
+    So no host name has a character with a meaning in patterns, paths or templates. A dot or hyphen is never first.
     """
     text = "".join(char if char.isalnum() or char in "._-" else "_" for char in text[:_LONGEST])
     return "_" + text[1:] if text[:1] in (".", "-") else text
@@ -59,8 +59,8 @@ def clean(text: str) -> str:
 def unique_names(hosts: Sequence[Wanted], taken: Collection[str]) -> Names:
     """A name for each host that no other host has and that is not in `taken` or RESERVED (upper and lower case are one there).
 
-    All that want one name get the next addition, none keeps it: else the order of creation would decide whose variables a VM
-    gets. That is done again until nothing collides; a host for which nothing is left to add is left out.
+    Of several hosts that want one name none gets it, and each gets its next addition; otherwise the order of creation would decide whose
+    variables a VM gets. This is repeated until nothing collides; a host without a further addition is left out.
     """
     closed = {name.lower() for name in taken} | RESERVED
     steps = {host.key: 0 for host in hosts}

@@ -6,8 +6,8 @@
 
 """User data that was JSON text before a template of ansible-core 2.18 made a mapping of it.
 
-The template's result tells no more which it was. What the user wrote does: a mapping that stands as one in a task or variable is
-one; a mapping out of a template may have been text.
+The template's result does not show which it was, but what the user wrote does: a mapping that is written as one in a task or variable
+is one; a mapping that comes out of a template may have been text.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LONGEST_CHAIN = 20
 def doubtful(entries: t.Any, written: t.Any, variables: Mapping[str, t.Any]) -> list[str]:
     """Names of those entries whose user_data is a mapping now, and is not known to have been one; none on ansible-core 2.19 or later.
 
-    entries: VMs or drives, as the templates gave them. written: the same before that. variables: before that, too.
+    entries: VMs or drives, templated. written: the same entries, not templated. variables: not templated.
     """
     if tuple(map(int, core_version.split(".")[:2])) >= _KEEPS_TEXT or not _is_list(entries):
         return []
@@ -57,7 +57,7 @@ def _was_mapping(entry: t.Any, variables: Mapping[str, t.Any]) -> bool:
 
 
 def _looked_up(value: t.Any, variables: Mapping[str, t.Any]) -> t.Any:
-    """What stands in the variable that the template `value` is about, and so on; every other value as it is."""
+    """The untemplated value of the variable that the template `value` consists of, step by step; every other value as it is."""
     for _step in range(_LONGEST_CHAIN):
         match = _VARIABLE.fullmatch(value.strip()) if isinstance(value, str) else None
         if match is None or match[1] not in variables:

@@ -26,10 +26,10 @@ HEADER = ("", "VM", "POWER", "NIC", "MAC", "NETWORK", "ADDRESS", "SOURCE", "SEEN
 ATTENTION = "!"
 _MAX_CELL = 60
 _LEAST_NAME = 12
-# What a narrow terminal goes without, the first one first.
+# The columns that are left out on a narrow terminal, in this order.
 _DISPENSABLE = ("SOURCE", "NETWORK", "MAC", "POWER", "SEEN")
 _AGES = ((86400 * 2, 86400, "d"), (3600 * 2, 3600, "h"), (120, 60, "min"), (0, 1, "s"))
-# What needs a person, where there is no address.
+# States and reasons of a NIC without an address that need attention.
 _BAD_REASONS = ("vm_not_found", "ambiguous_name", "source_unavailable", "hypervisor_unreachable")
 _FORMULA = ("=", "+", "-", "@")
 
@@ -49,7 +49,7 @@ def nic_rows(vms: Sequence[Mapping[str, t.Any]], record: Sequence[Mapping[str, t
         if not vm.get("id"):
             rows.append(_row(vm.get("name"), None, {}, {}, vm.get("reason")))
     for nic in recorded.values():
-        # Nobody knows whether a VM is gone that could not be read, or whose name fits several.
+        # With these reasons nobody knows whether the VM is gone.
         reason = _reason({}, nic) if nic.get("vm_name") in unread else "vm_not_found"
         rows.append(_row(nic.get("vm_name"), None, nic, nic, reason))
     return rows
@@ -79,7 +79,7 @@ def _row(
 
 
 def _address(known: Mapping[str, t.Any]) -> str | None:
-    """The address that counts: by the NIC's family order where the record tells, and of a NIC that is done the one it has."""
+    """The address that counts, by the NIC's family order if the record has it; for a NIC that is done the one it has."""
     ip4, ip6 = known.get("ip4_address"), next(iter(known.get("ip6_addresses") or ()), None)
     if "address" in known:
         return known["address"]
@@ -91,7 +91,7 @@ def _needs_attention(row: Mapping[str, t.Any]) -> bool:
 
 
 def table(rows: Sequence[Mapping[str, t.Any]], width: int = 0, now: datetime.datetime | None = None) -> list[str]:
-    """The rows as lines with aligned columns; what is waited for, or a dash and the reason, where there is no address.
+    """The rows as lines with aligned columns. A row without an address has what is waited for, or a dash and the reason.
 
     width: of the terminal; names are cut and columns left out until the lines fit. 0 takes as much as is needed.
     """
@@ -126,7 +126,7 @@ def summary(rows: Sequence[Mapping[str, t.Any]]) -> str:
 
 
 def document(rows: Sequence[Mapping[str, t.Any]], form: str) -> str:
-    """The rows as `csv`, `json` or `yaml`, complete and for programs; the texts are plain, whoever chose them."""
+    """The rows as `csv`, `json` or `yaml`, complete, for programs. Texts have no characters that do not print."""
     rows = [{key: _plain(value) for key, value in row.items()} for row in rows]
     if form == "json":
         return json.dumps(rows, indent=2, ensure_ascii=False)
@@ -143,7 +143,7 @@ def document(rows: Sequence[Mapping[str, t.Any]], form: str) -> str:
 def _plain(value: t.Any) -> t.Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    # str() takes away what Ansible adds to texts, which a YAML dumper does not know.
+    # str() because a YAML dumper does not know Ansible's own types of text.
     return str(plain(value)) if isinstance(value, str) else value
 
 
@@ -171,7 +171,7 @@ def _fitting(cells: list[list[str]], width: int) -> list[list[str]]:
 
 
 def _telling(names: Sequence[str]) -> int:
-    """The least width, but for _LEAST_NAME, to which these can be cut and stay different."""
+    """The smallest width (at least _LEAST_NAME) at which the names, cut, still differ from each other."""
     different = set(names)
     lengths = range(_LEAST_NAME, _MAX_CELL)
     return next((length for length in lengths if len({_cut(name, length) for name in different}) == len(different)), _MAX_CELL)
@@ -197,7 +197,7 @@ def _widths(cells: Sequence[Sequence[str]]) -> list[int]:
 
 
 def _width(text: str) -> int:
-    """In columns of a terminal: some characters take two."""
+    """The width of `text` in columns of a terminal, of which some characters take two."""
     return len(text) if text.isascii() else get_text_width(text)
 
 
@@ -224,7 +224,7 @@ def _address_cell(row: Mapping[str, t.Any]) -> str:
 
 
 def _age(moment: str | None, now: datetime.datetime) -> str | None:
-    """How long ago that was, in one unit."""
+    """How long ago `moment` was, in one unit."""
     if not moment:
         return None
     try:

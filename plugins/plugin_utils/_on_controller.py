@@ -4,10 +4,10 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Runs a module of this collection from where it lies, instead of packing it up for another machine.
+"""Runs a module of this collection directly from the collection's folder, instead of packing it up for another machine.
 
-Packing more than a hundred files, unpacking and compiling them costs Ansible a second for each task, more than most tasks of
-this collection take. It is needed only where the task goes elsewhere; on the controller itself the files are there already.
+Packing, unpacking and compiling more than a hundred files costs Ansible a second for each task, more than most tasks of this collection
+take. It is needed only for tasks on other machines; the controller itself has the files already.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._json_text imp
 _COLLECTIONS = pathlib.Path(__file__).parents[5]  # …/ansible_collections/vmops/external_dhcp/plugins/plugin_utils/
 _PACKAGE = "ansible_collections.vmops.external_dhcp.plugins.modules"
 _NO_PROFILES = not hasattr(common_json, "get_module_encoder")  # ansible-core 2.18
-# Methods of Ansible's own that this leans on. A version without one of them runs modules its own way, only slower.
+# Ansible's private methods that this code uses. A version without one of them runs modules in Ansible's own, slower way.
 _LEANS_ON = ("_update_module_args", "_compute_environment_string", "_parse_returned_data")
-_PROFILE = "legacy"  # how arguments and results are written; the only one that modules in Python have
+_PROFILE = "legacy"  # the encoding of arguments and results, the only one for modules in Python
 
 
 class OnController(ActionBase):
-    """For action plugins whose modules are of this collection: starts them directly where the task stays in the controller's Python."""
+    """Base of action plugins: starts this collection's modules directly if the task stays in the controller's Python."""
 
     def _execute_module(
         self,
@@ -67,7 +67,7 @@ class OnController(ActionBase):
         return self._templar.template(task_vars.get("ansible_python_interpreter")) == sys.executable
 
     def _parsed(self, done: dict[str, t.Any]) -> dict[str, t.Any]:
-        """The result as ActionBase._execute_module() gives it."""
+        """The result in the form in which ActionBase._execute_module() returns it."""
         result = self._parse_returned_data(done) if _NO_PROFILES else self._parse_returned_data(done, _PROFILE)
         if not isinstance(result, dict):  # ansible-core 2.21 and later
             result.remove_internal_keys()
@@ -98,7 +98,7 @@ def _encoded(words: dict[str, t.Any]) -> bytes:
 
 
 def _run(name: str, arguments: bytes, environment: dict[str, t.Any]) -> dict[str, t.Any]:
-    """Runs the module in a process of its own. It reads its arguments, which may be secret, from a pipe."""
+    """Runs the module in a process of its own, which reads its arguments from a pipe, because they may be secret."""
     found = {**os.environ, **{str(key): str(value) for key, value in environment.items()}}
     found["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_COLLECTIONS), found.get("PYTHONPATH")]))
     # -P: a file in the current folder must not stand in for a library.

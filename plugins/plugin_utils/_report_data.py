@@ -4,7 +4,7 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What the page about all VMs shows: the record's NICs, events and looks, joined with what the hypervisors say now."""
+"""The data of the page about all VMs: the record's NICs, events and looks, joined with what the hypervisors say now."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ _BAD_REASONS = (
     "address_taken",
     "disk_encrypted",
 )
-_LATE = 3  # intervals without a look, after which a hypervisor is told to be late
+_LATE = 3  # intervals without a look, after which the page says that a hypervisor is late
 _GROUPS = 12
 _NAMED = 5
 
 
 class Recorded(t.NamedTuple):
-    """What was read from the record; where: its name for people, without a password."""
+    """What was read from the record. where: its URL without the password."""
 
     where: str
     nics: list[dict[str, t.Any]]
@@ -76,7 +76,7 @@ class Recorded(t.NamedTuple):
 
 
 def read_record(url: str | None, hypervisor_names: Sequence[str] | None, events: int) -> Recorded:
-    """NICs, the newest events and the looks. A record that is not there yet is an empty one. Raises UserError."""
+    """NICs, the newest events and the looks. A record that does not exist yet counts as empty. Raises UserError."""
     with RecordStore.open(url) as store:
         database = store.database
         if not database.exists():
@@ -99,7 +99,7 @@ def read_record(url: str | None, hypervisor_names: Sequence[str] | None, events:
 def page_data(
     recorded: Recorded, hypervisors: Sequence[Mapping[str, t.Any]], made_at: datetime.datetime, title: str
 ) -> dict[str, t.Any]:
-    """Everything that the page shows. hypervisors: option of the action vm_report; every text in it becomes plain."""
+    """Everything that the page shows. hypervisors: the option of vm_report; all texts in it are made plain."""
     hypervisors = [_plain(hypervisor) for hypervisor in hypervisors]
     live = {(one["name"], vm["id"]): vm for one in hypervisors for vm in one.get("vms") or () if vm.get("id")}
     read = {one["name"] for one in hypervisors if not one.get("problem") and one.get("vms") is not None}
@@ -169,7 +169,7 @@ def _recorded_row(nic: Mapping[str, t.Any], vm: Mapping[str, t.Any] | None, read
 
 
 def _live_row(name: str, vm: Mapping[str, t.Any], nic: Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """A NIC that the hypervisor has and the record does not."""
+    """The row of a NIC that the hypervisor has and the record does not."""
     row: dict[str, t.Any] = dict.fromkeys(COLUMNS)
     row.update(vm=vm.get("name"), hypervisor=name, power=vm.get("power_state"), nic=nic.get("device"), mac=nic.get("mac"))
     row.update(network=nic.get("network"), vm_id=vm.get("id"), address=nic.get("ip4_address"), source=nic.get("source"))
@@ -179,7 +179,7 @@ def _live_row(name: str, vm: Mapping[str, t.Any], nic: Mapping[str, t.Any]) -> d
 
 
 def _status(row: Mapping[str, t.Any]) -> str:
-    """The one word a row is filtered and coloured by."""
+    """The word by which a row is filtered and coloured."""
     if row["state"] == "gave_up" or row["reason"] in (*_BAD_REASONS, "outside_range", "suspect"):
         return "attention"
     if row["state"] == "stopped" or row["power"] not in (None, "running"):
@@ -188,7 +188,7 @@ def _status(row: Mapping[str, t.Any]) -> str:
 
 
 def _counts(rows: Iterable[Mapping[str, t.Any]]) -> dict[str, int]:
-    """VMs and addresses in all, and NICs by status."""
+    """The numbers of VMs, of addresses, and of NICs by status."""
     rows = list(rows)
     counts = collections.Counter(row["status"] for row in rows)
     return {
@@ -200,7 +200,7 @@ def _counts(rows: Iterable[Mapping[str, t.Any]]) -> dict[str, int]:
 
 
 def _groups(rows: Iterable[Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
-    """What needs a person, by reason, the most frequent first."""
+    """The rows that need attention, by reason, the most frequent reason first."""
     by_reason: dict[str, list[Mapping[str, t.Any]]] = {}
     for row in rows:
         if row["status"] == "attention":
@@ -276,7 +276,7 @@ def _kind(event_type: str) -> str:
 
 
 def _plain(value: t.Any) -> t.Any:
-    """Every text in it made plain: names are the tenants', messages may quote guests."""
+    """`value` with every text in it made plain: tenants chose the names, and messages may quote guests."""
     if isinstance(value, str):
         return str(plain(value))
     if isinstance(value, dict):

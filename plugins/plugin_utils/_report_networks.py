@@ -23,13 +23,13 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import M
 if t.TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-CELLS = 256  # of the picture of one network
+CELLS = 256  # how many cells the picture of one network has
 COLUMNS = 32
-FULL = 0.9  # used part of a range from which on it is told to be nearly full
+FULL = 0.9  # the used part of a range from which on the page says that it is nearly full
 
 
 def networks_of(hypervisors: Iterable[Mapping[str, t.Any]], nics: Sequence[Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
-    """One entry for each shared network, by name; those of several hypervisors with the same name and CIDR are one.
+    """One entry for each shared network, by name; networks of several hypervisors with the same name and CIDR are one.
 
     hypervisors: each with C(name) and C(networks) (entries of C(shared_networks)); nics: of the record, with all details.
     """

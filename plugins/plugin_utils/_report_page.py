@@ -4,7 +4,7 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""The page as one HTML text, and its file. Nothing in it comes from elsewhere; a browser runs the page's own script alone."""
+"""The page as one HTML text, and its file. It loads nothing from elsewhere; a browser runs only the page's own script."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if t.TYPE_CHECKING:
 
 FOLDER = pathlib.Path(__file__).with_name("_report")
 _DIGEST = re.compile(r'<meta name="content-digest" content="([0-9a-f]{64})">')
-_HEAD = 4096  # bytes in which the digest stands
+_HEAD = 4096  # the digest is in so many first bytes
 
 
 def page(data: Mapping[str, t.Any]) -> str:
@@ -39,7 +39,7 @@ def page(data: Mapping[str, t.Any]) -> str:
         keep_trailing_newline=True,
     )
     style, script = (FOLDER / "page.css").read_text("utf-8"), (FOLDER / "page.js").read_text("utf-8")
-    # What the script reads; the rest is in the page already.
+    # Only the script reads these; the template writes the rest into the page.
     given = {name: data[name] for name in ("made_at", "columns", "rows", "diagnosis")}
     return environment.get_template("page.html.j2").render(
         data,
@@ -61,13 +61,13 @@ def safe_json(value: t.Any) -> markupsafe.Markup:
 
 
 def digest(data: Mapping[str, t.Any]) -> str:
-    """Of what the page says, without the time at which it was made."""
+    """A digest of what the page says, without the time at which it was made."""
     told = {name: value for name, value in data.items() if name != "made_at"}
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def digest_of_file(path: str) -> str | None:
-    """The digest in a page that was written before; None where there is none."""
+    """The digest in an existing page; None if there is no page or no digest."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             found = _DIGEST.search(file.read(_HEAD))

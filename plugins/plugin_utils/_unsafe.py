@@ -4,7 +4,7 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Other people's texts, so that Ansible takes them as text and never as a template."""
+"""Marks other people's texts, so that Ansible never takes them for templates."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""From the NICs of the record to inventory hosts, one for each VM."""
+"""Inventory hosts, one for each VM, made from the NICs of the record."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class VmHost:
 
     @property
     def key(self) -> tuple[str, str]:
-        """Hypervisor and id: what the VM is, whatever it is called."""
+        """Hypervisor and id, by which the VM is known whatever it is called."""
         return self.nics[0]["hypervisor_name"], self.nics[0]["vm_id"]
 
     @property
     def state(self) -> str:
-        """Of the required NICs; of all where none is required."""
+        """The state of the required NICs; of all NICs if none is required."""
         states = [nic["fetch_state"] for nic in self.nics if nic["required"]] or [nic["fetch_state"] for nic in self.nics]
         if all(state == "stopped" for state in states):
             return "stopped"
@@ -83,6 +83,6 @@ def _address(nics: Sequence[NicResult], address_networks: Sequence[str]) -> str 
 
 
 def _of(nic: NicResult) -> str | None:
-    """By the NIC's own family order, the other family where that one is missing."""
+    """The NIC's address of the first family in its order, else of the other family."""
     ip4, ip6 = nic["ip4_address"], next(iter(nic["ip6_addresses"]), None)
     return (ip6 or ip4) if nic["family_order"][:1] == [6] else (ip4 or ip6)

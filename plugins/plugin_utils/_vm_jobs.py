@@ -4,7 +4,7 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What is wrong with what a user asks the role vm to do, before anything is changed."""
+"""Checks what a user asks the role vm to do, before anything is changed."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def problem_of(job: str, request: Request) -> str:
 def reset_drives(
     passwords: Mapping[str, str | None], plan: Sequence[Mapping[str, t.Any]], password_public_key: str | None = None
 ) -> list[dict[str, t.Any]]:
-    """Entries for vm_config_drive that give VMs new passwords, with what their drives need to be judged.
+    """Entries for vm_config_drive that give VMs new passwords, with the keys of the plan by which a drive is checked.
 
-    A password that is None is made, for the key that the plan has for the VM, else for password_public_key.
+    For a password that is None the module makes one, encrypted to the VM's key in the plan, else to password_public_key.
     """
     by_name = {entry["name"]: entry["drive"] for entry in plan}
     kept = ("services", "network", "reader")
@@ -79,7 +79,7 @@ def outdated(passwords: Mapping[str, str | None], plan: Sequence[Mapping[str, t.
 
 def _differs(passwords: Mapping[str, str | None], drive: Mapping[str, t.Any]) -> bool:
     if passwords[drive["name"]] is None and "password_public_key" in drive:
-        return False  # the next deployment keeps what the drive has
+        return False  # the next deployment keeps the password on the drive
     return "password_hash" in drive or drive.get("password") != passwords[drive["name"]]
 
 
@@ -107,7 +107,7 @@ def _list(request: Request) -> None:
 
 def _destroy(request: Request) -> None:
     names = _needed_names(request, "destroy")
-    # Whatever else is wrong with the entries: it is no reason to keep a VM.
+    # Other mistakes in the entries are no reason to keep a VM.
     entries = entries_of("vms", request.vms)
     known = [str(entry.get("name")) for entry in entries]
     templates = [entry.get("template") for entry in entries]
@@ -133,7 +133,7 @@ def _migrate(request: Request) -> None:
 def _reset_password(request: Request) -> None:
     passwords = request.passwords
     if not isinstance(passwords, Mapping) or not passwords:
-        # Without the value: it holds passwords.
+        # The message does not show the value, because it holds passwords.
         raise PlanError(
             "vm_passwords must be a mapping from names of VMs to their new passwords, in a file that only you can read: "
             "-e @passwords.yml; or leave it out, and name in vm_names the VMs for which passwords are made"

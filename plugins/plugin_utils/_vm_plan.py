@@ -4,7 +4,7 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What a user wrote about VMs and shared networks, checked and joined: the input of the roles."""
+"""Checks and joins what a user wrote about VMs and shared networks; the roles work from the result."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ VM_KEYS = (
     "extra",
 )
 VM_NETWORK_KEYS = ("name", "mac", "required", "ignore_interfaces", "cidr", "family_order")
-# What goes from an entry of vms to the module vm as it is, and to vm_config_drive.
+# The keys of an entry of vms that go unchanged to the module vm, and to vm_config_drive.
 _MACHINE_KEYS = ("name", "template", "full_clone", "memory", "cpus", "disk_size", "placement")
 _PASSWORD_KEYS = ("password", "password_hash", "password_public_key")
 _DRIVE_KEYS = (*_PASSWORD_KEYS, "ssh_keys", "user_data", "user_data_base64", "vendor_data", "metadata", "reader")
@@ -72,10 +72,10 @@ def vm_plan(
 ) -> list[dict[str, t.Any]]:
     """One entry per VM: name, template, nics (with the rules of their networks), machine (for vm) and drive (for vm_config_drive).
 
-    names: only these VMs, in the order of vms; a name that is not there is an error. label: if given, the data for the
+    names: only these VMs, in the order of vms; a name that is not among them is an error. label: if given, the data for the
     drives is checked as well, for drives with this label and these layouts. metadata: what every VM's drive carries unless the
-    VM says otherwise. doubtful: names of VMs whose user_data may not be what the user wrote (see _json_text). password_public_key: of
-    VMs that are to have a password, and name neither one nor a key of their own. Raises PlanError.
+    VM says otherwise. doubtful: names of VMs whose user_data may not be what the user wrote (see _json_text). password_public_key: for
+    VMs with password_enabled that have neither a password nor a key of their own. Raises PlanError.
     """
     networks = _networks(shared_networks)
     if not isinstance(metadata or {}, Mapping):
@@ -100,8 +100,8 @@ def vm_plan(
 
 
 def doubtful_vms(context: Context, vms: t.Any) -> list[str]:
-    """The option `doubtful` of vm_plan() for a filter: by what the variables of the role and of the inventory hold as written."""
-    # On ansible-core 2.18 a chain of mappings whose own items are templated; the mappings hold them as they were written.
+    """The option `doubtful` of vm_plan() for a filter, found from the untemplated variables of the role and the inventory."""
+    # On ansible-core 2.18 the context is a chain of mappings that templates its items; the mappings themselves hold them untemplated.
     variables = collections.ChainMap(*getattr(context.parent, "maps", [context.parent]))
     return _json_text.doubtful(vms, variables.get("vm_list", variables.get("vms")), variables)
 
@@ -120,7 +120,7 @@ def _check_drives(drives: Sequence[dict[str, t.Any]], label: str, layouts: Seque
         raise PlanError(summary(errors))
     for drive in drives:
         if isinstance(drive.get("user_data"), Mapping):
-            # As text from here on: it is known to be a mapping, which nobody after this could tell on ansible-core 2.18.
+            # From here on a text: it is known to be a mapping here, but would not be later on ansible-core 2.18.
             drive["user_data"] = key_value_lines(drive["name"], drive["user_data"]).decode()
 
 
@@ -146,7 +146,7 @@ def record_entries(found: Sequence[Mapping[str, t.Any]], plan: Sequence[Mapping[
                     },
                 }
             )
-        # What changed a VM that runs has started it: its guest may have another address now.
+        # A running VM that was changed was started: its guest may have another address now.
         rearm = {"rearm": True} if vm.get("changed") else {}
         entries.append({"name": vm["name"], "id": vm["id"], "nics": nics, **rearm})
     return entries
@@ -184,7 +184,7 @@ def _vm(
 
 
 def _new_password(where: str, vm: Mapping[str, t.Any], public_key: str | None) -> dict[str, str]:
-    """The public key, empty for want of one, for a VM that is to have a password and names neither one nor a key; nothing for others."""
+    """The public key for a VM with password_enabled that has neither a password nor a key, empty if there is none; else nothing."""
     given = any(vm.get(key) for key in _PASSWORD_KEYS)
     if given and not vm.get("password_enabled", True):
         raise PlanError(f"{where} there is a password, but password_enabled is false: take one of them away")
@@ -209,7 +209,7 @@ def _check_sizes(where: str, vm: Mapping[str, t.Any]) -> None:
 
 
 def _with_defaults(own: t.Any, defaults: Mapping[str, t.Any]) -> t.Any:
-    """The VM's own metadata with the defaults it does not mention; dash and underscore are the same in a key."""
+    """The VM's own metadata, and the defaults for other keys; hyphen and underscore are the same in a key."""
     if not isinstance(own, Mapping):
         return own  # vm_config_drive says what is wrong with it
     mentioned = {str(key).replace("-", "_").lower() for key in own}
