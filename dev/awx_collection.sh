@@ -3,8 +3,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# The collection awx.awx in .build/awx, for the test of the role configure_awx. The last version that can be had from PyPI is in the
-# package ansible 11, which is not installed, only opened.
+# Puts the collection awx.awx into .build/awx, for the test of the role configure_awx. PyPI has it last in the package ansible 11, which is
+# unpacked and not installed.
 
 # shellcheck source=dev/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"

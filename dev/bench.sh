@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Runs every measurement in tests/bench; each prints its table. Words given choose by name: bench.sh iso poll
+# Runs the measurements in tests/bench; each prints its table. Arguments choose some by name, such as: bench.sh kvm record
 
 # shellcheck source=dev/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Builds the collection into dist/ and proves the tarball: it installs offline and its modules can be documented from there.
+# Builds the collection into dist/ and checks the tarball: it installs offline, has no file it should not have, and ansible-doc reads its modules.
 
 # shellcheck source=dev/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"

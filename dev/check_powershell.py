@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Names the lines at which PowerShell files (the arguments) are not PowerShell, by its grammar, where no PowerShell is to be had."""
+"""Prints the syntax errors of PowerShell files (the arguments), found with PowerShell's grammar, so that no PowerShell is needed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import tree_sitter_powershell
 
 
 def errors(node: tree_sitter.Node) -> t.Iterator[int]:
-    """Line numbers, counted from 1, of what the grammar cannot read or misses."""
+    """Line numbers, counted from 1, where the grammar cannot read something or something is missing."""
     if node.is_error or node.is_missing:
         yield node.start_point[0] + 1
     elif node.has_error:

@@ -11,6 +11,6 @@ rigs_since=0
 take_down_test_rigs
 remove=(.build dist tests/output .pytest_cache .ruff_cache .mypy_cache .hypothesis .ansible .nox)
 if [ -L .venv ]; then rm .venv; else remove+=(.venv); fi
-# Rigs run as root and may leave files of root's in .build.
+# Rigs run as root and may leave files in .build that only root can delete.
 rm -rf "${remove[@]}" 2>/dev/null || as_root rm -rf "${remove[@]}"
 find . -name __pycache__ -not -path './node_modules/*' -prune -exec rm -rf {} +

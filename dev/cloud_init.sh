@@ -3,8 +3,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# cloud-init's own reader of config drives, for tests that ask it: the distribution's package unpacked in .build/cloud-init.
-# Installed the ordinary way it would take over the host name, users and network of the developer's machine at the next boot.
+# Unpacks the distribution's package of cloud-init in .build/cloud-init, for tests that use its reader of config drives. It is not installed,
+# because it would take over the host name, users and network of the developer's machine at the next boot.
 
 # shellcheck source=dev/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"

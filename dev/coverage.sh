@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Branch coverage of the pure rooms by their own unit tests, as pyproject.toml (tool.coverage) says: which they are, and how much it must be.
+# Measures branch coverage of the pure rooms by their own unit tests. pyproject.toml (tool.coverage) names the rooms and the least coverage.
 
 # shellcheck source=dev/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"

@@ -14,12 +14,12 @@ site=$build/site
 sources=$site/sources
 rm -rf "$site"
 mkdir -p "$sources"
-# All files of the project, because guides link to them; Sphinx reads only those that it is told of.
+# All files of the project, because guides link to them; Sphinx reads only those in its lists.
 git ls-files -z --cached --others --exclude-standard -- ':!tests/integration' ':!tests/unit' |
     tar --create --null --ignore-failed-read --files-from - --file - 2>/dev/null | tar --extract --directory "$sources" --file -
 mv "$sources/docs/site/"{conf.py,index.md} "$sources/"
 
-# What has changed since the last release stands under the version that galaxy.yml says.
+# Changes since the last release are shown under the version in galaxy.yml.
 changelog() (
     cd "$sources"
     antsibull-changelog release --reload-plugins

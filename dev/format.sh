@@ -8,5 +8,5 @@
 # shellcheck source=dev/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 use_venv
-ruff check --quiet --fix . || true # what cannot be mended by itself is for lint to tell
+ruff check --quiet --fix . || true # lint reports what ruff cannot fix
 ruff format --quiet .

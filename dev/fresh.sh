@@ -3,10 +3,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# fresh.sh [SUITE/USER…]: `make demo`, `make demo-down` and `make test` in new Debian systems in which nothing is installed but git, make,
-# python3, sudo and CA certificates, from a clone of what is committed here. Without words: bookworm and trixie, each as root and
-# as an ordinary user with sudo. Such as: dev/fresh.sh trixie/user. SKIP= goes to make test; TARGETS="demo" runs only that.
-# Needs root (namespaces) and debootstrap. The packages come from where this machine's apt, pip and npm get theirs.
+# fresh.sh [SUITE/USER…]: `make demo`, `make demo-down` and `make test` in new Debian systems with nothing installed but git, make,
+# python3, sudo and CA certificates, from a clone of what is committed here. Without arguments: bookworm and trixie, each as root and
+# as an ordinary user with sudo; dev/fresh.sh trixie/user runs one. SKIP= goes to make test; TARGETS="demo" runs only that.
+# Needs root (namespaces) and debootstrap. Packages come from the same sources as those of this machine's apt, pip and npm.
 
 # shellcheck source=dev/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
@@ -34,7 +34,7 @@ make_base() {
     touch "$base.done"
 }
 
-# A network may want its own certificates, mirrors and proxies: what this machine says of them holds in the new system too.
+# A network may need its own certificates, mirrors and proxies: the new system gets this machine's settings of them.
 take_network_settings() {
     local system=$1 suite=$2 file
     printf 'deb %s %s main\ndeb %s %s-updates main\n' "$(mirror)" "$suite" "$(mirror)" "$suite" >"$system/etc/apt/sources.list"
@@ -49,7 +49,7 @@ take_network_settings() {
     chroot "$system" chown -R tester: /home/tester
 }
 
-# Runs inside the new mount and process namespaces: the system becomes the root, so that what enters the namespaces of a rig
+# Runs inside the new mount and process namespaces. The new system becomes their root, so that a process that enters a rig's namespaces
 # stays in it.
 # shellcheck disable=SC2016 # expanded by the inner shell
 enter='
@@ -62,7 +62,7 @@ cd "$system"
 mount -t proc proc proc
 mount --rbind /sys sys
 mount -t tmpfs tmpfs run
-# Device files of its own: packages change the owners of what they find in /dev.
+# Device files of its own, because packages change the owners of those in /dev.
 mount -t tmpfs -o mode=755 tmpfs dev
 mkdir dev/net dev/pts dev/shm
 for node in null zero full random urandom tty kvm fuse loop-control loop0 loop1 loop2 loop3 loop4 loop5 loop6 loop7 nbd0 net/tun; do
@@ -99,7 +99,7 @@ run_one() {
     for target in $targets; do
         command+=" && { echo; echo \"---- make $target\"; ${SKIP:+SKIP=\"$SKIP\" }make $target </dev/null; }"
     done
-    # What a run that failed has left on the network of this machine goes with it.
+    # Removes what a failed run has left on this machine's network.
     [[ $targets != *demo* ]] || command="($command); rc=\$?; make -C external_dhcp demo-down >/dev/null 2>&1 </dev/null; exit \$rc"
     [ "$user" = root ] || user=tester
     say "$suite as $user: make $targets"

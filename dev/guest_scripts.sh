@@ -3,8 +3,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# guest_scripts.sh FOLDER: the guest scripts for whoever has no Ansible, as an archive in FOLDER: in their places below linux/, the
-# same bytes for the same sources.
+# guest_scripts.sh FOLDER: packs the guest scripts for use without Ansible into an archive in FOLDER: those for Linux in their places below
+# linux/. The same sources give the same bytes.
 
 # shellcheck source=dev/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Sourced by the scripts of this folder: where things are, how they speak, and how they run something noisy.
+# Sourced by the scripts of this folder: paths, messages, and running noisy commands.
 
 set -euo pipefail
 export LC_ALL=C.UTF-8
@@ -66,14 +66,13 @@ use_venv() {
 }
 
 # Rigs have names (tests/rigs/*/rig up --name NAME) and keep their state in VMOPS_RIG_DIR. A run of integration tests has a folder
-# of its own, so that two runs on one machine know nothing of each other; with VMOPS_TEST_KVM_RIG it uses a rig that is up.
+# of its own, so that two runs on one machine do not disturb each other; with VMOPS_TEST_KVM_RIG it uses a rig that is up.
 own_rig_dir() {
     [ -n "${VMOPS_RIG_DIR:-}${VMOPS_TEST_KVM_RIG:-}" ] || export VMOPS_RIG_DIR=/var/tmp/vmops-it-$$
 }
 
-# Integration tests and measurements name their rigs "it…" and take them down themselves; this is for the ones they could not,
-# having been stopped. Rigs of other names, and those that were there before this run began (rigs_since, in seconds), are
-# somebody else's.
+# Takes down rigs of integration tests and measurements that were stopped and could not do so themselves. Their names begin with "it". Rigs
+# with other names, and those that are older than this run (rigs_since, in seconds), are somebody else's.
 rigs_since=$(date +%s)
 take_down_test_rigs() {
     local state rig kind name places=("${VMOPS_RIG_DIR:-}")
@@ -92,6 +91,6 @@ take_down_test_rigs() {
         done
     done
     if [ "${VMOPS_RIG_DIR:-}" = "/var/tmp/vmops-it-$$" ] && [ -d "$VMOPS_RIG_DIR" ]; then
-        as_root find "$VMOPS_RIG_DIR" -depth -type d -empty -delete # what is not empty is still somebody's
+        as_root find "$VMOPS_RIG_DIR" -depth -type d -empty -delete # folders that are not empty are still in use
     fi
 }

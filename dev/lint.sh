@@ -3,8 +3,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Every check of the sources that needs no other machine. antsibull-nox makes most of them, as antsibull-nox.toml says: style,
-# YAML, documentation, licences, action groups. Here stands what it does not do, or does only with what is not to be had offline.
+# Runs every check of the sources that needs no other machine. antsibull-nox makes most of them, as antsibull-nox.toml says: style,
+# YAML, documentation, licences, action groups. This script adds the checks that it does not make, or cannot make offline.
 
 # shellcheck source=dev/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
@@ -18,7 +18,7 @@ check() {
     run_logged "lint-${name%% *}" "$@" || failed+=("$name")
 }
 
-# What nox needs is installed once into .nox and used again until it is removed (make clean).
+# nox installs its environments once into .nox and uses them again until `make clean`.
 check "antsibull-nox" nox --reuse-venv=yes --session lint docs-check license-check extra-checks
 check_types() (
     cd "$build/collections"

@@ -3,13 +3,13 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Runs the tests that the support matrix is made of, and writes docs/matrix.md from those that passed; fails if one did not.
+# Runs the tests of the support matrix, and writes docs/matrix.md from those that passed; fails if one did not.
 
 # shellcheck source=dev/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 use_venv
 
-# cloudbase-init brings libraries of its own.
+# cloudbase-init needs other versions of libraries than the collection, so it gets an environment of its own.
 if [ -z "${CLOUDBASE_INIT_PYTHON:-}" ]; then
     export CLOUDBASE_INIT_PYTHON=$build/cloudbase-init/bin/python
     [ -x "$CLOUDBASE_INIT_PYTHON" ] || python -m venv "$build/cloudbase-init"

@@ -4,14 +4,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Changes the code named in pyproject.toml (tool.mutmut) a little at a time, and lists the changes that no unit test notices.
-# Words given choose mutants by name, such as '*queue*'. To see one: cd .build/mutation && mutmut show NAME
+# Arguments choose mutants by name, such as '*queue*'. To see one: cd .build/mutation && mutmut show NAME
 
 # shellcheck source=dev/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 use_venv
 
-# mutmut tells a module by its path: the collection stands here under its full name. In mutants/ mutmut makes its own copy, where the tests
-# find the collection through the link. What is there spares it unchanged functions.
+# mutmut identifies a module by its path, so the collection is here under its full name. In mutants/ mutmut makes its own copy, where the
+# tests find the collection through the link. With the copy of an earlier run mutmut leaves out unchanged functions.
 place=$build/mutation
 tree=ansible_collections/vmops/external_dhcp
 rm -rf "${place:?}/"{tests,"$tree"}

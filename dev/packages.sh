@@ -4,10 +4,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # packages.sh GROUP…: installs the system packages of the groups that are missing; does nothing when none is.
-# A group is dev/packages/GROUP.txt; "rig" is tests/rigs/packages.txt (KVM and DHCP), "rigs" those of the other rigs as well;
+# A group is dev/packages/GROUP.txt; "rig" is tests/rigs/packages.txt (KVM and DHCP), "rigs" has those of the other rigs as well;
 # "-p NAME why" adds one package. A line is "package  # why"; "one|other  # why" takes the first that the distribution has;
-# "@command|package  # why" installs the package only where there is no such command; "package|-  # why" does without it on
-# distributions other than Debian (Ubuntu's Chromium is no package).
+# "@command|package  # why" installs the package only where there is no such command; "package|-  # why" is left out on
+# distributions other than Debian (Ubuntu has no package of Chromium).
 
 # shellcheck source=dev/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
@@ -46,7 +46,7 @@ while [ $# -gt 0 ]; do
 done
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
-    # Not Debian or Ubuntu: name what is missing and leave the installing to the person who knows the system.
+    # On systems other than Debian and Ubuntu only name the missing commands; the user installs them.
     missing=()
     has() { command -v "$1" >/dev/null || missing+=("$1"); }
     for name in "${names[@]}"; do
@@ -95,8 +95,8 @@ for i in "${!wanted[@]}"; do
 done
 as_root true
 
-# Debian starts a service as soon as it is installed. A test machine wants the programs only: our tests start their own
-# servers on ports of their own. policy-rc.d is the file that tells Debian so; one that is there already is left alone.
+# Debian starts a service as soon as it is installed. Our tests need only the programs, and start servers of their own.
+# policy-rc.d prevents the start; an existing file is left alone.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
     trap 'as_root rm -f "$policy"' EXIT

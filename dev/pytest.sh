@@ -3,7 +3,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# pytest.sh unit|integration [pytest's arguments]: runs that folder of tests, or what the arguments name of it; the rigs that the tests bring up end with them.
+# pytest.sh unit|integration [pytest's arguments]: runs that folder of tests, or the tests in it that the arguments name. Rigs that the
+# tests bring up are taken down at the end.
 
 # shellcheck source=dev/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
@@ -20,11 +21,11 @@ if [ "$kind" = integration ]; then
     trap 'exit 130' INT TERM HUP
 fi
 dev/cloud_init.sh
-# pytest-ansible, where somebody has it, would fill the checkout with links; tests/unit/conftest.py does its work.
+# pytest-ansible, if installed, would fill the checkout with links; tests/unit/conftest.py does its work.
 [[ " $*" == *" tests/"* ]] || set -- "tests/$kind" "$@"
 run=()
 if [ "$kind" = integration ] && [ "$(id -u)" -ne 0 ]; then
-    say "These tests run as root (through sudo): they look at what libvirt and the guests keep to themselves."
+    say "These tests run as root (through sudo), because they read files that only libvirt and the guests may read."
     run=(sudo -H -- env "PATH=$PATH" "LC_ALL=$LC_ALL" "ANSIBLE_COLLECTIONS_PATH=$ANSIBLE_COLLECTIONS_PATH" "ANSIBLE_CONFIG=$ANSIBLE_CONFIG"
         "CLOUD_INIT_ROOT=$CLOUD_INIT_ROOT" PYTHONDONTWRITEBYTECODE=1)
     for name in VMOPS_RIG_DIR VMOPS_TEST_KVM_RIG VMOPS_TEST_DISTRIBUTION CLOUDBASE_INIT_PYTHON; do

@@ -3,9 +3,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Makes what a release consists of, in dist/: the collection's tarball with its changelog, the guest scripts for use without
-# Ansible, what has changed, a list of the Python packages (SBOM), and checksums. Publishes nothing and changes nothing in the
-# checkout. RELEASE=1.2.0 asks that galaxy.yml says the same.
+# Makes the files of a release in dist/: the collection's tarball with its changelog, the guest scripts for use without
+# Ansible, the changes of this version, a list of the Python packages (SBOM), and checksums. Publishes nothing and changes nothing in the
+# checkout. RELEASE=1.2.0 fails unless galaxy.yml has that version.
 
 # shellcheck source=dev/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"

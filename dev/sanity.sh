@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# All of ansible-test's sanity tests, without an ignore file. Words given go to ansible-test (such as --test validate-modules).
+# Runs all of ansible-test's sanity tests, without an ignore file. Arguments go to ansible-test (such as --test validate-modules).
 
 # shellcheck source=dev/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
@@ -14,15 +14,15 @@ for file in tests/sanity/ignore*.txt; do
 done
 dev/packages.sh sanity
 
-# ansible-test must stand in a real folder of the full name, so it gets a copy of what git knows or would take.
+# ansible-test needs a real folder with the collection's full name, so it gets a copy of the files that git has or would add.
 tree=$build/sanity/ansible_collections/vmops/external_dhcp
 rm -rf "$tree"
 mkdir -p "$tree"
 git ls-files -coz --exclude-standard | tar --ignore-failed-read --null -T - -cf - 2>/dev/null | tar -xf - -C "$tree"
-git init --quiet "$tree" # without it ansible-test asks the checkout around it, which ignores this folder: no files, no tests
+git init --quiet "$tree" # otherwise ansible-test asks the checkout around it, which ignores this folder, and finds no files to test
 
-# It downloads a script to install pip in its own environments, from one fixed host, unless the script is in its cache.
-# Python brings a pip of its own that does as well, on every network where pip works at all.
+# Unless its cache has it, ansible-test downloads a script from one fixed host, which installs pip in its environments.
+# dev/get_pip.py installs Python's own pip instead, which works on every network where pip works at all.
 internals=$(python -c 'import ansible_test, os; print(os.path.dirname(ansible_test.__file__))')/_internal/python_requirements.py
 mkdir -p ~/.ansible/test/cache
 sed -n "s/.*pip='\([0-9.]*\)'.*/\1/p" "$internals" | sort -u | while read -r pip_version; do
@@ -46,7 +46,7 @@ missing=$(sed -n 's/^WARNING: Required program "\(.*\)" not found.*/\1/p' "$log"
 for program in $missing; do
     [ "$program" = pwsh ] || die "ansible-test skipped a test because $program is missing"
     if [ -n "$(git ls-files '*.ps1')" ]; then
-        say "Not run: pslint, for want of PowerShell (pwsh); make lint checks the syntax of the .ps1 files."
+        say "Not run: pslint, because PowerShell (pwsh) is missing; make lint checks the syntax of the .ps1 files."
     fi
 done
 ran=$(grep -c '^Running sanity test' "$log") || die "ansible-test found nothing to test"

@@ -3,8 +3,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Everything that must be true before a change is good, the cheap first. All steps run even if one fails; the exit code
-# tells whether all passed. SKIP="sanity integration" leaves steps out. sanity, which mostly uses one core, runs beside the steps
+# Runs all checks and tests that a change must pass, the cheap ones first. All steps run even if one fails; the exit code
+# says whether all passed. SKIP="sanity integration" leaves steps out. sanity, which mostly uses one core, runs beside the steps
 # from lint to unit-oldest; its output is shown after theirs.
 
 # shellcheck source=dev/lib.sh
@@ -23,7 +23,7 @@ signal_steps() {
     done
     return "$received"
 }
-# Stopped from outside: end the steps with everything they started, then what they would have taken down themselves.
+# When stopped from outside: end the steps with everything they started, then take down what they would have taken down themselves.
 # shellcheck disable=SC2317 # called by the trap
 stop() {
     trap - INT TERM HUP
@@ -71,7 +71,7 @@ for name in ${SKIP:-}; do
     [[ " ${steps[*]} " == *" $name "* ]] || die "SKIP names $name, which is none of: ${steps[*]}"
 done
 
-# start_step NAME: in the background, as a process group of its own, so that stop reaches all of it
+# start_step NAME: runs the step in the background, as a process group of its own, so that stop reaches all of it
 start_step() {
     set -m
     (
@@ -84,7 +84,7 @@ start_step() {
     set +m
 }
 
-# end_step NAME: waits for it, and ends what it has left running
+# end_step NAME: waits for the step, and ends processes that it has left running
 end_step() {
     local rc=0
     wait "${groups[$1]}" || rc=$?
@@ -114,7 +114,7 @@ for name in "${steps[@]}"; do
     fi
     start_step "$name"
     end_step "$name"
-    # Nothing works without these two.
+    # No other step works without these two.
     [[ $name != packages && $name != venv ]] || [ "${results[$name]}" = passed ] || break
 done
 take_down_test_rigs

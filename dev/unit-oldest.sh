@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# The unit tests on the oldest ansible-core that the collection supports and the oldest Python for it that is found.
+# Runs the unit tests on the oldest ansible-core that the collection supports, with the oldest Python for it that is found.
 
 # shellcheck source=dev/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
@@ -25,5 +25,5 @@ fi
 venv=$old
 use_venv
 say "unit tests with $(ansible --version | sed -n '1s/.*\[\(.*\)\].*/\1/p'), $(python -V)"
-# tests/unit/guest tests shell scripts, to which Ansible and Python are nothing.
+# tests/unit/guest is left out: it tests shell scripts, which do not depend on Ansible or Python.
 python -m pytest -p no:cacheprovider --numprocesses auto -q -rs tests/unit --ignore tests/unit/guest "$@" </dev/null 2>&1 | tee "$build/log/unit-oldest.log"

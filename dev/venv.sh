@@ -5,7 +5,7 @@
 
 # Makes the virtual environment .venv with everything a developer or a test needs, or brings it up to date.
 #   PYTHON=…  the interpreter to use; otherwise the newest that is complete (3.14 down to 3.11)
-#   VENV=…    an environment that is there already: it is used as it is and never changed
+#   VENV=…    an existing environment, which is used as it is and never changed
 
 # shellcheck source=dev/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
@@ -18,18 +18,18 @@ stamp=$venv/.external-dhcp-requirements
 
 satisfied() { [ -x "$venv/bin/ansible-playbook" ] && "$venv/bin/python" dev/check_requirements.py requirements-dev.txt; }
 
-# The usual case: nothing has changed since last time
+# Usually nothing has changed since last time.
 if [ "$(cat "$stamp" 2>/dev/null)" = "$key" ] && "$venv/bin/python" -c '' 2>/dev/null; then
     exit 0
 fi
-# Somebody else's environment: look, do not touch
+# An environment that this script has not made is only checked.
 if [ -n "${VENV:-}" ] || [ -L "$venv" ]; then
     satisfied || die "$venv was not made by this checkout and lacks what is named above: install it there, or unset VENV, or remove the link"
     printf '%s\n' "$key" >"$stamp" 2>/dev/null || true
     exit 0
 fi
 
-# Debian ships Python in pieces: what the newest packaged Python needs to be complete
+# Debian splits Python into several packages; these complete the newest one.
 debian_python_packages() {
     local version
     if [[ $(describe_python /usr/bin/python3) =~ ^3\.1[1-4]\  ]]; then

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Writes down which of the tests that the support matrix is made of passed."""
+"""Writes down which tests of the support matrix passed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     outcome = yield
     report = outcome.get_result()
     file = item.config.getoption("--matrix")
-    # What fails or is skipped before or after the test itself counts against it.
+    # A failure or skip before or after the test itself counts against it.
     if file and item.get_closest_marker("matrix") and (report.when == "call" or not report.passed):
         test = f"{item.path.relative_to(item.config.rootpath)}::{getattr(item, 'originalname', item.name)}"
         with open(file, "a", encoding="utf-8") as outcomes:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The support matrix: what tests say of themselves by the marker `matrix`, and docs/matrix.md made of it.
+"""The support matrix: the claims that tests make with the marker `matrix`, and docs/matrix.md made of them.
 
     python tests/matrix.py OUTCOMES
 
@@ -20,9 +20,9 @@ import typing as t
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "matrix.md"
-#: What a test can prove, in the order of the page's columns.
+#: What a test can show, in the order of the page's columns.
 COLUMNS = ("user data", "password", "SSH key", "address: guest tools", "address: disk", "address: ARP")
-#: How, the strongest first.
+#: How it was shown, the strongest way first.
 HOW = ("real", "third-party simulator", "own simulator", "parsed only")
 HEAD = """\
 <!--
@@ -52,12 +52,12 @@ that has none: it begins with the drive, or with a file of the guest's.
 
 
 class Claim(t.NamedTuple):
-    """What one marker says of its test."""
+    """The claim of one marker about its test."""
 
     row: tuple[str, str, str]
     proves: tuple[str, ...]
     how: str
-    #: File and function.
+    #: The test's file and function.
     test: str
 
 
@@ -89,7 +89,7 @@ def marked() -> list[Claim]:
 
 
 def passed(outcomes: pathlib.Path) -> set[str]:
-    """Tests that ran and of which every case passed."""
+    """Tests that ran and all of whose cases passed."""
     lines = [json.loads(line) for line in outcomes.read_text(encoding="utf-8").splitlines()]
     return {line["test"] for line in lines} - {line["test"] for line in lines if not line["passed"]}
 
@@ -100,7 +100,7 @@ def page(claims: t.Iterable[Claim]) -> str:
     for one in claims:
         rows[one.row].append(one)
     text = HEAD + f"| hypervisor | guest | reader | {' | '.join(COLUMNS)} |\n|{'---|' * (3 + len(COLUMNS))}\n"
-    # What holds for any hypervisor comes last.
+    # Claims for any hypervisor come last.
     order = sorted(rows, key=lambda row: (row[0] == "any", *row))
     for row in order:
         cells = [min((one.how for one in rows[row] if column in one.proves), key=HOW.index, default="-") for column in COLUMNS]

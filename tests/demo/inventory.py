@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Writes the demonstration's inventory for the rig that is up: what a user writes, with secrets made up on the spot."""
+"""Writes the demonstration's inventory for the rig that is up, as a user would write it, with new random secrets."""
 
 from __future__ import annotations
 

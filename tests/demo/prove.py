@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Proves what the demonstration claims, by asking those who cannot be fooled: the DHCP server and the guests themselves."""
+"""Checks the results of the demonstration with the DHCP server and in the guests themselves."""
 
 from __future__ import annotations
 

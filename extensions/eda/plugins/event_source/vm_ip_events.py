@@ -11,15 +11,16 @@ version_added: 0.1.0
 description:
   - Reads the events that M(vmops.external_dhcp.vm_ip_fetch) and M(vmops.external_dhcp.vm_nic_record) write into the record, as
     they come.
-  - With O(cursor_file) it goes on after a restart where it stopped. An event may then be delivered a second time; its C(id) tells.
-  - Without O(feedback) an event counts as delivered when the engine has taken it to put it through the rules. What is lost if
-    ansible-rulebook is killed then are the actions of rules that had matched and had not ended, because they are in its memory only.
-  - With O(feedback) it counts as delivered when the engine has confirmed that it went through the rules, which it does where
-    C(--persistence-id) lets it keep what is left to do in a database of its own. Nothing is lost then, unless that database is.
-  - Whether an action was successful is not part of it. An action that fails is not run again.
+  - With O(cursor_file) the source goes on after a restart where it stopped. An event may then be delivered a second time; its C(id) shows
+    that it is the same.
+  - Without O(feedback) an event counts as delivered when the engine has taken it to put it through the rules. If ansible-rulebook is
+    killed then, running actions of rules that had matched are lost, because they are only in its memory.
+  - With O(feedback) an event counts as delivered when the engine has confirmed that it went through the rules. The engine confirms only
+    with C(--persistence-id), with which it keeps its work in a database of its own. Then nothing is lost while that database is kept.
+  - An action that fails is not run again, by either.
   - A record that was made anew under the same URL, or was restored from an older copy, is noticed and logged. All events of a new
-    one are delivered, and of a restored one those that are younger than the last one delivered.
-  - While the record cannot be reached it tries again, with growing pauses.
+    record are delivered, and of a restored one those that are younger than the last one delivered.
+  - While the record cannot be reached, the source tries again with growing pauses.
   - Each event is a dictionary with C(id), C(type), C(time), C(hypervisor_name), C(vm_name), C(vm_id), C(device), C(mac),
     C(network), C(address), C(previous_address), C(source), C(reason) and C(message).
   - Braces in names and messages are replaced by question marks, because they come from other people's systems and a rulebook
@@ -28,7 +29,7 @@ options:
   record:
     description:
       - URL of the record, as O(vmops.external_dhcp.vm_ip_fetch#module:record).
-      - If not set, the environment variable E(EXTERNAL_DHCP_RECORD), then a SQLite file of the user.
+      - If not set, the environment variable E(EXTERNAL_DHCP_RECORD) is used, then a SQLite file of the user.
     type: str
   interval:
     description: Seconds between two readings of the record.
@@ -44,15 +45,15 @@ options:
     elements: str
   cursor_file:
     description:
-      - A file that keeps the number of the last event delivered, and which record it was in. It is written when the source
-        starts, so that events which come while it is down are delivered later.
-      - If not set, nothing is kept.
+      - A file that keeps the number of the last event delivered, and the id of its record. It is written when the source starts, so
+        that events which come while the source is down are delivered later.
+      - If not set, the source begins at each start where O(start) says.
     type: str
   feedback:
     description:
       - Whether the engine is asked to confirm each event before the cursor moves on. An event that it does not confirm within
         a minute is delivered again.
-      - Needs an ansible-rulebook that knows it, started with C(--persistence-id), and a name of its own for the source.
+      - Needs an ansible-rulebook that supports it, started with C(--persistence-id), and a C(name) for the source.
     type: bool
     default: false
   start:

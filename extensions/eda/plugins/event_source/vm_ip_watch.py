@@ -6,24 +6,25 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: vm_ip_watch
-short_description: Listens to hypervisors, and tells of VMs whose addresses were found, changed, lost or given up
+short_description: Addresses of VMs that were found, changed, lost or given up, by listening to hypervisors
 version_added: 0.1.0
 description:
-  - Looks at the hypervisors as M(vmops.external_dhcp.vm_ip_fetch) does, every O(interval) seconds, and listens to them in between as
-    with its option O(vmops.external_dhcp.vm_ip_fetch#module:watch). What is found goes into the record, and from there to the
+  - Looks at the hypervisors every O(interval) seconds, as M(vmops.external_dhcp.vm_ip_fetch) does, and listens to them in between, as
+    with its option O(vmops.external_dhcp.vm_ip_fetch#module:watch). What it finds goes into the record, and from there to the
     rules, as with M(vmops.external_dhcp.vm_ip_events).
-  - One source listens to any number of hypervisors. One that cannot be reached is tried again with growing pauses, and disturbs no other.
-  - Of several sources and tasks one at a time listens to a hypervisor, under the lock C(vmIpWatch) of the hypervisor. The others stand by
+  - One source listens to any number of hypervisors. A hypervisor that cannot be reached is tried again with growing pauses, and disturbs
+    no other.
+  - Only one source or task at a time listens to a hypervisor, under the lock C(vmIpWatch:<hypervisor>). The others stand by
     and take over within seconds when it ends, however it ends.
   - Every source delivers all events of its hypervisors, whoever found the address, so that none is lost when another takes over. Two
-    sources with the same rules each run them. An event's C(id) tells that it is the same.
-  - What is said of delivery, of the cursor and of feedback for M(vmops.external_dhcp.vm_ip_events) holds here as well.
+    sources with the same rules each run them. An event's C(id) shows that it is the same.
+  - Delivery, cursor and feedback are as with M(vmops.external_dhcp.vm_ip_events).
 options:
   hypervisors:
     description:
       - The hypervisors, each as a dictionary with C(name) (its name in the record), C(hypervisor) (how to reach it, as the option
-        C(hypervisor) of the modules), and, where VMs are to enter the record by themselves, C(networks) (as
-        O(vmops.external_dhcp.vm_ip_fetch#module:networks)) and C(vm_filter) (as O(vmops.external_dhcp.vm_ip_fetch#module:vm_filter)).
+        C(hypervisor) of the modules), and if wanted C(networks) (as O(vmops.external_dhcp.vm_ip_fetch#module:networks)) and
+        C(vm_filter) (as O(vmops.external_dhcp.vm_ip_fetch#module:vm_filter)), by which VMs enter the record.
     type: list
     elements: dict
     required: true
@@ -36,7 +37,7 @@ options:
     type: int
     default: 10
   recheck_interval:
-    description: Seconds after which a found address is read again by a look; V(0) leaves it to what the hypervisor tells.
+    description: Seconds after which a look reads a found address again; with V(0) it is read again only after a hint of the hypervisor.
     type: int
     default: 0
   syslog:
@@ -140,12 +141,12 @@ class Listeners:
         ]
 
     def start(self) -> None:
-        """Begins to listen."""
+        """Starts the threads."""
         for thread in self._threads:
             thread.start()
 
     def end(self) -> None:
-        """Ends them; one that hangs is left behind."""
+        """Ends the threads; one that hangs is left running."""
         self.stop.set()
         for thread in self._threads:
             if thread.ident is not None:
@@ -163,7 +164,7 @@ class Listeners:
 
 
 def _hypervisors(args: dict[str, t.Any]) -> t.Iterator[tuple[t.Callable[[], t.Any], Request]]:
-    """How to connect, and what to look for. No message carries more of an entry than its name: there are passwords in it."""
+    """How to connect, and what to look for. Messages show only the name of an entry, because it holds passwords."""
     entries = args.get("hypervisors")
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise ArgumentError("hypervisors must be a list of dictionaries with name and hypervisor")
@@ -211,7 +212,7 @@ def _number(args: dict[str, t.Any], name: str, default: int, least: int) -> int:
 
 
 async def main(queue: asyncio.Queue[dict[str, t.Any]], args: dict[str, t.Any]) -> None:
-    """Entry point of the rulebook engine; ends when it is cancelled, and for nothing else once its arguments were accepted."""
+    """Entry point of the rulebook engine; once its arguments were accepted, it ends only when it is cancelled."""
     unknown = sorted(set(args) - {*_KNOWN, "eda_feedback_queue"})  # the latter is the engine's
     if unknown:
         raise ArgumentError(f"there is no argument {unknown[0]!r}: use {', '.join(_KNOWN)}")
