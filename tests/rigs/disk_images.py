@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Disks of guests that were never run: made without a mount where the tools can, for tests and measurements."""
+"""Makes disks of guests that were never run, for tests and measurements; without a mount where the tools can."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run(*words: object, stdin: str | None = None) -> str:
 
 
 def folder(where: pathlib.Path, files: t.Mapping[str, bytes]) -> pathlib.Path:
-    """The files below a folder; a value that begins with '->' makes a link."""
+    """Writes the files below a folder; a value that begins with '->' makes a link."""
     shutil.rmtree(where, ignore_errors=True)
     for name, content in files.items():
         path = where / name
@@ -245,7 +245,7 @@ def write_journal(image: pathlib.Path, path: str, content: bytes) -> None:
 
 
 def filetime(seconds: int) -> int:
-    """Unix seconds as Windows keeps a date."""
+    """Unix seconds as a date of Windows."""
     return (11644473600 + seconds) * 10_000_000
 
 
@@ -321,9 +321,9 @@ def hive_log(entries: t.Sequence[tuple[int, int, t.Sequence[tuple[int, bytes]]]]
 def windows(
     address: str = ADDRESS, current: int = 1, obtained: int = NOW, mac: bytes = b"", **interface: t.Any
 ) -> dict[str, t.Any]:
-    """The part of a SYSTEM hive that tells addresses: as DHCP left it, and a static and an unplugged interface beside.
+    """The part of a SYSTEM hive that has addresses: an interface with a DHCP lease, a static and an unplugged one.
 
-    mac: what Windows 10 and later keep of the interface's MAC; empty for older versions.
+    mac: the interface's MAC, which Windows 10 and later keep; empty for older versions.
     """
     guid = "{1c1f6c56-8c7e-4b4b-9a59-0f6f7a3c2d10}"
     dhcp = {
@@ -353,7 +353,7 @@ def windows(
     }
     if mac:
         kernel = {"CurrentAddress": mac, "PermanentAddress": bytes(6)}
-        # A tunnel's is longer than a MAC.
+        # The hardware address of a tunnel is longer than a MAC.
         tunnel = {"CurrentAddress": b"\0\0\0\0\0\0\0\xe0" + bytes(8)}
         control_set["Control"]["NetworkSetup2"] = {
             "Interfaces": {guid.upper(): {"Kernel": kernel}, "{4C1F6C56-8C7E-4B4B-9A59-0F6F7A3C2D10}": {"Kernel": tunnel}}

@@ -22,12 +22,12 @@ PROGRAMS = {"ip": "iproute2", "dnsmasq": "dnsmasq-base"}
 
 
 def make_bridge(rig: Rig) -> None:
-    """The hypervisor's namespace with the bridge in it: none of it is visible to, or filtered by, the machine's own network."""
+    """Makes the hypervisor's namespace with the bridge; the machine's own network neither sees nor filters any of it."""
     librig.netns_add(rig.hypervisor_netns)
     if not librig.link_exists(rig.hypervisor_netns, rig.bridge):
         options = ("stp_state", "0", "forward_delay", "0", "mcast_snooping", "0")
         run("ip", "-n", rig.hypervisor_netns, "link", "add", rig.bridge, "type", "bridge", *options)
-    # No address of the host's on it, not even a link-local one: the host has no way to the guests, as in the real case.
+    # The bridge has no address, not even a link-local one, so that the host cannot reach the guests, as in the real case.
     run("ip", "-n", rig.hypervisor_netns, "link", "set", rig.bridge, "addrgenmode", "none", "up")
 
 
@@ -41,7 +41,7 @@ def start(rig: Rig) -> None:
         return
     if not librig.netns_alive(rig.dhcp_netns):
         raise RigError(f"there is no DHCP rig {rig.name!r}: start it with `up`")
-    # A server started by an `up` that was killed before dnsmasq wrote its number.
+    # A server that a killed `up` started, whose number dnsmasq had not written yet.
     stop(rig)
     rig.dhcp.mkdir(mode=0o755, parents=True, exist_ok=True)
     librig.start_kept(
@@ -49,7 +49,7 @@ def start(rig: Rig) -> None:
             *("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--port=0", "--user=root"),
             *(f"--interface={rig.dhcp_port}", "--bind-interfaces", "--dhcp-authoritative", "--no-ping", "--log-dhcp"),
             f"--dhcp-range={librig.RANGE_FIRST},{librig.RANGE_LAST},{librig.NETMASK},10m",
-            # Empty: no router and no name server, so nothing leaves this network.
+            # Empty values: no router and no name server, so nothing leaves this network.
             *("--dhcp-option=3", "--dhcp-option=6"),
             *(f"--dhcp-leasefile={rig.lease_file}", f"--pid-file={rig.dhcp_pid}", f"--log-facility={rig.dhcp_log}"),
         ],
@@ -57,7 +57,7 @@ def start(rig: Rig) -> None:
         output=rig.dhcp / "dnsmasq.out",
     )
     librig.wait_for("the DHCP server's start", lambda: server_pid(rig), 10)
-    # Its own user may read what it writes; the tests and whoever tries the rig out may too.
+    # dnsmasq's user, the tests and anybody who tries the rig out may read the files.
     with contextlib.suppress(FileNotFoundError):
         rig.dhcp_log.chmod(0o644)
 
@@ -74,7 +74,7 @@ def stop(rig: Rig) -> None:
 
 
 def reassign(rig: Rig, mac: str) -> None:
-    """Gives the address of this MAC's lease to another machine: whoever asks for it again is refused, and gets another one."""
+    """Gives the address of this MAC's lease to another machine; the guest that asks for it again gets another address."""
     stop(rig)
     lines = rig.lease_file.read_text(encoding="utf-8").splitlines()
     if not any(line.split()[1:2] == [mac] for line in lines):
@@ -119,7 +119,7 @@ def remove_network_if_unused(rig: Rig) -> None:
     ):
         run("ip", "netns", "del", rig.hypervisor_netns)
     for folder in (rig.state, rig.base):
-        # Goes only when it is empty.
+        # Removed only if it is empty.
         with contextlib.suppress(OSError):
             os.rmdir(folder)
 

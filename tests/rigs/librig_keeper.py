@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Runs one daemon and takes in what it leaves orphaned (QEMU goes to the background by itself), until all have ended.
+"""Runs one daemon and becomes the parent of its orphans (QEMU goes to the background by itself), until all have ended.
 
-In a container the first process often takes no notice of dead children. A dead QEMU then stays a zombie, and libvirt,
-which waits for its number to vanish, takes minutes for what takes milliseconds.
+In a container the first process often does not collect dead children. A dead QEMU then stays a zombie, and libvirt waits minutes
+instead of milliseconds for its number to vanish.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def main() -> None:
     if os.fork() == 0:
         os.setsid()
         os.execvp(sys.argv[1], sys.argv[1:])
-    # Whoever wants the daemon to end tells the daemon; this process ends when there is nobody left to care for.
+    # Signals to end are for the daemon; this process ends when it has no child left.
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     while True:

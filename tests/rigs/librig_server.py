@@ -31,7 +31,7 @@ DEFAULT_RIG_DIR = "/var/tmp/vmops-external-dhcp" + (f"-{os.getuid()}" if os.getu
 class Server:
     """One server in `folder`, which it owns. start() after stop() or kill() goes on with the same data and port.
 
-    kind: what it is called; user: whom its package makes for it; package: which that is.
+    kind: the server's name for messages; user: the account that its package makes for it; package: the package's name.
     """
 
     kind = user = package = ""
@@ -44,7 +44,7 @@ class Server:
         self.log = folder / "server.log"
 
     def command(self) -> list[str]:
-        """What starts it, in the foreground."""
+        """The command that starts the server in the foreground."""
         raise NotImplementedError
 
     def answers(self) -> bool:
@@ -52,11 +52,11 @@ class Server:
         raise NotImplementedError
 
     def credentials(self) -> dict[str, t.Any]:
-        """Options of subprocess: as whom it is started."""
+        """Options of subprocess for the account that the server runs as."""
         return {}
 
     def account(self) -> pwd.struct_passwd | None:
-        """The user it runs as; None for the one who started the rig."""
+        """The account that the server runs as; None for the account that started the rig."""
         if os.geteuid() != 0:
             return None
         try:
@@ -65,7 +65,7 @@ class Server:
             raise RigError(f"there is no user {self.user}: install the package {self.package}") from None
 
     def start(self) -> None:
-        """Returns when it answers."""
+        """Starts the server, and returns when it answers."""
         with open(self.log, "wb") as log:
             process = subprocess.Popen(
                 self.command(),
@@ -88,7 +88,7 @@ class Server:
         raise RigError(f"{self.kind} does not answer after {self.start_seconds} s, see {self.log}")
 
     def pid(self) -> int | None:
-        """Its process; None if it does not run."""
+        """The server's process; None if it does not run."""
         with contextlib.suppress(OSError, ValueError):
             pid = int((self.folder / "rig.pid").read_text())
             command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
@@ -97,11 +97,11 @@ class Server:
         return None
 
     def stop(self) -> None:
-        """In order, ending the clients' sessions."""
+        """Ends the server in order, with the clients' sessions."""
         self._end(self.stop_signal)
 
     def kill(self) -> None:
-        """As by a power cut."""
+        """Ends the server as a power cut would."""
         self._end(signal.SIGKILL)
 
     def _end(self, number: int) -> None:

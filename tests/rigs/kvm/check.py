@@ -4,8 +4,8 @@
 
 """Checks the KVM and DHCP rigs themselves, with times: python3 tests/rigs/kvm/check.py
 
-A machine cloned by hand boots, takes leases the server knows of, its agent answers; a killed daemon and a killed `up` are
-coped with; two rigs live side by side; at the end nothing is left. With pexpect installed the console is checked too.
+A machine cloned by hand boots, gets leases from the server, and its agent answers; the rig survives a killed daemon and a killed
+`up`; two rigs run side by side; at the end nothing is left. With pexpect installed the console is checked too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from librig import RigError, run, say, wait_for
 HERE = Path(__file__).resolve().parent
 RIGS = {"kvm": HERE / "rig", "dhcp": HERE.parent / "dhcp" / "rig"}
 PROGRAMS = ("libvirtd", "virtqemud", "virtlogd", "qemu-system-x86_64", "dnsmasq")
-#: A boot under emulation on a busy machine.
+#: Seconds for a boot under emulation on a busy machine.
 BOOT_LIMIT = 180
 EXAMPLE_MACS = ("52:54:00:0c:0c:01", "52:54:00:0c:0c:02")
 
@@ -40,7 +40,7 @@ def expect(condition: object, sentence: str) -> None:
 
 
 class Clock:
-    """Says how long each step took."""
+    """Prints how long each step took."""
 
     def __init__(self) -> None:
         self.started = time.monotonic()
@@ -61,7 +61,7 @@ def status(name: str) -> dict[str, t.Any]:
 
 
 def machine_state() -> dict[str, object]:
-    """What a rig must leave as it was."""
+    """The state of the machine that a rig must leave as it was."""
     processes = []
     for entry in os.listdir("/proc"):
         program = librig.program_of(int(entry)) if entry.isdigit() else None
@@ -84,7 +84,7 @@ def machine_state() -> dict[str, object]:
 
 
 def only_of(state: dict[str, object], namespaces: t.Collection[str]) -> dict[str, object]:
-    """The state without what other rigs, up at the same time, bring and take."""
+    """The state without what belongs to other rigs that are up at the same time."""
     mine = dict(state)
     mine["network namespaces"] = [
         name for name in t.cast("list[str]", state["network namespaces"]) if not name.startswith("vmops-") or name in namespaces
@@ -96,7 +96,7 @@ def only_of(state: dict[str, object], namespaces: t.Collection[str]) -> dict[str
 
 
 def of_other_rig(pid: int, namespaces: t.Collection[str]) -> bool:
-    """Whether a process lives in a rig's namespace that is none of these, or is some rig's short probe outside of all."""
+    """Whether a process is in another rig's namespace than these, or is a rig's short probe outside of all namespaces."""
     try:
         inode = os.stat(f"/proc/{pid}/ns/net").st_ino
     except OSError:
@@ -179,7 +179,7 @@ def check_console(values: t.Mapping[str, t.Any], clock: Clock) -> None:
     expect(not console.login(values["URI"], "box", "root", "anything"), "root is locked while no drive has set a password")
     clock.lap("console: root is locked")
     virsh = ("virsh", "-q", "-c", values["URI"])
-    # Through the agent, since this check is about the console; the drive has checks of its own.
+    # The password is set through the agent, because this check is about the console; the drive has checks of its own.
     run(*virsh, "set-user-password", "box", "root", "--password", "Tested-1")
     for password, wanted in (("Tested-1", True), ("Tested-2", False), ("", False), ("Tested-1", True)):
         expect(console.login(values["URI"], "box", "root", password) is wanted, f"the console says {wanted} to {password!r}")
@@ -220,7 +220,7 @@ def check_killed_up(name: str) -> None:
         try:
             process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
-            # The command alone: whatever it started is for `down` to find.
+            # Only the command is killed: `down` must find whatever it started.
             process.kill()
             process.wait()
         rig("kvm", name, "down")

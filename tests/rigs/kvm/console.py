@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Logs in on a guest's serial console, as a person would: whether a password works is what the guest says, nobody else.
+"""Logs in on a guest's serial console, as a person would, so that the guest itself shows whether a password works.
 
-Needs pexpect and virsh; needs neither root nor a network to the guest.
+Needs pexpect and virsh, but neither root nor a network to the guest.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class Console:
         self.child = pexpect.spawn(
             "virsh", command, encoding="utf-8", codec_errors="replace", timeout=timeout, dimensions=(24, 250)
         )
-        #: Something was typed that has not been answered: it may turn up as the answer to a later question.
+        #: Whether something was typed that has not been answered; its answer may come after a later question.
         self.unanswered = False
         self.session = False
-        # What is sent next must not be lost while virsh is still connecting.
+        # Wait until virsh is connected, or what is sent next would be lost.
         if self.child.expect([r"Escape character is .*\n", pexpect.EOF, pexpect.TIMEOUT], timeout=30) != 0:
             self.child.close(force=True)
             raise ConsoleError(f"no console of {domain}: {(self.child.before or '').strip() or 'virsh console says nothing'}")
@@ -57,10 +57,10 @@ class Console:
         self.child.close(force=True)
 
     def prompt(self, seen: str = "") -> None:
-        """Waits for a login prompt that is quiet: nothing typed behind it, nothing following it.
+        """Waits for a quiet login prompt, with nothing typed or printed behind it.
 
-        After a failed login `login` asks for a name again by itself; what was typed too early is answered one step late
-        and makes a right password look refused. So nothing is typed without need, and never twice without an answer.
+        After a failed login `login` asks for a name again by itself. Text that was typed too early is answered one step late,
+        which makes a right password look refused. So this types only if it must, and never twice without an answer.
         `seen` is what has been read of the last line already.
         """
         started = typed = time.monotonic()
@@ -78,7 +78,7 @@ class Console:
             text, seen = seen + self.read(1.0), ""
             heard += text
             if LOGIN.search(text):
-                # The prompt and nothing else was the answer to what was typed; more is a machine that has just booted.
+                # The answer was only the prompt; a longer text comes from a machine that has just booted.
                 lines = [line for line in heard.splitlines() if line.strip() and "incorrect" not in line]
                 self.unanswered = self.unanswered and len(lines) > 1
                 return
@@ -87,18 +87,18 @@ class Console:
             if PASSWORD.search(text):
                 answer_with("\r")
             elif SHELL.search(text):
-                # A session somebody left open.
+                # An open session that was left behind.
                 answer_with("\x04")
             elif not text and not self.unanswered and time.monotonic() > started + 2:
-                # A machine that has booted says nothing by itself. One that is still booting will: once is enough.
+                # A machine that has booted prints nothing by itself, so a line is typed once; one that is still booting will print.
                 answer_with("\r")
             elif not text and time.monotonic() > typed + 45:
-                # Something runs there that takes no notice: it is broken off.
+                # A program that does not react is interrupted.
                 answer_with("\x03")
         raise ConsoleError(f"no login prompt on the console of {self.domain} within {self.timeout:g} s")
 
     def read(self, seconds: float) -> str:
-        """What comes until there was nothing for `seconds`, the last 4096 characters of it."""
+        """The output until nothing came for `seconds`, at most its last 4096 characters."""
         text = ""
         while True:
             try:
@@ -111,17 +111,17 @@ class Console:
         seen = ""
         for _attempt in range(5):
             self.prompt(seen)
-            # A line typed while the machine was booting may still come through: then a refusal proves nothing.
+            # After a line that was typed while the machine was booting, a refusal proves nothing: the line may have been read as the name.
             doubtful = self.unanswered
             self.child.send(f"{user}\r")
             answer = self.child.expect([PASSWORD, "login: ", pexpect.TIMEOUT, pexpect.EOF], timeout=min(self.timeout, 60))
             if answer == 1:
-                # The name was lost while the line was being set up.
+                # The name was lost while the terminal was being set up.
                 seen = "login: "
                 continue
             if answer != 0:
                 raise ConsoleError(f"{self.domain} does not ask {user} for a password")
-            # Echo is off from the prompt on, and what was typed before it is thrown away.
+            # At its prompt `login` switches the echo off and throws away what was typed before.
             self.read(0.3)
             self.child.send(f"{password}\r")
             answer = self.child.expect(["[Ll]ogin incorrect", "[Pp]assword expired", SHELL, pexpect.TIMEOUT, pexpect.EOF])
@@ -131,21 +131,21 @@ class Console:
                 raise ConsoleError(f"{self.domain} neither lets {user} in nor refuses")
             if not doubtful:
                 return False
-            # `login` takes its time after a refusal, in which nothing must be typed.
+            # `login` pauses after a refusal; nothing may be typed meanwhile.
             if self.child.expect(["login: ", pexpect.TIMEOUT, pexpect.EOF]) != 0:
                 raise ConsoleError(f"no login prompt on the console of {self.domain} after a refusal")
             seen = "login: "
         else:
             raise ConsoleError(f"the console of {self.domain} answers to something else than was typed")
         self.session = True
-        # A prompt alone could be a text that looks like one: a shell can count.
+        # A text may look like a prompt; only a shell can calculate.
         return self.run("echo $((6 * 7))").strip() == "42"
 
     def run(self, command: str) -> str:
         """What a command prints in the session that `login` opened (both streams, without the last line break)."""
         mark = uuid.uuid4().hex[:12]
         encoded = base64.b64encode(command.encode()).decode()
-        # The marks are split in two, so that the terminal's echo of the line is not taken for them.
+        # The marks are written in two parts, so that the terminal's echo of the line does not look like them.
         begin, end = (f"printf '\\n%s%s\\n' {mark[:6]} {mark[6:]}{letter}" for letter in "be")
         self.child.send(f'{begin}; eval "$(echo {encoded} | base64 -d)" 2>&1; {end}\r')
         if self.child.expect([rf"{mark}b\r*\n", pexpect.TIMEOUT, pexpect.EOF]) != 0:
@@ -157,7 +157,7 @@ class Console:
         return output.rstrip("\n")
 
     def leave(self) -> None:
-        """Ends an open session and waits a moment for the login prompt, so that whoever comes next finds it."""
+        """Ends an open session and waits a moment for the login prompt, which the next user of the console needs."""
         if self.session:
             self.child.sendcontrol("d")
         self.child.expect([LOGIN, pexpect.TIMEOUT, pexpect.EOF], timeout=15)

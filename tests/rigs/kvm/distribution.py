@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A whole distribution's disk, as its own packages make it: systemd, its own kernel and initramfs, an SSH server, ifupdown.
+"""The disk of a whole distribution, made by its own packages: systemd, its own kernel and initramfs, an SSH server, ifupdown.
 
-Nothing of this project is in it, and nothing is cleaned: what an administrator would make a template of. It is not part of the rig,
-for it takes minutes to build and one to boot; boot_template.py prepares and boots it.
+It has nothing of this project and is not cleaned, like a machine that an administrator would make a template of. It is not part of the
+rig, because it takes minutes to build and one to boot; boot_template.py prepares and boots it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import image
 import librig
 from librig import RigError, run, say
 
-#: Raised when the way it is built changes in a manner its other inputs do not show.
+#: To be raised when the way it is built changes and its other inputs do not.
 VERSION = 1
 SUITE = "bookworm"
 PACKAGES = (
@@ -42,7 +42,7 @@ PACKAGES = (
     "zstd",
 )
 DISK_SIZE_MIB = 2048
-#: As Debian's installer writes them, for the name that the command line of the rig's machines leaves to a NIC.
+#: The network's configuration as Debian's installer writes it, for the NIC names of the rig's machines.
 FILES = {
     "etc/fstab": "/dev/vda1 / ext4 errors=remount-ro 0 1\n",
     "etc/network/interfaces": "source /etc/network/interfaces.d/*\n\nauto lo\niface lo inet loopback\n\nallow-hotplug eth0\niface eth0 inet dhcp\n",
@@ -52,7 +52,7 @@ FILES = {
 
 
 class Distribution(t.NamedTuple):
-    """A disk in the cache with the kernel and the initramfs that are in it, to be booted directly."""
+    """A disk in the cache, and copies of its kernel and initramfs, with which a machine boots directly."""
 
     disk: Path
     kernel: Path
@@ -87,7 +87,7 @@ def distribution() -> Distribution:
     return Distribution(folder / "disk.qcow2", folder / "vmlinuz", folder / "initrd.img")
 
 
-#: As a distribution's cloud images are made: a boot loader, cloud-init, no address of anybody's. $1 is the raw disk.
+#: Makes the disk ($1, raw) like a distribution's cloud image: with a boot loader and cloud-init, without addresses or host names.
 CLOUD_IMAGE = r"""
 set -e
 folder=$(mktemp -d)

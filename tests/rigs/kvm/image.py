@@ -6,12 +6,12 @@
 
 Two stages, each kept in the cache under a hash of what it is made from:
 
-- base: root file system (debootstrap), kernel (unpacked) and the drivers it needs; minutes, no file of this project in it
-- image: base + the files in `guest/` + the collection's guest scripts → qcow2 disk and initrd; seconds
+- base: root file system (debootstrap), kernel (unpacked) and the drivers it needs; takes minutes, has no file of this project
+- image: base + the files in `guest/` + the collection's guest scripts → qcow2 disk and initrd; takes seconds
 
 The image with cloud-init (layer.py) has more packages on top of the base and no guest scripts of ours.
 
-No loop device, no mount, no package source but those this machine's apt already uses.
+It needs no loop device and no mount, and only the package sources that this machine's apt already uses.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ HERE = Path(__file__).resolve().parent
 GUEST_FILES = HERE / "guest"
 COLLECTION_SCRIPTS = HERE.parents[2] / "roles" / "vm_template" / "files" / "linux"
 
-#: Raised when the way the base is built changes in a manner its other inputs do not show.
+#: To be raised when the way the base is built changes and its other inputs do not.
 BASE_VERSION = 1
 #: Guest suite on Debian hosts, whatever their own release; on Ubuntu hosts it is the host's own.
 DEBIAN_SUITE = "bookworm"
@@ -58,11 +58,11 @@ PACKAGES = (
 #: Kernel meta package per distribution: the smallest that has the virtio drivers.
 KERNEL_PACKAGE = {"debian": "linux-image-cloud-amd64", "ubuntu": "linux-image-virtual"}
 COMPONENTS = {"debian": "main", "ubuntu": "main,universe"}
-#: Drivers the initrd loads, in this order, with what they depend on; those built into a kernel are skipped.
+#: Drivers that the initrd loads, in this order, with their dependencies; those that are built into the kernel are skipped.
 DRIVERS = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "ata_piix", "virtio_scsi", "sr_mod", "isofs", "ext4")
-#: Loaded where the kernel has them: entropy, power button, other file systems a drive may have.
+#: Loaded if the kernel has them: entropy, power button, other file systems that a drive may have.
 OPTIONAL_DRIVERS = ("virtio-rng", "button", "evdev", "udf", "vfat", "nls_ascii", "nls_iso8859-1", "nls_cp437", "nls_utf8")
-#: Never needed in the guest, half of its size.
+#: Folders that the guest never needs; half of its size.
 USELESS = (
     "usr/share/doc",
     "usr/share/man",
@@ -82,7 +82,7 @@ USELESS = (
 )
 DISK_SIZE_MIB = 500
 PARTITION_START = 1 << 20
-#: Finished images kept in the cache: branches with different guest scripts alternate without building anew.
+#: How many finished images the cache keeps, so that branches with different guest scripts need not build anew each time.
 IMAGES_KEPT = 4
 
 COMMAND_LINE = (
@@ -151,7 +151,7 @@ def guest_source() -> Source:
             "apt-get", "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)", "Created-By: Packages"
         ).stdout.splitlines():
             found_origin, label, component, address = (line.split("|") + ["", "", ""])[:4]
-            # Security archives carry the family's origin too, but are no whole distribution.
+            # Security archives have the family's origin, too, but are not a whole distribution.
             if found_origin == origin and label == origin and component == "main" and "security" not in address:
                 mirror = usable_mirror(address)
                 if mirror:
@@ -195,7 +195,7 @@ def digest(*parts: t.Any) -> str:
 
 
 def base_key(source: Source) -> str:
-    # The mirror is not part of it: the same packages come from all of them.
+    # The hash leaves out the mirror, because all mirrors have the same packages.
     return digest(BASE_VERSION, source.family, source.suite, PACKAGES, KERNEL_PACKAGE, DRIVERS, OPTIONAL_DRIVERS, USELESS)
 
 
@@ -210,7 +210,7 @@ def base() -> Path:
     with librig.file_lock(cache / ".base.lock", "another build of the guest's base", 1800):
         if (folder / "base.json").exists():
             return folder
-        # Only what died while it held this lock can be lying here.
+        # A folder here was left by a process that died while it held this lock.
         for left in cache.glob("tmp-base-*"):
             remove_tree(left)
         librig.need({"debootstrap": "debootstrap", "dpkg-deb": "dpkg"})
@@ -250,7 +250,7 @@ def build_base(source: Source, work: Path) -> None:
     try:
         debootstrap(source, root, environment)
     except BaseException:
-        # The other one writes into the same folder, which is about to go.
+        # The other process writes into the same folder, which is about to be removed.
         with contextlib.suppress(Exception):
             kernel_packages()
         raise
@@ -263,7 +263,7 @@ def build_base(source: Source, work: Path) -> None:
 
 
 def hurry(root: Path) -> None:
-    """dpkg syncs every file to the disk by default: most of an installation's wall time, of no use here. Nor are documents."""
+    """Keeps dpkg from syncing every file to the disk, which takes most of an installation's time, and from installing documents."""
     settings = root / "etc" / "dpkg" / "dpkg.cfg.d"
     settings.mkdir(parents=True)
     excluded = "".join(f"path-exclude=/{path}/*\n" for path in USELESS if path.startswith("usr/share/"))
@@ -271,7 +271,7 @@ def hurry(root: Path) -> None:
 
 
 def debootstrap(source: Source, root: Path, environment: t.Mapping[str, str], packages: t.Sequence[str] = PACKAGES) -> None:
-    """Runs debootstrap, telling its progress every few seconds; its whole output is in the message when it fails."""
+    """Runs debootstrap and prints its progress every few seconds; the error has its whole output."""
     command = [
         "debootstrap",
         "--variant=minbase",
@@ -315,9 +315,9 @@ def debootstrap(source: Source, root: Path, environment: t.Mapping[str, str], pa
 
 
 def apt_words(source: Source, state: Path, installed: Path | None = None) -> list[str]:
-    """Options by which this machine's apt works for the guest, its state kept apart in `state`.
+    """Options that make this machine's apt work for the guest, with its state in the folder `state`.
 
-    installed: dpkg's status file of the guest, which says what is there; nothing is when left out.
+    installed: dpkg's status file of the guest; without it no package counts as installed.
     """
     for name in ("lists/partial", "cache/archives/partial"):
         (state / name).mkdir(parents=True)
@@ -343,16 +343,16 @@ def apt_words(source: Source, state: Path, installed: Path | None = None) -> lis
         "Acquire::Languages=none",
         "APT::Architecture=amd64",
         "APT::Architectures=amd64",
-        # apt's own user may not enter the cache's folder.
+        # apt's own user cannot enter the cache's folder.
         "APT::Sandbox::User=root",
     ]
     return [word for option in options for word in ("-o", option)]
 
 
 def fetch_kernel(source: Source, folder: Path) -> None:
-    """Downloads the kernel's packages with apt, its state kept apart from the machine's, and unpacks them.
+    """Downloads the kernel's packages with apt, whose state is apart from the machine's, and unpacks them.
 
-    Not installed in the guest: the package's scripts would build an initrd nobody uses.
+    They are not installed in the guest, because the package's scripts would build an initrd that is not used.
     """
     words = apt_words(source, folder / "apt")
     run("apt-get", *words, "-qq", "update", timeout=600)
@@ -387,13 +387,13 @@ def fetch_kernel(source: Source, folder: Path) -> None:
 
 
 def unpack_kernel(work: Path) -> str:
-    """Puts the kernel to work/kernel.elf (or .image when it cannot be unpacked) and returns its version."""
+    """Writes the kernel to work/kernel.elf (or kernel.image if it cannot be decompressed) and returns its version."""
     kernels = sorted((work / "kernel" / "files" / "boot").glob("vmlinuz-*"))
     if not kernels:
         raise RigError("the kernel's package has no /boot/vmlinuz-*")
     image = kernels[-1].read_bytes()
     elf = decompressed_kernel(image)
-    # QEMU enters an unpacked kernel with a PVH note directly: under emulation the guest's own unpacking takes seconds.
+    # QEMU starts a decompressed kernel with a PVH note directly; under emulation the guest would take seconds to decompress it.
     if elf is not None and b"Xen\0" in elf:
         (work / "vmlinux").write_bytes(elf)
     else:
@@ -406,7 +406,7 @@ def decompressed_kernel(image: bytes) -> bytes | None:
 
     def through(*command: str) -> t.Callable[[bytes], bytes]:
         def pipe(data: bytes) -> bytes:
-            # These complain about what follows the stream, after having written it all.
+            # These programs fail because of the data behind the stream, but have written all of it by then.
             return subprocess.run(
                 command, input=data, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False, timeout=60
             ).stdout
@@ -448,7 +448,7 @@ def collect_drivers(work: Path, root: Path, version: str) -> None:
     shutil.move(str(modules / version), str(target))
     drivers = work / "drivers"
     drivers.mkdir()
-    # The guest's own kmod: it knows every compression its distribution uses.
+    # The guest's own kmod, because it knows every compression that its distribution uses.
     run("chroot", root, "depmod", version, timeout=120)
     order: list[str] = []
     for driver in (*DRIVERS, *OPTIONAL_DRIVERS):
@@ -475,7 +475,7 @@ def collect_drivers(work: Path, root: Path, version: str) -> None:
 
 
 def trim(root: Path) -> None:
-    """Removes what the test guest never needs and what must not be the same in two guests."""
+    """Removes files that the test guest never needs, and those that must not be the same in two guests."""
     for path in USELESS:
         target = root / path
         if target.is_dir() and not target.is_symlink():
@@ -510,7 +510,7 @@ class GuestFile(t.NamedTuple):
 
 
 class Tree(t.NamedTuple):
-    """What an image is made of: a folder of the cache with the packages' `rootfs`, and the files put into it.
+    """The parts of an image: a folder of the cache with the packages' `rootfs`, and the files put into it.
 
     name: prefix of its images' folders in the cache; images of one name are counted together.
     """
@@ -521,7 +521,7 @@ class Tree(t.NamedTuple):
 
 
 def boot_files() -> list[GuestFile]:
-    """The boot of every image; what it runs for the guest's data (etc/rc.guest) is each image's own."""
+    """Files for the boot of every image. The script that handles the guest's data (etc/rc.guest) is each image's own."""
     own = {path.name: path.read_bytes() for path in sorted(GUEST_FILES.iterdir()) if path.is_file()}
     files = [
         GuestFile("etc/inittab", own["inittab"]),
@@ -533,7 +533,7 @@ def boot_files() -> list[GuestFile]:
         GuestFile("etc/hosts", b"127.0.0.1 localhost\n::1 localhost\n"),
         GuestFile("etc/fstab", b"/dev/vda1 / ext4 rw,noatime 0 0\n"),
         GuestFile("etc/machine-id", b""),
-        # login reads it; without it every login leaves an error in the log.
+        # login reads it, and would log an error without it.
         GuestFile("etc/default/locale", b""),
         GuestFile("etc/inputrc", b"set enable-bracketed-paste off\n"),
         GuestFile("etc/motd", b""),
@@ -552,14 +552,14 @@ def collection_files() -> list[GuestFile]:
     files = [GuestFile(f"usr/local/sbin/{path.name}", path.read_bytes(), 0o755) for path in scripts]
     files.append(GuestFile("etc/rc.guest", (GUEST_FILES / "rc.guest").read_bytes(), 0o755))
     files.append(GuestFile("etc/init.d/config-drive", (COLLECTION_SCRIPTS / "config-drive.init").read_bytes(), 0o755))
-    # The boot calls the starter when udev has seen all drives: machines without one need not wait for theirs.
+    # The boot calls the starter after udev has seen all drives, so machines without a config drive need not wait for one.
     settings = (COLLECTION_SCRIPTS / "config-drive.default").read_bytes() + b"WAIT_SECONDS=0\n"
     files.append(GuestFile("etc/default/config-drive", settings))
     return files
 
 
 def put(root: Path, file: GuestFile) -> None:
-    """Writes one file below a tree of hard links: never into the file that is there, it is the cache's."""
+    """Writes one file below a tree of hard links, never into an existing file, because that is the cache's."""
     target = root / file.path
     target.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileNotFoundError):
@@ -604,7 +604,7 @@ def image(layer: t.Callable[[Path], Tree] | None = None) -> Image:
                 remove_tree(work)
                 raise
             say(f"guest's {tree.name} built in {time.monotonic() - started:.1f} s")
-        # The time of last use: what was not used longest goes first.
+        # The time of last use: images that were not used for longest are removed first.
         os.utime(folder)
         images = sorted(cache.glob(f"{tree.name}-*"), key=lambda path: path.stat().st_mtime, reverse=True)
         for old in images[IMAGES_KEPT:]:

@@ -4,7 +4,7 @@
 
 """Guests with more packages on top of the base: the distribution's cloud-init, and its other DHCP clients.
 
-Layers of their own in the cache, so that who needs the ordinary guest only neither waits for them nor notices a change of them.
+They are layers of their own in the cache, so that tests with the ordinary guest neither wait for them nor depend on them.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ import image
 import librig
 from librig import RigError, run, say
 
-#: Raised when the way a layer is built changes in a manner its other inputs do not show.
+#: To be raised when the way a layer is built changes and its other inputs do not.
 LAYER_VERSION = 1
 #: cloud-init as an administrator installs it, a network renderer for it and ssh-keygen, which real templates have.
 CLOUD_INIT = ("cloud-init", "ifupdown", "openssh-client")
 #: The DHCP clients of other distributions; the base has dhclient.
 DHCP_CLIENTS = ("dhcpcd-base", "network-manager", "dbus", "systemd")
-#: Some packages' scripts need a perl that works; the base's was trimmed, and this one is trimmed again.
+#: Some packages' scripts need a working perl; the base's was trimmed, and this one is trimmed again at the end.
 WHILE_INSTALLING = ("perl-base",)
 #: The template's own settings, for speed under emulation: one kind of host key, no locales generated.
 SETTINGS = b"# Of the test rig's template.\nssh_genkeytypes: [ed25519]\nlocale: false\n"
@@ -79,7 +79,7 @@ def layered(base_folder: Path, name: str, packages: tuple[str, ...]) -> Path:
 def install(base: Path, work: Path, wanted: tuple[str, ...]) -> None:
     """Copies the base's root file system and installs the packages in it, with their own scripts."""
     root = work / "rootfs"
-    # No hard links: nobody promises that the packages' scripts write no file in place.
+    # Not by hard links, because the packages' scripts may write files in place.
     run("cp", "-a", "--reflink=auto", base, root, timeout=300)
     words = image.apt_words(image.guest_source(), work / "apt", root / "var" / "lib" / "dpkg" / "status")
     run("apt-get", *words, "-qq", "update", timeout=600)
@@ -96,7 +96,7 @@ def install(base: Path, work: Path, wanted: tuple[str, ...]) -> None:
     inside.mkdir()
     for package in packages:
         os.link(package, inside / package.name)
-    # Goes with everything else in /dev when the tree is trimmed.
+    # Removed with the rest of /dev when the tree is trimmed.
     for number, device in ((3, "null"), (5, "zero"), (8, "random"), (9, "urandom")):
         os.mknod(root / "dev" / device, stat.S_IFCHR | 0o666, os.makedev(1, number))
         (root / "dev" / device).chmod(0o666)
@@ -104,7 +104,7 @@ def install(base: Path, work: Path, wanted: tuple[str, ...]) -> None:
     refusal.write_text("#!/bin/sh\nexit 101\n", encoding="ascii")
     refusal.chmod(0o755)
     environment = {"DEBIAN_FRONTEND": "noninteractive", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
-    # As debootstrap does it: all unpacked in any order, then configured in the right one.
+    # As debootstrap does it: all packages are unpacked in any order, then configured in the right one.
     names = [f"/tmp/packages/{package.name}" for package in packages]
     try:
         run("chroot", root, "dpkg", "--force-depends", "--unpack", *names, env=environment, timeout=600)

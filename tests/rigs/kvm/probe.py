@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whether hardware virtualization really runs a guest here, and sooner than emulation does.
+"""Finds out whether hardware virtualization really runs a guest here, and faster than emulation does.
 
-/dev/kvm may be there and refuse, hang, or crawl (nested machines): the only proof is a guest that says something, and that says it
-before an emulated one does.
+/dev/kvm may exist and refuse, hang, or be very slow (nested machines). The only proof is a guest that prints something, and does so
+before an emulated one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-#: Seconds after which a guest that has said nothing counts as one that does not run. With working KVM it takes about one.
+#: Seconds after which a guest that has printed nothing counts as not running. With working KVM it takes about one.
 LIMIT = 8.0
 WORD = b"VMOPS"
 #: The user libvirt runs QEMU as on Debian and Ubuntu: it must be able to use /dev/kvm, not just root.
@@ -36,8 +36,8 @@ def boot_sector() -> bytes:
 
 
 def runs_guest(accelerator: str, user: str = QEMU_USER, limit: float = LIMIT) -> tuple[float | None, str]:
-    """Runs the boot sector with `accelerator` (kvm or tcg) as `user`: the seconds until it spoke, None for not within `limit`,
-    and a sentence."""
+    """Runs the boot sector with `accelerator` (kvm or tcg) as `user`. Returns the seconds until it printed, or None if it did not
+    within `limit`, and a sentence."""
     if accelerator == "kvm" and not os.path.exists("/dev/kvm"):
         return None, "there is no /dev/kvm"
     try:
@@ -97,7 +97,7 @@ def runs_guest(accelerator: str, user: str = QEMU_USER, limit: float = LIMIT) ->
         finally:
             process.kill()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                # A process stuck in the kernel dies when the kernel lets it; nothing here waits for that.
+                # A process that is stuck in the kernel ends when the kernel lets it; this code does not wait for it.
                 process.wait(timeout=2)
 
 

@@ -6,7 +6,7 @@
 
 libvirtd runs in a mount namespace where libvirt's usual folders are this rig's, and in a network namespace with the
 bridge: to libvirt everything is at its usual place, and nothing of the machine's own libvirt or network is touched.
-It needs neither systemd nor dbus nor polkit, and is kept from them where they are.
+It needs neither systemd nor dbus nor polkit, and does not talk to them where they run.
 """
 
 from __future__ import annotations
@@ -58,22 +58,22 @@ FOLDERS = {
     "/var/lib/libvirt": "libvirt/lib",
     "/var/log/libvirt": "libvirt/log",
 }
-#: Hidden from the daemons where they exist: what libvirt finds there it would ask to register the guests (machined),
-#: to open the firewall (firewalld), to hold off suspend (logind), all of which is the machine's and not the rig's.
+#: Hidden from the daemons if they exist: through them libvirt would register the guests (machined), open the firewall (firewalld) and
+#: delay suspend (logind), all of which belongs to the machine and not to the rig.
 HIDDEN = ("/run/dbus",)
 IMAGES = "/var/lib/libvirt/images"
 #: Name of the template per suite of the guest.
 TEMPLATE = {"bookworm": "debian-12", "jammy": "ubuntu-22.04", "noble": "ubuntu-24.04"}
-#: What the name of a template without the guest agent's channel ends with.
+#: Ending of the name of a template without the guest agent's channel.
 NO_AGENT = "-no-agent"
 Q35 = "-q35"
-#: Other templates by the word in --with-WORD: what builds their tree, and the name of theirs among the facts.
+#: Other templates by the word in --with-WORD: what builds their tree, and the key of their name among the rig's values.
 LAYERS = {
     "cloud-init": (layer.cloud_init, "TEMPLATE_CLOUD_INIT"),
     "dhcp-clients": (layer.dhcp_clients, "TEMPLATE_DHCP_CLIENTS"),
 }
 MEMORY_MIB = 256
-#: Where distributions have no monolithic daemon. The first one is who gets connected to; it asks the others.
+#: The daemons of distributions without a monolithic one. Clients connect to the first, which asks the others.
 MODULAR = ("virtqemud", "virtstoraged", "virtnetworkd", "virtinterfaced", "virtnodedevd", "virtnwfilterd", "virtsecretd")
 MONOLITHIC = ("libvirtd",)
 
@@ -111,7 +111,7 @@ class KvmRig(librig.Rig):
         self.logs = self.libvirt / "log"
         self.serial_logs = self.logs / "qemu"
         self.pids = self.state / "pids"
-        #: What `up` found out and made; its presence says that an `up` came to its end.
+        #: The values that `up` found out and made; the file exists only after a complete `up`.
         self.facts_file = self.state / "facts.json"
         self.daemons = MONOLITHIC if shutil.which("libvirtd") or not shutil.which("virtqemud") else MODULAR
         self.socket = self.libvirt / "run" / f"{self.daemons[0].replace('libvirtd', 'libvirt')}-sock"
@@ -135,7 +135,7 @@ class KvmRig(librig.Rig):
         return librig.read_pid(self.pids / f"{program}.pid", program)
 
     def uuid_of(self, thing: str) -> str:
-        """The same at every `up`, so that defining again replaces; another one for every rig."""
+        """A UUID that is the same at every `up`, so that defining again replaces, and another one for every rig."""
         return str(uuid.uuid5(uuid.NAMESPACE_OID, f"vmops-external-dhcp{self.state}/{thing}"))
 
     def facts(self) -> dict[str, t.Any]:
@@ -164,7 +164,7 @@ def bring_up(rig: KvmRig, accelerator: str) -> None:
     librig.need(PROGRAMS)
     if not any(shutil.which(program) for program in ("libvirtd", "virtqemud")) or not shutil.which("virtlogd"):
         raise RigError("missing on this machine: libvirt's daemons. Install them with: apt-get install libvirt-daemon-system")
-    # The answer may take its time, and so does what comes first.
+    # The probe may take long, so it runs beside the other preparations.
     domain_type = librig.in_background(lambda: probe.domain_type(accelerator))
     built = image.image()
     rig.make_state()
@@ -212,7 +212,7 @@ def start_daemons(rig: KvmRig, kind: str) -> None:
 
 
 def start_daemon(rig: KvmRig, program: str, kind: str) -> None:
-    # Mount points that no package or daemon has made yet; they go again with the rig.
+    # Mount points that no package or daemon has made yet; they are removed with the rig.
     made = rig.state / "made-folders"
     for folder in FOLDERS:
         if not os.path.isdir(folder):
@@ -226,12 +226,12 @@ def start_daemon(rig: KvmRig, program: str, kind: str) -> None:
     lines += [f"mount --bind {rig.state / own} {folder}" for folder, own in FOLDERS.items()]
     lines += [f"mount --bind {rig.state}/empty {folder}" for folder in HIDDEN if os.path.isdir(folder)]
     if kind != "kvm" and os.path.exists("/dev/kvm"):
-        # libvirt would ask QEMU about a /dev/kvm that is there without being of use anew at every call, a second each time.
+        # With an unusable /dev/kvm libvirt would ask QEMU about it at every call, which takes a second each time.
         nothing = rig.state / "no-kvm"
         nothing.touch()
         nothing.chmod(0)
         lines.append(f"mount --bind {nothing} /dev/kvm")
-    # The daemons' numbers must not go to /run, where the machine's own daemons have theirs.
+    # The daemons' pid files must not go to /run, where the machine's own daemons have theirs.
     lines.append('exec "$@"')
     log = rig.logs / f"{program}.out"
     librig.start_kept(
@@ -247,7 +247,7 @@ def start_daemon(rig: KvmRig, program: str, kind: str) -> None:
 
 
 def give_socket(rig: KvmRig) -> None:
-    """The socket belongs to the person who called sudo: from then on libvirt needs no root."""
+    """Gives the socket to the person who called sudo, who needs no root for libvirt then."""
     caller = os.environ.get("SUDO_UID", "")
     if caller.isdigit() and int(caller):
         os.chown(rig.socket, int(caller), -1)
@@ -264,16 +264,16 @@ def publish_template(rig: KvmRig, built: image.Image, kind: str, suffix: str = "
     name = TEMPLATE.get(built.suite, built.suite) + suffix
     files = {built.disk: f"{name}.qcow2", built.kernel: f"{name}.vmlinux", built.initrd: f"{name}.initrd.img"}
     for source, target in files.items():
-        # A running clone reads these: never replaced under it.
+        # Running clones read these files, so they are never replaced.
         if not (rig.images / target).exists():
             new = rig.images / f".{target}.new"
             run("cp", "--reflink=auto", "--sparse=auto", source, new, timeout=120)
             new.chmod(0o644)
             os.replace(new, rig.images / target)
     define(rig, "define", template_xml(rig, name, kind))
-    # The same guest in a machine without the channel of the guest agent.
+    # A second template: the same guest in a machine without the guest agent's channel.
     define(rig, "define", template_xml(rig, name, kind, NO_AGENT))
-    # And as virt-install makes it today: machine q35, its CD drive on SATA, which the small kernel does not see.
+    # A third one as virt-install makes it today: machine q35, its CD drive on SATA, which the small kernel does not see.
     define(rig, "define", template_xml(rig, name, kind, Q35))
     if rig.virsh("pool-info", "default", check=False).returncode != 0:
         define(rig, "pool-define", f"<pool type='dir'><name>default</name><target><path>{IMAGES}</path></target></pool>")
@@ -294,7 +294,7 @@ def cd_drive(target: str, bus: str) -> str:
 
 
 def template_xml(rig: KvmRig, files: str, kind: str, variant: str = "") -> str:
-    """The template's machine: `pc` with IDE CD drives, since the small kernel knows no SATA; two of them, both empty.
+    """The template's machine: `pc` with two empty CD drives on IDE, because the small kernel knows no SATA.
 
     files: the name of its files. variant: NO_AGENT leaves out the guest agent's channel; Q35 is machine q35 with a
     virtio-scsi controller and one CD drive, on SATA. Its own name says so.
@@ -381,12 +381,12 @@ def status(rig: KvmRig) -> dict[str, t.Any]:
 
 
 def down(rig: KvmRig, purge: bool) -> None:
-    # Everything of the rig runs in its network namespace: also what an `up` that was killed did not get to write down.
-    # libvirtd goes first, so that it restarts nothing; virtlogd last, since the guests write to it.
+    # Everything of the rig runs in its network namespace, also processes that a killed `up` did not write down.
+    # libvirtd ends first, so that it restarts nothing; virtlogd last, because the guests write to it.
     for group in (rig.daemons, ("qemu-system-x86_64", "qemu-kvm", "dnsmasq"), ("virtlogd",)):
         end_processes(rig, group)
     with contextlib.suppress(RigError):
-        # The keepers end by themselves once there is nothing left to keep.
+        # The keepers end by themselves when their processes have ended.
         librig.wait_for("the end", lambda: not any(map(librig.program_of, librig.netns_pids(rig.hypervisor_netns))), 3)
     left = [f"{pid} ({librig.program_of(pid)})" for pid in librig.netns_pids(rig.hypervisor_netns) if librig.program_of(pid)]
     if left:
