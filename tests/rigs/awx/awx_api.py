@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""As much of AWX's REST API as putting objects into it takes, in this process: fields, choices, relations and checks as in AWX 24.6.
+"""The part of AWX's REST API that putting objects into it needs, in this process: fields, choices, relations and checks of AWX 24.6.
 
 Modelled on AWX's published source (serializers, models, awx/main/fields.py, the survey's and the schedules' checks). What it does not do:
-run jobs (a launched one is successful at once), know permissions, keep anything. An unknown field is an error here, which AWX would ignore:
-it is a mistake of ours either way.
+run jobs (a launched one is successful at once), know permissions, keep anything. An unknown field is an error here; AWX would ignore it,
+but it is a mistake of ours.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SURVEY_TYPES = {
 
 
 class Refused(Exception):
-    """A request that AWX answers with 400, and what it says."""
+    """A request that AWX answers with 400, and the answer's text."""
 
     def __init__(self, **problems: t.Any) -> None:
         super().__init__(str(problems))
@@ -276,7 +276,7 @@ class Awx:
         self.surveys[place, number] = spec
 
     def launch(self, number: int, given: dict[str, t.Any]) -> dict[str, t.Any]:
-        """A job of a job template. As in AWX, what is neither prompted for nor asked by the survey is ignored, and said to be."""
+        """Launches a job. As in AWX, values that are neither prompted for nor asked by the survey are ignored, and listed."""
         template, survey = self.objects["job_templates"][number], {}
         if template["survey_enabled"]:
             survey = {question["variable"]: question for question in self.surveys["job_templates", number]["spec"]}
@@ -303,7 +303,7 @@ def _empty(kind: t.Any) -> t.Any:
 
 
 def _cleaned(place: str, given: dict[str, t.Any]) -> dict[str, t.Any]:
-    """As AWX's serializers take a body: read-only fields are ignored, null for a text or a choice is the empty one."""
+    """The body as AWX's serializers take it: without read-only fields, with an empty text for null in a text or choice."""
     kinds = RESOURCES[place].fields
     return {
         name: "" if value is None and (kinds.get(name) is str or isinstance(kinds.get(name), tuple)) else value
@@ -313,7 +313,7 @@ def _cleaned(place: str, given: dict[str, t.Any]) -> dict[str, t.Any]:
 
 
 def _check_key(name: str, value: str) -> None:
-    """As awx/main/validators.py; what is no base64 text AWX 24.6.1 does not refuse but answers with 500."""
+    """Checks a key as awx/main/validators.py does; AWX 24.6.1 answers a text that is not base64 with 500."""
     if "PRIVATE KEY-----" not in value:
         raise Refused(inputs={name: ["Invalid certificate or key: it is no private key"]})
     try:

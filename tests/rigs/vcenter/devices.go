@@ -172,7 +172,7 @@ func deviceByKey(devices []types.BaseVirtualDevice, key int32) types.BaseVirtual
 	return object.VirtualDeviceList(devices).FindByKey(key)
 }
 
-// check refuses what a real host refuses in a reconfiguration. It changes nothing but fills in what the host fills in.
+// check refuses what a real host refuses in a reconfiguration. It changes nothing, but fills in the values that the host fills in.
 func check(vm *simulator.VirtualMachine, spec *types.VirtualMachineConfigSpec) types.BaseMethodFault {
 	devices := vm.Config.Hardware.Device
 	on := vm.Runtime.PowerState == types.VirtualMachinePowerStatePoweredOn
@@ -307,7 +307,7 @@ func opensDoor(vm *simulator.VirtualMachine, spec *types.VirtualMachineConfigSpe
 	return false
 }
 
-// ask puts the question a host asks when the guest has locked the CD door and waits for the answer.
+// ask asks the question of a host whose guest has locked the CD door, and waits for the answer.
 func (r *rig) ask(vm *simulator.VirtualMachine, task *simulator.Task) types.BaseMethodFault {
 	r.world.Lock()
 	r.mu.Lock()
@@ -394,7 +394,7 @@ func (r *rig) reconfigureNow(vm *simulator.VirtualMachine, spec *types.VirtualMa
 	if fault := check(vm, spec); fault != nil {
 		return fault
 	}
-	// The simulator appends to extraConfig what a host replaces, and keeps what is set to nothing.
+	// A host replaces entries of extraConfig, and removes empty ones; the simulator appends them, and keeps empty ones.
 	set := map[string]bool{}
 	for _, o := range spec.ExtraConfig {
 		set[o.GetOptionValue().Key] = true
@@ -406,7 +406,7 @@ func (r *rig) reconfigureNow(vm *simulator.VirtualMachine, spec *types.VirtualMa
 		}
 	}
 	vm.Config.ExtraConfig = kept
-	reported := vm.Guest.Net // a new card is nothing that the guest has reported
+	reported := vm.Guest.Net // the simulator adds a new card, which the guest has not reported
 	_, fault := inner(vm.ReconfigVMTask(simulatorContext(vm.Self), &types.ReconfigVM_Task{This: vm.Self, Spec: *spec}))
 	vm.Guest.Net = reported
 	r.tidy(vm)
@@ -443,7 +443,7 @@ func (r *rig) tidy(vm *simulator.VirtualMachine) {
 	}
 }
 
-// rekey gives SATA controllers, CD drives and network cards keys in the ranges of their kinds: by them clients order devices.
+// rekey gives SATA controllers, CD drives and network cards keys in the ranges of their kinds, by which clients order devices.
 func rekey(devices []types.BaseVirtualDevice) {
 	controllers := map[int32]int32{}
 	taken := map[int32]bool{}

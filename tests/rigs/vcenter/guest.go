@@ -13,7 +13,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 )
 
-// clearGuest is the state of a VM whose guest says nothing.
+// clearGuest sets the state of a VM whose guest reports nothing.
 func clearGuest(vm *simulator.VirtualMachine) {
 	setGuest(vm, guest{ToolsRunning: "guestToolsNotRunning", ToolsVersion: "guestToolsNotInstalled"})
 }
@@ -87,7 +87,7 @@ type disk struct {
 	CapacityKB   int64
 }
 
-// describe is what tests compare the driver's view with.
+// describe returns the VM for tests, which compare the driver's view with it.
 func describe(vm *simulator.VirtualMachine) map[string]interface{} {
 	drives, nics, disks, networks := []drive{}, []string{}, []disk{}, []string{}
 	for _, d := range vm.Config.Hardware.Device {
@@ -142,7 +142,7 @@ func describe(vm *simulator.VirtualMachine) map[string]interface{} {
 	}
 }
 
-// control is the interface of the tests; it has nothing to do with the API.
+// control is the interface for tests, apart from the API.
 func (r *rig) control() http.Handler {
 	mux := http.NewServeMux()
 	answer := func(w http.ResponseWriter, v interface{}) {

@@ -34,7 +34,7 @@ const (
 
 var leaseReference = regexp.MustCompile(`type="HttpNfcLease">([^<]+)<`)
 
-// lease is an import under way. The simulator knows it, and neither what was sent nor what an end without success takes along.
+// lease is an import under way. The simulator knows the lease, but not what was sent, nor what is removed if it fails.
 type lease struct {
 	vm       types.ManagedObjectReference
 	uploaded bool
@@ -67,7 +67,7 @@ func (r *rig) beforeImport(c *call) types.BaseMethodFault {
 		}
 	case *types.HttpNfcLeaseComplete:
 		if l := r.leaseOf(q.This.Value); l != nil && !l.uploaded {
-			return &types.InvalidState{} // a VM whose disk is empty is a mistake of the client's
+			return &types.InvalidState{} // a VM with an empty disk is a mistake of the client
 		}
 	}
 	return nil
@@ -152,7 +152,7 @@ func (r *rig) afterImport(w *recorder, c *call) {
 	}
 }
 
-// discard takes what was imported along: "all objects created during the import are removed when the lease enters this state".
+// discard removes what was imported: "all objects created during the import are removed when the lease enters this state".
 func (r *rig) discard(l *lease) {
 	vm := findVM(l.vm)
 	if vm == nil {
@@ -195,7 +195,7 @@ func (r *rig) furnish(vm *simulator.VirtualMachine) {
 	r.tidy(vm)
 }
 
-// serveNFC takes a disk under a lease, as a host does: no session is asked for, the address is the secret.
+// serveNFC receives a disk under a lease, as a host does: without a session, because the address is the secret.
 func (r *rig) serveNFC(w http.ResponseWriter, req *http.Request) {
 	name := req.Method + " /nfc"
 	r.record(name)
@@ -249,13 +249,13 @@ func (r *rig) serveNFC(w http.ResponseWriter, req *http.Request) {
 	w.WriteHeader(http.StatusOK)
 }
 
-// flatFile is where the bytes of a disk are, beside its description.
+// flatFile is the file with the bytes of a disk, beside its description.
 func flatFile(name string) string {
 	file := diskPath(name)
 	return strings.TrimSuffix(file, path.Ext(file)) + "-flat.vmdk"
 }
 
-// diskOf is the file for the bytes of a VM's disk of this name, and how many there are.
+// diskOf returns the file for the bytes of a VM's disk of this name, and the disk's size in bytes.
 func diskOf(vm *simulator.VirtualMachine, name string) (string, int64) {
 	if vm == nil {
 		return "", 0

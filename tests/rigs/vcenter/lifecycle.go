@@ -47,7 +47,7 @@ func init() {
 // clockOffset is how far the hosts' clocks are ahead of this machine's, in nanoseconds.
 var clockOffset atomic.Int64
 
-// connectDrives lets the drives follow the power state: at power on those that are to start connected and have a file.
+// connectDrives sets the drives' connection by the power state: at power on those that start connected and have a file are connected.
 func connectDrives(vm *simulator.VirtualMachine) {
 	on := vm.Runtime.PowerState == types.VirtualMachinePowerStatePoweredOn
 	vm.Runtime.BootTime = nil // the simulator has it in the summary only

@@ -16,14 +16,14 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 )
 
-// What operations cost a host, which does at most unitsOfHost at a time and queues the rest (VMware's performance guides).
+// Units that operations take of a host, which does at most unitsOfHost at a time and queues the rest (VMware's performance guides).
 const (
 	unitsOfHost   = 16
 	unitsOfLinked = 1
 	unitsOfFull   = 4
 )
 
-// acquire takes units of a host when it has them; the function returned gives them back.
+// acquire waits for units of a host and takes them; the returned function gives them back.
 func (r *rig) acquire(host string, units int) func() {
 	for {
 		r.mu.Lock()
@@ -41,7 +41,7 @@ func (r *rig) acquire(host string, units int) func() {
 	}
 }
 
-// sameName is the entity in a folder that has the name already.
+// sameName is the entity in a folder that already has the name.
 func sameName(folder types.ManagedObjectReference, name string) *types.ManagedObjectReference {
 	f, ok := simulator.Map.Get(folder).(*simulator.Folder)
 	if !ok {
@@ -56,7 +56,7 @@ func sameName(folder types.ManagedObjectReference, name string) *types.ManagedOb
 	return nil
 }
 
-// escapeName is what vCenter makes of a name: a % that begins no escape, / and \ are escaped.
+// escapeName escapes a name as vCenter does: / and \, and a % that begins no escape.
 func escapeName(name string) string {
 	return strings.NewReplacer("/", "%2f", `\`, "%5c").Replace(name)
 }
@@ -200,7 +200,7 @@ func (r *rig) configureClone(source, vm *simulator.VirtualMachine, q *types.Clon
 		spec.DeviceChange = append(append([]types.BaseVirtualDeviceConfigSpec{}, spec.DeviceChange...), own.DeviceChange...)
 	}
 	for _, change := range spec.DeviceChange {
-		// Clients send the source's disk, with its file: of a clone's disk only the rest can be changed.
+		// Clients send the source's disk, with its file, which stays; the other settings of the clone's disk can be changed.
 		if disk, ok := change.GetVirtualDeviceConfigSpec().Device.(*types.VirtualDisk); ok {
 			if own := deviceByKey(vm.Config.Hardware.Device, disk.Key); own != nil {
 				disk.Backing = own.GetVirtualDevice().Backing
@@ -310,7 +310,7 @@ func powerOnMulti(c *call) (interface{}, types.BaseMethodFault) {
 	return &types.PowerOnMultiVM_TaskResponse{Returnval: task}, nil
 }
 
-// notStarted is why DRS does not even try a VM.
+// notStarted is the reason why DRS does not try to start a VM.
 func (r *rig) notStarted(vm *simulator.VirtualMachine) types.BaseMethodFault {
 	if f := r.matchFault("PowerOn " + vm.Name); f != nil {
 		return newFault(f.Fault)
@@ -339,7 +339,7 @@ func faultText(fault types.BaseMethodFault) string {
 func (r *rig) startLater(vm *simulator.VirtualMachine) {
 	time.Sleep(r.taskDelay)
 	if r.matchFault("Boot "+vm.Name) != nil {
-		return // the attempt failed on its host; the task of it is somebody else's
+		return // the attempt failed on its host, which has a task of its own
 	}
 	r.world.Lock()
 	defer r.world.Unlock()
@@ -417,7 +417,7 @@ func seenBy(ds *simulator.Datastore, host types.ManagedObjectReference) bool {
 	return false
 }
 
-// limitDatastore leaves a datastore to some hosts.
+// limitDatastore makes only some hosts see a datastore.
 func limitDatastore(name string, hosts []string) bool {
 	ds := datastoreNamed(name)
 	if ds == nil {

@@ -145,7 +145,7 @@ func main() {
 	model.Remove() // removes the datastore folders
 }
 
-// writeJSON writes the file under another name first: who waits for it never reads half of it.
+// writeJSON writes the file under another name first, so that nobody reads half of it.
 func writeJSON(path string, v interface{}) error {
 	data, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {

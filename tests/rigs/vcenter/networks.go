@@ -10,10 +10,10 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 )
 
-// Standard port groups are each host's own, and vCenter shows those of one name in a datacenter as one network. The
-// simulator has them per datacenter, takes any VLAN, and removes what VMs and VMkernel adapters are on.
+// Each host has standard port groups of its own, and vCenter shows those of one name in a datacenter as one network. The
+// simulator has them per datacenter, accepts any VLAN, and removes those that VMs and VMkernel adapters are on.
 
-// maxTag is that of a standard port group, where 4095 means all tags; on a distributed one a single tag ends at 4094.
+// maxTag is the largest tag of a standard port group, where it means all tags; on a distributed one a tag is at most 4094.
 const maxTag = 4095
 
 // normalizeNetworks gives each host lists of its own (the simulator's share memory) and its VMkernel adapters.
@@ -39,7 +39,7 @@ func networkSystem(ref types.ManagedObjectReference) *simulator.HostNetworkSyste
 	return found
 }
 
-// networkOf is the network that a card is on.
+// networkOf returns the network that a card is on.
 func networkOf(card *types.VirtualEthernetCard) *types.ManagedObjectReference {
 	switch b := card.Backing.(type) {
 	case *types.VirtualEthernetCardNetworkBackingInfo:
@@ -73,7 +73,7 @@ func syncNetworks() {
 	}
 }
 
-// isUsed is whether a VM (of a host, if one is given) has a card on the network.
+// isUsed tells whether a VM (of a host, if one is given) has a card on the network.
 func isUsed(network types.ManagedObjectReference, host *types.ManagedObjectReference) bool {
 	syncNetworks()
 	for _, e := range simulator.Map.All("VirtualMachine") {
@@ -120,7 +120,7 @@ func networkFolder(host mo.Entity) *simulator.Folder {
 	return nil
 }
 
-// setResourceNetwork adds a network to a host's cluster, or takes it away when no host of it has it.
+// setResourceNetwork adds a network to a host's cluster, or removes it if no host of the cluster has it.
 func setResourceNetwork(host *simulator.HostSystem, network types.ManagedObjectReference) {
 	change := func(networks *[]types.ManagedObjectReference, hosts []types.ManagedObjectReference) {
 		has := false

@@ -14,7 +14,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 )
 
-// objects splits the answer of RetrievePropertiesEx into what stands before, the objects and what stands behind.
+// objects splits the answer of RetrievePropertiesEx into the text before the objects, the objects, and the text behind them.
 func objects(body string) (string, []string, string) {
 	const open, close = "<objects>", "</objects>"
 	first := strings.Index(body, open)
@@ -39,7 +39,7 @@ func objects(body string) (string, []string, string) {
 	return body[:first], found, body[at:]
 }
 
-// page keeps back what does not fit into one answer and puts a token into it.
+// page keeps the objects that do not fit into one answer, and puts a token into the answer.
 func (r *rig) page(w *recorder, c *call) {
 	if w.status != http.StatusOK {
 		return
@@ -115,7 +115,7 @@ func cancelRetrieve(c *call) (interface{}, types.BaseMethodFault) {
 // simulator knows no such path.
 var keyed = regexp.MustCompile(`config\.extraConfig\[(?:"|&quot;)([^"&\]]+)(?:"|&quot;)\]`)
 
-// askAll makes the request one that the simulator knows; the keys are what was asked for.
+// askAll changes the request into one that the simulator knows; the keys are those asked for.
 func askAll(body []byte) ([]byte, []string) {
 	var keys []string
 	for _, found := range keyed.FindAllSubmatch(body, -1) {

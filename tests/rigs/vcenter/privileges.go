@@ -26,7 +26,7 @@ type denied struct {
 	Status    int    `json:"status"`
 }
 
-// lacks is the first privilege that the account lacks on one of the objects.
+// lacks returns the first privilege that the account lacks on one of the objects.
 func (r *rig) lacks(privilege string, objects ...string) *denied {
 	r.mu.Lock()
 	defer r.mu.Unlock()

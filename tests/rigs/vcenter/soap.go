@@ -32,7 +32,7 @@ type rig struct {
 	options
 	next http.Handler
 
-	// world is held by whoever reads or changes the inventory: the simulator is not safe against all its own races.
+	// world is held while the inventory is read or changed, because the simulator has races.
 	world sync.Mutex
 
 	mu       sync.Mutex // guards what follows
@@ -146,7 +146,7 @@ func (r *rig) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
-// withoutSession are the calls a real vCenter answers before the login.
+// withoutSession has the calls that a real vCenter answers before the login.
 var withoutSession = map[string]bool{
 	"RetrieveServiceContent": true, "Login": true, "LoginByToken": true, "CloneSession": true, "RetrieveInternalContent": true,
 }
@@ -272,7 +272,7 @@ func (r *rig) pass(w *recorder, req *http.Request, c *call) {
 		defer r.world.Unlock()
 	}
 	if c.session == "" && !r.bare {
-		req.Header.Del("Cookie") // a revoked session is none
+		req.Header.Del("Cookie") // the simulator would accept a revoked session
 	}
 	req.Body = io.NopCloser(bytes.NewReader(c.body))
 	r.next.ServeHTTP(w, req)
@@ -387,7 +387,7 @@ func newFault(name string) types.BaseMethodFault {
 	return &types.RuntimeFault{}
 }
 
-// simulatorContext is what calls of the simulator's own methods run in.
+// simulatorContext is the context for calls of the simulator's own methods.
 func simulatorContext(ref types.ManagedObjectReference) *simulator.Context {
 	return &simulator.Context{
 		Context: context.Background(),
@@ -399,7 +399,7 @@ func simulatorContext(ref types.ManagedObjectReference) *simulator.Context {
 	}
 }
 
-// answerOf is what came out of one of the simulator's methods that make no task.
+// answerOf returns the result of one of the simulator's methods that make no task.
 func answerOf(res soap.HasFault) (interface{}, types.BaseMethodFault) {
 	if f := res.Fault(); f != nil {
 		if m, ok := f.VimFault().(types.BaseMethodFault); ok {
@@ -410,7 +410,7 @@ func answerOf(res soap.HasFault) (interface{}, types.BaseMethodFault) {
 	return nil, nil
 }
 
-// inner runs one of the simulator's own _Task methods to its end (they are synchronous) and returns what came out.
+// inner runs one of the simulator's own _Task methods to its end (they are synchronous) and returns the result.
 func inner(res soap.HasFault) (types.AnyType, types.BaseMethodFault) {
 	if _, fault := answerOf(res); fault != nil {
 		return nil, fault
@@ -437,7 +437,7 @@ func (c *call) start(
 			return nil, failed
 		}
 		defer func() {
-			if p := recover(); p != nil { // the simulator's; whoever waits for the task is to see it
+			if p := recover(); p != nil { // a panic of the simulator becomes the task's error
 				log.Printf("panic in %s: %v\n%s", name, p, debug.Stack())
 				result, fault = nil, &types.GenericVmConfigFault{Reason: fmt.Sprintf("the simulator panicked: %v", p)}
 			}

@@ -18,8 +18,8 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 )
 
-// watched is a property filter and what its collector has told of it. The simulator looks for updates four times a second,
-// reads every object again for each of them, and loses what happens between two calls; a vCenter does none of it.
+// watched is a property filter and the state that its collector has reported. Unlike a vCenter, the simulator looks for updates four times
+// a second, reads every object again for each of them, and loses what happens between two calls.
 type watched struct {
 	spec types.PropertyFilterSpec
 	told map[types.ManagedObjectReference]map[string]types.AnyType

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What an administrator does on the vCenter rig: a second client beside the driver under test."""
+"""An administrator's client for the vCenter rig, beside the driver under test."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Admin:
         return next(vm for vm, found in self._vms("name") if found["name"] == name)
 
     def _vms(self, *properties: str) -> list[tuple[t.Any, dict[str, t.Any]]]:
-        """All VMs with some of their properties, read in one call: a property of an object would cost a call each."""
+        """All VMs with some of their properties, read in one call; reading each property of each VM would take a call each."""
         collector = vmodl.query.PropertyCollector
         view = self.content.viewManager.CreateContainerView(self.content.rootFolder, [vim.VirtualMachine], True)
         into = collector.TraversalSpec(name="view", path="view", skip=False, type=vim.view.ContainerView)
@@ -109,7 +109,7 @@ class Admin:
         WaitForTask(self.vm(name).ReconfigVM_Task(vim.vm.ConfigSpec(deviceChange=list(changes))))
 
     def set_extra(self, name: str, key: str, value: str) -> None:
-        """Sets an entry of extraConfig, where a host also shows what a guest has set of guestinfo."""
+        """Sets an entry of extraConfig, where a host also shows the guestinfo that a guest has set."""
         option = vim.option.OptionValue(key=key, value=value)
         WaitForTask(self.vm(name).ReconfigVM_Task(vim.vm.ConfigSpec(extraConfig=[option])))
 
@@ -119,7 +119,7 @@ class Admin:
         self.relocate(name, host=next(host.name for host in here.parent.host if host != here))
 
     def cards(self, name: str) -> list[t.Any]:
-        """Its network cards."""
+        """The VM's network cards."""
         return [card for card in self.vm(name).config.hardware.device if isinstance(card, vim.vm.device.VirtualEthernetCard)]
 
     def add_nic(self, name: str) -> None:

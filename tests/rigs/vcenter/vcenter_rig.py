@@ -68,7 +68,7 @@ class VCenterRig:
             return json.loads(answer.read())
 
     def calls(self, reset: bool = False) -> dict[str, int]:
-        """How often each call was made since the last reset; files as "PUT <path>"."""
+        """How many times each call was made since the last reset; transfers of files as "PUT <path>"."""
         return self._control("DELETE" if reset else "GET", "/calls")["calls"]
 
     def journal(self) -> list[str]:
@@ -76,7 +76,7 @@ class VCenterRig:
         return self._control("GET", "/calls")["journal"] or []
 
     def fault(self, method: str, kind: str, **more: t.Any) -> None:
-        """Lets calls go wrong; see faults.go for the kinds."""
+        """Makes calls fail; faults.go has the kinds."""
         self._control("POST", "/faults", {"method": method, "kind": kind, **more})
 
     def fault_hits(self) -> int:
@@ -100,23 +100,23 @@ class VCenterRig:
         self._control("POST", "/guests", list(guests))
 
     def door(self, vm: str, locked: bool) -> None:
-        """Lets the guest lock or free the CD door."""
+        """Makes the guest lock or unlock the CD door."""
         self._control("POST", "/door", {"vm": vm, "locked": locked})
 
     def deny(self, *denied: tuple[str, str, int]) -> None:
-        """Takes privileges from the account: (datastore or datacenter, privilege, HTTP status of file access); replaces the last."""
+        """Takes privileges from the account: (datastore or datacenter, privilege, HTTP status of file access). Replaces earlier ones."""
         self._control("POST", "/denied", [{"object": o, "privilege": p, "status": s} for o, p, s in denied])
 
     def deaf(self, vm: str, deaf: bool = True) -> None:
-        """Lets the guest take no notice of a request to shut down."""
+        """Makes the guest ignore requests to shut down."""
         self._control("POST", "/deaf", {"vm": vm, "deaf": deaf})
 
     def clock(self, seconds: int) -> None:
-        """Lets time pass for the hosts."""
+        """Puts the hosts' clocks ahead by so many seconds."""
         self._control("POST", "/clock", {"seconds": seconds})
 
     def datastore_hosts(self, datastore: str, *hosts: str) -> None:
-        """Lets only these hosts see a datastore."""
+        """Makes only these hosts see a datastore."""
         self._control("POST", "/datastore_hosts", {"datastore": datastore, "hosts": list(hosts)})
 
     def vm(self, name: str) -> dict[str, t.Any] | None:
@@ -134,7 +134,7 @@ class VCenterRig:
         return pathlib.Path(self.facts["datastores"][datastore]) / path
 
     def isos(self) -> list[str]:
-        """All files with the ending .iso and all leftovers of uploads, as "[datastore] path"."""
+        """All files with the ending .iso and all left-over uploads, as "[datastore] path"."""
         found = []
         for datastore, folder in self.facts["datastores"].items():
             for path in pathlib.Path(folder).rglob("*"):

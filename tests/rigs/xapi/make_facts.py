@@ -22,7 +22,7 @@ import urllib.request
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from xapi_rig.derive import derived_messages
 
-# What a config drive and address driver and its third-party witnesses touch; other classes are known by name only.
+# The classes that our driver and the third-party witnesses use; other classes are known by name only.
 CORE = (
     "session task event pool host host_metrics VM VM_metrics VM_guest_metrics VIF network PIF VLAN SR PBD VDI VBD VBD_metrics SM"
 ).split()

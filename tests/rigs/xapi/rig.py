@@ -23,7 +23,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-# A folder of the user's own: the one without a number is root's, where the KVM and DHCP rigs are.
+# The folder without a number is root's, where the KVM and DHCP rigs are; other users have one of their own.
 STATE = pathlib.Path(
     os.environ.get("VMOPS_RIG_DIR") or "/var/tmp/vmops-external-dhcp" + (f"-{os.getuid()}" if os.getuid() else "")
 )

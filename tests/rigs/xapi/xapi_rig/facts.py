@@ -172,7 +172,7 @@ class Facts:
         return None if failure.code in self.declared_errors else f"{failure.code} is no error of the model"
 
     def default(self, kind: str, text: str | None) -> t.Any:
-        """The start value of a field from the model's default text, or the type's empty value."""
+        """The initial value of a field: the model's default, else the type's empty value."""
         if is_map(kind):
             return {}
         if is_set(kind):
@@ -193,7 +193,7 @@ class Facts:
         return (text or "").strip('"')
 
     def read(self, kind: str, value: t.Any, from_json: bool, where: str) -> t.Any:
-        """A value from the wire in the rig's own form, or TypeMismatch."""
+        """A value from the wire, decoded. Raises TypeMismatch."""
         if kind.endswith(" record"):
             if not isinstance(value, dict):
                 raise TypeMismatch(f"{where}: a struct is expected, not {type(value).__name__}")

@@ -22,7 +22,7 @@ SHUTDOWN_SECONDS = 1200.0  # domain_shutdown_total_timeout
 
 class LifeMixin:
     def init_life(self) -> None:
-        #: Guests that take no notice of a request to shut down, and guests that take notice and never go.
+        #: deaf: guests that ignore a request to shut down; hung: guests that accept it and never shut down.
         self.deaf: set[str] = set()
         self.hung: set[str] = set()
 
@@ -49,7 +49,7 @@ class LifeMixin:
         self.refresh_operations(vm)
 
     def _refuse_high_cds(self, vm: Obj) -> None:
-        """QEMU has four IDE places; a CD drive beyond them ends the start in xenopsd (device.ml)."""
+        """Refuses CD drives beyond QEMU's four IDE places; xenopsd fails the start then (device.ml)."""
         for vbd in self.vm_vbds(vm):
             if vbd["type"] == "CD" and int(vbd["userdevice"]) > 3:
                 raise Failure(
@@ -57,7 +57,7 @@ class LifeMixin:
                 )
 
     def _new_guest_metrics(self, vm: Obj) -> None:
-        """Each boot has a new record, which says `live` long before a guest agent speaks (create_guest_metrics_if_needed)."""
+        """Makes a new record at each boot, `live` long before a guest agent reports (create_guest_metrics_if_needed)."""
         old = self.store.maybe(vm["guest_metrics"])
         if old is not None:
             self.store.remove(old)

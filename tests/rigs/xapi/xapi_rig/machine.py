@@ -59,12 +59,12 @@ class MachineMixin:
         return None
 
     def has_pv_drivers(self, vm: Obj) -> bool:
-        """A guest agent has reported its version (xapi_pv_driver_version.ml); a guest that is no HVM has them by nature."""
+        """Whether a guest agent has reported its version (xapi_pv_driver_version.ml); PV and PVH guests always have PV drivers."""
         metrics = self.store.maybe(vm["guest_metrics"])
         return not self.is_hvm(vm) or (metrics is not None and metrics["PV_drivers_version"].get("major", "").isdigit())
 
     def refresh_operations(self, vm: Obj) -> None:
-        """allowed_operations of a VM and its drives, as XAPI recomputes them after each change."""
+        """Sets allowed_operations of a VM and its drives, as XAPI does after each change."""
         state = vm["power_state"]
         operations = {
             "Halted": ["start", "start_on", "clone", "copy", "destroy", "snapshot", "export", "make_into_template"],
@@ -226,7 +226,7 @@ class MachineMixin:
         return vm
 
     def not_xapis_own(self, vbd: Obj) -> None:
-        """XAPI would let a client do it, and its own export or import would break: nobody should."""
+        """Counts touching XAPI's own VBD as a violation: XAPI allows it, but its own export or import would break."""
         if self.store.get("VM", vbd["VM"])["is_control_domain"]:
             self.violation(f"a VBD of a control domain was touched: {vbd.ref}")
 

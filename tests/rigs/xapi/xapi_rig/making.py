@@ -64,7 +64,7 @@ class MakingMixin:
         self.store.remove(vif)
 
     def VIF_move(self, call: Call, self_: str, network: str) -> None:
-        """Another network, with the MAC and everything else as it was; a running VM does not notice."""
+        """Puts the VIF on another network; its MAC and everything else stay, and a running VM does not notice."""
         self.store.set(self.store.get("VIF", self_), network=network)
 
     def VIF_plug(self, call: Call, self_: str) -> None:
@@ -91,10 +91,10 @@ class MakingMixin:
             config[MAC_SEED] = str(uuidlib.uuid4())
         if source["is_a_template"]:
             config.setdefault("base_template_name", source["name_label"])
-        # A fresh clone carries what the original's guest agent reported, the old address included.
+        # A new clone has the report of the original's guest agent, the old address included.
         old = self.store.maybe(source["guest_metrics"])
         guest = self.store.add("VM_guest_metrics", **{k: v for k, v in old.fields.items() if k != "uuid"}).ref if old else NULL
-        # So is what VM_metrics says, the time of the last start among it (copy_metrics in xapi_vm_helpers.ml).
+        # VM_metrics are copied as well, with the time of the last start (copy_metrics in xapi_vm_helpers.ml).
         metrics = self.store.maybe(source["metrics"])
         copied = self.store.add("VM_metrics", **{k: v for k, v in (metrics.fields if metrics else {}).items() if k != "uuid"})
         return self.store.add(
@@ -160,7 +160,7 @@ class MakingMixin:
     # -- templates -------------------------------------------------------------------------------------------------
 
     def VM_provision(self, call: Call, vm: str) -> None:
-        """No longer a template; then the disks that other_config asks for are made, each in the SR named there."""
+        """Makes the template a VM, and then the disks that other_config asks for, each in the SR named there."""
         obj = self.store.get("VM", vm)
         with self.vm_operation(call, obj, "provision"):
             self.store.set(obj, is_a_template=False)
@@ -197,7 +197,7 @@ class MakingMixin:
         self._forget_vm(obj)
 
     def _forget_vm(self, obj: Obj) -> None:
-        """The records that belong to it; its disks stay, and so do its snapshots."""
+        """Removes the VM's records; its disks and its snapshots stay."""
         for vbd in self.vm_vbds(obj):
             self.store.remove(vbd)
         for ref in list(obj["VIFs"]):

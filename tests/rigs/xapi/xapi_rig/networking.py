@@ -39,7 +39,7 @@ class NetworkingMixin:
         ).ref
 
     def network_destroy(self, call: Call, self_: str) -> None:
-        """VIFs of VMs that are off do not stand against it: they are destroyed with it."""
+        """Destroys the network, and with it VIFs of VMs that are off."""
         network = self.store.get("network", self_)
         vifs = [self.store.get("VIF", ref) for ref in network["VIFs"]]
         connected = [vif.ref for vif in vifs if vif["currently_attached"]]
@@ -54,7 +54,7 @@ class NetworkingMixin:
         self.store.remove(network)
 
     def pool_create_VLAN_from_PIF(self, call: Call, pif: str, network: str, tag: int) -> list[str]:
-        """On every live host's PIF of the same network; an error takes back what was made."""
+        """Makes the VLAN on every live host's PIF of the same network; after an error what was made is undone."""
         base = self.store.get("network", self.store.get("PIF", pif)["network"])
         made: list[Obj] = []
         try:

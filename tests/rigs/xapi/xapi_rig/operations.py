@@ -67,14 +67,14 @@ class OperationsMixin:
 
     @contextlib.contextmanager
     def vm_operation(self, call: Call, vm: Obj, op: str) -> t.Iterator[str]:
-        """The operation is under way in the body; yields its id, by which it can be cancelled."""
+        """Marks the operation as under way during the body; yields its id, by which it can be cancelled."""
         self.check_operation(vm, op)
         ident = call.task if call.task != NULL else f"OpaqueRef:{uuidlib.uuid4()}"
         self.store.set(vm, current_operations={**vm["current_operations"], ident: op})
         gate = self.held.get(op)
         try:
             if gate is not None:
-                while not gate.is_set():  # the lock is given up meanwhile
+                while not gate.is_set():  # waiting releases the lock
                     self.store.changed.wait(0.05)
             yield ident
         finally:
@@ -90,7 +90,7 @@ class OperationsMixin:
             self.store.changed.wait(0.05)
 
     def take_time(self, ident: str, seconds: float) -> None:
-        """Others go on meanwhile; a cancelled operation ends here."""
+        """Waits, while other calls go on; a cancelled operation ends here."""
         deadline = time.monotonic() + seconds
         while True:
             task = self.store.maybe(ident)
@@ -103,7 +103,7 @@ class OperationsMixin:
 
     @contextlib.contextmanager
     def worker(self, host: str, ident: str) -> t.Iterator[None]:
-        """One of the host's workers; who finds none free waits."""
+        """Takes one of the host's workers, and waits if none is free."""
         while self.workers.get(host, 0) >= WORKERS:
             self.take_time(ident, 0)
             self.store.changed.wait(0.05)

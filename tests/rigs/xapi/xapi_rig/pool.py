@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The pool: sessions, tasks, events, the call dispatcher, and what tests may do to it (faults, guest agent, call log)."""
+"""The pool: sessions, tasks, events, the call dispatcher, and the means of tests (faults, guest agent, call log)."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Call:
 
 
 class CutConnection(Exception):
-    """A fault says: close the socket without an answer."""
+    """A fault that closes the socket without an answer."""
 
 
 class Pool(EncodingMixin, StorageMixin, MachineMixin, OperationsMixin, LifeMixin, MakingMixin, NetworkingMixin):
@@ -121,7 +121,7 @@ class Pool(EncodingMixin, StorageMixin, MachineMixin, OperationsMixin, LifeMixin
 
     def agent(self, vm: Obj, networks: dict[str, str], *, live: bool = True, updated: str | None = None,
               other: dict[str, str] | None = None) -> Obj:  # fmt: skip
-        """Plays the guest agent: what it wrote to xenstore appears as VM_guest_metrics."""
+        """Acts as the guest agent: its report appears in VM_guest_metrics."""
         with self.store.changed:
             obj = self.store.maybe(vm["guest_metrics"])
             values = {
@@ -150,7 +150,7 @@ class Pool(EncodingMixin, StorageMixin, MachineMixin, OperationsMixin, LifeMixin
     # -- dispatch --------------------------------------------------------------------------------------------------
 
     def invoke(self, host: str, method: str, params: list[t.Any], *, from_json: bool = False) -> tuple[str, t.Any]:
-        """(result type, result in the rig's own form) of one call, or Failure. Everything XAPI refuses is refused here."""
+        """Carries out one call and returns (result type, result, not encoded). Raises Failure for everything that XAPI refuses."""
         self.note(method)
         fault = self.take_fault(method, "drop_before", "error", "wait", "session_invalid")
         if fault is not None:
@@ -287,7 +287,7 @@ class Pool(EncodingMixin, StorageMixin, MachineMixin, OperationsMixin, LifeMixin
         gate = self.held.get(op)
         try:
             if gate is not None:
-                while not gate.is_set():  # the lock is given up meanwhile
+                while not gate.is_set():  # waiting releases the lock
                     self.store.changed.wait(0.05)
             yield
         finally:
@@ -318,7 +318,7 @@ class Pool(EncodingMixin, StorageMixin, MachineMixin, OperationsMixin, LifeMixin
         self.kill_session(call.session)
 
     def kill_session(self, ref: str) -> None:
-        """Ends a session from outside; whoever waits for events on it is woken with SESSION_INVALID."""
+        """Ends a session from outside; a call that waits for events on it ends with SESSION_INVALID."""
         with self.store.changed:
             self.open_sessions.pop(ref, None)
             obj = self.store.objects.get(ref)
@@ -452,5 +452,5 @@ class Pool(EncodingMixin, StorageMixin, MachineMixin, OperationsMixin, LifeMixin
                 raise Failure("SESSION_INVALID", call.session)
             events = self._events_since(since, wanted, refs)
             counts = {cls.lower(): len(objs) for cls, objs in self.store.by_class.items()}
-            # Encoded under the lock: records change under our feet otherwise.
+            # Encoded under the lock, because records may change meanwhile.
             return {"events": events, "valid_ref_counts": counts, "token": self._token()}

@@ -45,7 +45,7 @@ class HostServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         super().__init__(address, Handler)
 
     def handle_error(self, request: t.Any, client_address: t.Any) -> None:
-        """A client that goes away is no error of the rig."""
+        """Ignores errors of clients that have gone."""
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -222,7 +222,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             pool.finish_task(task, failure=Failure("INTERNAL_ERROR", "Content-Length is missing"))
             self._page(400, "Bad Request")
             return
-        # Success is promised before a byte is read.
+        # XAPI answers 200 before it reads a byte.
         self.wfile.write(
             f"HTTP/1.1 200 OK\r\nConnection: close\r\nCache-Control: no-cache, no-store\r\ntask-id: {task.ref}\r\n\r\n".encode()
         )
@@ -293,7 +293,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                         data = read(min(BLOCK, left))
                         stream.write(data[:room])
                         room -= len(data)
-                    # A disk larger than what is written to it is XAPI's business; a drive that is, would be a mistake of ours.
+                    # XAPI accepts less data than the VDI has room for; for a config drive that would be a mistake of ours.
                     if room < 0 or (room and not disk):
                         raise vhd.StreamError
             except vhd.StreamError:

@@ -54,7 +54,7 @@ class StorageMixin:
         return self.iso_folder(sr) / vdi["location"] if sr["type"] == "iso" else None
 
     def disk_file(self, vdi: Obj) -> pathlib.Path:
-        """The bytes of a disk, in a file of the rig's that is there once something was written."""
+        """The rig's file with the bytes of a disk; it exists once something was written."""
         return self.folder / "disks" / vdi["uuid"]
 
     def _iso_attach(self, host: str, device_config: dict[str, str]) -> None:
@@ -131,7 +131,7 @@ class StorageMixin:
         sr = self.store.get("SR", pbd["SR"])
         if sr["type"] == "iso":
             self._iso_attach(pbd["host"], pbd["device_config"])
-        self.store.set(pbd, currently_attached=True)  # nobody scans: files that are there already stay unknown
+        self.store.set(pbd, currently_attached=True)  # plugging does not scan: existing files stay unknown
 
     def PBD_unplug(self, call: Call, self_: str) -> None:
         pbd = self.store.get("PBD", self_)
@@ -279,7 +279,7 @@ class StorageMixin:
         self.store.set(self.store.get("VDI", self_), sharable=value)
 
     def attach_check(self, vdi: Obj) -> None:
-        """What attaching to a domain finds out only then: the file is gone or cannot be read."""
+        """Fails as attaching to a domain does if the file is gone or cannot be read."""
         path = self.vdi_file(vdi)
         if path is None:
             return

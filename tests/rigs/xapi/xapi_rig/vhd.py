@@ -16,7 +16,7 @@ _DISK_TYPES = (2, 3, 4)
 
 
 class StreamError(Exception):
-    """vhd-tool fails; XAPI says VDI_IO_ERROR, whatever it was."""
+    """vhd-tool fails; XAPI answers VDI_IO_ERROR for every cause."""
 
 
 def receive(read: t.Callable[[int], bytes], disk: t.BinaryIO, length: int, room: int) -> None:
@@ -30,7 +30,7 @@ def receive(read: t.Callable[[int], bytes], disk: t.BinaryIO, length: int, room:
 
     def skip_to(offset: int) -> None:
         if offset < at or offset > length:
-            raise StreamError  # a stream has no way back
+            raise StreamError  # a stream cannot be read backwards
         while at < offset:
             take(min(1 << 16, offset - at))
 
