@@ -49,12 +49,12 @@ _GUEST_PROPERTIES = (
     "guest.net",
     "guest.ipAddress",
 )
-# Bounds on what one guest may make us carry: interfaces, addresses of one of them, characters of a text.
+# What is read of one guest at most.
 _MAX_INTERFACES = 256
-_MAX_ADDRESSES = 64
-_MAX_TEXT = 64
-# States of an address in which nobody can reach the guest by it.
-_DEAD_STATES = frozenset(("duplicate", "inaccessible", "invalid", "tentative"))
+_MAX_ADDRESSES = 64  # of one interface
+_MAX_TEXT = 64  # characters
+# States in which an address does not lead to the guest.
+_UNUSABLE_STATES = frozenset(("duplicate", "inaccessible", "invalid", "tentative"))
 
 
 class VMwareAddresses(Addresses):
@@ -67,9 +67,9 @@ class VMwareAddresses(Addresses):
         self._session = session
 
     def read(self, vms: Sequence[Vm], sources: Sequence[str], workers: int, timeout: float) -> Iterator[Observation]:
-        """See api.Addresses. All VMs in one read: vCenter holds what VMware Tools last reported.
+        """See api.Addresses. One read serves all VMs: vCenter holds what VMware Tools last reported.
 
-        workers and timeout are not needed: no guest is asked, and the read has the session's own time limit.
+        workers and timeout are not used: no guest is asked, and the read has the session's own time limit.
         """
         if SOURCE_TOOLS not in sources:
             for vm in vms:
@@ -131,7 +131,7 @@ def _readings(vm: Vm, data: ObjectData) -> Iterator[Reading]:
 def _addresses(entry: Element) -> Iterator[str]:
     detailed = entry.findall(f"{VIM}ipConfig/{VIM}ipAddress")
     if detailed:
-        texts = [child_text(one, "ipAddress") for one in detailed if child_text(one, "state") not in _DEAD_STATES]
+        texts = [child_text(one, "ipAddress") for one in detailed if child_text(one, "state") not in _UNUSABLE_STATES]
     else:
         texts = [one.text or "" for one in entry.findall(VIM + "ipAddress")]
     for text in texts[:_MAX_ADDRESSES]:

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Changes of CD/DVD drives as the API takes them."""
+"""Specifications for the API that change or add CD/DVD drives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if t.TYPE_CHECKING:
 
 
 def edited_drive(drive: CdDrive, file: str | None, connected: bool = False, start: bool = False) -> t.Any:
-    """A drive with another medium, or with none. It is sent whole: a host takes what is missing for a change."""
+    """A drive with another medium, or with none. It is sent whole: a host takes a missing part for a change."""
     device = vim.vm.device.VirtualCdrom(
         key=drive.key,
         controllerKey=drive.controller,
@@ -32,7 +32,7 @@ def edited_drive(drive: CdDrive, file: str | None, connected: bool = False, star
 
 
 def added_drives(slot: Slot, file: str | None, running: bool) -> list[t.Any]:
-    """The drives of a slot that has to be made; the last holds the file, one before it is for other media."""
+    """The drives to add for a slot; the last holds the file, one before it is for other media."""
     changes = []
     if slot.sata_bus is not None:
         controller = vim.vm.device.VirtualAHCIController(key=-1, busNumber=slot.sata_bus)

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What a clone is to be, and what changes in a VM's network cards: specifications for the API, built without it."""
+"""Specifications for the API, built without calling it: of a clone, and of changes of a VM's network cards."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import NicWanted, VmWanted
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.places import Places, Target
 
-# The setting that marks a VM as made here. Its value is the VM's instance UUID: a clone that somebody makes of the VM
-# inherits the setting, and has another UUID.
+# The setting that marks a VM as ours. Its value is the VM's instance UUID, so a clone of the VM, which inherits the setting, does
+# not count as ours.
 MARK = "vmops.external_dhcp.made"
 MARK_PROPERTY = f'config.extraConfig["{MARK}"]'
 
@@ -51,9 +51,9 @@ class Template:
 
 
 def clone_spec(template: Template, wanted: VmWanted, target: Target, places: Places, uuid: str) -> t.Any:
-    """The one specification of a clone, which is created powered off.
+    """The specification of a clone, which is created powered off.
 
-    No customization: it is what leaves network cards disconnected until the guest has customized itself.
+    It asks for no guest customization, which would leave the network cards disconnected until the guest has done it.
     """
     edits, others = card_changes(template.devices, wanted.nics, target, places)
     others += _cd_changes(template)
@@ -83,7 +83,7 @@ def clone_spec(template: Template, wanted: VmWanted, target: Target, places: Pla
 
 
 def whole(device: t.Any) -> t.Any:
-    """A copy of a device, to be changed and sent whole: a host takes what is missing for a change."""
+    """A copy of a device, to be changed and sent whole: a host takes a missing part for a change."""
     copy = type(device)()
     for one in device._GetPropertyList():
         setattr(copy, one.name, getattr(device, one.name))
@@ -93,9 +93,9 @@ def whole(device: t.Any) -> t.Any:
 def card_changes(
     devices: Sequence[t.Any], nics: Sequence[NicWanted] | None, target: Target, places: Places
 ) -> tuple[list[t.Any], list[t.Any]]:
-    """Changes that give a VM these network cards: edits of cards it has, and additions and removals.
+    """The changes that give a VM these network cards: first edits, then additions and removals.
 
-    nics None: all stay, with MACs of their own where they had fixed ones. A card whose network and MAC fit is not changed.
+    nics: None keeps all cards, and gives those with a fixed MAC a new one. A card whose network and MAC fit is not changed.
     """
     cards = sorted((d for d in devices if isinstance(d, vim.vm.device.VirtualEthernetCard)), key=lambda d: d.key)
     edits, others = [], []
@@ -118,7 +118,7 @@ def card_changes(
 
 
 def _fits(card: t.Any, backing: t.Any, mac: str | None) -> bool:
-    """Whether a card is on this network already, with the MAC asked for and connected at start."""
+    """Whether a card is on this network already, has the MAC asked for and is connected at power on."""
     if type(card.backing) is not type(backing) or not (card.connectable is None or card.connectable.startConnected):
         return False
     if mac is None:
@@ -156,7 +156,7 @@ def _connected() -> t.Any:
 
 
 def _cd_changes(template: Template) -> list[t.Any]:
-    """Nobody inherits media: all drives are emptied, and the config drive's is there from the start."""
+    """Empties the CD/DVD drives that hold an ISO, and adds the slot of the config drive if the template has none."""
     changes = []
     for device in template.devices:
         if isinstance(device, vim.vm.device.VirtualCdrom) and isinstance(

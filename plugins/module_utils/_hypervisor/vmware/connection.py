@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Where the server is, connections to it, and what their errors mean."""
+"""The server's endpoint, connections to it, and what their errors mean."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEPT_CONNECTIONS = 16
 
 
 class Endpoint(t.NamedTuple):
-    """Where and as whom; timeout: seconds for making a connection and for one call."""
+    """Where to log in, and as whom. timeout: seconds for making a connection, and for one call."""
 
     host: str
     port: int
@@ -39,7 +39,7 @@ class Endpoint(t.NamedTuple):
     timeout: float
 
     def __repr__(self) -> str:
-        return f"{self.host}:{self.port}"  # never the password, not in a traceback either
+        return f"{self.host}:{self.port}"  # a traceback must not show the password
 
     def __str__(self) -> str:
         return repr(self)
@@ -60,8 +60,8 @@ class Endpoint(t.NamedTuple):
 class ConnectionLost(Exception):
     """The session ended or the connection broke: a new login may help. Never leaves Session.run().
 
-    final: what it becomes if the same thing happens after a new login; DriveError where only one file is concerned, for
-    the login has shown that the server answers.
+    final: what Session.run() raises if it happens again after a new login; DriveError where only one file is concerned, as the
+    login has shown that the server answers.
     """
 
     def __init__(self, message: str, final: type[HypervisorError] = HypervisorUnreachable) -> None:
@@ -71,8 +71,7 @@ class ConnectionLost(Exception):
 
 @contextlib.contextmanager
 def broken_connections(endpoint: Endpoint, final: type[HypervisorError] = HypervisorUnreachable) -> Iterator[None]:
-    """Turns the errors of sockets, TLS and HTTP into ConnectionLost (see there for final)."""
-    silence = f"no answer within {endpoint.timeout:g} s (hypervisor.connect_timeout)"
+    """Turns the errors of sockets, TLS and HTTP into ConnectionLost. final: see there."""
     try:
         yield
     except ssl.SSLCertVerificationError as error:
@@ -83,11 +82,9 @@ def broken_connections(endpoint: Endpoint, final: type[HypervisorError] = Hyperv
     except ssl.SSLError as error:
         raise ConnectionLost(f"TLS failed: {error}", final) from None
     except TimeoutError:
-        raise ConnectionLost(silence, final) from None
+        raise ConnectionLost(f"no answer within {endpoint.timeout:g} s (hypervisor.connect_timeout)", final) from None
     except OSError as error:
-        text = str(error) or type(error).__name__
-        # Before Python 3.10 a time-out of a socket is no TimeoutError.
-        raise ConnectionLost(silence if "timed out" in text else f"no connection: {text}", final) from None
+        raise ConnectionLost(f"no connection: {str(error) or type(error).__name__}", final) from None
     except http.client.HTTPException as error:
         raise ConnectionLost(f"the server answered: {error or type(error).__name__}", final) from None
 
@@ -102,7 +99,7 @@ def open_connection(endpoint: Endpoint, context: ssl.SSLContext) -> http.client.
 
 
 def endpoint_of(description: Mapping[str, t.Any]) -> Endpoint:
-    """The endpoint of a connection description; what it leaves out comes from the environment."""
+    """The endpoint of a connection description; the environment gives what it leaves out. Raises HypervisorError."""
 
     def value(option: str, *variables: str) -> t.Any:
         given = description.get(option)

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""New VMs: what is asked for is looked up and checked, then each becomes one specification of a clone."""
+"""Creation of VMs: look up and check what is asked for, then clone each with one specification."""
 
 from __future__ import annotations
 
@@ -58,17 +58,17 @@ class Plan:
 
 
 class Creation:
-    """Checks and creates VMs in the name of a session."""
+    """Checks and creates VMs through one session."""
 
     def __init__(self, session: Session, datacenter: str | None, folder: str | None) -> None:
-        """datacenter, folder: where VMs go that name no other folder; hypervisor.datacenter and hypervisor.folder."""
+        """datacenter, folder: hypervisor.datacenter and hypervisor.folder, where VMs go that name no other folder."""
         self._session = session
         self._datacenter = datacenter
         self._folder = folder
         self._places: Places | None = None
 
     def places(self, anew: bool = False) -> Places:
-        """All places as they were when an operation on many VMs last read them anew."""
+        """All places, as last read. anew: reads them again, as an operation on many VMs does once."""
         if self._places is None or anew:
             self._places = self._session.run(lambda: Places(self._session))
         return self._places
@@ -76,7 +76,7 @@ class Creation:
     # --- looking ---
 
     def plans(self, wanted: Sequence[VmWanted]) -> tuple[list[Plan], dict[str, str]]:
-        """What can be created, and what stands against the rest by name."""
+        """The VMs that can be created, and by name why the others cannot."""
         if not self._session.is_vcenter:
             return [], {one.name: f"{one.name}: {NO_CLONES}" for one in wanted}
         places = self.places(anew=True)
@@ -106,7 +106,7 @@ class Creation:
         problems: dict[str, str] = {}
         for one in wanted:
             named = [m for m in machines if devices_of.plain_name(m.text("name")) == one.template]
-            # A template comes before a VM of the same name.
+            # A template is preferred to a VM of the same name.
             named = [m for m in named if m.text("config.template") == "true"] or named
             if len(named) == 1:
                 chosen[one.template] = named[0]
@@ -180,7 +180,7 @@ class Creation:
         return Plan(wanted, number, source.reference, target.folder, clone_spec(source, wanted, target, places, number))
 
     def _known_macs(self, wanted: Sequence[VmWanted]) -> dict[str, str]:
-        """Names of VMs by MAC; vCenter does not look whether a fixed MAC is another VM's. Read only if any is asked for."""
+        """Names of VMs by MAC, read only if a MAC is asked for: vCenter does not check whether another VM has it."""
         if not any(nic.mac for one in wanted for nic in one.nics or ()):
             return {}
         view = self._session.view(("VirtualMachine",))._moId
@@ -194,7 +194,7 @@ class Creation:
     # --- doing ---
 
     def create(self, wanted: Sequence[VmWanted]) -> Iterator[Outcome]:
-        """One clone for each. vCenter takes back what fails half-way, and a lost answer is met by looking for the VM's id."""
+        """One clone for each. vCenter undoes what fails half-way; after a lost answer the VM is looked for by its id."""
         plans, problems = self.plans(wanted)
         for name, problem in problems.items():
             yield Outcome(name, error=problem)
@@ -214,7 +214,7 @@ class Creation:
         if not isinstance(result, BaseException):
             return Outcome(name, plan.id, changed=True)
         if isinstance(result, (TaskLost, vim.fault.DuplicateName)) and self._exists(plan.id):
-            return Outcome(name, plan.id, changed=True)  # made by a call whose answer was lost
+            return Outcome(name, plan.id, changed=True)  # the answer to the first call was lost
         if isinstance(result, TaskLost):
             return Outcome(name, error=f"{name}: it was not created, and vCenter no longer says why: see its recent tasks")
         return Outcome(name, error=f"{name}: it could not be created: {self._say(plan, result)}")

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""In which datacenter each datastore is: file access needs the datacenter's inventory path, tasks its reference."""
+"""The datacenter of each datastore: file access needs its inventory path, tasks its reference."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Datacenters:
                 self._browsers[one.name] = one.text("browser")
                 continue
             path, parent = one.text("name"), one.text("parent")
-            while parent in folders and folders[parent][1]:  # the top folder has no parent and is no part of paths
+            while parent in folders and folders[parent][1]:  # the root folder has no parent, and paths leave it out
                 path, parent = f"{folders[parent][0]}/{path}", folders[parent][1]
             for reference in references(one.get("datastore")):
                 self._datacenters[reference] = Datacenter(one.name, path)

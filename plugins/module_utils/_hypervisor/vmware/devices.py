@@ -4,10 +4,9 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Where the config drive of a VM belongs: pure decisions on the VM's devices. No pyVmomi, no network.
+"""Where the config drive of a VM belongs, decided on the VM's devices alone, without pyVmomi or network.
 
-The second CD/DVD drive is the second by controller and unit, not by its place in the device list: an edit moves a
-device to the end of the list.
+CD/DVD drives are counted by controller and unit, not by their place in the device list: an edit moves a device to the end of it.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ if t.TYPE_CHECKING:
 
 IDE = "ide"
 SATA = "sata"
-# Units of a controller, and in which order the controllers count.
+# Units of a controller, and the order in which the kinds of controller count.
 _UNITS = {IDE: 2, SATA: 30}
 _ORDER = {IDE: 0, SATA: 1}
 _MAX_SATA_CONTROLLERS = 4
 
 _LOCATION = re.compile(r"\[([^\]]*)\] ?(.*)", re.DOTALL)
-# What vSphere writes for characters that separate inventory paths.
+# How vSphere writes the characters that separate inventory paths, in the names of objects.
 _ESCAPED = {"%2f": "/", "%5c": "\\", "%25": "%"}
 
 
@@ -48,8 +47,8 @@ class Controller:
 class CdDrive:
     """A CD/DVD drive.
 
-    iso: the file it holds, "[datastore] path"; None without one. host_device: it holds a drive of the host.
-    connected: now; start_connected: at power on.
+    iso: the file it holds, "[datastore] path", or None. host_device: it stands for a drive of the host.
+    connected: now; start_connected: at power on. guest_control: the guest may eject it.
     """
 
     key: int
@@ -93,7 +92,7 @@ class Card:
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """What of a VM's devices matters here."""
+    """The devices of a VM that matter here. taken: (controller key, unit) of every device that has them."""
 
     controllers: tuple[Controller, ...] = ()
     drives: tuple[CdDrive, ...] = ()
@@ -102,7 +101,7 @@ class Devices:
     taken: tuple[tuple[int, int], ...] = ()
 
     def ordered_drives(self) -> list[CdDrive]:
-        """The CD/DVD drives by controller and unit: IDE before SATA before what else there may be."""
+        """The CD/DVD drives by controller and unit: IDE, then SATA, then any other kind."""
         places = {c.key: (_ORDER[c.kind], c.bus) for c in self.controllers}
         return sorted(self.drives, key=lambda d: (*places.get(d.controller, (9, 0)), d.unit, d.key))
 
@@ -113,9 +112,10 @@ class Devices:
 
 @dataclasses.dataclass(frozen=True)
 class Slot:
-    """The drive that is to hold the config drive: an existing one, or those to add (the last is ours).
+    """The CD/DVD drive for the config drive: an existing one, or those to add, the last of which is for it.
 
-    sata_bus: number of a SATA controller to add with them. hot: whether that can be done while the VM runs.
+    sata_bus: number of a SATA controller to add with them. hot: whether it can be used, or added, while the VM runs.
+    problem: why there is none.
     """
 
     drive: CdDrive | None = None
@@ -203,17 +203,17 @@ def split_location(text: str) -> tuple[str, str] | None:
 
 
 def plain_name(name: str) -> str:
-    """A VM's name as people write it: vSphere hides /, \\ and % in it."""
+    """A VM's name as people write it: vSphere escapes /, \\ and % in it."""
     return re.sub("%2f|%5c|%25", lambda m: _ESCAPED[m.group().lower()], name, flags=re.IGNORECASE)
 
 
 def iso_name(name: str) -> str:
-    """The file name of the config drive of a VM, whose name is as vSphere has it: without a separator in it."""
+    """The file name of a VM's config drive, without a path separator. name: the VM's, as vSphere has it."""
     return f"{name.replace('/', '%2f')}.iso"
 
 
 def root_file(devices: Devices, vm_path: str) -> str | None:
-    """The file that says where the VM lives: its first disk, or its configuration if it has none.
+    """The file beside which the config drive belongs: the VM's first disk, or its configuration if it has none.
 
     The first disk is the one with the lowest key: SCSI before IDE before SATA before NVMe, then by bus and unit.
     """
@@ -222,10 +222,9 @@ def root_file(devices: Devices, vm_path: str) -> str | None:
 
 
 def choose(devices: Devices, ours: Sequence[str], running: bool, free_media: Sequence[str] = ()) -> Slot:
-    """The drive for the config drive.
+    """The slot for the config drive: the drive that holds it, else the second one, else one to add.
 
-    ours: files of this VM's config drive, which may be in a drive already.
-    free_media: other files that a drive may hold and that may be taken out of it all the same.
+    ours: files that are this VM's config drive. free_media: other files that may be taken out of the second drive.
     """
     drives = devices.ordered_drives()
     for drive in drives[1:]:
@@ -242,7 +241,7 @@ def choose(devices: Devices, ours: Sequence[str], running: bool, free_media: Seq
 
 
 def _add(devices: Devices, first: CdDrive | None, running: bool) -> Slot:
-    """Adds what is missing to two drives, behind the first, on the kind of controller that the VM has."""
+    """What is missing to two drives, after the first one, on a controller that the VM has, else on a new one."""
     missing = 1 if first is not None else 2
     controllers = sorted(devices.controllers, key=lambda c: (_ORDER[c.kind], c.bus))
     free = [(c, unit) for c in controllers for unit in range(_UNITS[c.kind]) if (c.key, unit) not in devices.taken]

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""A VM and its config drive at one moment: what is where, whose it is, and what that means."""
+"""A VM and its config drive at one moment: where the files are, whose they are, and what that means."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ class Work:
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-    """A VM as the drive's steps see it, read at one moment.
+    """What the drive's steps know of a VM, read at one moment.
 
-    location: where its config drive belongs. boot_time: text of vSphere, empty for one that is off. work: what was done so far, in
-    this and earlier attempts.
+    location: where its config drive belongs. boot_time: as vSphere writes it, empty for a VM that is off. work: what was done so
+    far, in this and earlier attempts.
     """
 
     vm: Vm
@@ -82,7 +82,7 @@ class Machine:
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """A VM with the files that matter: its config drive at its place, and those of its config drives that lie elsewhere."""
+    """A VM with its config drive. file: what is at the drive's place. strays: config drives of this VM at other places."""
 
     machine: Machine
     slot: Slot
@@ -91,7 +91,7 @@ class View:
 
     @property
     def owner(self) -> str | None:
-        """Id in the mark of the file at the drive's place."""
+        """The VM id in the mark of the file at the drive's place."""
         return None if self.file is None else read_owner(self.file.head)
 
     @property
@@ -103,7 +103,7 @@ class View:
 
     @property
     def attached(self) -> bool:
-        """Whether the slot holds the file, is connected now if the VM runs, and will be at its next start."""
+        """Whether the slot holds the file, is connected if the VM runs, and will be connected at power on."""
         drive = self.slot.drive
         if drive is None or drive.iso != str(self.machine.location) or not drive.start_connected:
             return False
@@ -116,7 +116,7 @@ class View:
 
     @property
     def wrong_drives(self) -> list[CdDrive]:
-        """Other drives that hold this VM's config drive."""
+        """CD/DVD drives other than the slot that hold this VM's config drive."""
         ours = {str(self.machine.location), *map(str, self.strays)}
         chosen = self.slot.drive.key if self.slot.drive is not None else None
         return [d for d in self.machine.devices.drives if d.iso in ours and d.key != chosen]
@@ -148,7 +148,7 @@ class View:
 
 
 class Looker:
-    """Reads VMs and their drives through one session."""
+    """Reads VMs and their config drives through one session."""
 
     def __init__(self, session: Session, files: DatastoreFiles, datacenters: Datacenters) -> None:
         self._session = session
@@ -160,7 +160,7 @@ class Looker:
         return bool(self._session.retrieve([ObjectSpec("VirtualMachine", ("name",), (vm.handle.reference,))]))
 
     def machines(self, vms: Sequence[Vm]) -> dict[str, Machine | DriveError]:
-        """Reads all VMs at once (page by page); datastores' datacenters are read once per session."""
+        """Reads all VMs at once, page by page; by VM id."""
         if not vms:
             return {}
         spec = ObjectSpec("VirtualMachine", VM_PROPERTIES, tuple(vm.handle.reference for vm in vms))
@@ -194,21 +194,19 @@ class Looker:
                 f"{vm.name}: the datastore {datastore} of its first disk cannot be found: the account may lack Datastore.Browse"
             )
         reference, inventory_path = datacenter
-        folder = path.rpartition("/")[0]
-        name = devices_of.iso_name(data.text("name"))
         return Machine(
             vm=vm,
             reference=data.name,
             running=data.text("runtime.powerState") == "poweredOn",
             suspended=data.text("runtime.powerState") == "suspended",
             devices=devices,
-            location=Location(inventory_path, datastore, f"{folder}/{name}" if folder else name),
+            location=Location(inventory_path, datastore, path).beside(devices_of.iso_name(data.text("name"))),
             datacenter=reference,
             boot_time=data.text("runtime.bootTime"),
         )
 
     def look(self, machine: Machine) -> View:
-        """Reads the file at the drive's place, and the marks of those media that may be a config drive of this VM or another."""
+        """Reads the file at the drive's place, and the marks of other media that may be a config drive."""
         file = self._files.read(machine.location)
         strays: list[Location] = []
         free: list[str] = []
@@ -218,14 +216,14 @@ class Looker:
             if location is not None and owner == machine.vm.id:
                 strays.append(location)
             elif content is None and location is not None and self._was_ours(location, machine):
-                free.append(str(drive.iso))  # its file is gone already
+                free.append(str(drive.iso))  # the file is gone, and with it its mark
             elif owner:
-                free.append(str(drive.iso))  # a clone's drive still holds the source's config drive, with its secrets
+                free.append(str(drive.iso))  # a clone still holds the config drive, and the secrets, of the VM it was made of
         ours = [str(machine.location), *map(str, strays)]
         return View(machine, devices_of.choose(machine.devices, ours, machine.running, free), file, tuple(strays))
 
     def other_media(self, machine: Machine) -> Iterator[tuple[CdDrive, Location | None]]:
-        """The VM's drives with an ISO that is not at its drive's place but may be a config drive, and where it is."""
+        """The CD/DVD drives with another ISO that may be a config drive, and where that ISO is."""
         for number, drive in enumerate(machine.devices.ordered_drives()):
             if drive.iso is None or drive.iso == str(machine.location):
                 continue
@@ -235,10 +233,10 @@ class Looker:
             yield drive, location
 
     def _was_ours(self, location: Location, machine: Machine) -> bool:
-        """Whether a file that is gone was this VM's config drive: it lay on a former datastore, or had a former name."""
+        """Whether a file that is gone was this VM's config drive, which had another name or was on another datastore."""
         return location.folder == machine.location.folder or location.path.rpartition("/")[2] == machine.iso_name
 
     def _location(self, text: str, machine: Machine) -> Location | None:
-        """A medium's file; it is in the VM's own datacenter. None for one without a datastore (a host's own folder)."""
+        """A medium's file, in the VM's own datacenter; None if it is on no datastore, but in a folder of a host."""
         split = devices_of.split_location(text)
         return Location(machine.location.datacenter, *split) if split else None

@@ -6,9 +6,8 @@
 
 """Config drives on VMware: an ISO beside the VM's first disk, in the VM's second CD/DVD drive.
 
-A drive is written under a new name, read back, and only then given its name while no running VM has that name
-connected. So a guest sees the old drive, none, or the new one, and never a part of one. What a broken run leaves is a
-file of a name of its own, which the next run removes.
+A drive is staged, read back, and then given its name while no running VM has a file of that name connected. So a guest sees the
+old drive, none, or the new one, and never a part of one. The next run removes the staged file of a run that was cut short.
 """
 
 from __future__ import annotations
@@ -45,16 +44,11 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.drive_view import Machine, View
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.session import Session
 
-# Files read at once, and the longest time for one, in seconds.
-_READERS = 8
-_READ_SECONDS = 600.0
-
-# VMs read in one go before their drives are changed.
-_CHUNK = 100
-
-# Looks again after somebody else changed the VM at the same moment: how often, and seconds between.
-_ATTEMPTS = 8
-_PAUSE = 0.25
+_READERS = 8  # files read at once
+_READ_SECONDS = 600.0  # for one file
+_CHUNK = 100  # VMs read in one go before their drives are changed
+_ATTEMPTS = 8  # when somebody else changes the VM at the same moment
+_PAUSE = 0.25  # seconds, times the number of the attempt
 
 
 class VMwareDrives(Drives):
@@ -77,7 +71,7 @@ class VMwareDrives(Drives):
     # --- looking ---
 
     def states(self, vms: Sequence[Vm]) -> dict[str, DriveState | DriveError]:
-        """See api.Drives: one read for all VMs, and one request per VM for its file (its bytes are the truth)."""
+        """See api.Drives: one read for all VMs, and one request per VM for the bytes of its file."""
         machines = self._session.run(lambda: self._looker.machines(vms))
         found: dict[str, DriveState | DriveError] = {}
         ready = []
@@ -191,7 +185,7 @@ class VMwareDrives(Drives):
             yield from super().remove(vms[start : start + _CHUNK])
 
     def _read_ahead(self, vms: Sequence[Vm]) -> None:
-        """Reads VMs for their first attempt. What has changed when their turn comes is refused by vCenter, and looked at anew."""
+        """Reads VMs for their first attempt. vCenter refuses to change one that has changed since, and it is read again."""
         machines = self._session.run(lambda: self._looker.machines(vms))
         self._ready = {number: one for number, one in machines.items() if not isinstance(one, DriveError)}
 
@@ -266,15 +260,15 @@ class VMwareDrives(Drives):
         )
 
     def move_one(self, vm: Vm, destination: str) -> DriveChange:
-        """See api.Drives. destination: the datastore of the VM's first disk, or empty for wherever it is.
+        """See api.Drives. destination: the datastore that the VM's first disk is to be on, or empty for where it is.
 
-        Before the VM has moved there, the drive is disconnected, so that a host which does not see its datastore can
-        take the VM; afterwards, the ISO follows.
+        While the disk is elsewhere, the drive is disconnected, so that a host which does not see the ISO can take the VM. Once it
+        is there, the ISO follows.
         """
         return self._change(vm, lambda work: self._move_drive(vm, destination, work))
 
     def release(self, vms: Sequence[Vm]) -> Iterator[tuple[Vm, DriveError | None]]:
-        """Disconnects the drives of VMs that are about to be moved: a host that does not see the ISO would not take them."""
+        """Disconnects the drives of VMs that are about to move: a host that does not see the ISO would not take them."""
         for vm, change in self._each(vms, lambda vm: self._change(vm, lambda work: self._release(vm, work))):
             yield vm, change if isinstance(change, DriveError) else None
 
@@ -305,7 +299,7 @@ class VMwareDrives(Drives):
         return self._put(vm, content.data, work, out=view.ejected)
 
     def eject_one(self, vm: Vm) -> DriveChange:
-        """See api.Drives. The CD/DVD drive keeps the file's name and is not connected, at power on neither."""
+        """See api.Drives. The CD/DVD drive keeps the file's name, and is connected neither now nor at power on."""
         return self._change(vm, lambda work: self._eject(vm, work))
 
     def _eject(self, vm: Vm, work: Work) -> DriveChange:
@@ -331,7 +325,7 @@ class VMwareDrives(Drives):
         return dataclasses.replace(change, changed=change.changed or bool(work.begun))
 
     def _clear_up(self, vm: Vm, work: Work) -> str | None:
-        """Deletes the drive of a VM that is gone since the drive was put; says so. None if the VM is still there."""
+        """Deletes the drive of a VM that was deleted meanwhile, and returns a sentence on it. None if the VM is still there."""
         machine = work.placed
         if machine is None:
             return None
@@ -344,7 +338,7 @@ class VMwareDrives(Drives):
         return f"{vm.name} is gone from {self._session.endpoint}: its config drive was deleted"
 
     def _run(self, vm: Vm, operation: Callable[[Work], t.Any], work: Work | None = None) -> t.Any:
-        """Runs an operation that begins by looking; anew when the session was lost or somebody else was at the VM."""
+        """Runs an operation that begins with a look; again when the session was lost or somebody else changed the VM."""
         begun = work or Work()
 
         def attempts() -> t.Any:

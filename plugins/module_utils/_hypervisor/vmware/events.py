@@ -40,10 +40,10 @@ _PATHS = (
 )
 _GUEST = ("guest.net", "guest.ipAddress")
 _IDS = ("config.instanceUuid", "config.uuid")
-# Objects in one answer: a first set of thousands in one would outlast the time limits of proxies.
-_MOST = 250
-# From a folder to the VMs below it, those in vApps too.
-_WAYS = {
+# A first answer with thousands of objects would outlast the time limits of proxies.
+_OBJECTS_IN_ANSWER = 250
+# How the filter gets from a folder to the VMs below it, those in vApps too.
+_PATHS_DOWN = {
     "folders": ("Folder", "childEntity", ("folders", "datacenters", "vapps", "pools")),
     "datacenters": ("Datacenter", "vmFolder", ("folders",)),
     "vapps": ("VirtualApp", "vm", ()),
@@ -72,14 +72,14 @@ class VMwareEvents(Events):
     def _updates(self, session: Session, stop: threading.Event, seconds: int) -> Iterator[list[Hint]]:
         collector: t.Any = None
         version = ""
-        marks: dict[str, _Mark] = {}
+        known: dict[str, _Known] = {}
         first = True
 
         def wait() -> t.Any:
             nonlocal collector, version
             if collector is None or collector._stub is not session.stub:
                 collector, version = self._filter(session), ""
-            options = vim.PropertyCollector.WaitOptions(maxWaitSeconds=seconds, maxObjectUpdates=_MOST)
+            options = vim.PropertyCollector.WaitOptions(maxWaitSeconds=seconds, maxObjectUpdates=_OBJECTS_IN_ANSWER)
             return collector.WaitForUpdatesEx(version, options)
 
         while not stop.is_set():
@@ -87,17 +87,17 @@ class VMwareEvents(Events):
             if update is None:
                 yield []
                 continue
-            # After a new login all VMs come again: of those that are there only what differs counts, the others have gone.
+            # After a new login all VMs are reported again, and one that has gone is not: hence a hint to list them.
             hints = [Hint("", HINT_VM)] if version == "" and not first else []
             version = update.version
             for part in update.filterSet:
                 for change in part.objectSet:
-                    hints += _hints(change, marks, first)
-            first = first and bool(update.truncated)  # what does not fit into one answer comes with the next
+                    hints += _hints(change, known, first)
+            first = first and bool(update.truncated)  # the rest of a set comes with the next answer
             yield hints
 
     def _filter(self, session: Session) -> t.Any:
-        """A property collector of its own that reports the VMs that come, change and go, wherever the inventory looks."""
+        """A new property collector that reports the VMs that come, change and go below the inventory's root."""
         kind = vim.PropertyCollector
         collector = session.content.propertyCollector.CreatePropertyCollector()
         ways = [
@@ -108,7 +108,7 @@ class VMwareEvents(Events):
                 skip=False,
                 selectSet=[kind.SelectionSpec(name=one) for one in further],
             )
-            for name, (type_, path, further) in _WAYS.items()
+            for name, (type_, path, further) in _PATHS_DOWN.items()
         ]
         root = self._inventory.root()
         root = (
@@ -125,8 +125,8 @@ class VMwareEvents(Events):
         return collector
 
 
-class _Mark:
-    """What is known of a VM: its properties but the guest's, and a sum of what its guest says."""
+class _Known:
+    """What was last reported of a VM: its own properties, and hashes of what its guest says."""
 
     def __init__(self) -> None:
         self.values: dict[str, t.Any] = {}
@@ -137,34 +137,34 @@ class _Mark:
         return str(self.values.get(_IDS[0]) or self.values.get(_IDS[1]) or "").lower()
 
 
-def _hints(change: t.Any, marks: dict[str, _Mark], first: bool) -> list[Hint]:
-    """Of one VM. first: of the first set, in which nothing is news."""
+def _hints(change: t.Any, known: dict[str, _Known], first: bool) -> list[Hint]:
+    """The hints of one VM's change. first: it belongs to the first set, in which nothing is new."""
     name = change.obj._moId
     if change.kind == "leave":
-        marks.pop(name, None)
+        known.pop(name, None)
         return [Hint("", HINT_VM)]
-    new = name not in marks
-    mark = marks.setdefault(name, _Mark())
+    new = name not in known
+    vm = known.setdefault(name, _Known())
     vm_changed = guest_changed = False
     for one in change.changeSet:
         if one.name in _GUEST:
-            told = _sum(one.val)
-            guest_changed = guest_changed or told != mark.guest.get(one.name, 0)
-            mark.guest[one.name] = told
+            told = _guest_hash(one.val)
+            guest_changed = guest_changed or told != vm.guest.get(one.name, 0)
+            vm.guest[one.name] = told
         else:
-            vm_changed = vm_changed or one.val != mark.values.get(one.name)
-            mark.values[one.name] = one.val
-    if not mark.id or mark.values.get("config.template"):
+            vm_changed = vm_changed or one.val != vm.values.get(one.name)
+            vm.values[one.name] = one.val
+    if not vm.id or vm.values.get("config.template"):
         return []
     if first:
-        return [Hint(mark.id, HINT_HERE)] if any(mark.guest.values()) else []
-    hints = [Hint(mark.id, HINT_VM)] if new or vm_changed else []
-    # A guest that says nothing any more has nothing to be read.
-    return hints + ([Hint(mark.id, HINT_GUEST)] if guest_changed and any(mark.guest.values()) else [])
+        return [Hint(vm.id, HINT_HERE)] if any(vm.guest.values()) else []
+    hints = [Hint(vm.id, HINT_VM)] if new or vm_changed else []
+    # Nothing can be read of a guest that has stopped reporting.
+    return hints + ([Hint(vm.id, HINT_GUEST)] if guest_changed and any(vm.guest.values()) else [])
 
 
-def _sum(value: t.Any) -> int:
-    """0 where the guest says nothing; else a number that differs when it says something else."""
+def _guest_hash(value: t.Any) -> int:
+    """A hash of what the guest says; 0 if it says nothing."""
     if not value:
         return 0
     if isinstance(value, str):

@@ -67,7 +67,7 @@ class Location:
 
 @dataclasses.dataclass(frozen=True)
 class FileContent:
-    """What was read of a file. head: its first bytes; size and sha256: of all of it, None if only the head was read."""
+    """What was read of a file. head: its first bytes. size, sha256, data: of the whole, None if it was not read."""
 
     head: bytes
     size: int | None = None
@@ -80,7 +80,7 @@ class FolderMissing(Exception):
 
 
 class DatastoreFiles:
-    """Reads and writes files in the name of a session. Usable from several threads."""
+    """Reads and writes files through one session. Usable from several threads."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -96,7 +96,7 @@ class DatastoreFiles:
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[http.client.HTTPSConnection]:
-        """A connection that was open already or a new one; what breaks on it concerns one file."""
+        """An idle connection, or a new one. An error on it concerns one file only."""
         with self._lock:
             connection = self._idle.pop() if self._idle else None
         connection = connection or open_connection(self._session.endpoint, self._session.context)
@@ -113,7 +113,7 @@ class DatastoreFiles:
         connection.close()
 
     def read(self, location: Location, keep: bool = False, head_only: bool = False) -> FileContent | None:
-        """Length, digest and first bytes of a file, with keep its bytes too; None if there is none.
+        """A file's size, digest and first bytes; None if there is no such file. keep: all its bytes too. head_only: nothing else.
 
         Raises DriveError for a file too large to be a config drive, unless only its head is wanted.
         """
@@ -130,7 +130,7 @@ class DatastoreFiles:
             if head_only:
                 head = answer.read(HEAD_SIZE)
                 if answer.length is not None and answer.length <= HEAD_SIZE:
-                    answer.read()  # the rest of most drives, which takes less time than a new connection
+                    answer.read()  # the rest of a usual drive takes less time than a new connection
                 else:
                     connection.close()
                 return FileContent(head)
@@ -157,7 +157,7 @@ class DatastoreFiles:
             return FileContent(head, size, digest.hexdigest(), bytes(kept) if keep else None)
 
     def write(self, location: Location, data: bytes) -> None:
-        """Writes a file. Whoever calls verifies it: a broken upload leaves a shorter file under this name.
+        """Writes a file. The caller verifies it: a broken upload leaves a shorter file of this name.
 
         Raises FolderMissing, and DriveError when the datastore is full or refuses the file.
         """
@@ -199,7 +199,7 @@ class DatastoreFiles:
         return time.monotonic() + self._session.endpoint.timeout + size / SLOWEST
 
     def privileges(self, location: Location) -> str:
-        """What access to a file takes: vCenter answers a missing privilege with 401, 404 or 500, and does not say which."""
+        """The privileges that access to a file takes: vCenter answers 401, 404 or 500 if one is missing, and does not name it."""
         return (
             f"{self._session.endpoint.username} needs the privileges Datastore.Browse and Datastore.FileManagement on the datastore "
             f"{location.datastore} and on the datacenter {location.datacenter} (and Cryptographer.Access where VMs are encrypted)"

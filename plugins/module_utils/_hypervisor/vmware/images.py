@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""A template made of a disk image: an OVF import with a descriptor of our own, the disk's upload, and the mark as a template."""
+"""Templates made of disk images: an OVF import with a descriptor of our own, the disk's upload, the change to a template."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _ROOM = ("summary.accessible", "summary.maintenanceMode", "summary.freeSpace")
 
 @dataclasses.dataclass(frozen=True)
 class _Place:
-    """Where the VM goes, and the network of its NIC: kinds and references."""
+    """Where the VM goes. datastore: reference. network: kind and reference. path: of its folder."""
 
     target: Target
     datastore: str
@@ -63,17 +63,17 @@ class VMwareImages(Images):
     drivers = ("vmw_pvscsi", "vmxnet3")
 
     def __init__(self, session: Session, datacenter: str | None = None, folder: str | None = None) -> None:
-        """datacenter, folder: where the VM goes that is placed nowhere else; hypervisor.datacenter and hypervisor.folder."""
+        """datacenter, folder: hypervisor.datacenter and hypervisor.folder, where a VM goes that is placed nowhere else."""
         self._session = session
         self._datacenter = datacenter
         self._folder = folder
 
     def is_made(self, vm: Vm) -> bool:
-        """See images.Images. Clones are no templates."""
+        """See images.Images. A clone carries our mark as well, but is no template."""
         return vm.ours and vm.is_template
 
     def make(self, wanted: ImageWanted, change: bool) -> str:
-        """See images.Images. What a killed run has begun goes when its lease ends, some minutes later."""
+        """See images.Images. vCenter deletes what a killed run has begun when its lease ends, some minutes later."""
         if not self._session.is_vcenter:
             raise MachineError(_NO_TEMPLATES)
         try:
@@ -163,7 +163,7 @@ class VMwareImages(Images):
             raise MachineError(f"it could not be imported: {self._session.say(fault)}") from None
 
     def _spec(self, wanted: ImageWanted, place: _Place, vm_id: str) -> tuple[t.Any, str]:
-        """The specification that vCenter makes of the descriptor, with what no descriptor says; and the disk's key in it."""
+        """The specification that vCenter makes of our descriptor, with what a descriptor cannot say; and the disk's key in it."""
         manager, name = vim.OvfManager, escaped(wanted.name)
         target, session = place.target, self._session
         params = manager.CreateImportSpecParams(

@@ -6,7 +6,7 @@
 
 """The VMs of a vCenter or ESXi host.
 
-The id of a VM is its instance UUID, which a vCenter keeps unique; its BIOS UUID where a host has given none.
+The id of a VM is its instance UUID, which a vCenter keeps unique, or its BIOS UUID if it has none.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _VM_PROPERTIES = (
 
 @dataclasses.dataclass(frozen=True)
 class Handle:
-    """What the driver keeps of a VM. cards: keys of its network cards, in the order of Vm.nics."""
+    """The driver's handle of a VM. reference: its object's id. cards: keys of its network cards, in the order of Vm.nics."""
 
     reference: str
     cards: tuple[int, ...] = ()
@@ -71,14 +71,14 @@ class VMwareInventory(Inventory):
     """See api.Inventory."""
 
     def __init__(self, session: Session, datacenter: str | None = None, folder: str | None = None) -> None:
-        """datacenter, folder: only the VMs below are looked at; folder is a path such as V(/DC0/vm/web)."""
+        """datacenter, folder: only VMs below them are listed; folder is a path such as V(/DC0/vm/web)."""
         self.endpoint = str(session.endpoint)
         self._session = session
         self._datacenter = datacenter
         self._folder = folder
 
     def vms(self, names: Sequence[str] | None = None) -> VmList:
-        """See api.Inventory. With names, the names of all are read first and the rest for those asked for only."""
+        """See api.Inventory. With names, the names of all VMs are read first, and the rest only of those asked for."""
         data = self._session.run(lambda: self._read_vms(names))
         networks = self._networks(data)
         found: list[Vm] = []
@@ -103,10 +103,10 @@ class VMwareInventory(Inventory):
     def _one(
         self, name: str, data: list[ObjectData], networks: Mapping[str, str], asked: bool, problems: dict[str, str]
     ) -> Iterator[Vm]:
-        """The VM of this name, or a sentence in problems why there is none to work with."""
+        """The VM of this name, or a sentence in problems if none can be worked with. asked: the user gave the name."""
         usable = [one for one in data if one.text("config.template") != "true"]
         if asked and not usable:
-            usable = data  # a template is found by its name, and never among all VMs
+            usable = data  # a template is found by its name only
         if len(usable) > 1:
             problems[name] = (
                 f"{len(usable)} VMs on {self.endpoint} are named {name}: give the id of the one meant, rename them, or set "
@@ -139,7 +139,7 @@ class VMwareInventory(Inventory):
         if not folder and not self._datacenter:
             return None
         home = self._datacenter_path(self._datacenter) if self._datacenter else ""
-        # As a path from the top, or below the datacenter's VM folder, or below the datacenter.
+        # The path may begin at the root, at the datacenter's VM folder, or at the datacenter.
         paths = [home] if not folder else [folder, f"{home}/vm/{folder}", f"{home}/{folder}"] if home else [folder]
         for path in paths:
             found = self._session.content.searchIndex.FindByInventoryPath(path)
@@ -152,7 +152,7 @@ class VMwareInventory(Inventory):
         )
 
     def _datacenter_path(self, name: str) -> str:
-        """The inventory path of a datacenter that is given by it, as F0/DC0, or by its name alone."""
+        """The inventory path, such as F0/DC0, of a datacenter. name: the path, or the last part of it."""
         path = name.strip("/")
         if isinstance(self._session.content.searchIndex.FindByInventoryPath(path), vim.Datacenter):
             return path
@@ -211,12 +211,12 @@ def _vm(name: str, data: ObjectData, networks: Mapping[str, str]) -> Vm:
 
 
 def id_of(data: ObjectData) -> str:
-    """The VM's id: its instance UUID, or its BIOS UUID where a host has given none."""
+    """The VM's id, see above; empty if it has none."""
     return (data.text("config.instanceUuid") or data.text("config.uuid")).lower()
 
 
 def is_ours(data: ObjectData) -> bool:
-    """Whether a VM carries the mark that machines.create() gave it, and not another VM's that it was cloned from."""
+    """Whether a VM carries the mark that machines.create() gave it; a mark inherited from another VM does not count."""
     mark = data.get(MARK_PROPERTY)
     return mark is not None and child_text(mark, "value").lower() == id_of(data) != ""
 
@@ -230,7 +230,9 @@ def _seconds(text: str) -> float | None:
 
 
 def _without_twins(vms: Sequence[Vm], problems: dict[str, str]) -> Iterator[Vm]:
-    """VMs that share an id (a stand-alone host allows it) cannot be told apart, so none of them is worked on."""
+    """The VMs with an id of their own. Those that share one, which a stand-alone host allows, cannot be told apart: problems gets
+    a sentence for each.
+    """
     by_id: dict[str, list[Vm]] = {}
     for vm in vms:
         by_id.setdefault(vm.id, []).append(vm)

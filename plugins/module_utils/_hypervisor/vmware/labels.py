@@ -4,10 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What people sort VMs by: folders, and custom attributes as tags.
-
-The tags of vSphere's own tagging service are not in this API.
-"""
+"""Folders of VMs, and their custom attributes as tags. This API does not have the tags of vSphere's tagging service."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ if t.TYPE_CHECKING:
 
 
 def with_labels(session: Session, vms: Sequence[Vm], root: t.Any) -> list[Vm]:
-    """The VMs with the paths of their folders (V(/DC0/vm/web)), and their custom attributes as V(name=value); one bulk read more."""
+    """The VMs with their folders, such as V(/DC0/vm/web), and custom attributes, as V(name=value); one more bulk read."""
     data = session.run(lambda: _read(session, root))
     top = session.content.rootFolder._moId
     places = {one.name: one for one in data if one.kind in ("Folder", "Datacenter")}
@@ -66,7 +63,7 @@ def _read(session: Session, root: t.Any) -> list[ObjectData]:
 
 
 def _path(reference: str, places: Mapping[str, ObjectData], top: str) -> str | None:
-    """None for a VM in no folder, as those of a vApp are."""
+    """A folder's path; None for a VM in no folder, such as those of a vApp."""
     names: list[str] = []
     while reference in places and reference != top and len(names) < len(places):
         names.insert(0, devices_of.plain_name(places[reference].text("name")))

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""The virtual switches, port groups and their users as one look shows them: four calls for any number of hosts and VMs."""
+"""The virtual switches, port groups and their users, read in four calls for any number of hosts and VMs."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ _SINGLE_TAG = "VmwareDistributedVirtualSwitchVlanIdSpec"
 
 @dataclasses.dataclass(frozen=True)
 class Portgroup:
-    """switch: the virtual switch's name; vlan: None where it carries several tags."""
+    """A port group. switch: name of its virtual switch; vlan: None where it carries several tags."""
 
     name: str
     switch: str
     vlan: int | None
 
     def words(self) -> str:
-        """What it is, as a part of a sentence."""
+        """Its tag and switch, as a part of a sentence."""
         tag = "several VLANs" if self.vlan is None else network_rules.tag_text(self.vlan)
         return f"{tag} on the switch {self.switch}"
 
 
 @dataclasses.dataclass(frozen=True)
 class HostNetworks:
-    """A host with its standard switches. system: reference of its network system; adapters: VMkernel adapters by port group."""
+    """A host with its standard switches. system: reference of its network system. adapters: VMkernel adapters by port group."""
 
     reference: str
     name: str
@@ -78,10 +78,10 @@ class Switch:
 
 
 class NetworkView:
-    """What there is in a datacenter, or in all of them."""
+    """The networks of one datacenter, or of all."""
 
     def __init__(self, session: Session, datacenter: str | None, users: bool) -> None:
-        """Reads it. datacenter: name or path; users: whether VMs are read, too. Raises PlaceError."""
+        """Reads them. datacenter: name or path, None for all; users: whether VMs are read, too. Raises PlaceError."""
         self._session = session
         self.places = Places(session)
         self._datacenter = self.places.datacenter(datacenter) if datacenter else None

@@ -36,8 +36,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import NetworkWanted
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.session import Session
 
-# Ports that a distributed port group begins with; it grows by itself.
-_PORTS = 8
+_PORTS = 8  # of a new distributed port group, which grows by itself
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +52,7 @@ class VMwareNetworks(Networks):
     """See api.Networks."""
 
     def __init__(self, session: Session, datacenter: str | None = None) -> None:
-        """datacenter: only what is in it is looked at and changed."""
+        """datacenter: its networks alone are read and changed; None for all."""
         self._session = session
         self._datacenter = datacenter
         self._view: NetworkView | None = None
@@ -90,11 +89,11 @@ class VMwareNetworks(Networks):
 
     @staticmethod
     def _seen(view: NetworkView, name: str) -> tuple[str, ...]:
-        """What is told of a network of this name that is none of ours."""
+        """The line on a network that is not the wanted one, but has its name."""
         return (f"network {name}",) if view.networks(name) else ()
 
     def _plan(self, view: NetworkView, wanted: NetworkWanted) -> _Plan | str:
-        """Where the network is to be, or what stands against it."""
+        """Where the network is to be, or why it cannot be there."""
         hosts = [view.hosts[ref] for ref in sorted(view.hosts, key=lambda ref: view.hosts[ref].name)]
         known = {host.name for host in hosts}
         for name in wanted.hosts:
@@ -129,7 +128,7 @@ class VMwareNetworks(Networks):
         known = sorted({*standard, *(switch.name for switch in view.switches)})
         name = wanted.bridge
         if not name:
-            # Where nothing is said, the switch that the network is on already, or the only one there is.
+            # Without a bridge: the switch that the network is on already, or the only one there is.
             there = {one.group.switch for one in view.distributed.get(wanted.name, ())}
             there |= {host.portgroups[wanted.name].switch for host in hosts if wanted.name in host.portgroups}
             choice = there or set(known)
@@ -244,7 +243,7 @@ class VMwareNetworks(Networks):
         try:
             self._system(host).AddPortGroup(spec)
         except vim.fault.AlreadyExists:
-            pass  # a new login in between: the first call had got through
+            pass  # by the same call, sent before a new login
         return True
 
     def _remove_standard(self, plan: _Plan, host: HostNetworks) -> bool:

@@ -30,17 +30,15 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.connection import Endpoint
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.session import Session
 
-# Seconds until a lease must be there, and between two signs of life: a lease lasts five minutes without one.
-READY_SECONDS = 600.0
-ALIVE_SECONDS = 10.0
-# Seconds for the answer to an upload, before which the host may have to write what it has.
-_ANSWER_SECONDS = 120.0
+READY_SECONDS = 600.0  # until a lease must be ready
+ALIVE_SECONDS = 10.0  # between two signs of life: a lease ends after five minutes without one
+_ANSWER_SECONDS = 120.0  # for the answer to an upload: the host may have to write what it has first
 _CHUNK = 256 * 1024
 _DIGESTS = {40: hashlib.sha1, 64: hashlib.sha256}
 
 
 class Lease:
-    """One HttpNfcLease of an import. Aborted, or not kept alive, it takes what was imported along."""
+    """One HttpNfcLease of an import. If it is aborted, or not kept alive, vCenter deletes what was imported."""
 
     def __init__(self, session: Session, reference: str) -> None:
         self._session = session
@@ -50,7 +48,7 @@ class Lease:
         return self._session.object("HttpNfcLease", self._reference)
 
     def wait(self) -> t.Any:
-        """Its info, when it is ready. Raises MachineError."""
+        """Waits until it is ready; returns its info. Raises MachineError."""
         deadline, pause = time.monotonic() + READY_SECONDS, 0.05
         while True:
             state = self._session.run(lambda: self._lease().state)
@@ -64,15 +62,15 @@ class Lease:
             pause = min(2 * pause, 2.0)
 
     def progress(self, percent: int) -> None:
-        """A sign of life."""
+        """Keeps it alive, and says how much was sent."""
         self._session.run(lambda: self._lease().HttpNfcLeaseProgress(percent))
 
     def complete(self) -> None:
-        """Ends the import well."""
+        """Ends the import: what was imported stays."""
         self._session.run(lambda: self._lease().HttpNfcLeaseComplete())
 
     def abort(self) -> None:
-        """Ends it, and what was imported goes. Best effort: it goes with the lease's time, too."""
+        """Ends the import: what was imported is deleted. Best effort, as it is deleted anyway when the lease runs out."""
         with contextlib.suppress(HypervisorError):
             self._session.run(lambda: self._lease().HttpNfcLeaseAbort(None))
 
@@ -80,20 +78,20 @@ class Lease:
 def send(session: Session, url: str, thumbprint: str | None, data: ImageData, progress: t.Callable[[int], None]) -> None:
     """Sends a streamOptimized VMDK to a URL of a lease. Raises MachineError, HypervisorError where the host is not trusted.
 
-    thumbprint: of the host's certificate, as vCenter says. progress: called now and then with a percentage.
+    thumbprint: of the host's certificate, as vCenter knows it. progress: called every few seconds with a percentage.
     """
     target = urllib.parse.urlsplit(url)
     if target.scheme != "https" or not target.hostname:
         raise MachineError(f"{session.endpoint} wants the disk sent to {target.scheme}://{target.hostname}, which is no https")
     endpoint = session.endpoint
-    if target.hostname != "*":  # else it is the one that is known already
+    if target.hostname != "*":  # which stands for the host that the session is with
         endpoint = endpoint._replace(host=target.hostname, port=target.port or 443)
     path = f"{target.path}?{target.query}" if target.query else target.path
     try:
         with broken_connections(endpoint, MachineError), contextlib.closing(
             connect(endpoint, session.context, thumbprint)
         ) as connection:
-            # No session goes along: the path is secret enough for the host, which may be another one than the vCenter.
+            # Without the session's cookie: the secret path is proof enough for the host, which may not be the vCenter.
             connection.putrequest("POST", path)
             connection.putheader("Content-Type", "application/x-vnd.vmware-streamVmdk")
             connection.putheader("Content-Length", str(data.length))
@@ -122,7 +120,7 @@ def _send_data(connection: http.client.HTTPSConnection, data: ImageData, progres
 
 
 def connect(endpoint: Endpoint, context: ssl.SSLContext, thumbprint: str | None) -> http.client.HTTPSConnection:
-    """A connection to a host that is trusted as the vCenter is, or whose certificate has the fingerprint that vCenter says."""
+    """A connection to a host whose certificate is trusted as the vCenter's is, or has the fingerprint that vCenter knows."""
     connection = open_connection(endpoint, context)
     try:
         connection.connect()

@@ -4,9 +4,9 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Requests to the property collector and its answers, as plain elements: no pyVmomi here, and no network.
+"""Requests to the property collector, and its answers as plain XML elements, without pyVmomi or network.
 
-A VM's device list is long, and pyVmomi builds an object for each of its parts; only a few texts of it are wanted.
+pyVmomi would build an object for every part of a VM's long device list, of which only a few texts are needed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ENVELOPE = (
     '<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/" '
     'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><soapenv:Body>{}</soapenv:Body></soapenv:Envelope>'
 )
-# What XML 1.0 forbids; a server may pass on what a guest said.
+# Characters that XML 1.0 forbids; a server may pass them on from a guest.
 _FORBIDDEN_BYTES = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _FORBIDDEN_REFERENCES = re.compile(rb"&#(?:x0*(?:[0-8bcef]|1[0-9a-f])|0*(?:[0-8]|1[124-9]|2[0-9]|3[01]));", re.IGNORECASE)
 
@@ -74,7 +74,7 @@ def child_text(element: ElementTree.Element, name: str) -> str:
 
 
 def kind_of(element: ElementTree.Element) -> str:
-    """The type an element says it has, without its prefix."""
+    """The xsi:type of an element, without its prefix."""
     return element.get(TYPE, "").rsplit(":", 1)[-1]
 
 
@@ -118,7 +118,7 @@ def parse_page(answer: bytes) -> tuple[list[ObjectData], str | None]:
     try:
         root = ElementTree.fromstring(answer)
     except ElementTree.ParseError:
-        # One guest's control character must not hide all the others.
+        # A control character of one guest must not hide all VMs.
         root = ElementTree.fromstring(_FORBIDDEN_REFERENCES.sub(b"?", _FORBIDDEN_BYTES.sub(b"?", answer)))
     found = [_object(element) for element in root.iter(VIM + "objects")]
     return found, root.findtext(f".//{VIM}token")
@@ -137,7 +137,7 @@ def _object(element: ElementTree.Element) -> ObjectData:
 
 
 def references(element: ElementTree.Element | None) -> Iterator[str]:
-    """The object names in a list of references, or of one."""
+    """The names of the objects in a list of references, or in a single reference."""
     if element is not None:
         if len(element) == 0 and element.text:
             yield element.text
@@ -150,14 +150,14 @@ def references(element: ElementTree.Element | None) -> Iterator[str]:
 
 
 def is_door_question(question: ElementTree.Element, message_ids: Sequence[str]) -> bool:
-    """True for the question whether a CD that the guest has locked is to be taken out all the same."""
+    """Whether the host asks if a CD that the guest has locked is to be taken out all the same."""
     ids = [child_text(message, "id") for message in question.iterfind(VIM + "message")]
     text = child_text(question, "text")
     return any(known in ids or known in text for known in message_ids)
 
 
 def yes_choice(question: ElementTree.Element) -> str:
-    """The key of the answer yes. VMware gives it first where the labels are in another language."""
+    """The key of the answer yes; the first choice where the labels are in another language."""
     choice = question.find(VIM + "choice")
     entries = [] if choice is None else choice.findall(VIM + "choiceInfo")
     for entry in entries:

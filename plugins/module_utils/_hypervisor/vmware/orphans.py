@@ -6,7 +6,7 @@
 
 """Config drives that no VM of a vCenter or ESXi host uses, on all of its datastores.
 
-What the connection's options datacenter and folder leave out is not left out here: a VM that was not looked at would seem to be gone.
+The connection's options datacenter and folder do not count here: a VM that was not looked at would seem to be gone.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class _Handle:
 
 @dataclasses.dataclass
 class _Vms:
-    """ids: where each VM's drive belongs. used: what VMs have in drives. homes: configuration files of the VMs."""
+    """All VMs. ids: by VM id, where its drive belongs. used: files in the VMs' drives. homes: the VMs' configuration files."""
 
     ids: dict[str, _Place | None]
     used: set[_Place]
@@ -82,11 +82,11 @@ class _Vms:
 
 @dataclasses.dataclass(frozen=True)
 class _File:
-    """crowded: a VM's configuration lies beside it that is none of the VMs that the account sees."""
+    """A file that may be a drive. age: seconds. unseen_vm: a VM that the account does not see has its configuration beside it."""
 
     handle: _Handle
     age: float
-    crowded: bool
+    unseen_vm: bool
 
     @property
     def place(self) -> _Place:
@@ -94,7 +94,7 @@ class _File:
 
 
 class Orphans:
-    """Looks for orphans in the name of a session."""
+    """Finds and deletes orphans through one session."""
 
     def __init__(self, session: Session, files: DatastoreFiles, datacenters: Datacenters) -> None:
         self._session = session
@@ -124,7 +124,7 @@ class Orphans:
             verdict = drive_rules.orphan(found, vms.ids, elsewhere)
             if verdict is not None:
                 reason, kept = verdict
-                if file.crowded:
+                if file.unseen_vm:
                     kept = "the configuration of a VM lies beside it that this account does not see, or that is not registered"
                 drives.append(OrphanDrive(str(file.handle.location), owner, reason, kept, file.handle))
         return OrphanList(tuple(sorted(drives, key=lambda drive: drive.location)), tuple(sorted(skipped)))
@@ -165,7 +165,7 @@ class Orphans:
         return None if content is None else read_owner(content.head)
 
     def _datastores(self, skipped: list[str]) -> list[tuple[str, str, Datacenter]]:
-        """Name, browser and datacenter of each that can be looked at."""
+        """Name, browser and datacenter of each datastore that can be read; skipped gets a sentence on the others."""
 
         def read() -> list[ObjectData]:
             view = self._session.view(("Datastore",))._moId
@@ -197,14 +197,13 @@ class Orphans:
             split = devices_of.split_location(devices_of.root_file(devices, one.text("config.files.vmPathName")) or "")
             place = None
             if split is not None:
-                folder, name = split[1].rpartition("/")[0], devices_of.iso_name(one.text("name"))
-                place = (path, f"[{split[0]}] {f'{folder}/{name}' if folder else name}")
+                place = (path, str(Location(path, *split).beside(devices_of.iso_name(one.text("name")))))
             if id_of(one):
                 vms.ids[id_of(one)] = place
         return vms
 
     def _search(self, name: str, browser: str, datacenter: Datacenter, vms: _Vms, skipped: list[str]) -> Iterator[_File]:
-        """The ISOs of one datastore that are small enough, in one task."""
+        """The files of one datastore that may be drives, by name and size; one task."""
         details = vim.host.DatastoreBrowser.FileInfo.Details(fileType=False, fileSize=True, modification=True, fileOwner=False)
         spec = vim.host.DatastoreBrowser.SearchSpec(matchPattern=list(_PATTERNS), details=details)
 
@@ -224,7 +223,7 @@ class Orphans:
             base = child_text(folder, "folderPath")
             entries = [(child_text(entry, "path"), entry) for entry in folder.iterfind(VIM + "file")]
             paths = {file: _joined(base, file) for file, _entry in entries}
-            crowded = any(
+            unseen_vm = any(
                 file.endswith((".vmx", ".vmtx")) and (datacenter.path, paths[file]) not in vms.homes for file, _entry in entries
             )
             for file, entry in entries:
@@ -232,11 +231,11 @@ class Orphans:
                 size = child_text(entry, "fileSize")
                 if split is not None and _NAMES.fullmatch(file) and int(size or 0) <= MAX_SIZE:
                     handle = _Handle(Location(datacenter.path, *split), datacenter.reference)
-                    yield _File(handle, max(0.0, seconds_since(child_text(entry, "modification"))), crowded)
+                    yield _File(handle, max(0.0, seconds_since(child_text(entry, "modification"))), unseen_vm)
 
 
 def _joined(folder: str, file: str) -> str:
-    """The file of a folder as VMs write it, whatever slashes the folder comes with: "[datastore] folder/file"."""
+    """A folder and a file as "[datastore] folder/file", the way VMs write it, whatever slashes the folder has."""
     datastore, path = devices_of.split_location(folder) or ("", folder)
     path = "/".join(part for part in path.split("/") if part)
     return f"[{datastore}] {f'{path}/' if path else ''}{file}"

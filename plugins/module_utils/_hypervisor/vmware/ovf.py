@@ -19,7 +19,7 @@ if t.TYPE_CHECKING:
 #: What the NIC's network is called in the descriptor.
 NETWORK = "network"
 _FILE = "disk.vmdk"
-# ESXi 6.5, which the guests' drivers are older than.
+# The hardware version of ESXi 6.5: all guests have drivers for it.
 _HARDWARE, _GUEST = "vmx-13", "other3xLinux64Guest"
 _STREAM = "http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized"
 _CIM = "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_"
@@ -37,7 +37,7 @@ _FIRST_KEY = -20000
 
 
 def descriptor(name: str, wanted: ImageWanted) -> str:
-    """The descriptor. name: the VM's as vSphere has it."""
+    """The descriptor of the VM, as XML. name: the VM's, as vSphere has it."""
     for prefix, space in _SPACES.items():
         ET.register_namespace(prefix, space)
     envelope = ET.Element(_tag("ovf:Envelope"))
@@ -65,7 +65,7 @@ def descriptor(name: str, wanted: ImageWanted) -> str:
 
 
 def drives(bus: str) -> list[t.Any]:
-    """Two empty CD/DVD drives on a controller of their own, as additions to a VM that is created."""
+    """Device changes that add a controller with two empty CD/DVD drives to a VM to be created."""
     devices = vim.vm.device
     controller = getattr(devices, _CONTROLLERS[bus])(key=_FIRST_KEY, busNumber=0)
     made = [controller]
@@ -81,7 +81,7 @@ def drives(bus: str) -> list[t.Any]:
 
 
 def _item(parent: ET.Element, kind: str, name: str, **more: str) -> None:
-    """One device; its number is that of its kind, of which there is one. The standard wants the parts in this order."""
+    """Adds one device. There is one of each kind, so the kind is its number. The standard wants the parts sorted by name."""
     item = _add(parent, "ovf:Item")
     for tag, text in sorted({"ElementName": name, "InstanceID": kind, "ResourceType": kind, **more}.items()):
         _add(item, f"rasd:{tag}", text=text)

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What must not be deleted with a VM: decisions on the disks of all VMs, without pyVmomi or network."""
+"""Which VMs must not be deleted, because of their disks: decided on the disks of all VMs, without pyVmomi or network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if t.TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class DiskFiles:
-    """One disk of a VM. chain: its file, then the files it is based on. first_class: managed apart from the VM."""
+    """One disk of a VM. chain: its file, then the files it is based on. first_class: an object of its own (FCD)."""
 
     label: str
     chain: tuple[str, ...]
@@ -85,7 +85,7 @@ class Owners:
     def problem_of(self, reference: str) -> str | None:
         """Why a VM must not be deleted with its disks; None if nothing speaks against it, or nobody can see it.
 
-        Deleting a VM deletes the files of all disks that it has, whoever they belong to.
+        vSphere deletes the files of all disks that the VM has, whoever else uses them.
         """
         vm = self._vms.get(reference)
         if vm is None:
@@ -103,7 +103,7 @@ class Owners:
                 return f"{what} lies in the folder of {other.name}: detach it first"
             for other in _others(vm, self._needing.get(file)):
                 return f"{vm.name}: {other.name} is a linked clone of it and needs {file}: delete that one first"
-        # A snapshot's disks are based on files in the VM's own folder, which go with it.
+        # A clone of one of its snapshots is based on files in its folder that are not among its own disks.
         clones = sorted(other.name for other in _others(vm, self._needing.get(vm.home)))
         if clones:
             return f"{vm.name}: {', '.join(clones[:5])} are linked clones of it and need its disks: delete those first"

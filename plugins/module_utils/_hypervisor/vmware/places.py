@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Where VMs can be: datacenters, folders, clusters, hosts, resource pools, datastores and networks, read in one go."""
+"""The places where VMs can be (datacenters, folders, clusters, hosts, resource pools, datastores, networks), read in one go."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ _PROPERTIES = {
 
 
 class PlaceError(Exception):
-    """A place that does not exist or does not fit; the text is a sentence."""
+    """A place that does not exist or does not fit; the message is a sentence without the VM's name."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """Where a VM goes: references, None where the template's or vCenter's choice stands."""
+    """Where a VM goes, as references; None leaves it to the template or to vCenter."""
 
     datacenter: str
     folder: str
@@ -69,7 +69,7 @@ class Places:
             known = self._all.get(one.name)
             if known is None:
                 self._all[one.name] = one
-            else:  # told once as what it is, and once as what it is a kind of
+            else:  # an answer has it once as its own type, and once as the type that this is derived from
                 known.properties.update(one.properties)
         self._paths: dict[str, str] = {}
 
@@ -86,7 +86,7 @@ class Places:
         return (one for one in self._all.values() if one.kind in kinds and plain_name(one.text("name")) == name)
 
     def path(self, reference: str) -> str:
-        """The inventory path, such as F0/DC0/vm/web: what vCenter's own search takes, without the slash in front."""
+        """The inventory path as vCenter's search takes it, without a slash in front: F0/DC0/vm/web."""
         if reference not in self._paths:
             one = self._all.get(reference)
             above = self._all.get(one.text("parent")) if one is not None else None
@@ -98,7 +98,7 @@ class Places:
         return self._paths[reference]
 
     def datacenter_of(self, reference: str) -> str | None:
-        """The datacenter that an object is in."""
+        """The reference of the datacenter that an object is in; None if the account does not see it."""
         one = self._all.get(reference)
         while one is not None and one.kind != "Datacenter":
             one = self._all.get(one.text("parent"))
@@ -107,14 +107,14 @@ class Places:
     # --- by name ---
 
     def datacenter(self, name: str) -> str:
-        """The datacenter of a name or inventory path."""
+        """The datacenter with this name or inventory path. Raises PlaceError."""
         wanted = name.strip("/")
         found = [d.name for d in self._all.values() if d.kind == "Datacenter" and wanted in (self.path(d.name), d.text("name"))]
         exact = [d for d in found if self.path(d) == wanted]
         return self._only(exact or found, "datacenter", name)
 
     def folder(self, path: str, datacenter: str) -> str:
-        """The VM folder of a path: /F0/DC0/vm/web, or web below the datacenter's VM folder."""
+        """The VM folder of a path: /F0/DC0/vm/web, or web below the datacenter's VM folder. Raises PlaceError."""
         home = self._all[datacenter].text("vmFolder")
         wanted = path.strip("/")
         if not wanted:
@@ -133,7 +133,7 @@ class Places:
         raise PlaceError(f"{option} {name}: there are several of this name ({paths}): {hint or 'give the path of the one meant'}")
 
     def _below(self, kinds: tuple[str, ...], option: str, name: str, datacenter: str) -> str:
-        """The object of this name or inventory path in a datacenter."""
+        """The object with this name or inventory path in a datacenter."""
         wanted = name.strip("/")
         found = [one.name for one in self.named(kinds, name) if self.datacenter_of(one.name) == datacenter]
         found += [one.name for one in self._all.values() if one.kind in kinds and "/" in wanted and self.path(one.name) == wanted]
@@ -161,7 +161,7 @@ class Places:
         return Target(datacenter, folder, pool, host, datastore)
 
     def destination(self, wanted: Mapping[str, str], datacenter: str, host: str) -> Target:
-        """Where a VM of a host goes in its datacenter; pool is empty where it stays in its own. Raises PlaceError."""
+        """Where a VM that is on this host goes within its datacenter; an empty pool keeps its own. Raises PlaceError."""
         new = self._below(("HostSystem",), "host", wanted["host"], datacenter) if wanted.get("host") else None
         cluster = self._cluster(wanted, new, datacenter)
         here = self._all[host].text("parent") if host in self._all else None

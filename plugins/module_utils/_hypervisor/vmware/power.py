@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Starting and stopping VMs, all of them together."""
+"""Starting and stopping many VMs at once."""
 
 from __future__ import annotations
 
@@ -32,13 +32,12 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.session import Session
 
 ON, OFF = "poweredOn", "poweredOff"
-# Longest time between two VMs that go on after vCenter has handed them to their hosts, in seconds.
-START_SECONDS = 180.0
+START_SECONDS = 180.0  # without another VM being on, once vCenter has handed them to their hosts
 
 
 @dataclasses.dataclass(frozen=True)
 class PowerState:
-    """A VM as power operations see it. datacenter: reference. tools: VMware Tools runs in the guest."""
+    """What power operations need to know of a VM. datacenter: reference. tools: whether VMware Tools runs in the guest."""
 
     id: str
     name: str
@@ -54,7 +53,7 @@ def outcome(vm: PowerState, changed: bool, error: str | None = None, warning: st
 
 
 class Power:
-    """Power operations of one session."""
+    """Power operations through one session."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -65,7 +64,7 @@ class Power:
     # --- on ---
 
     def on(self, vms: Sequence[PowerState]) -> Iterator[Outcome]:
-        """Powers on VMs that are off or suspended: one task for a whole datacenter, or one for each VM on a host alone."""
+        """Powers on VMs that are off or suspended: a task for each datacenter, or for each VM of a stand-alone host."""
         if not self._session.is_vcenter:
             starts = [(vm, self._object(vm).PowerOnVM_Task) for vm in vms]
             for vm, result in run_tasks(self._session, starts):
@@ -97,7 +96,7 @@ class Power:
         return outcome(vm, True)
 
     def _attempted(self, group: Sequence[PowerState], result: t.Any, waiting: dict[str, PowerState]) -> Iterator[Outcome]:
-        """What vCenter did with each VM of a datacenter; those it handed to their hosts are waited for."""
+        """The outcomes of VMs that vCenter refused to start; those that it handed to their hosts go into waiting."""
         if isinstance(result, BaseException):
             for vm in group:
                 yield outcome(vm, False, f"it could not be started: {self._session.say(result)}")
@@ -118,7 +117,7 @@ class Power:
                 )
 
     def _await(self, waiting: dict[str, PowerState]) -> Iterator[Outcome]:
-        """Waits until the VMs are on; a question of a host, or silence for too long, is the VM's error."""
+        """Waits until the VMs are on; a question of its host, or no progress for too long, is a VM's error."""
         for vm, state in self.reach(waiting, ON, START_SECONDS):
             if state is None:
                 yield outcome(vm, True)
@@ -126,9 +125,9 @@ class Power:
                 yield outcome(vm, False, state or f"it is not on after {START_SECONDS:g} s: look at its recent tasks")
 
     def reach(self, waiting: dict[str, PowerState], wanted: str, seconds: float) -> Iterator[tuple[PowerState, str | None]]:
-        """Yields (VM, None) as VMs reach a power state; (VM, text) for one that asks a question or does not get there.
+        """Yields (VM, None) as VMs reach a power state, and (VM, text) for one that does not; the text is empty if time ran out.
 
-        seconds: without any progress when VMs are to go on, in all when they are to go off. The text is empty for time out.
+        seconds: for all VMs if they are to go off; between two of them if they are to go on.
         """
         if not waiting:
             return
@@ -162,14 +161,14 @@ class Power:
     def off(self, vms: Sequence[PowerState], timeout: float) -> Iterator[Outcome]:
         """Powers off VMs that are on or suspended; those whose Tools run are asked first and have timeout seconds."""
         asked: dict[str, PowerState] = {}
-        hard: dict[str, str | None] = {}
+        hard: dict[PowerState, str | None] = {}  # with a warning
         for vm in vms:
-            if vm.state == ON and timeout > 0 and vm.tools:
+            if vm.state != ON or timeout <= 0:
+                hard[vm] = None
+            elif vm.tools:
                 asked[vm.reference] = vm
             else:
-                no_tools = vm.state == ON and timeout > 0
-                hard[vm.reference] = f"{vm.name}: VMware Tools does not run in it: it was powered off without being asked"
-                hard[vm.reference] = hard[vm.reference] if no_tools else None
+                hard[vm] = f"{vm.name}: VMware Tools does not run in it: it was powered off without being asked"
         for vm, fault in self._ask(list(asked.values())):
             if fault is None:
                 continue
@@ -177,9 +176,8 @@ class Power:
             if isinstance(fault, vim.fault.InvalidPowerState) and fault.existingState == OFF:
                 yield outcome(vm, True)
             else:
-                hard[vm.reference] = f"{vm.name}: it could not be asked to shut down ({self._session.say(fault)}): powered off"
-        by_reference = {vm.reference: vm for vm in vms}
-        yield from self._pull({by_reference[reference]: warning for reference, warning in hard.items()})
+                hard[vm] = f"{vm.name}: it could not be asked to shut down ({self._session.say(fault)}): powered off"
+        yield from self._pull(hard)
         late = {}
         for vm, state in self.reach(asked, OFF, timeout):
             if state is None:
@@ -200,7 +198,7 @@ class Power:
             yield vm, error
 
     def _pull(self, vms: Mapping[PowerState, str | None]) -> Iterator[Outcome]:
-        """Powers off at once; values: what to warn of."""
+        """Powers off at once. vms: each with a warning, or None."""
         for vm, result in run_tasks(self._session, [(vm, self._object(vm).PowerOffVM_Task) for vm in vms]):
             if isinstance(result, vim.fault.InvalidPowerState) and result.existingState == OFF:
                 yield outcome(vm, True)

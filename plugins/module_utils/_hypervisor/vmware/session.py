@@ -6,8 +6,8 @@
 
 """One session with a vCenter or ESXi host: login, calls with time limits, one new login, tasks.
 
-Every call ends within the time limit or with an error. A session that ended, a connection that broke and an answer
-that cannot be read are met by one new login; what comes after that is HypervisorUnreachable.
+Every call ends within its time limit. After an ended session, a broken connection or an unreadable answer there is one new login;
+if it happens again, HypervisorUnreachable is raised.
 """
 
 from __future__ import annotations
@@ -48,16 +48,13 @@ if t.TYPE_CHECKING:
 
     R = t.TypeVar("R")
 
-# vSphere API 6.5: every property and method used here is in it, and all later servers speak it. Naming it spares the
-# question which versions the server knows, which pyVmomi asks without a time limit.
+# vSphere API 6.5 has every property and method used here, and all later servers speak it. Given a version, pyVmomi does not ask
+# the server for those that it knows, which it would do without a time limit.
 API_VERSION = "vim.version.version11"
 
-# Objects that may vanish during one read; each costs a read more.
-_VANISHING = 5
-
-# Longest time for a task (a reconfiguration, a move of a small file), in seconds.
-TASK_SECONDS = 300.0
-# Seconds between looks at a task: at first short, for most are done at once.
+_VANISHING = 5  # objects that may vanish during one read; each makes it begin anew
+TASK_SECONDS = 300.0  # for a task that is quick, such as a reconfiguration or the move of a small file
+# Seconds between looks at a task: few at first, as most tasks are done at once.
 TASK_FIRST_LOOK = 0.02
 TASK_LAST_LOOK = 2.0
 
@@ -66,7 +63,7 @@ _FREE_LICENCE = (
     "paid licence"
 )
 
-# The question of a host whose guest holds the CD door: VMware's message id, and the word for CD in its text.
+# VMware's message id of the question that a host asks when the guest has locked the CD door.
 _DOOR_MESSAGES = ("msg.cdromdisconnect.locked",)
 
 
@@ -81,7 +78,7 @@ def explain(fault: BaseException) -> str:
 
 
 class _Stub(SoapAdapter.SoapStubAdapter if SoapAdapter is not None else object):  # type: ignore[misc]
-    """pyVmomi's calls over connections of our own, because its releases treat a proxy differently."""
+    """pyVmomi's stub over connections of our own, as its releases treat a proxy in different ways."""
 
     def __init__(self, endpoint: Endpoint, context: ssl.SSLContext) -> None:
         super().__init__(
@@ -104,7 +101,7 @@ class _Stub(SoapAdapter.SoapStubAdapter if SoapAdapter is not None else object):
 
 
 class _Batch:
-    """Looks of several threads that are made together."""
+    """The next read that several threads share."""
 
     def __init__(self) -> None:
         self.names: dict[tuple[str, tuple[str, ...]], set[str]] = {}
@@ -113,8 +110,8 @@ class _Batch:
         self.error: BaseException | None = None
 
 
-class _Looks:
-    """Reads for many threads that wait for tasks: whoever asks while a read is under way shares the next one."""
+class _SharedReads:
+    """Reads for many threads that wait for tasks: those that ask while a read is under way share the next one."""
 
     def __init__(self, retrieve: Callable[[Sequence[ObjectSpec]], list[ObjectData]]) -> None:
         self._retrieve = retrieve
@@ -122,7 +119,7 @@ class _Looks:
         self._turn = threading.Lock()
         self._next = _Batch()
 
-    def look(self, specs: Sequence[ObjectSpec]) -> list[ObjectData]:
+    def read(self, specs: Sequence[ObjectSpec]) -> list[ObjectData]:
         """Like Session.retrieve(), for specs with names."""
         with self._lock:
             batch = self._next
@@ -136,7 +133,7 @@ class _Looks:
                     batch.found = self._retrieve(
                         [vmware_objects.ObjectSpec(*key, tuple(sorted(names))) for key, names in batch.names.items()]
                     )
-                except Exception as error:  # pylint: disable=broad-except  # it is every waiting thread's
+                except Exception as error:  # pylint: disable=broad-except  # every waiting thread raises it
                     batch.error = error
                 batch.done = True
         if batch.error is not None:
@@ -159,7 +156,7 @@ class Session:
         self._generation = 0
         self._closed = False
         self._read_only: str | None = None
-        self._looks = _Looks(lambda specs: self.retrieve(specs))  # pylint: disable=unnecessary-lambda
+        self._shared = _SharedReads(lambda specs: self.retrieve(specs))  # pylint: disable=unnecessary-lambda
         self._login_or_say_why()
 
     # --- login ---
@@ -192,7 +189,7 @@ class Session:
             self._login_or_say_why()
 
     def _logout(self) -> None:
-        """Best effort: whatever is wrong with the old session must not hide what is wrong with the call."""
+        """Best effort: an error here would hide the one that made a new login needed."""
         stub, self._stub = self._stub, None
         if stub is None:
             return
@@ -233,7 +230,7 @@ class Session:
         try:
             found = self.retrieve([spec])
         except vim.fault.NoPermission:
-            return ""  # without the right to read the licence: the host itself will say so
+            return ""  # the host itself will refuse changes
         free = any(
             vmware_objects.child_text(one, "editionKey").startswith("esxBasic")
             for data in found
@@ -249,10 +246,10 @@ class Session:
     # --- errors ---
 
     def run(self, operation: Callable[[], R], raw: bool = False) -> R:
-        """The operation's result; it is started anew once, after a new login, when the session or connection is lost.
+        """The operation's result. When the session or connection is lost, the operation runs once more after a new login.
 
-        So an operation reads what is there before it changes anything. Raises HypervisorError and its kin only; with raw,
-        the API's other faults as they are.
+        So an operation must read what is there before it changes anything. Raises HypervisorError only; with raw, the API's other
+        faults as they are.
         """
         generation = self._generation
         final = self._translate if raw else self._final
@@ -287,14 +284,14 @@ class Session:
         return explain(fault)
 
     def _name_of(self, thing: t.Any) -> str:
-        """Kind, name and reference of an object, as much as can be told."""
+        """Kind, name and reference of an object, as far as they can be read."""
         number = getattr(thing, "_moId", None)
         if number is None:
             return "an object"
         kind = type(thing).__name__.rpartition(".")[2]
         try:
             name = self.retrieve([vmware_objects.ObjectSpec(kind, ("name",), (number,))])[0].text("name")
-        except Exception:  # pylint: disable=broad-except  # it is for a message about something else
+        except Exception:  # pylint: disable=broad-except  # the message it is for is about another error
             name = ""
         return f"the {kind} {name} ({number})" if name else number
 
@@ -329,7 +326,7 @@ class Session:
             return self._views[key]
 
     def retrieve(self, specs: Sequence[ObjectSpec]) -> list[ObjectData]:
-        """All objects of these specs, page after page. One that vanishes meanwhile is left out: then all is read anew."""
+        """All objects of these specs, page by page. If one vanishes meanwhile, all are read again without it."""
         for _attempt in range(_VANISHING):
             try:
                 return self._pages(specs)
@@ -356,7 +353,7 @@ class Session:
         return found
 
     def _post(self, stub: t.Any, request: bytes) -> bytes:
-        """One SOAP call whose answer is wanted as it is: pyVmomi's reader takes eight times as long for a big one."""
+        """One SOAP call; returns the answer's bytes, as pyVmomi would take eight times as long to read a big one."""
         connection = stub.GetConnection()
         try:
             headers = {"Cookie": stub.cookie, "SOAPAction": stub.versionId, "Content-Type": "text/xml; charset=utf-8"}
@@ -389,7 +386,7 @@ class Session:
     # --- tasks ---
 
     def wait(self, task: t.Any, vm: t.Any = None, what: str = "the task") -> Element | None:
-        """The task's result; raises its fault. With a VM, the question about a locked CD door is answered with yes."""
+        """Waits for a task; returns its result or raises its fault. vm: a host's question about its locked CD door gets a yes."""
         specs = [vmware_objects.ObjectSpec("Task", ("info.state", "info.result"), (task._moId,))]
         if vm is not None:
             specs.append(vmware_objects.ObjectSpec("VirtualMachine", ("runtime.question",), (vm._moId,)))
@@ -398,7 +395,7 @@ class Session:
         answered: set[str] = set()
         while True:
             state, result, question = "", None, None
-            for found in self._looks.look(specs):
+            for found in self._shared.read(specs):
                 if found.kind == "Task":
                     state, result = found.text("info.state"), found.get("info.result")
                 else:
@@ -442,10 +439,10 @@ class Session:
 
     @property
     def stub(self) -> t.Any:
-        """The stub of the present login, for references that object() does not know."""
+        """The stub of the current login, for references to types that object() cannot name."""
         stub = self._stub
         if stub is None:
-            raise ConnectionLost("there is no session")  # another thread is just making a new login
+            raise ConnectionLost("there is no session")  # another thread is logging in
         return stub
 
     def object(self, kind: str, name: str) -> t.Any:

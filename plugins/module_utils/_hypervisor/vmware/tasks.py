@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Tasks of many VMs, started over a few connections and waited for together: one property filter over all of them."""
+"""Tasks of many VMs: started over a few connections, and waited for together through one property collector."""
 
 from __future__ import annotations
 
@@ -24,21 +24,18 @@ if t.TYPE_CHECKING:
 
     K = t.TypeVar("K")
 
-# Tasks open at a time (a vCenter takes about 640 operations from everybody), and connections over which they are started.
-MAX_OPEN = 100
-CONNECTIONS = 8
-# Seconds between looks, so that one answer tells of many tasks.
-PAUSE = 0.1
-# Longest time in which no task ends, in seconds: hosts queue clones, and a copy of a large disk takes its time.
-NO_PROGRESS = 3600.0
+MAX_OPEN = 100  # tasks at a time; a vCenter takes about 640 operations from all its clients
+CONNECTIONS = 8  # over which they are started
+PAUSE = 0.1  # seconds between looks, so that one answer tells of many tasks
+NO_PROGRESS = 3600.0  # seconds in which no task ends: hosts queue clones, and a large disk takes long to copy
 
 
 class TaskLost(Exception):
-    """A task ended in an unknown way: vCenter forgets tasks, and what became of it must be looked up."""
+    """vCenter has forgotten a task, as it does after a while: whether it succeeded must be found out another way."""
 
 
 class Change(t.NamedTuple):
-    """An object whose watched properties changed. properties: those that did; a property that is unset now is None."""
+    """A watched object that changed. properties: the changed ones; one that is unset now is None. gone: it was deleted."""
 
     kind: str
     name: str
@@ -47,7 +44,7 @@ class Change(t.NamedTuple):
 
 
 class Watcher:
-    """Property filters of a collector of its own, made anew after a new login; then all is told once more."""
+    """Watches properties of objects through a property collector of its own. After a new login everything is told again."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -56,15 +53,15 @@ class Watcher:
         self._version = ""
 
     def add(self, kind: str, names: Sequence[str], properties: Sequence[str]) -> None:
-        """Watches properties of these objects as well; what they are now is told first."""
+        """Watches properties of these objects as well; wait() first tells what they are now."""
         spec = (kind, tuple(names), tuple(properties))
         self._specs.append(spec)
         if self._collector is not None:
             self._session.run(lambda: self._open() if self._stale() else self._filter(spec))
 
     def wait(self, seconds: float) -> list[Change]:
-        """What changed since the last call; waits for it at most this long."""
-        # Shorter than the time limit of a call, so that an idle wait is no broken connection.
+        """What changed since the last call; waits for a change at most this long."""
+        # Shorter than a call's time limit, so that a wait without a change does not look like a broken connection.
         seconds = max(1, int(min(seconds, self._session.endpoint.timeout / 2)))
 
         def look() -> t.Any:
@@ -148,7 +145,7 @@ class _Run:
             self._watcher.add("Task", fresh, ("info.state", "info.error", "info.result"))
 
     def ended(self, seconds: float) -> Iterator[tuple[t.Any, t.Any]]:
-        """The tasks that ended, waiting at most this long for one."""
+        """Yields the tasks that have ended; waits for one at most this long."""
         for change in self._watcher.wait(seconds):
             if change.name not in self._open:
                 continue
@@ -171,7 +168,7 @@ class _Run:
         return len(self._open)
 
     def under_way(self) -> list[t.Any]:
-        """What is under way."""
+        """The keys of the open tasks."""
         return list(self._open.values())
 
 
