@@ -64,6 +64,7 @@ class Settings:
     interval: int = 3
     watch: int = 0
     reconcile_at: str = "02:15"
+    retire_at: str = ""
     notification: t.Optional[Mapping[str, t.Any]] = None
     inventory_variables: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
 
@@ -126,8 +127,9 @@ def _check(settings: Settings) -> None:
         raise NamesError(
             "configure_awx_hypervisors: there is none: name at least one, such as {name: kvm01, hypervisor: {type: kvm, uri: …}}"
         )
-    if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", settings.reconcile_at):
-        raise NamesError(f"configure_awx_reconcile_at: {settings.reconcile_at!r} is no time such as 02:15")
+    _check_time("configure_awx_reconcile_at", settings.reconcile_at)
+    if settings.retire_at:
+        _check_time("configure_awx_retire_at", settings.retire_at)
     if not 1 <= settings.interval <= 1440:
         raise NamesError(f"configure_awx_interval: {settings.interval} is not between 1 and 1440 minutes")
     if not 0 <= settings.watch < settings.interval * 60:
@@ -135,6 +137,11 @@ def _check(settings: Settings) -> None:
             f"configure_awx_watch: {settings.watch} seconds do not fit into configure_awx_interval, {settings.interval} minutes: one"
             " job would not have ended when the next one begins"
         )
+
+
+def _check_time(option: str, text: str) -> None:
+    if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", text):
+        raise NamesError(f"{option}: {text!r} is no time such as 02:15")
 
 
 def _type_of(settings: Settings, entry: Mapping[str, t.Any]) -> Object:
@@ -272,6 +279,7 @@ def _job_templates(settings: Settings) -> list[Object]:
         ("start", "start_vms.yml", {**_CHANGES, **_survey("Which", maybe)}),
         ("stop", "stop_vms.yml", {**_CHANGES, **_survey("Which", which)}),
         ("reset password", "reset_password_form.yml", {**_CHANGES, **_survey("Whose", which, new)}),
+        ("retire passwords", "retire_passwords.yml", {**_CHANGES, **_survey("Whose", maybe)}),
         ("destroy", "destroy_vms.yml", {**_CHANGES, **_survey("Which", which)}),
         ("reconcile", "reconcile_vms.yml", _CHANGES),
         ("register DNS", "register_dns.yml", _CHANGES),
@@ -295,8 +303,8 @@ def _job_templates(settings: Settings) -> list[Object]:
 
 def _schedules(settings: Settings) -> list[Object]:
     """The schedules. AWX skips runs that it missed and starts some seconds late; the record decides what is due."""
-    at = settings.reconcile_at.replace(":", "")
     common = {"organization": settings.organization, "enabled": True}
+    daily = [("reconcile", settings.reconcile_at), ("retire passwords", settings.retire_at)]
     return [
         {
             "name": settings.named(f"look every {settings.interval} minutes"),
@@ -304,12 +312,16 @@ def _schedules(settings: Settings) -> list[Object]:
             "rrule": f"DTSTART:20260101T000000Z RRULE:FREQ=MINUTELY;INTERVAL={settings.interval}",
             **common,
         },
-        {
-            "name": settings.named("reconcile every night"),
-            "unified_job_template": settings.named("reconcile"),
-            "rrule": f"DTSTART:20260101T{at}00Z RRULE:FREQ=DAILY;INTERVAL=1",
-            **common,
-        },
+        *(
+            {
+                "name": settings.named(f"{what} every night"),
+                "unified_job_template": settings.named(what),
+                "rrule": f"DTSTART:20260101T{at.replace(':', '')}00Z RRULE:FREQ=DAILY;INTERVAL=1",
+                **common,
+            }
+            for what, at in daily
+            if at
+        ),
     ]
 
 

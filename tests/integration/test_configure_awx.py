@@ -28,6 +28,7 @@ SETTINGS: dict[str, t.Any] = {
     "configure_awx_execution_environment": {"image": "external-dhcp-ee:latest"},
     "configure_awx_record_url": "postgresql://vmops:canary-record@db.example.com/record",
     "configure_awx_watch": 170,
+    "configure_awx_retire_at": "03:15",
     "configure_awx_notification": {
         "notification_type": "webhook",
         "notification_configuration": {
@@ -91,6 +92,8 @@ def test_all_objects_once_and_no_change_the_second_time(api, tmp_path) -> None:
     assert len({entry["credential_type"] for entry in objects["credentials"].values()}) == 4
     (look,) = (number for number, entry in objects["job_templates"].items() if entry["playbook"] == "tick_vm_ips.yml")
     assert len(api.awx.linked["job_templates", look, "credentials"]) == 4
+    (retire,) = (number for number, entry in objects["job_templates"].items() if entry["playbook"] == "retire_passwords.yml")
+    assert retire in [entry["unified_job_template"] for entry in objects["schedules"].values()]
     assert json.loads(objects["job_templates"][look]["extra_vars"]) == {"vm_ip_poll_watch": 170}
     assert "canary" not in json.dumps(
         {place: entries for place, entries in objects.items() if place not in ("credentials", "notification_templates")}

@@ -62,6 +62,13 @@ def test_surveys_give_what_the_playbooks_take() -> None:
             assert question["variable"] == "vm_names" or question["variable"] in text
 
 
+def test_passwords_are_retired_on_a_schedule_that_is_asked_for() -> None:
+    assert not [entry for entry in _objects()["controller_schedules"] if "retire" in entry["name"]]
+    (schedule,) = (entry for entry in _objects(retire_at="03:15")["controller_schedules"] if "retire" in entry["name"])
+    assert schedule["unified_job_template"] == "External DHCP: retire passwords"
+    assert schedule["rrule"] == "DTSTART:20260101T031500Z RRULE:FREQ=DAILY;INTERVAL=1"
+
+
 def test_the_account_of_a_host_is_looked_up_in_the_environment() -> None:
     kvm, pool = _objects()["controller_hosts"]
     assert kvm["variables"]["hypervisor"]["uri"] == (
@@ -98,7 +105,8 @@ def test_passwords_are_in_credentials_only() -> None:
         ({"hypervisors": [POOL, {**POOL, "name": "pool.1"}]}, "pool-1 and pool.1 give one environment variable"),
         ({"watch": 180}, "do not fit into configure_awx_interval"),
         ({"interval": 0}, "between 1 and 1440 minutes"),
-        ({"reconcile_at": "2am"}, "no time such as 02:15"),
+        ({"reconcile_at": "2am"}, "configure_awx_reconcile_at: '2am' is no time such as 02:15"),
+        ({"retire_at": "24:00"}, "configure_awx_retire_at: '24:00' is no time such as 02:15"),
         ({"intervall": 3}, "there is no setting intervall"),
     ],
 )
