@@ -34,4 +34,11 @@ options:
     description: The label that the config drives of the clones will have.
     type: str
     default: config
+  agent_interval:
+    description:
+      - The most seconds that may pass between two times at which the guest agent tells the hypervisor its addresses, of VMware Tools
+        (by themselves 30) and XenServer's C(xe-daemon) (60). Other agents have no interval.
+      - With V(0) it stays what it is.
+    type: int
+    default: 5
 """

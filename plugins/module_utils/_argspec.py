@@ -167,6 +167,7 @@ def template() -> dict[str, t.Any]:
         "hypervisor_type": {"type": "str", "choices": ["kvm", "xenserver", "vmware"]},
         "reader": {"type": "str", "choices": ["ours", "cloud_init", "both"], "default": "ours"},
         "label": {"type": "str", "default": "config"},
+        "agent_interval": {"type": "int", "default": _defaults.AGENT_INTERVAL},
     }
 
 

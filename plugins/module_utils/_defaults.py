@@ -20,6 +20,7 @@ RELOOK = 3600  # seconds between two looks at a NIC that was given up
 LOOK_LIMIT = 1000  # NICs in the result of a look
 SUSPECT_READINGS = 3  # looks that must miss a known address until it is lost
 GUEST_TIMEOUT = 10  # seconds for one guest and source
+AGENT_INTERVAL = 5  # seconds between two times at which a template's guest agent tells its addresses
 CONNECT_TIMEOUT = 30  # seconds for a connection to a hypervisor
 DNS_TTL = 300  # seconds for which resolvers may keep a VM's address
 # Names by which clients find a proxy, a mail server or themselves: no VM of such a name gets a DNS name.

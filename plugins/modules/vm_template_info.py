@@ -161,6 +161,23 @@ system:
       type: list
       elements: str
       sample: [qemu-guest-agent]
+    agent_settings:
+      description: The files that make the guest agent tell its addresses every O(agent_interval) seconds, as far as they are not so already.
+      type: list
+      elements: dict
+      contains:
+        path:
+          description: Where.
+          type: str
+          sample: /etc/vmware-tools/tools.conf
+        content:
+          description: The text that must be there.
+          type: str
+          sample: "[guestinfo]\npoll-interval=5\n"
+        mode:
+          description: The permissions.
+          type: str
+          sample: "0644"
 leftovers:
   description: The files that the entry point C(clean) removes.
   returned: success

@@ -63,8 +63,8 @@ class System:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(content)
 
-    def play(self, entry: str, **variables: t.Any) -> tuple[dict[str, int], str]:
-        """The recap's numbers and what a failed task says."""
+    def play(self, entry: str, *options: str, **variables: t.Any) -> tuple[dict[str, int], str]:
+        """The recap's numbers and what a failed task says. options: of ansible-playbook."""
         given = {"entry": entry, "vm_template_install_agent": False, "vm_template_hypervisor": "kvm", **variables}
         command = [
             "ansible-playbook",
@@ -73,6 +73,7 @@ class System:
             "-c",
             "community.general.chroot",
             str(self.base / "play.yml"),
+            *options,
         ]
         command += ["-e", json.dumps(given), "-e", "ansible_python_interpreter=/usr/bin/python3"]
         collections = os.environ.get("ANSIBLE_COLLECTIONS_PATH", "")
@@ -176,6 +177,27 @@ def test_the_guest_agent_is_enabled(system: System) -> None:
         assert (numbers["failed"], numbers["changed"]) == (0, changed), said
     numbers, said = system.play("verify", **options)
     assert (numbers["failed"], numbers["changed"]) == (0, 0), said
+
+
+XE_UNIT = "[Service]\nExecStart=/usr/sbin/xe-daemon\n[Install]\nWantedBy=multi-user.target\n"
+
+
+def test_the_guest_agent_s_interval_is_lowered(system: System) -> None:
+    options = {"vm_template_init": "systemd", "vm_template_verify_clean": False, "vm_template_hypervisor": "xenserver"}
+    system.put("usr/sbin/xe-daemon")
+    system.put("usr/lib/systemd/system/xe-linux-distribution.service", XE_UNIT)
+    system.put("etc/systemd/system/multi-user.target.wants/xe-linux-distribution.service", XE_UNIT)
+    drop_in = system.base / "upper/etc/systemd/system/xe-linux-distribution.service.d/zz-config-drive-interval.conf"
+    numbers, said = system.play("linux", "--check", **options)
+    assert numbers["failed"] == 0 and not drop_in.parent.exists(), said
+    numbers, said = system.play("linux", **options)
+    assert numbers["failed"] == 0, said
+    assert drop_in.read_text().endswith("\nExecStart=\nExecStart=/usr/sbin/xe-daemon -i 5\n")
+    numbers, said = system.play("linux", **options)
+    assert (numbers["failed"], numbers["changed"]) == (0, 0), said
+    numbers, said = system.play("verify", vm_template_agent_interval=2, **options)
+    assert numbers["failed"] == 1
+    assert "xe-daemon tells its addresses every 5 seconds, not every 2: a clone's is known late" in said
 
 
 def test_an_agent_without_a_package_is_named(system: System) -> None:

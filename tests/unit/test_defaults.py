@@ -22,6 +22,7 @@ SAME = {
     ("vm_ip_poll", "vm_ip_poll_timeout"): _defaults.GUEST_TIMEOUT,
     ("vm_ip_poll", "vm_ip_poll_relook_interval"): _defaults.RELOOK,
     ("vm_ip_poll", "vm_ip_poll_suspect_readings"): _defaults.SUSPECT_READINGS,
+    ("vm_template", "vm_template_agent_interval"): _defaults.AGENT_INTERVAL,
     ("dns_records", "dns_records_ttl"): _defaults.DNS_TTL,
     ("dns_records", "dns_records_reserved"): list(_defaults.DNS_RESERVED),
 }

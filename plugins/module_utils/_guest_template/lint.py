@@ -10,7 +10,13 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template import cloud_init, drive, identity, network
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template import (
+    cloud_init,
+    drive,
+    identity,
+    intervals,
+    network,
+)
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.agents import AGENTS
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.rules import Problem
 
@@ -46,7 +52,7 @@ def blank(system: System, _wanted: Wanted) -> Iterator[Problem]:
         )
 
 
-ALWAYS: tuple[Check, ...] = (agent, *drive.CHECKS, *cloud_init.CHECKS, *network.CHECKS)
+ALWAYS: tuple[Check, ...] = (agent, intervals.agent_interval, *drive.CHECKS, *cloud_init.CHECKS, *network.CHECKS)
 
 
 def problems(system: System, wanted: Wanted) -> list[Problem]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template import cloud_init, identity, lint
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template import cloud_init, identity, intervals, lint
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.agents import AGENTS
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.system import System
 
@@ -43,4 +43,9 @@ def _facts(system: System, wanted: Wanted) -> dict[str, t.Any]:
         "agent": None if agent is None else agent.is_in(system),
         "agent_services": [] if agent is None else agent.services_in(system),
         "agent_packages": [] if agent is None else list(agent.packages_for(system)),
+        "agent_settings": [
+            {"path": f"/{found.path}", "content": found.content, "mode": f"{found.mode:04o}"}
+            for found in intervals.late(system, wanted)
+            if found.content is not None
+        ],
     }

@@ -11,6 +11,8 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _defaults
+
 if t.TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -29,7 +31,8 @@ class Wanted:
     """What the template is to be. hypervisor None: no guest agent is asked for. scripts: SHA-256 by name, of the guest scripts.
 
     bus: what the config drive's CD/DVD drive hangs on; None: any that the kernel knows will do. cleaned: whether what two clones
-    must not share is looked for. drivers: that every kernel must have, as Linux calls them.
+    must not share is looked for. drivers: that every kernel must have, as Linux calls them. agent_interval: the most seconds between
+    two times at which the guest agent tells its addresses; 0: as it comes.
     """
 
     hypervisor: t.Optional[str] = None
@@ -39,6 +42,7 @@ class Wanted:
     scripts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     cleaned: bool = True
     drivers: t.Sequence[str] = ()
+    agent_interval: int = _defaults.AGENT_INTERVAL
 
     @property
     def with_scripts(self) -> bool:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template import cloud_init, identity
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template import cloud_init, identity, intervals
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.agents import AGENTS
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.rules import Wanted
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.system import OPENRC, SYSTEMD, System
@@ -73,6 +73,11 @@ def plan(system: System, job: Job) -> list[Step]:
     steps = list(_packages(system, job)) if job.install else []
     steps += _files(system, job)
     steps += _services(system, job)
+    steps += [
+        Step(PUT, found.path, found.content, found.mode)
+        for found in intervals.late(system, job.wanted)
+        if found.content is not None
+    ]
     if job.wanted.with_cloud_init:
         steps += _cloud_init(system)
     if job.wanted.cleaned:

@@ -20,9 +20,9 @@ import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template import chroot, customize, image
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.formats import RAW, ImageError
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.rules import Wanted
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.steps import INSTALL, Job, Step
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import qemu_img
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.template_options import wanted_of
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,8 +72,7 @@ def _job(module: AnsibleModule) -> Job:
     for name in params["services"]:
         if not _SERVICE.fullmatch(name):
             module.fail_json(msg=f"services has {name!r}, which is no name of a service")
-    wanted = Wanted(params["hypervisor_type"], params["reader"], params["label"], None, {}, params["clean"])
-    return Job(wanted, files, tuple(params["services"]), params["install"])
+    return Job(wanted_of(module), files, tuple(params["services"]), params["install"])
 
 
 def _method(asked: str) -> str:

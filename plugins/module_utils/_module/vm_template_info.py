@@ -14,18 +14,22 @@ import typing as t
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template import formats, image
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.files import FolderFiles
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.report import report
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.rules import Problem, Wanted
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.rules import Problem
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import qemu_img
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.template_options import wanted_of
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.rules import Wanted
 
 
 def run_module(module: AnsibleModule) -> None:
     """Looks at the system of a folder or an image and ends the module with what is wrong with it as a template."""
     params = module.params
     init = None if params["init"] == "auto" else params["init"]
-    found = _look(module, wanted_of(params), init)
+    only_here = {name: params[name] for name in ("bus", "scripts", "drivers")}
+    found = _look(module, wanted_of(module, **only_here), init)
     problems = found["problems"]
     for entry in problems:
         entry["sentence"] = Problem(entry["check"], entry["message"], entry["remedy"]).sentence
@@ -38,12 +42,6 @@ def run_module(module: AnsibleModule) -> None:
         system=found["system"],
         leftovers=found["leftovers"],
     )
-
-
-def wanted_of(params: t.Mapping[str, t.Any]) -> Wanted:
-    """What the options say of the template."""
-    same = ("reader", "label", "bus", "scripts", "drivers")
-    return Wanted(hypervisor=params["hypervisor_type"], cleaned=params["clean"], **{name: params[name] for name in same})
 
 
 def _look(module: AnsibleModule, wanted: Wanted, init: str | None) -> dict[str, t.Any]:

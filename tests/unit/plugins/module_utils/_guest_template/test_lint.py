@@ -93,6 +93,7 @@ def test_a_good_template_has_no_problem(tmp_path: pathlib.Path) -> None:
         "agent": True,
         "agent_services": ["qemu-guest-agent"],
         "agent_packages": ["qemu-guest-agent"],
+        "agent_settings": [],
     }
 
 
