@@ -73,7 +73,11 @@ def found(where: pathlib.Path, files: Files, wanted=VMWARE, init: str | None = N
     [
         (None, 30, "[guestinfo]\npoll-interval=5\n"),
         ("# ours\n[logging]\nlog = true\n", 30, "# ours\n[logging]\nlog = true\n[guestinfo]\npoll-interval=5\n"),
-        ("[guestinfo]\n#poll-interval=2\nx=1\n[vmbackup]\n", 30, "[guestinfo]\npoll-interval=5\n#poll-interval=2\nx=1\n[vmbackup]\n"),
+        (
+            "[guestinfo]\n#poll-interval=2\nx=1\n[vmbackup]\n",
+            30,
+            "[guestinfo]\npoll-interval=5\n#poll-interval=2\nx=1\n[vmbackup]\n",
+        ),
         ("[guestinfo]\npoll-interval = 60\n[guestinfo]\npoll-interval=0\n", 0, "[guestinfo]\npoll-interval=5\n[guestinfo]\n"),
         ("[appinfo]\npoll-interval=1\n", 30, "[appinfo]\npoll-interval=1\n[guestinfo]\npoll-interval=5\n"),
         ("[guestinfo]\npoll-interval=-1\n", 30, "[guestinfo]\npoll-interval=5\n"),
@@ -116,7 +120,9 @@ def test_what_cannot_be_written_without_a_loss_is_told_and_stays(tmp_path: pathl
         ({}, 60, "/usr/sbin/xe-daemon -i 5"),
         ({DROP_IN: "[Service]\nExecStart=\nExecStart=/usr/sbin/xe-daemon -i 20\n"}, 20, "/usr/sbin/xe-daemon -i 5"),
         (
-            {f"etc/systemd/system/{NAME}.service.d/override.conf": "[Service]\nExecStart=\nExecStart=-/opt/xe-daemon --i=90 -d\n"},
+            {
+                f"etc/systemd/system/{NAME}.service.d/override.conf": "[Service]\nExecStart=\nExecStart=-/opt/xe-daemon --i=90 -d\n"
+            },
             90,
             "-/opt/xe-daemon -d -i 5",
         ),
@@ -151,7 +157,10 @@ def test_an_init_script_of_another_kind_is_told(tmp_path: pathlib.Path) -> None:
 def test_the_problem_and_what_to_do_about_it(tmp_path: pathlib.Path) -> None:
     told = report(FolderFiles(str(build(tmp_path / "a", TOOLS))), VMWARE, None)
     assert [entry["check"] for entry in told["problems"]] == ["agent_interval"]
-    assert told["problems"][0]["message"] == "VMware Tools tells its addresses every 30 seconds, not every 5: a clone's is known late"
+    assert (
+        told["problems"][0]["message"]
+        == "VMware Tools tells its addresses every 30 seconds, not every 5: a clone's is known late"
+    )
     assert told["system"]["agent_settings"] == [
         {"path": f"/{TOOLS_CONF}", "content": "[guestinfo]\npoll-interval=5\n", "mode": "0644"}
     ]
