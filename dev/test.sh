@@ -4,13 +4,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Runs all checks and tests that a change must pass, the cheap ones first. All steps run even if one fails; the exit code
-# says whether all passed. SKIP="sanity integration" leaves steps out. sanity, which mostly uses one core, runs beside the steps
-# from lint to unit-oldest; its output is shown after theirs.
+# says whether all passed. SKIP="sanity integration" leaves steps out. Two steps run beside others, and their output is shown after
+# theirs: sanity, which mostly uses one core, beside those from lint to unit-oldest; and the integration tests of the KVM rig, which
+# mostly wait for guests, beside the other integration tests.
 
 # shellcheck source=dev/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 
 own_rig_dir
+SKIP=" ${SKIP:-} "
+SKIP=${SKIP/ integration / integration integration-kvm }
+# The rigs of integration-kvm: each of the two takes down all that it finds in its folder.
+kvm_rig_dir=${VMOPS_RIG_DIR:+$VMOPS_RIG_DIR/kvm}
+take_down() {
+    [ -z "$kvm_rig_dir" ] || VMOPS_RIG_DIR=$kvm_rig_dir take_down_test_rigs
+    take_down_test_rigs
+}
 declare -A groups=() # process groups of the steps at work
 keep_sudo=''
 # signal_steps SIGNAL GROUP…: succeeds if there was anything left to receive it.
@@ -33,7 +42,7 @@ stop() {
         sleep 1
     done
     signal_steps -KILL "${groups[@]}" || true
-    take_down_test_rigs
+    take_down
     exit 130
 }
 trap stop INT TERM HUP
@@ -51,7 +60,7 @@ if [ "$(id -u)" -ne 0 ] && command -v sudo >/dev/null; then
     set +m
 fi
 
-skipped() { [[ " ${SKIP:-} " == *" $1 "* ]]; }
+skipped() { [[ $SKIP == *" $1 "* ]]; }
 
 run_step() {
     local packages=(build sanity unit)
@@ -61,13 +70,18 @@ run_step() {
             dev/packages.sh "${packages[@]}"
             ;;
         unit) dev/pytest.sh unit --numprocesses auto ;;
-        integration) dev/pytest.sh integration ;;
+        integration) dev/pytest.sh integration -m "not kvm" ;;
+        integration-kvm)
+            [ -z "$kvm_rig_dir" ] || export VMOPS_RIG_DIR=$kvm_rig_dir
+            dev/pytest.sh integration-kvm
+            ;;
         *) "dev/$1.sh" ;;
     esac
 }
 
-steps=(packages venv lint docs unit build unit-oldest sanity integration)
-for name in ${SKIP:-}; do
+steps=(packages venv lint docs unit build unit-oldest sanity integration integration-kvm)
+declare -A beside=([lint]=sanity [integration]=integration-kvm) # what runs beside the others from this step on
+for name in $SKIP; do
     [[ " ${steps[*]} " == *" $name "* ]] || die "SKIP names $name, which is none of: ${steps[*]}"
 done
 
@@ -97,19 +111,20 @@ end_step() {
 declare -A results=()
 failed=0
 started=$SECONDS
-rm -f "$build"/log/{unit,unit-oldest,integration}.log "$build"/log/step-*
+rm -f "$build"/log/{unit,unit-oldest,integration,integration-kvm}.log "$build"/log/step-*
 for name in "${steps[@]}"; do
-    if [ "$name" = lint ] && ! skipped sanity; then
-        start_step sanity >"$build/log/step-sanity.out" 2>&1
+    other=${beside[$name]:-}
+    if [ -n "$other" ] && ! skipped "$other"; then
+        start_step "$other" >"$build/log/step-$other.out" 2>&1
     fi
     if skipped "$name"; then
         results[$name]=skipped
         continue
     fi
     printf '\n==== %s\n' "$name"
-    if [ "$name" = sanity ]; then
-        end_step sanity
-        cat "$build/log/step-sanity.out"
+    if [ -n "${groups[$name]:-}" ]; then
+        end_step "$name"
+        cat "$build/log/step-$name.out"
         continue
     fi
     start_step "$name"
@@ -117,14 +132,14 @@ for name in "${steps[@]}"; do
     # No other step works without these two.
     [[ $name != packages && $name != venv ]] || [ "${results[$name]}" = passed ] || break
 done
-take_down_test_rigs
+take_down
 
 printf '\n==== summary, %s s in all\n' "$((SECONDS - started))"
 for name in "${steps[@]}"; do
     [ -z "${results[$name]:-}" ] ||
-        printf '%-12s %6s s  %s\n' "$name" "$(cat "$build/log/step-$name.seconds" 2>/dev/null || echo -)" "${results[$name]}"
+        printf '%-15s %6s s  %s\n' "$name" "$(cat "$build/log/step-$name.seconds" 2>/dev/null || echo -)" "${results[$name]}"
 done
-for name in unit unit-oldest integration; do
+for name in unit unit-oldest integration integration-kvm; do
     [ ! -e "$build/log/$name.log" ] ||
         printf '%s: %s\n' "$name" "$(tail -n 1 "$build/log/$name.log")"
 done

@@ -23,6 +23,14 @@ _spec.loader.exec_module(_unit)
 run_module = _unit.run_module
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Marks the tests of the KVM rig, which dev/test.sh runs beside the others."""
+    for item in items:
+        if "kvm" in item.fixturenames:
+            item.add_marker("kvm")
+
+
 @pytest.fixture(scope="session")
 def kvm():
     """The KVM rig and the external DHCP server, up for all tests that need them.

@@ -93,7 +93,7 @@ def on_simulator(request: pytest.FixtureRequest) -> t.Iterator[Somebody]:
         yield who
 
 
-@pytest.fixture(params=[*SIMULATORS, "kvm"])
+@pytest.fixture(params=[*SIMULATORS, pytest.param("kvm", marks=pytest.mark.kvm)])
 def somebody(request: pytest.FixtureRequest) -> t.Iterator[Somebody]:
     if request.param == "kvm":
         here, there = request.getfixturevalue("kvm"), request.getfixturevalue("other")
