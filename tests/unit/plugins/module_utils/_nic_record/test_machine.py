@@ -47,10 +47,16 @@ class Expected:
     tries: int = MAX_RETRY
     due: float | None = 0
     address: str | None = None
-    seen: bool = False  # the address, since the NIC got all its tries
+    entered: float = 0  # when it got all its tries
+    seen_at: float = -1  # when it had the address, or another one, last
     suspect: int = 0
     seen_off: bool = False
     again: bool = False  # found, and its next look is set, whether or not the next poll asks for re-checks
+
+    @property
+    def seen(self) -> bool:
+        """A look of the moment in which it entered counts: most VMs enter in the look that finds them."""
+        return self.seen_at >= self.entered
 
 
 class RecordMachine(RuleBasedStateMachine):
@@ -94,9 +100,9 @@ class RecordMachine(RuleBasedStateMachine):
         self.store.enter("kvm01", [self.guests[number].facts()], max_tries=MAX_RETRY, rearm=rearm)
         known = self.expected.get(number)
         if known is None:
-            self.expected[number] = Expected(due=self.seconds)
+            self.expected[number] = Expected(due=self.seconds, entered=self.seconds)
         elif rearm or known.state == "stopped":
-            self.expected[number] = Expected(due=self.seconds, address=known.address)
+            self.expected[number] = Expected(due=self.seconds, address=known.address, entered=self.seconds, seen_at=known.seen_at)
 
     @rule(number=which)
     def stop(self, number: int) -> None:
@@ -165,7 +171,7 @@ class RecordMachine(RuleBasedStateMachine):
         nic.seen_off = off
         address = None if off or not one.answers else next(iter(one.answers.get(0, ())), None)
         if address:
-            nic.state, nic.tries, nic.address, nic.seen, nic.suspect = "found", MAX_RETRY, address, True, 0
+            nic.state, nic.tries, nic.address, nic.seen_at, nic.suspect = "found", MAX_RETRY, address, self.seconds, 0
             # Without a re-check the row remembers when it was seen, for whoever wants one later.
             nic.due = self.seconds + (recheck or 600)
             nic.again = recheck > 0
