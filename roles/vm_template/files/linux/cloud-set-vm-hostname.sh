@@ -3,10 +3,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Gives the machine the name that the config drive's metadata has for it, once per new name: clones would all tell the
-# DHCP server their template's name. A name that the owner gives it later stays until the drive brings another one.
+# Gives the machine the host name in the config drive's metadata, once per new name, so that clones do not all tell the
+# DHCP server their template's name. A name that the owner gives the machine later stays until the drive has another one.
 #
-# Taken is the first label of local-hostname, if it is letters, digits and hyphens as RFC 1123 has it; anything else is
+# The name is the first label of local-hostname, which must be letters, digits and hyphens (RFC 1123); anything else is
 # an error, and nothing is changed. Exit: 0 set, unchanged or nothing to set; 1 not set.
 
 here=${0%/*}

@@ -5,8 +5,8 @@
 
 # Sets the password of PASSWORD_USER (root) from the config drive, once per new value.
 #
-# What was set is remembered as a salted digest, so that a password the owner changed later inside the VM stays until
-# the drive brings another one. The value itself is in a shell variable and in pipes only: no file, no argument, no
+# The password that was set is remembered as a salted digest, so that one that the owner sets later inside the VM stays
+# until the drive has another one. The value itself is in a shell variable and in pipes only: no file, no argument, no
 # environment. Exit: 0 set, unchanged or nothing to set; 1 not set, and tried again at the next start.
 
 here=${0%/*}
@@ -22,7 +22,7 @@ case $PASSWORD_USER in
 '' | -* | *[!A-Za-z0-9_.@-]*) fail "PASSWORD_USER in the settings is not a user name: the password is not touched" ;;
 esac
 
-# Were it inherited from the environment, the new value would be exported as well.
+# A variable inherited from the environment would be exported with its new value, too.
 unset password
 password=$("$here/config-drive-read.sh" get password && printf x)
 status=$?
@@ -70,14 +70,14 @@ if [ -r "$STATE_DIR/password" ]; then
 fi
 
 debug "password of $PASSWORD_USER: a new one is on the config drive"
-# Everything that is needed to remember it is made first: a password that cannot be remembered would be set again at
+# The digest is made before the password is set, because a password that cannot be remembered would be set again at
 # every start.
 algorithm=$(best_hash) || fail "no sha512sum, sha256sum or openssl: the password is not touched"
 salt=$(random_salt "$algorithm") || fail "no random salt: the password is not touched"
 new_digest=$(digest "$algorithm" "$salt") || fail "cannot make the digest: the password is not touched"
 have chpasswd || fail "no chpasswd on this system: the password is not touched"
 
-# chpasswd's own words are dropped, as they may quote its input.
+# chpasswd's output is dropped, because it may quote its input.
 printf '%s:%s\n' "$PASSWORD_USER" "$password" | chpasswd >/dev/null 2>&1
 status=$?
 unset password

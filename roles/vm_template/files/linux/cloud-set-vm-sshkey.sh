@@ -6,8 +6,8 @@
 # Puts the SSH keys of the config drive into authorized_keys of SSH_KEY_USERS (root).
 #
 # Only the block between the two marker lines is ours: it is replaced when the drive's keys change, every other line
-# stays as it is. No key file on the drive: nothing is changed; an empty one: our block is emptied. A line counts as a
-# key if it is a known type, the base64 text of that very type and a comment; options are refused, for they can run
+# stays as it is. Without a key file on the drive nothing is changed; an empty one empties our block. A line counts as a
+# key if it is a known type, base64 text of that type and a comment; options are refused, because they can run
 # commands. Exit: 0 done or nothing to do; 1 some user's file could not be written, or no line of the drive is a key.
 
 here=${0%/*}
@@ -19,8 +19,8 @@ load_settings
 BEGIN_MARK='# BEGIN keys from the config drive (replaced when it changes, put your own keys elsewhere)'
 END_MARK='# END keys from the config drive'
 
-# foreign_lines FILE: all but our block. A begin without an end (somebody edited the file) takes nothing with it but
-# the marker itself.
+# foreign_lines FILE: all lines but our block. Of a begin marker without an end marker (somebody edited the file) only
+# the marker itself is left out.
 foreign_lines() {
     awk -v begin="$BEGIN_MARK" -v end="$END_MARK" '
         function flush_held(i) { for (i = 1; i <= held; i++) print hold[i]; held = 0 }
@@ -132,7 +132,7 @@ valid_keys() {
     done
 }
 
-# for_user NAME: the keys into this user's file.
+# for_user NAME: writes the keys into this user's file.
 for_user() {
     case $1 in
     '' | -* | *[!A-Za-z0-9_.@-]*)

@@ -3,12 +3,12 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# What the starters (systemd, SysV, OpenRC) run at every boot: host name, password, SSH keys, user data.
+# The starters (systemd, SysV, OpenRC) run this at every boot: it sets host name, password and SSH keys, and handles user data.
 #
 #   config-drive-boot.sh all | login | user-data     login: host name, password and keys; user-data: save it, run it if asked
 #
-# One part that fails does not keep the others from being done, and makes the starter fail. No drive is no error, but with
-# REQUIRE_DRIVE=yes one for a machine that has never seen one: then nobody can log in, and somebody will ask why.
+# If one part fails, the others are still done, and the starter fails. A missing drive is no error, except with REQUIRE_DRIVE=yes
+# on a machine that has never seen one: nobody can log in then, and the failed starter says why.
 
 here=${0%/*}
 [ "$here" != "$0" ] || here=.
@@ -16,7 +16,7 @@ here=${0%/*}
 . "$here/config-drive-lib.sh" || exit 1
 load_settings
 
-# What needs the drive, and has it mounted (see below).
+# Does what needs the drive, which is mounted (see below).
 with_drive() {
     result=0
     if [ "$1" != user-data ]; then
@@ -35,8 +35,8 @@ with_drive() {
     return "$result"
 }
 
-# How that went, and by which drive, for whoever may read this guest's files from outside; and to the hypervisor, where its tools are.
-# The digest names the very drive whose password this guest has now.
+# Writes whether all could be set, and from which drive, into a file that can be read from outside, and sends it to the hypervisor if
+# its tools are installed. The digest identifies the drive whose password this guest has now.
 leave_mark() {
     instance=$("$here/config-drive-read.sh" get metadata/instance-id 2>/dev/null) || instance=
     case $instance in
@@ -51,7 +51,7 @@ leave_mark() {
     echo "$result $instance $drive_is" | write_state drive-seen
 }
 
-# Which devices were looked at, and what that says of the kernel.
+# Says which devices were tried, and whether the kernel may lack a driver.
 what_there_is() {
     found=
     drives=
@@ -101,8 +101,8 @@ result=0
 if have udevadm; then
     udevadm settle --timeout=10 >/dev/null 2>&1 || :
 fi
-# Sets "now", in seconds since power-on: a look at all devices takes long on a busy host, and the date may be set meanwhile.
-# Where the kernel does not tell, the pauses are counted.
+# Sets "now" in seconds since power-on, because trying all devices takes long on a busy host, and the date may be set meanwhile.
+# If the kernel does not tell the time, the pauses are counted.
 waited=0
 look_at_clock() {
     if [ -r "$PROC_DIR/uptime" ]; then
@@ -134,10 +134,10 @@ done
 [ "$status" -eq 0 ] || result=1
 [ -e "$STATE_DIR/drive-seen" ] || : | write_state drive-seen || result=1
 
-# After the password: an emulated or busy processor takes minutes for these keys.
+# After the password, because an emulated or busy processor takes minutes for these keys.
 [ "$part" = user-data ] || make_host_keys || result=1
 
-# Not while the drive is mounted: nobody knows how long it runs.
+# User data run when the drive is unmounted again, because they may run for long.
 if [ "$part" != login ] && [ "$RUN_USER_DATA" = yes ]; then
     "$here/config-drive-read.sh" run-user-data
     case $? in

@@ -3,8 +3,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# What the config drive scripts share: settings, log, hash, state. Sourced, not run.
-# The values set here are used by the scripts that source this file.
+# Shared by the config drive scripts: settings, log, hash, state. Sourced, not run; the scripts use the values set here.
 # shellcheck disable=SC2034
 
 # A trace (sh -x) would show the password, "allexport" would put it into the environment of every command.
@@ -12,7 +11,7 @@ set +x +a
 set -u
 unset IFS
 umask 077
-# No memory image of a shell that held the password; where the option is unknown it fails quietly.
+# No core dump of a shell that held the password; shells without this option ignore it.
 # shellcheck disable=SC3045
 ulimit -c 0 2>/dev/null
 LC_ALL=C
@@ -26,7 +25,7 @@ EXIT_USAGE=2
 EXIT_NO_DRIVE=3
 EXIT_NO_ITEM=4
 
-# Most bytes that are taken from the drive: whoever built it is not trusted to be modest.
+# The most bytes that are taken from the drive, whose builder is not trusted.
 PASSWORD_MAX=1024
 TEXT_MAX=65536
 USER_DATA_MAX=67108864
@@ -86,7 +85,7 @@ log() {
     fi
 }
 
-# debug TEXT: what a script sees and decides, with DEBUG=yes. Names, sizes and places, never a value from the drive.
+# debug TEXT: logs what a script sees and decides, with DEBUG=yes. Names, sizes and places, never a value from the drive.
 debug() {
     [ "$DEBUG" != yes ] || log debug "$1"
 }
@@ -112,7 +111,7 @@ hash_of() {
     echo "$digest"
 }
 
-# The best digest that this system can make.
+# The strongest digest that this system has a tool for.
 best_hash() {
     for algorithm in sha512 sha256; do
         if echo test | hash_of "$algorithm" >/dev/null; then

@@ -3,18 +3,18 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Finds the config drive by its label, mounts it read-only where nobody else can look, gives out one thing, unmounts.
+# Finds the config drive by its label, mounts it read-only where only root can read it, prints one item, and unmounts it.
 #
-#   config-drive-read.sh find                      the block device of the drive
-#   config-drive-read.sh list                      the names of what is on it
-#   config-drive-read.sh get metadata/instance-id  one metadata item (either spelling: instance-id, instance_id)
+#   config-drive-read.sh find                      prints the block device of the drive
+#   config-drive-read.sh list                      prints the names of the items on it
+#   config-drive-read.sh get metadata/instance-id  prints one metadata item (either spelling: instance-id, instance_id)
 #   config-drive-read.sh get password|keys|user-data
-#   config-drive-read.sh digest                    by what this very drive is known, if this collection built it
-#   config-drive-read.sh save-user-data            user data into the state folder
-#   config-drive-read.sh run-user-data             run it as a program, once per instance id, if RUN_USER_DATA=yes
-#   config-drive-read.sh with COMMAND ...          run a command; what it asks of this script needs no second mount
+#   config-drive-read.sh digest                    prints the drive's own digest, if this collection built it
+#   config-drive-read.sh save-user-data            saves user data in the state folder
+#   config-drive-read.sh run-user-data             runs them as a program, once per instance id, if RUN_USER_DATA=yes
+#   config-drive-read.sh with COMMAND ...          runs a command with the drive mounted for its own calls of this script
 #
-# Exit: 0 done, 1 error, 2 wrong use, 3 no config drive, 4 the drive does not hold this.
+# Exit: 0 done, 1 error, 2 wrong use, 3 no config drive, 4 the drive does not hold the item.
 
 here=${0%/*}
 [ "$here" != "$0" ] || here=.
@@ -60,7 +60,7 @@ iso_labels() {
     return 0
 }
 
-# What has no ISO 9660 descriptors, such as a FAT drive, is left to blkid where there is one.
+# A device without ISO 9660 descriptors, such as a FAT drive, is found only by blkid, if there is one.
 device_labels() {
     iso_labels "$1" || if have blkid; then
         blkid -p -o value -s LABEL "$1" 2>/dev/null
@@ -140,7 +140,7 @@ mount_drive() {
         return 1
     fi
     debug "$1 mounted as $file_system"
-    # A volume that only has the same name (somebody's own "config" disk) is left alone.
+    # A volume that only has the label (somebody's own "config" disk) is left alone.
     if [ -d "$work/drive/cloudstack" ] || [ -d "$work/drive/openstack" ]; then
         return 0
     fi
@@ -151,7 +151,7 @@ mount_drive() {
 
 open_drive() {
     if [ -d "${CONFIG_DRIVE_MOUNTED:-}/drive" ]; then
-        # Called by a command that "with" runs: the drive is there, and not ours to unmount.
+        # Called by a command that "with" runs: the drive is mounted, and "with" unmounts it.
         work=$CONFIG_DRIVE_MOUNTED
         drive_device=${CONFIG_DRIVE_DEVICE:-}
         return 0
@@ -294,8 +294,7 @@ save_user_data() {
     return "$EXIT_ERROR"
 }
 
-# What "once" is counted by: the instance id, else the VM id, else the user data itself. As a digest, because the
-# value becomes a file name.
+# User data run once for each instance id, else VM id, else content of the user data. A digest, because it becomes a file name.
 instance_mark() {
     {
         get_item metadata/instance-id || get_item metadata/vm-id || cat "$STATE_DIR/user-data"
@@ -311,7 +310,7 @@ run_user_data() {
         return 0
     fi
     mkdir -p "$STATE_DIR/user-data-ran" || return "$EXIT_ERROR"
-    # Marked before it runs: a script that restarts the machine must not do so for ever.
+    # Marked as run before it runs, so that a script that restarts the machine does not do so for ever.
     mkdir "$STATE_DIR/user-data-ran/$mark" 2>/dev/null || return 0
     cp "$STATE_DIR/user-data" "$STATE_DIR/user-data-script" && chmod 0700 "$STATE_DIR/user-data-script" ||
         return "$EXIT_ERROR"
