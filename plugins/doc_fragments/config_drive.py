@@ -25,36 +25,35 @@ options:
         required: true
       metadata:
         description:
-          - What the drive tells the VM about itself, as text by key.
+          - What the drive tells the VM about itself, a text for each key.
           - Usual keys are V(availability_zone), V(cloud_identifier), V(instance_id), V(local_hostname), V(service_offering)
-            and V(vm_id); any other key is carried too.
-          - Keys that the drive writes itself or that readers take for something else are refused (V(hostname), V(uuid), V(name),
+            and V(vm_id); any other key is carried, too.
+          - Keys that the module writes itself or that readers take for something else are refused (V(hostname), V(uuid), V(name),
             V(public_keys), V(keys), V(admin_pass), V(files), V(network_config), V(random_seed), V(launch_index), V(devices),
             V(meta)), and so are two keys that differ by case or by hyphens and underscores alone.
-          - V(instance_id) is V(vm_id) if not given, V(vm_id) is the VM's id on its hypervisor where the module knows it;
-            without any of them the instance id is the name.
-          - V(local_hostname) is made from the name if not given.
+          - If not given, V(vm_id) is the VM's id on its hypervisor, where the module knows it; V(instance_id) is V(vm_id), else the name;
+            V(local_hostname) is made from the name.
         type: dict
       user_data:
         description:
           - User data as text, or as a mapping, which is written as lines C(key=value) in the order of the keys.
           - Ansible cannot carry bytes that are not text; for those use O(drives[].user_data_base64).
-          - Before version 2.19 ansible-core makes a mapping of JSON text that comes out of a template. There a mapping is refused
-            unless it was written as one, into the task or into a variable that is named alone. JSON, such as a configuration for
+          - Before version 2.19 ansible-core turns JSON text that comes out of a template into a mapping. There a mapping is refused
+            unless it was written as one, in the task or in a variable that is named alone. JSON, such as a configuration for
             Ignition, arrives unchanged in O(drives[].user_data_base64).
         type: raw
       user_data_base64:
         description:
-          - User data of any kind, base64 encoded; decoded on the drive.
+          - User data of any kind, base64 encoded; the drive has them decoded.
           - For text use the filter P(ansible.builtin.b64encode#filter).
         type: str
       password:
         description:
           - The password for the guest's administrator (C(root), C(Administrator)).
-          - One that the guest's reader could not set is refused, with the reason. One that is soon guessed, or that is a number in
-            YAML, is warned about.
-          - Without O(drives[].reader) it is where guest scripts look for it. Guests with cloud-init or cloudbase-init need their
-            reader to be said.
+          - A password that the guest's reader could not set is refused, with the reason. One that is easily guessed, or that is a number
+            in YAML, gives a warning.
+          - Without O(drives[].reader) the password is put where guest scripts look for it. For guests with cloud-init or cloudbase-init
+            set their reader.
           - The lookup P(vmops.external_dhcp.vm_password#lookup) makes passwords that every reader can set.
         type: raw
       password_hash:
@@ -64,9 +63,9 @@ options:
         type: str
       password_public_key:
         description:
-          - Instead of O(drives[].password), a public key. A password is made and put on the drive, and given out once, encrypted to
-            this key; it is in no other result, message or log.
-          - With C(state=present) for a drive that has no password, unless one was taken off after its guest had set it; with
+          - Instead of O(drives[].password), a public key. A password is made, put on the drive, and returned once, encrypted to this key;
+            it is in no other result, message or log.
+          - With C(state=present) a password is made for a drive that has none, unless one was taken off after its guest had set it; with
             C(state=updated) each time. In check mode none is made.
           - An RSA key of at least 2048 bits, as PEM or as C(ssh-rsa), needs the Python library C(cryptography); a C(ssh-ed25519) key
             or a recipient of age, C(age1...), needs C(pyrage).
@@ -74,15 +73,15 @@ options:
       ssh_keys:
         description:
           - Public SSH keys, a list or text with one key a line.
-          - An empty list says that there are to be no keys; V(ours) as O(drives[].reader) then takes away those it has set.
+          - An empty list removes keys; with V(ours) as O(drives[].reader) the guest removes those that the scripts have set.
         type: raw
       vendor_data:
         description: What C(vendor_data.json) of the layout V(openstack) holds, as text (such as C(#cloud-config)) or as a mapping.
         type: raw
       reader:
         description:
-          - What reads the drive in the guest. If it is said, what this reader cannot do is refused, and what it would do
-            wrongly is warned about.
+          - What reads the drive in the guest. If set, data that this reader cannot handle are refused, and data that it would handle
+            wrongly give a warning.
           - V(ours) are the guest scripts of this collection, V(cloudstack) and V(cloudstack_combined) those of Apache
             CloudStack (the latter is the single script of 2021 and later).
           - For V(cloud_init) the password is also written into the vendor data, where cloud-init looks for it.
@@ -92,8 +91,8 @@ options:
         choices: [ours, cloudstack, cloudstack_combined, cloud_init, cloudbase_init]
       services:
         description:
-          - The services of the VM's network. With an empty list the drive carries metadata only, and anything more is an error.
-          - If not set, everything is carried.
+          - The services of the VM's network. With an empty list the drive may carry metadata only; anything more is an error.
+          - If not set, it may carry everything.
         type: list
         elements: str
         choices: [userdata]
@@ -108,7 +107,7 @@ options:
     default: config
   layouts:
     description:
-      - Which trees are on the drive.
+      - Which layouts are on the drive.
       - V(cloudstack) is for guest scripts, V(openstack) for cloud-init and cloudbase-init.
     type: list
     elements: str

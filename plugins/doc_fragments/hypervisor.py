@@ -37,11 +37,9 @@ options:
         default: /var/lib/libvirt/images
       cd_bus:
         description:
-          - For V(kvm), the bus of the CD/DVD drive that holds the config drive; V(scsi) is virtio-scsi, whose controller is added
-            where there is none.
-          - If not set, a drive on virtio-scsi is used where the VM has such a controller, else one on the bus of the VM's other
-            CD/DVD drives. Kernels made for clouds, such as Debian's C(cloud) one, see no drive on V(sata), which is what the
-            machine type C(q35) has otherwise.
+          - For V(kvm), the bus of the CD/DVD drive that holds the config drive. V(scsi) is virtio-scsi; a missing controller is added.
+          - If not set, it is on virtio-scsi if the VM has such a controller, else on the bus of the VM's other CD/DVD drives. On machine
+            type C(q35) that is V(sata), where kernels made for clouds, such as Debian's C(cloud) one, see no drive.
         type: str
         choices: [ide, sata, scsi]
       host:
@@ -52,8 +50,8 @@ options:
         type: str
       port:
         description:
-          - For V(xenserver) and V(vmware), the TCP port; 443 if not set.
-          - For V(vmware), the environment variable E(VMWARE_PORT) is used before that.
+          - For V(xenserver) and V(vmware), the TCP port.
+          - If not set, for V(vmware), the environment variable E(VMWARE_PORT) is used; else it is 443.
         type: int
       username:
         description:
@@ -78,7 +76,7 @@ options:
         description: For V(xenserver) and V(vmware), a PEM file with the certificates to trust instead of the system's.
         type: path
       connect_timeout:
-        description: Longest time for making the connection and for a single call, in seconds.
+        description: Longest time to connect, and for a single call, in seconds.
         type: float
         default: 30
       check_hostname:
@@ -90,21 +88,21 @@ options:
       fingerprints:
         description:
           - For V(xenserver), SHA-256 fingerprints of the certificates of hosts, by the host's address or name, each a text or a list.
-          - A host in it is trusted by its fingerprint alone, whatever names are in its certificate and whoever signed it; and never
-            with another one. For others O(hypervisor.ca_path) and the names decide.
-          - C(openssl x509 -in /etc/xensource/xapi-ssl.pem -noout -fingerprint -sha256) prints it on the host. The message about a
-            certificate that is not trusted has it as well, to be compared.
+          - A host in this mapping is trusted only with these certificates, whatever names are in them and whoever signed them. For other
+            hosts O(hypervisor.ca_path) and the names decide.
+          - C(openssl x509 -in /etc/xensource/xapi-ssl.pem -noout -fingerprint -sha256) prints the fingerprint on the host. The message about
+            a certificate that is not trusted has it as well; compare the two.
         type: dict
       iso_sr_name:
         description:
           - For V(xenserver), the name of the ISO storage repository of the config drives.
-          - Each host has one of its own by this name; it is made when it is missing. A shared one by this name is used as it is.
+          - Each host has one of this name; a missing one is made. A shared one of this name is used as it is.
         type: str
         default: ConfigDriveISOs
       iso_dir:
         description:
           - For V(xenserver), the folder on each host that holds the config drives, as C(<vm>.iso).
-          - It must exist; a name that an ISO repository refuses (with blanks or underscores) becomes C(vm-<uuid>.iso).
+          - It must exist. For a VM name that an ISO repository refuses (with blanks or underscores) the file is C(vm-<uuid>.iso).
         type: path
         default: /opt/xensource/packages/iso/configdrive_iso
       proxy_host:
@@ -114,17 +112,17 @@ options:
         type: str
       proxy_port:
         description:
-          - For V(vmware), the TCP port of the proxy; 8080 if not set.
-          - The environment variable E(VMWARE_PROXY_PORT) is used before that.
+          - For V(vmware), the TCP port of the proxy.
+          - If not set, the environment variable E(VMWARE_PROXY_PORT) is used; else it is 8080.
         type: int
       datacenter:
         description:
-          - For V(vmware), only VMs of this datacenter are looked at. Left out, it is all that the account may see.
-          - Needed where two datacenters have VMs of the same name.
+          - For V(vmware), only VMs of this datacenter are handled. If not set, all that the account may see.
+          - Needed if two datacenters have VMs of the same name.
         type: str
       folder:
         description:
-          - For V(vmware), only VMs in this folder and the folders below it are looked at.
+          - For V(vmware), only VMs in this folder and the folders below it are handled.
           - Give the whole path, such as V(/DC0/vm/web), or with O(hypervisor.datacenter) the path below its C(vm) folder.
         type: str
 """

@@ -17,8 +17,8 @@ options:
       - V(sqlite:////var/lib/awx/record.db) names a file (four slashes before an absolute path), which is created with mode
         0600. A relative path, and a file on a network file system, are refused.
       - V(postgresql://user:password@host:5432/database) and V(mariadb://user:password@host:3306/database) (or V(mysql://))
-        name a database on a server. The database must exist; the tables are created when first used. Take one of these
-        where several controllers or AWX work on the same VMs.
+        name a database on a server. The database must exist; the tables are created when first used. Use one of these
+        if several controllers, or AWX, work on the same VMs.
       - If not set, the environment variable E(EXTERNAL_DHCP_RECORD) is used, else the file
         C(vmops-external-dhcp/record.db) in the user's state folder (E(XDG_STATE_HOME) or C(~/.local/state)).
       - The password in the URL is never shown.

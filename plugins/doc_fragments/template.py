@@ -8,25 +8,25 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    # What a template is to be; see _argspec.template().
+    # The options are in plugins/module_utils/_argspec.py, template().
     DOCUMENTATION = r"""
 options:
   image_format:
-    description: The image's format. V(auto) asks its first bytes.
+    description: The image's format. V(auto) finds it from the first bytes.
     type: str
     choices: [auto, raw, qcow2]
     default: auto
   init:
-    description: What starts the system's services. V(auto) asks its files.
+    description: What starts the system's services. V(auto) finds it from its files.
     type: str
     choices: [auto, systemd, sysv, openrc]
     default: auto
   hypervisor_type:
-    description: Which hypervisor's guest agent the template needs; left out, none is asked for.
+    description: Which hypervisor's guest agent the template needs. If not set, none.
     type: str
     choices: [kvm, xenserver, vmware]
   reader:
-    description: What reads the drive, the guest scripts of the role P(vmops.external_dhcp.vm_template#role) (V(ours)), cloud-init, or both.
+    description: What reads the drives, the guest scripts of the role P(vmops.external_dhcp.vm_template#role) (V(ours)), cloud-init, or both.
     type: str
     choices: [ours, cloud_init, both]
     default: ours

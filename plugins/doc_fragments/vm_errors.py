@@ -13,9 +13,9 @@ class ModuleDocFragment:
 options:
   ignore_vm_errors:
     description:
-      - Whether the task ends well although single VMs failed, which only the results tell then. For callers that go on with the
-        others and tell of the failed ones at their own end.
-      - What concerns all of them, such as a hypervisor that cannot be reached or a mistake in the options, fails the task in any
+      - Whether the task ends well although single VMs failed; only the results have the errors then. It is for callers that go on with
+        the other VMs and report the errors at their own end.
+      - Errors that concern all VMs, such as a hypervisor that cannot be reached or a mistake in the options, fail the task in any
         case.
     type: bool
     default: false

@@ -13,10 +13,11 @@ class ModuleDocFragment:
 options:
   vm_filter:
     description:
-      - Which VMs are ours, besides O(networks). A VM must fit every key that is given, and a key when one of its patterns fits.
-      - Patterns are whole texts in which C(*) stands for any characters, C(?) for one, and C([ab]) for one of these. Upper and lower
+      - Which VMs are watched, besides O(networks). A VM must fit every key that is given; it fits a key if it fits one of its patterns.
+      - A pattern must fit the whole text; C(*) stands for any characters, C(?) for one, and C([ab]) for one of these. Upper and lower
         case differ.
-      - Templates and snapshots of XenServer and VMware are never ours. KVM knows none; leave them out by O(vm_filter.exclude_names).
+      - Templates and snapshots of XenServer and VMware are never watched. KVM does not mark templates; leave them out by
+        O(vm_filter.exclude_names).
     type: dict
     suboptions:
       names:
@@ -24,24 +25,24 @@ options:
         type: list
         elements: str
       exclude_names:
-        description: No VMs with these names.
+        description: Not VMs with these names.
         type: list
         elements: str
       folders:
         description:
           - VMs in these folders or below, such as V(/DC0/vm/web) or V(/*/vm/tenant?).
-          - VMware only. A VM of a vApp is in no folder.
+          - For VMware only. A VM of a vApp is in no folder.
         type: list
         elements: str
       tags:
         description:
           - VMs with one of these tags. On XenServer these are the tags of the VM, on VMware its custom attributes, written as
-            V(name=value), not the tags of vSphere's tagging service, which are in another API.
-          - A VM of KVM has no tags.
+            V(name=value). The tags of vSphere's tagging service are in another API and do not count.
+          - On KVM VMs have no tags, and this key is an error.
         type: list
         elements: str
       exclude_tags:
-        description: No VMs with one of these tags.
+        description: Not VMs with one of these tags.
         type: list
         elements: str
 """

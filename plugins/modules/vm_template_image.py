@@ -9,12 +9,12 @@ DOCUMENTATION = r"""
 module: vm_template_image
 short_description: Make a template of a disk image, without booting it
 description:
-  - Puts files into an image's Linux system, starts services with it, installs the guest agent, sets cloud-init for config drives, and
-    removes what two clones must not share. Only what is not as it should be is done.
+  - Writes files into an image's Linux system, enables services, installs the guest agent, sets cloud-init for config drives, and
+    removes what two clones must not share. It changes only what is not as it should be.
   - The role P(vmops.external_dhcp.vm_template#role), entry point C(image), gives it the guest scripts and their starters.
-  - All work is done in a copy beside the image, which takes the image's place when everything went well. So the image is as it was or
-    as it should be, whatever happens, and its folder needs room for it as a raw disk.
-  - What has to be done is told without a mount and without root, so check mode needs neither.
+  - All work is done in a copy beside the image, which takes the image's place only if everything went well. So the image is never left
+    half done. Its folder needs room for a copy as a raw disk.
+  - What has to be done is found without a mount and without root, so check mode needs neither.
 version_added: 0.1.0
 author:
   - vmops maintainers (@vmops)
@@ -38,8 +38,8 @@ attributes:
 options:
   image:
     description:
-      - The image, raw or qcow2, of ext2 to ext4, XFS or btrfs. Nothing may use it meanwhile.
-      - One that lies over another image is refused, flatten it first (C(qemu-img convert)).
+      - The image, raw or qcow2, with ext2 to ext4, XFS or btrfs. Nothing else may use it meanwhile.
+      - An image with a backing file is refused; flatten it first (C(qemu-img convert)).
     type: path
     required: true
   files:
@@ -49,11 +49,11 @@ options:
     default: []
     suboptions:
       path:
-        description: Where, from the system's root.
+        description: The path in the system.
         type: str
         required: true
       content:
-        description: The text. No secrets, for everybody who has the template can read them.
+        description: The text, without secrets, because everybody who has the template can read it.
         type: str
         required: true
       mode:
@@ -61,14 +61,14 @@ options:
         type: str
         default: "0644"
   services:
-    description: Services that must start with the system. Of one that O(files) brings, C(multi-user.target) starts the unit.
+    description: Services that must start with the system. The unit of a service in O(files) is started by C(multi-user.target).
     type: list
     elements: str
     default: []
   install:
     description:
-      - Whether missing packages are installed, the guest agent of O(hypervisor_type), and cloud-init for a O(reader) that it is.
-      - The image's own package sources are asked, through this machine's network.
+      - Whether missing packages are installed, the guest agent of O(hypervisor_type), and cloud-init if O(reader) needs it.
+      - They come from the image's own package sources, through this machine's network.
     type: bool
     default: true
   clean:
@@ -77,16 +77,16 @@ options:
     default: true
   method:
     description:
-      - How the image is worked in.
-      - V(virt_customize) is libguestfs, which knows every image that it can boot a small system over, also LVM and other processors.
-      - V(chroot) mounts the image's partitions in a namespace of their own. It needs root, and no LVM. However it ends, nothing stays
-        mounted.
-      - V(auto) takes V(virt_customize) where it is installed.
+      - How the image is changed.
+      - V(virt_customize) uses libguestfs, which boots a small system with the image, and can handle LVM and other processors.
+      - V(chroot) mounts the image's partitions in a namespace of their own. It needs root, and cannot handle LVM. However it ends,
+        nothing stays mounted.
+      - V(auto) is V(virt_customize) where it is installed, else V(chroot).
     type: str
     choices: [auto, virt_customize, chroot]
     default: auto
   timeout:
-    description: After how many seconds the work in the image is given up.
+    description: Longest time for the work in the image, in seconds.
     type: float
     default: 1800
 seealso:
@@ -94,7 +94,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Clean an image, and let cloud-init read nothing but config drives
+- name: Clean an image, and let cloud-init read only config drives
   vmops.external_dhcp.vm_template_image:
     image: /var/lib/images/debian-12.qcow2
     hypervisor_type: kvm
@@ -110,7 +110,7 @@ done:
   elements: str
   sample: [write /etc/machine-id, remove /etc/ssh/ssh_host_ed25519_key]
 method:
-  description: How; V(none) if nothing was to do.
+  description: How the image was changed; V(none) if nothing was to be done.
   returned: success
   type: str
   sample: chroot

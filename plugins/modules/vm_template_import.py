@@ -9,10 +9,10 @@ DOCUMENTATION = r"""
 module: vm_template_import
 short_description: Make a VM of a disk image, as a template for others
 description:
-  - Brings an image to the hypervisor and makes a VM of it that is powered off, with an empty CD/DVD drive for the user's media and one
-    for the config drive, a NIC, and whatever a console and a guest agent need there. The image is not changed.
-  - A VM of this name that this module has made is kept as it is; the name of another VM is refused.
-  - What fails half-way is undone.
+  - Uploads an image to the hypervisor and makes a powered-off VM of it, with an empty CD/DVD drive for the user's media, one for the config
+    drive, a NIC, and what a console and a guest agent need there. The image is not changed.
+  - A VM of this name that this module has made is kept as it is; another VM of this name is an error.
+  - An import that fails half-way is undone.
   - An image that refers to another file, which would be shown to the guest, is refused.
   - "On V(kvm) the image goes through libvirt into a storage pool of a folder."
   - "On V(xenserver) it becomes a disk of the storage repository C(sr) of O(placement), else of the pool's default one, and the VM is a
@@ -39,39 +39,39 @@ options:
     required: true
   image:
     description:
-      - The image, on the host for which the module runs. What the hypervisor takes as it is goes there quickest, qcow2 and raw on
+      - The image, on the host for which the module runs. Formats that the hypervisor takes as they are go there quickest, qcow2 and raw on
         V(kvm), VHD and raw on V(xenserver), VMDK (streamOptimized) and OVA on V(vmware).
-      - Another one is converted with C(qemu-img) first, which must be on that host, in the image's folder if it can be written to.
-      - Of an OVA only its disk is used, of which there must be one. What it says of the VM is told by the options of this module.
+      - Other formats are converted first with C(qemu-img), which must be on that host, in the image's folder if it is writable.
+      - Of an OVA only its disk is used, and there must be only one. The VM is as the options of this module say.
     type: path
     required: true
   image_format:
-    description: The image's format. V(auto) asks its first bytes.
+    description: The image's format. V(auto) finds it from the first bytes.
     type: str
     choices: [auto, raw, qcow2, vhd, vmdk, ova]
     default: auto
   network:
-    description: The network, bridge or port group that the VM's NIC is on, a model for those of its clones.
+    description: The network, bridge or port group that the VM's NIC is on. Clones get NICs like this one.
     type: str
     required: true
   bus:
     description:
-      - What the CD/DVD drives hang on, for which the image's kernel must have the driver.
-      - On V(kvm) the default is V(scsi), virtio-scsi on a machine of type q35, which kernels for clouds know; V(sata) is a q35 machine's
-        own, V(ide) that of the older type pc.
-      - On V(xenserver) there is V(ide) only. On V(vmware) the default is V(sata), the other is V(ide).
+      - The bus of the CD/DVD drives. The image's kernel must have the driver for it.
+      - On V(kvm) the default is V(scsi), virtio-scsi on a machine of type q35, for which kernels for clouds have the driver; V(sata) is a
+        q35 machine's own, V(ide) that of the older type pc.
+      - On V(xenserver) there is only V(ide). On V(vmware) the default is V(sata); V(ide) is possible, too.
     type: str
     choices: [ide, sata, scsi]
   memory:
-    description: Memory in MiB. Clones may have other.
+    description: Memory in MiB, the default for its clones.
     type: int
     default: 1024
   cpus:
-    description: Number of virtual CPUs. Clones may have others.
+    description: Number of virtual CPUs, the default for its clones.
     type: int
     default: 1
   efi:
-    description: Whether the VM starts by UEFI, for images without a boot loader for a BIOS.
+    description: Whether the VM boots with UEFI, for images without a boot loader for a BIOS.
     type: bool
     default: false
   placement:
@@ -99,12 +99,12 @@ id:
   type: str
   sample: 1c1f6c56-8c7e-4b4b-9a59-0f6f7a3c2d10
 bus:
-  description: What the CD/DVD drives hang on, see O(bus).
+  description: The bus of the CD/DVD drives, see O(bus).
   returned: success
   type: str
   sample: scsi
 drivers:
-  description: The drivers of Linux that the VM's disk and NIC need.
+  description: The Linux drivers that the VM's disk and NIC need.
   returned: success
   type: list
   elements: str
