@@ -40,7 +40,7 @@ class XenAddresses(Addresses):
         self._picture = picture
 
     def read(self, vms: Sequence[Vm], sources: Sequence[str], workers: int, timeout: float) -> Iterator[Observation]:
-        """See api.Addresses. One call serves all VMs, so workers and timeout have nothing to limit."""
+        """See api.Addresses. workers and timeout are not used: one call serves all VMs."""
         if SOURCE_GUEST_METRICS not in sources:
             for vm in vms:
                 text = f"{vm.name}: on XenServer addresses come from {SOURCE_GUEST_METRICS}, not from {', '.join(sources)}"
@@ -61,7 +61,7 @@ class XenAddresses(Addresses):
         record = self._picture.get("vm", vm.handle)
         if record is None:
             return Observation(vm, reason=REASON_VM_NOT_FOUND, message=f"{vm.name} is gone from the pool")
-        # The power state and the NICs of now, not those of the moment the caller listed the VMs.
+        # The power state and the NICs may have changed since the caller listed the VMs.
         now = vm_of(self._picture, vm.handle, record)
         guest = self._picture.get("vm_guest_metrics", record["guest_metrics"])
         return observe(now, guest, self._picture.get("vm_metrics", record["metrics"]))

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""The steps that make one VM: clone or copy, then everything that the clone has of its template and must not keep."""
+"""The steps that create one VM: clone or copy a template, then change what the clone must not keep of it."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import Picture, Record
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import Session
 
-# A full copy of a large disk takes its time, and the disk operations of one SR wait for each other.
+# A large disk takes long to copy, and the disk operations of one SR wait for each other.
 CLONE_SECONDS = 6 * 3600.0
 DISK_SECONDS = 3600.0
-# Keys in other_config with which a template asks for VM.provision: disks to be made, and a script run in the control domain.
+# Keys in other_config by which a template asks for VM.provision: for disks, and for a script run in the control domain.
 _DISKS_KEY = "disks"
 _SCRIPT_KEY = "postinstall"
 
@@ -101,7 +101,7 @@ class Creation:
         try:
             return (yield from self._steps(plan, ref))
         except ConnectionCut:
-            # Each step begins from what there is, so that they can be gone through once more.
+            # Each step starts from what is there, so the steps can be repeated.
             yield LOOK
             return (yield from self._steps(plan, ref))
 
@@ -129,7 +129,7 @@ class Creation:
         self._session.call("VM.set_name_label", ref, want.name)
 
     def _other_config(self, plan: CreationPlan, vm: Record) -> dict[str, str]:
-        """The clone's own, with our mark; the disks that a template of XenServer's own asks for get their SR."""
+        """The clone's other_config with our mark, and with an SR for the disks that one of XenServer's own templates asks for."""
         started = (self._picture.get("vm_metrics", vm["metrics"]) or {}).get("start_time", "unknown")
         config = {**vm["other_config"], CREATED_KEY: vm["uuid"], START_TIME_KEY: str(started)}
         if vm["is_a_template"] and _DISKS_KEY in config:
@@ -150,10 +150,7 @@ class Creation:
         return config
 
     def _prepare_cds(self, ref: str, vm: Record) -> None:
-        """Empties the drives, which hold what the template's hold, and adds one for the config drive.
-
-        A running VM with emulated drives cannot be given another one.
-        """
+        """Empties the CD drives, and adds one for the config drive: a running VM with emulated drives cannot be given one."""
         vbds = {one: record for one in vm["VBDs"] if (record := self._picture.get("vbd", one)) is not None}
         cds = {one: record for one, record in vbds.items() if record["type"] == "CD"}
         for one, record in cds.items():
@@ -163,7 +160,7 @@ class Creation:
             return
         slot = free_cd_slot(used_slots(vbds), is_hvm(vm))
         if slot is None:
-            return  # put() says so if a drive is asked for
+            return  # Drives.put() says so, if a config drive is asked for
         record = {
             "VM": ref,
             "VDI": NULL,
@@ -185,18 +182,18 @@ class Creation:
         if want.cpus is not None:
             setters = ["VM.set_VCPUs_max", "VM.set_VCPUs_at_startup"]
             if want.cpus < int(vm["VCPUs_at_startup"]):
-                setters.reverse()  # the number at start may at no moment be above the highest
+                setters.reverse()  # VCPUs_at_startup must never be above VCPUs_max
             for setter in setters:
                 self._session.call(setter, ref, str(want.cpus))
 
     def _refuse_rival(self, name: str, ref: str) -> None:
-        """XAPI allows two VMs of one name, so two runs at the same moment could make both."""
+        """Raises MachineError if there is another VM of this name, which XAPI allows and another run may just have made."""
         for other, vm in self._picture.records["vm"].items():
             if other != ref and vm["name_label"] == name and not (vm["is_a_template"] or vm["is_a_snapshot"]):
                 raise MachineError(f"a VM of that name came to be meanwhile (id {vm['uuid']}); it was left alone")
 
     def _undo(self, name: str, ref: str | None) -> Flow:
-        """Destroys what there is of the VM; returns a clause on what could not be."""
+        """Destroys what was made of the VM; returns a clause for the error if that failed, else nothing."""
         try:
             yield LOOK
             if ref is None:

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What a VM to be created is made from and with: everything that can be refused is refused here, from the picture alone."""
+"""Plans for VMs to be created. What can be refused is refused here, by the picture alone."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
 
 @dataclasses.dataclass(frozen=True)
 class NicPlan:
-    """network: its reference; mac: None for a new one."""
+    """A NIC to be made. network: its reference; mac: None for a new one."""
 
     network: str
     mac: str | None
@@ -41,9 +41,8 @@ class NicPlan:
 
 @dataclasses.dataclass(frozen=True)
 class CreationPlan:
-    """source: the template or VM; sr: the SR that its disks are copied to (NULL: each stays in its own); host: for affinity.
-
-    leftover: what a run that was cut short left of this VM.
+    """A VM to be created. source: the template or VM to clone. copy: whether its disks are copied. sr: where to (NULL: each
+    stays in its own). host: for affinity. leftover: VMs that a run which was cut short left under this name.
     """
 
     want: VmWanted
@@ -90,7 +89,7 @@ class CreationPlanner:
         return tuple(plans)
 
     def taken_macs(self) -> dict[str, str]:
-        """MAC → name of the VM that has it. XAPI itself does not look."""
+        """The names of VMs by the MACs of their NICs, which XAPI does not compare."""
         found = {}
         for vif in self._picture.records["vif"].values():
             vm = self._picture.get("vm", vif["VM"])
@@ -99,7 +98,7 @@ class CreationPlanner:
         return found
 
     def disks(self, vm: Record) -> list[str]:
-        """VDIs of the VM's own disks in the order of their slots; CDs and empty drives left out."""
+        """The VDIs of the VM's disks in the order of their slots, without CDs and empty drives."""
         vbds = [self._picture.get("vbd", ref) for ref in vm["VBDs"]]
         disks = [vbd for vbd in vbds if vbd is not None and vbd["type"] == "Disk" and self._picture.get("vdi", vbd["VDI"])]
         return [vbd["VDI"] for vbd in sorted(disks, key=lambda vbd: int(vbd["userdevice"] or 255))]
@@ -165,7 +164,7 @@ class CreationPlanner:
         return ref
 
     def find_host(self, text: str, option: str) -> str:
-        """A live, enabled host by name, host name, address or UUID."""
+        """The host with this name, host name, address or UUID. Raises MachineError if it is not live and enabled."""
         hosts = self._picture.records["host"]
         names = ("name_label", "hostname", "address", "uuid")
         found = [ref for ref, host in hosts.items() if text in [host[name] for name in names]]
@@ -178,7 +177,7 @@ class CreationPlanner:
         return found[0]
 
     def sr_hosts(self, sr: str) -> set[str]:
-        """Hosts that have it plugged."""
+        """The hosts that have the SR plugged."""
         pbds = [self._picture.get("pbd", ref) for ref in self._picture.records["sr"][sr]["PBDs"]]
         return {pbd["host"] for pbd in pbds if pbd is not None and pbd["currently_attached"]}
 

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Where a VM's config drive is and belongs: host, SR, VDI and drive, worked out from the pool's records alone."""
+"""Where a VM's config drive is and belongs: host, SR, VDI and slot, worked out from the pool's records alone."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ if t.TYPE_CHECKING:
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import Picture, Record
 
-# Marks in other_config: who a VDI was made for, the digest of what was written (only after all of it was), that it was taken out
-# on purpose or put while the VM ran, and which drive of a VM is the config drive's.
-OWNER_KEY = "vmops.external_dhcp.owner"
-DIGEST_KEY = "vmops.external_dhcp.sha256"
-NOTE_KEY = "vmops.external_dhcp.note"
-DRIVE_KEY = "vmops.external_dhcp.drive"
+# Keys in other_config.
+OWNER_KEY = "vmops.external_dhcp.owner"  # of a VDI: the id of the VM that it was made for
+DIGEST_KEY = "vmops.external_dhcp.sha256"  # of a VDI: the digest of its bytes, set when all are written
+NOTE_KEY = "vmops.external_dhcp.note"  # of a VDI: EJECTED (on purpose), or Planner.unread_note()
+DRIVE_KEY = "vmops.external_dhcp.drive"  # of a VBD: it is the slot of the config drive
 EJECTED = "ejected"
 
-# XenServer's clients keep slot 3 (xvdd) for the CD that the user inserts.
+# XenServer's clients insert a user's CD at slot 3 (xvdd).
 USER_SLOT = 3
-# QEMU gives an HVM guest four IDE places; slot 0 is the disk it boots from, wherever there is one.
+# QEMU gives an HVM guest four IDE places; slot 0 comes last, as it is usually the disk that the guest boots from.
 _IDE_SLOTS = range(4)
 _CD_SLOTS_HVM = (1, 2, 0)
 _SLOTS = range(1, 16)
 
-# The ISO driver tests only how a name begins, so the whole of it is tested here; and it takes these for tools ISOs.
+# Names that an ISO SR takes. Its driver tests only how a name begins.
 _FILE_NAME = re.compile(r"[A-Za-z0-9.-]+\.(?:iso|img)", re.I)
+# Beginnings of names that it takes for ISOs of guest tools.
 _TOOLS = ("xs-tools", "guest-tools")
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """sr_name: label of the ISO SR of every host, or of a shared one; iso_dir: its folder on the host."""
+    """Options of the connection. sr_name: label of each host's ISO SR, or of a shared one. iso_dir: its folder on the host."""
 
     sr_name: str
     iso_dir: str
@@ -52,10 +52,7 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Slot:
-    """The drive for the config drive: an existing VBD, or a place for a new one.
-
-    visible: whether the guest can see a medium put into it now.
-    """
+    """The CD drive for the config drive. vbd: None for one to be made. visible: whether the guest can see a medium in it now."""
 
     number: int
     vbd: str | None
@@ -64,11 +61,11 @@ class Slot:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """One VM's config drive: what there is and what is to be.
+    """One VM's config drive as it is and as it is to be.
 
-    vdi: the VDI at our path in the target host's SR; owner: whose it is (None without a VDI, or without a mark); own: this VM's.
-    eject: VBDs of this VM that hold another VM's config drive, or one of ours that is not the right one.
-    stale: this VM's VDIs at other places (an old name, the host it was on before).
+    vdi: the VDI at the drive's place, in the SR of the host. owner: the VM id in its mark, or None. own: whether that is this VM.
+    eject: VBDs of this VM to be emptied: they hold another VM's config drive, or one of this VM's that is not to be there.
+    strays: this VM's VDIs at other places (under a former name, on a former host).
     """
 
     file: str
@@ -79,13 +76,13 @@ class Plan:
     slot: Slot | None
     running: bool
     eject: tuple[str, ...] = ()
-    stale: tuple[str, ...] = ()
+    strays: tuple[str, ...] = ()
     problem: str | None = None
     own: bool = False
 
 
 def file_name(vm: Vm) -> str:
-    """<vm>.iso; for a VM name that an ISO SR refuses (blank, underscore, ...) vm-<uuid>.iso."""
+    """<vm>.iso, or vm-<uuid>.iso if an ISO SR refuses the VM's name (blank, underscore, ...)."""
     name = f"{vm.name}.iso"
     if _FILE_NAME.fullmatch(name) and not name.lower().startswith(_TOOLS) and not name.startswith("."):
         return name
@@ -99,17 +96,17 @@ def is_hvm(record: Record) -> bool:
 
 
 class Planner:
-    """Plans over one picture; `owner_of` may have to read a VDI that carries no mark in its record."""
+    """Makes plans by one picture. owner_of: gives a VDI's owner; it reads the VDI if its record has no mark."""
 
     def __init__(self, picture: Picture, settings: Settings, owner_of: Callable[[str], str | None]) -> None:
         self._picture = picture
         self._settings = settings
         self._owner_of = owner_of
-        # Made from one look at the pool: VDIs by (SR, file) and by owner.
+        # The picture's look that it was made at; VDIs by (SR, file), and by owner.
         self._index: tuple[int, dict[tuple[str, str], str], dict[str, list[str]]] = (-1, {}, {})
 
     def plan(self, vm: Vm, host: str | None = None) -> Plan:
-        """host: the reference of the host to put the drive on; None: where the VM runs or would run."""
+        """The VM's plan. host: where the drive is to be; None for the host where the VM runs or would run. Raises DriveError."""
         record = self._picture.get("vm", vm.handle)
         if record is None:
             raise DriveError(f"{vm.name} is gone from the pool")
@@ -121,7 +118,7 @@ class Planner:
         sr = self.find_sr(target)
         vdi = None if sr is None else self.find_vdi(sr, file)
         owner = None if vdi is None else self._owner_of(vdi)
-        # What lies on a host that is down can be neither used nor deleted: it is left until the host is back.
+        # A VDI on a host that is down can be neither used nor deleted.
         ours = [ref for ref in self.owned_by(vm) if ref != vdi and self._reachable(ref)]
         foreign = [ref for ref, vbd in vbds.items() if self._holds_foreign(vbd, vm)]
         slot = self._slot(record, vbds, vdi if owner == vm.id else None, ours, foreign)
@@ -140,7 +137,7 @@ class Planner:
         return Plan(file, target, sr, vdi, owner, slot, running, tuple(eject), tuple(ours), problem, owner == vm.id)
 
     def find_sr(self, host: str) -> str | None:
-        """The SR of that label that this host sees at the configured folder, or a shared one of that label."""
+        """The config drive SR of this host: one at the configured folder, or a shared one."""
         found = []
         for ref, sr in self._config_srs().items():
             for pbd_ref in sr["PBDs"]:
@@ -149,11 +146,11 @@ class Planner:
                     continue
                 if sr["shared"] or _same_folder(pbd["device_config"].get("location", ""), self._settings.iso_dir):
                     found.append((not pbd["currently_attached"], not sr["shared"], sr["uuid"], ref))
-        # A shared one ties no VM to a host. Two runs at the same moment may each have made one: all of us must choose the same.
+        # A shared one is better, as it ties no VM to a host. Two runs may each have made one: all must choose the same.
         return min(found)[3] if found else None
 
     def find_vdi(self, sr: str, file: str) -> str | None:
-        """The VDI of that file; its label can be edited, its location cannot."""
+        """The VDI of that file, by its location: anybody can change its label."""
         return self._indexed()[1].get((sr, file))
 
     def owned_by(self, vm: Vm) -> list[str]:
@@ -161,7 +158,7 @@ class Planner:
         return self._indexed()[2].get(vm.id, [])
 
     def _indexed(self) -> tuple[int, dict[tuple[str, str], str], dict[str, list[str]]]:
-        """Goes through the VDIs once for each look at the pool, not once for each VM."""
+        """The index of VDIs; it is made once per look at the pool."""
         index = self._index
         looks = self._picture.looks
         if index[0] == looks:
@@ -181,7 +178,7 @@ class Planner:
         return self._index
 
     def location(self, sr: str | None, host: str, file: str) -> str:
-        """Where the file is or would be: in the folder of the SR as this host has it, else in the configured one."""
+        """The file's path on the host: in the SR's folder there, else in the configured one."""
         folder = self._settings.iso_dir
         for ref in (self._picture.get("sr", sr) or {"PBDs": ()})["PBDs"]:
             pbd = self._picture.get("pbd", ref)
@@ -214,7 +211,7 @@ class Planner:
         return record["name_label"] if record else host
 
     def drive_of(self, handle: str) -> str | None:
-        """The VDI at the place of a VM's drive that is marked as its own; for a template or snapshot, as for a VM."""
+        """The VDI of a VM's config drive, if it is at its place. handle: of a VM, template or snapshot."""
         record = self._picture.get("vm", handle)
         if record is None:
             return None
@@ -223,7 +220,7 @@ class Planner:
         return plan.vdi if plan.own else None
 
     def unread_note(self, vm: Vm) -> str:
-        """What is noted at a drive that is put now: the start since which the VM runs, which has not read it; "" for one that is off."""
+        """The note for a drive that is put now: the time of the VM's last start, which was before it; empty if the VM is off."""
         record = self._picture.get("vm", vm.handle)
         if record is None or record["power_state"] != "Running":
             return ""
@@ -231,7 +228,7 @@ class Planner:
         return f"unread {metrics['start_time'] if metrics else ''}"
 
     def note(self, vdi: str | None) -> str:
-        """The note at a VDI."""
+        """The note at a VDI, or an empty text."""
         record = self._picture.get("vdi", vdi)
         return record["other_config"].get(NOTE_KEY, "") if record else ""
 
@@ -263,9 +260,9 @@ class Planner:
         }
 
     def _host(self, record: Record, vm: Vm, file: str) -> str | None:
-        """Where the VM is, or would be started: its affinity, where its drive is now, any; of those that can run it.
+        """Where the VM runs, or is to be started: of the hosts that can run it, its affinity, else where its drive is, else any.
 
-        Those without a preference are spread over the hosts, each VM always to the same one.
+        The last choice spreads the VMs over the hosts, and is always the same for one VM.
         """
         if record["power_state"] == "Running" and record["resident_on"] != NULL:
             return record["resident_on"]
@@ -285,7 +282,7 @@ class Planner:
         return NULL
 
     def _sees_disks(self, host: str, record: Record, vm: Vm, ours: set[str]) -> bool:
-        """And the CDs in its other drives: XAPI starts no VM where it does not see all of them."""
+        """Whether the host sees all disks and CDs of the VM, without which XAPI would not start it there."""
         for vbd in self._vbds(record).values():
             vdi = self._picture.get("vdi", vbd["VDI"])
             if vdi is None or vbd["empty"] or vbd["VDI"] in ours or self._holds_foreign(vbd, vm):
@@ -295,7 +292,7 @@ class Planner:
         return True
 
     def _holds_foreign(self, vbd: Record, vm: Vm) -> bool:
-        """A config drive of another VM, as a clone's drive holds the original's."""
+        """Whether a drive holds another VM's config drive, as a clone's does."""
         vdi = self._picture.get("vdi", vbd["VDI"])
         if vdi is None or vdi["SR"] not in self._config_srs():
             return False
@@ -303,7 +300,7 @@ class Planner:
         return owner is not None and owner != vm.id
 
     def _slot(
-        self, record: Record, vbds: Mapping[str, Record], vdi: str | None, stale: list[str], foreign: list[str]
+        self, record: Record, vbds: Mapping[str, Record], vdi: str | None, strays: list[str], foreign: list[str]
     ) -> Slot | None:
         running, hvm = record["power_state"] == "Running", is_hvm(record)
         candidates = []
@@ -311,7 +308,7 @@ class Planner:
             if vbd["type"] != "CD" or (hvm and _number(vbd) not in _IDE_SLOTS):
                 continue
             tagged = DRIVE_KEY in vbd["other_config"]
-            replaceable = vbd["empty"] or vbd["VDI"] in stale or ref in foreign
+            replaceable = vbd["empty"] or vbd["VDI"] in strays or ref in foreign
             visible = not running or not hvm or vbd["currently_attached"]
             if vdi is not None and vbd["VDI"] == vdi:
                 rank = 0
@@ -323,7 +320,7 @@ class Planner:
                 rank = 3
             else:
                 continue
-            # A drive that the guest cannot see is only taken where there is no better one; it is the one made for later.
+            # A drive that the guest cannot see yet is the last choice.
             candidates.append((not visible and rank != 0, rank, _number(vbd), ref, visible))
         if candidates:
             _late, _rank, number, ref, visible = min(candidates)
@@ -354,12 +351,12 @@ def _number(vbd: Record) -> int:
 
 
 def free_cd_slot(used: set[int], hvm: bool) -> int | None:
-    """The place for another CD drive, the user's left alone; None if there is none."""
+    """A free place for another CD drive, not the user's; None if there is none."""
     return next((n for n in (_CD_SLOTS_HVM if hvm else _SLOTS) if n not in used and n != USER_SLOT), None)
 
 
 def used_slots(vbds: Mapping[str, Record]) -> set[int]:
-    """Slots in use; `device` may say another one than `userdevice`."""
+    """The slots in use, by `userdevice` and by `device`, which may differ."""
     used = set()
     for vbd in vbds.values():
         used.add(_number(vbd))

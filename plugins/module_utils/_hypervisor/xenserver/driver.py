@@ -31,12 +31,12 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Vm
 
 
-# The variables that XenServer's own clients and community.general read; only for what ours leave open.
+# The variables that XenServer's own clients and community.general read, for options that are not set.
 _ENVIRONMENT = {"host": "XENSERVER_HOST", "username": "XENSERVER_USER", "password": "XENSERVER_PASSWORD"}
 
 
 def connect(description: Mapping[str, t.Any]) -> XenPool:
-    """A session at the pool's master, which description['host'] or any member of the pool leads to."""
+    """Logs in at the pool's master. description['host'] names it, or any other host of the pool."""
     fallback = {option: os.environ.get(name) for option, name in _ENVIRONMENT.items() if not description.get(option)}
     description = {**description, **fallback}
     return XenPool(Session(description), description)
@@ -49,7 +49,7 @@ class XenPool(Hypervisor):
 
     def __init__(self, session: Session, description: Mapping[str, t.Any]) -> None:
         self._session = session
-        # One look serves inventory.vms() and the addresses.read() that follows it: three calls in all, for any number of VMs.
+        # One look serves inventory.vms() and the addresses.read() after it: three calls in all, for any number of VMs.
         picture = Picture(session, INVENTORY)
         self._picture = picture
         self.inventory = XenInventory(session, picture)
@@ -69,7 +69,7 @@ class XenPool(Hypervisor):
     def guest_files(
         self, vms: Sequence[Vm], paths: Sequence[str], workers: int, timeout: float
     ) -> dict[str, dict[str, bytes | None]]:
-        """See api.Hypervisor. The pool has what a guest wrote below vm-data in the records of its VMs: no guest is asked."""
+        """See api.Hypervisor. No guest is asked: what it wrote below vm-data is in the VM's record."""
         if _defaults.DRIVE_SEEN not in paths:
             return {}
         found: dict[str, dict[str, bytes | None]] = {}

@@ -4,10 +4,10 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""The config drive of XenServer VMs: <iso_dir>/<vm>.iso in an ISO SR of the VM's host, in a CD drive of the VM.
+"""Config drives of XenServer VMs: <iso_dir>/<vm>.iso in an ISO SR of the VM's host, in a CD drive of the VM.
 
-An ISO SR can neither resize nor rename, so new content means: eject, destroy, create, import, insert. Every step starts
-from what the pool looks like, so that a run which was cut off is finished by the next one.
+An ISO SR can neither resize nor rename a file, so new content means: eject, destroy, create, import, insert. Every step starts from
+what is there, so the next run finishes one that was cut short.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import Session
 
 MIGRATE_SECONDS = 3600.0
-# A host carries out four operations at a time; two migrations leave it room for others.
+# A host carries out four operations at a time: two migrations leave room for others.
 MIGRATIONS_AT_ONCE = 2
-# What to do about an error, by XAPI's code. The first ones are what a second run at the same moment makes of a good plan.
+# What to do about an error, by XAPI's code. _RACE: the codes that a second run at the same moment leads to.
 _RACE = "another run may be at work on this VM at the same moment: run the task again"
 _HELD = "the guest holds the medium: unmount it there, or shut the VM down"
 _RIGHTS = (
@@ -72,8 +72,8 @@ _HINTS = {
 class Move:
     """A VM on its way to another host.
 
-    live: whether it has to be migrated; changed: whether anything was or will be changed by that; iso: its drive's bytes;
-    note: what is noted at it (EJECTED: it stays out); taken_out: (VBD, VDI) of what must not be in a drive meanwhile.
+    live: whether it has to be migrated. changed: whether that was or will be a change. iso: its drive's bytes. note: the drive's
+    (EJECTED: it stays out). taken_out: (VBD, VDI) of what must not be in a CD drive while it moves.
     """
 
     vm: Vm
@@ -87,7 +87,7 @@ class Move:
 
 
 class XenDrives(Drives):
-    """Drive operations over one session."""
+    """See api.Drives."""
 
     side_by_side = 8  # XAPI attaches the VDI to a host for each upload, which takes a second or two
     moves_vms = True
@@ -138,8 +138,8 @@ class XenDrives(Drives):
         return found
 
     def _holding(self, plan: Plan) -> list[str]:
-        """The VM's VBDs that hold a config drive of its own."""
-        own = [ref for ref in (plan.vdi if plan.own else None, *plan.stale) if ref is not None]
+        """The VM's VBDs that hold its config drive, or a stray one."""
+        own = [ref for ref in (plan.vdi if plan.own else None, *plan.strays) if ref is not None]
         refs = [*([plan.slot.vbd] if plan.slot and plan.slot.vbd else []), *plan.eject]
         return [ref for ref in refs if (self._picture.get("vbd", ref) or {"VDI": None})["VDI"] in own]
 
@@ -149,8 +149,8 @@ class XenDrives(Drives):
         with _Errors(vm, "its config drive could not be read"):
             plan = self._planner.plan(vm)
             if plan.vdi is None:
-                # On another host, where it is until the drive has followed a migration.
-                elsewhere = self._media.whole(plan.stale)
+                # It is still on the host that the VM has left.
+                elsewhere = self._media.whole(plan.strays)
                 return self._media.bytes(elsewhere) if elsewhere else None
             if plan.owner != vm.id:
                 raise DriveError(f"{vm.name}: {plan.problem}")
@@ -182,19 +182,19 @@ class XenDrives(Drives):
             return self._again_if_cut(lambda again: self._put(vm, iso, None, again))
 
     def remove_one(self, vm: Vm) -> DriveChange:
-        """See api.Drives. The empty drive stays: it could not be added again to a running VM."""
+        """See api.Drives. The CD drive stays, and is empty: a running VM could not be given another one."""
         with _Errors(vm, "its config drive could not be removed"):
             return self._again_if_cut(lambda again: self._remove(vm, again))
 
     def eject_one(self, vm: Vm) -> DriveChange:
-        """See api.Drives. XAPI's records say that it was done on purpose, before it is done."""
+        """See api.Drives. The VDI is noted as ejected on purpose before it is."""
         with _Errors(vm, "its config drive could not be ejected"):
             return self._again_if_cut(lambda again: self._eject(vm, again))
 
     def move_one(self, vm: Vm, destination: str) -> DriveChange:
         """See api.Drives: eject, migrate, upload at the destination, insert, delete at the source.
 
-        XAPI migrates no VM with a CD of a local SR in it, and no other module migrates within a pool, so this does.
+        XAPI migrates no VM that has a CD of a local SR in it, hence this order.
         """
         with _Errors(vm, "its config drive could not be moved"):
             return self._again_if_cut(lambda again: self._move(vm, destination, again))
@@ -216,14 +216,14 @@ class XenDrives(Drives):
     # -- steps -----------------------------------------------------------------------------------------------------
 
     def _again_if_cut(self, action: Callable[[bool], DriveChange]) -> DriveChange:
-        """One clean new try from a fresh look at the pool; the argument says whether something was changed before."""
+        """Runs an action, and once more if the connection breaks; its argument says whether it is the second time."""
         try:
             return action(False)
         except ConnectionCut:
             return action(True)
 
     def _put(self, vm: Vm, iso: bytes, host: str | None, again: bool, note: str | None = None) -> DriveChange:
-        """note: what is noted at the drive; None: that it was put now. One that is noted as ejected is not inserted."""
+        """note: at the drive; None for unread_note(). A drive with the note EJECTED is not inserted."""
         self._picture.refresh()
         note = self._planner.unread_note(vm) if note is None else note
         plan = self._planner.plan(vm, host)
@@ -235,7 +235,7 @@ class XenDrives(Drives):
             raise DriveError(f"{vm.name}: {problem}")
         digest = hashlib.sha256(iso).hexdigest()
         good = self._has(plan.vdi, digest, len(iso))
-        if good and (self._in_place(plan) or (note == EJECTED and self._is_ejected(plan) and not plan.stale)):
+        if good and (self._in_place(plan) or (note == EJECTED and self._is_ejected(plan) and not plan.strays)):
             return self._change(vm, plan, again)
         try:
             return self._change(vm, self._replace(vm, plan, iso, None if good else digest, note), True)
@@ -244,7 +244,7 @@ class XenDrives(Drives):
             raise
 
     def _replace(self, vm: Vm, plan: Plan, iso: bytes, digest: str | None, note: str) -> Plan:
-        """digest: of the ISO, if it is to be written; None: it is there already. Returns the plan as it is afterwards."""
+        """Makes the drive so; returns the plan afterwards. digest: of the ISO; None if the ISO is there already."""
         for vbd in plan.eject:
             self._media.empty(vbd)
         if digest is None:
@@ -258,13 +258,13 @@ class XenDrives(Drives):
         new = self._planner.plan(vm, plan.host)
         if note != EJECTED and not self._inserted(new):
             self._insert(vm, new)
-        for vdi in plan.stale:
+        for vdi in plan.strays:
             self._media.destroy(vdi)
         self._picture.refresh()
         return self._planner.plan(vm, plan.host)
 
     def _clear_up_if_gone(self, vm: Vm, error: HypervisorError) -> None:
-        """A VM that was destroyed meanwhile must not leave its ISO, which may hold secrets, where nobody looks for it."""
+        """Deletes the ISO, which may hold secrets, of a VM that was destroyed meanwhile, and raises DriveError about it."""
         if isinstance(error, HypervisorUnreachable):
             return
         self._picture.refresh()
@@ -286,7 +286,7 @@ class XenDrives(Drives):
         plan = self._planner.plan(vm)
         if (plan.vdi is not None and plan.owner != vm.id) or self._media.need("vm", vm.handle)["is_a_template"]:
             raise DriveError(f"{vm.name}: {plan.problem}")
-        doomed = [*([plan.vdi] if plan.vdi else []), *plan.stale]
+        doomed = [*([plan.vdi] if plan.vdi else []), *plan.strays]
         for vbd in plan.eject:
             self._media.empty(vbd)
         for vdi in doomed:
@@ -309,13 +309,13 @@ class XenDrives(Drives):
         return DriveChange(again or bool(holding), self._location(plan), str(plan.slot.number) if plan.slot else None)
 
     def begin_move(self, vm: Vm, target: str) -> Move:
-        """Reads the drive of a VM that is to move to another host and takes it out, as far as it would stand in the way."""
+        """Reads the drive of a VM that is to move to another host, and ejects it if XAPI would not migrate the VM with it."""
         self._picture.refresh()
         plan = self._planner.plan(vm, target)
         if plan.problem is not None:
             raise DriveError(f"{vm.name}: {plan.problem}")
         record = self._media.need("vm", vm.handle)
-        source = self._media.whole([ref for ref in (plan.vdi, *plan.stale) if ref is not None])
+        source = self._media.whole([ref for ref in (plan.vdi, *plan.strays) if ref is not None])
         data = self._media.bytes(source) if source else None
         note = self._planner.note(source)
         taken_out: list[tuple[str, str]] = []
@@ -332,7 +332,7 @@ class XenDrives(Drives):
         return Move(vm, target, record["resident_on"], live, changed, data, tuple(taken_out), note)
 
     def end_move(self, move: Move, again: bool = False) -> DriveChange:
-        """Puts the drive in at the host where the VM now is, and deletes it where the VM was."""
+        """Puts the drive at the host where the VM is now, and deletes it where the VM was."""
         changed = move.changed or again
         if move.iso is not None:
             return self._put(move.vm, move.iso, move.target, changed, move.note)
@@ -376,7 +376,7 @@ class XenDrives(Drives):
             if slot.visible:
                 self._session.patiently("VBD.insert", slot.vbd, plan.vdi, also=BUSY)
                 return
-            # Made after the VM's start: no medium can be changed in it, but the drive itself can be made anew.
+            # It was made after the VM's start: its medium cannot be changed, but the drive can be made again.
             self._session.patiently("VBD.destroy", slot.vbd)
         record = {"VM": vm.handle, "VDI": plan.vdi, "userdevice": str(slot.number), "bootable": False, "mode": "RO", "type": "CD"}
         record.update(unpluggable=True, empty=False, other_config={DRIVE_KEY: "config"})
@@ -388,8 +388,8 @@ class XenDrives(Drives):
     # -- looking ---------------------------------------------------------------------------------------------------
 
     def _state(self, plan: Plan) -> DriveState:
-        # An ISO that is still where the VM was before counts as there, though not as attached: it is to be moved or deleted.
-        vdi = self._picture.get("vdi", plan.vdi or self._media.whole(plan.stale))
+        # An ISO that is still where the VM was before exists, but is not attached.
+        vdi = self._picture.get("vdi", plan.vdi or self._media.whole(plan.strays))
         return DriveState(
             location=self._location(plan),
             slot=str(plan.slot.number) if plan.slot else None,
@@ -415,12 +415,12 @@ class XenDrives(Drives):
         return bool(vdi and vdi["other_config"].get(DIGEST_KEY) == digest and int(vdi["virtual_size"]) == size)
 
     def _in_place(self, plan: Plan) -> bool:
-        """Whether the guest has it, or has it at the next start: inserted, and on storage that its host can use now."""
+        """Whether the guest has it, or will have it at the next start: it is inserted, and its host can use the storage."""
         serves = plan.sr is not None and self._planner.serves(plan.sr, plan.host) and self._media.broken(plan.sr) is None
-        return serves and self._inserted(plan) and not plan.eject and not plan.stale
+        return serves and self._inserted(plan) and not plan.eject and not plan.strays
 
     def _is_ejected(self, plan: Plan) -> bool:
-        return not self._holding(plan) and self._planner.note(plan.vdi or self._media.whole(plan.stale)) == EJECTED
+        return not self._holding(plan) and self._planner.note(plan.vdi or self._media.whole(plan.strays)) == EJECTED
 
     def _inserted(self, plan: Plan) -> bool:
         vbd = self._picture.get("vbd", plan.slot.vbd if plan.slot else None)
@@ -435,7 +435,7 @@ class XenDrives(Drives):
 
 
 class _Errors:
-    """Turns what XAPI refuses for one VM into its DriveError; a broken connection stays what it is."""
+    """Turns an error about one VM into DriveError; HypervisorUnreachable passes."""
 
     def __init__(self, vm: Vm, what: str) -> None:
         self._vm = vm

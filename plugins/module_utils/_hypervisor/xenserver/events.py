@@ -5,7 +5,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
 
-"""What a pool says by itself: XAPI's event.from on VMs, their guest metrics and their VIFs."""
+"""What a pool says by itself: XAPI's event.from for VMs, their guest metrics and their VIFs."""
 
 from __future__ import annotations
 
@@ -29,29 +29,29 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import Record
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import Session
 
-    Marks = tuple[t.Any, t.Any]
+    Summary = tuple[t.Any, t.Any]
 
-# Guest metrics are written for many reasons, memory among them; these tell of addresses.
-_TOLD = ("networks", "PV_drivers_version")
+# The fields of guest metrics that are about addresses; others, such as memory, change often.
+_ADDRESS_FIELDS = ("networks", "PV_drivers_version")
 
 
 class XenEvents(Events):
-    """See api.Events. XAPI tells an object's newest state, once for any number of changes that came between two looks."""
+    """See api.Events. XAPI reports an object's newest state, once for all changes since the last report."""
 
     sources: tuple[str, ...] = (SOURCE_GUEST_METRICS,)
     free = True
 
     def __init__(self, session: Session, shared: Picture) -> None:
-        """shared: the picture that lists and readings are made of."""
+        """shared: the picture that the inventory and the addresses use."""
         self._session = session
         self._shared = shared
 
     def listen(self, stop: threading.Event, look_up: float) -> Iterator[list[Hint]]:
-        """See api.Events. With a picture of its own: a look at it waits, and those of the other parts must not wait with it."""
+        """See api.Events. It has a picture of its own: its looks wait for news, and the other parts must not wait with it."""
         picture = Picture(self._session, WATCHED)
         picture.refresh()
-        marks = {ref: _marks(picture, record) for ref, record in picture.records["vm"].items() if is_vm(record)}
-        yield [Hint(picture.records["vm"][ref]["uuid"].lower(), HINT_HERE) for ref, (_vm, guest) in marks.items() if guest]
+        known = {ref: _summary(picture, record) for ref, record in picture.records["vm"].items() if is_vm(record)}
+        yield [Hint(picture.records["vm"][ref]["uuid"].lower(), HINT_HERE) for ref, (_vm, guest) in known.items() if guest]
         guests = _guests(picture)
         while not stop.is_set():
             changed = picture.refresh(wait=look_up)
@@ -61,24 +61,24 @@ class XenEvents(Events):
             refs |= {guests[ref] for cls, ref in changed if cls == "vm_guest_metrics" and ref in guests}
             vifs = [picture.get("vif", ref) for cls, ref in changed if cls == "vif"]
             refs |= {vif["VM"] for vif in vifs if vif is not None}
-            hints = self._hints(picture, refs, marks)
-            self._shared.just_looked = False  # what was seen before this is too old for a reading that it leads to
+            hints = self._hints(picture, refs, known)
+            self._shared.just_looked = False  # a reading that these hints lead to needs a new look
             yield hints
 
     @staticmethod
-    def _hints(picture: Picture, refs: set[str], marks: dict[str, Marks]) -> list[Hint]:
-        """What is other than before. Where all was read anew, after a new login, only that comes out, too."""
+    def _hints(picture: Picture, refs: set[str], known: dict[str, Summary]) -> list[Hint]:
+        """The hints of VMs that differ from what is known: after a new login XAPI reports all VMs, changed or not."""
         hints = []
-        gone = [ref for ref in refs if ref in marks and picture.get("vm", ref) is None]
+        gone = [ref for ref in refs if ref in known and picture.get("vm", ref) is None]
         for ref in gone:
-            del marks[ref]
+            del known[ref]
             hints.append(Hint("", HINT_VM))
         for ref in refs:
             record = picture.get("vm", ref)
             if record is None or not is_vm(record):
                 continue
-            old, new = marks.get(ref, (None, None)), _marks(picture, record)
-            marks[ref] = new
+            old, new = known.get(ref, (None, None)), _summary(picture, record)
+            known[ref] = new
             if old[0] != new[0]:
                 hints.append(Hint(record["uuid"].lower(), HINT_VM))
             if new[1] and old[1] != new[1]:
@@ -87,15 +87,15 @@ class XenEvents(Events):
 
 
 def _guests(picture: Picture) -> dict[str, str]:
-    """VMs by their guest metrics."""
+    """The references of VMs by those of their guest metrics."""
     return {record["guest_metrics"]: ref for ref, record in picture.records["vm"].items()}
 
 
-def _marks(picture: Picture, record: Record) -> Marks:
-    """What counts as a change: of the VM itself, and of what its guest says (None while it says nothing)."""
+def _summary(picture: Picture, record: Record) -> Summary:
+    """What counts as a change when it differs: of the VM itself, and of its guest (None while the guest says nothing)."""
     vifs = [picture.get("vif", ref) for ref in sorted(record["VIFs"])]
     macs = tuple((vif["device"], vif["MAC"], vif["network"]) for vif in vifs if vif is not None)
     guest = picture.get("vm_guest_metrics", record["guest_metrics"])
-    told = None if guest is None or not guest.get("networks") else tuple(repr(guest.get(name)) for name in _TOLD)
-    # The reference too: a VM that was started again has new guest metrics, perhaps with the same address.
+    told = None if guest is None or not guest.get("networks") else tuple(repr(guest.get(name)) for name in _ADDRESS_FIELDS)
+    # With the reference: a VM that was started again has new guest metrics, perhaps with the same address.
     return (record["name_label"], record["power_state"], macs), told and hash((record["guest_metrics"], *told))

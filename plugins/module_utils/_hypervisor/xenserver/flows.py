@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Many VMs' work at once: each VM's steps are a generator, and all tasks that they wait for are waited for together."""
+"""Work on many VMs at once: each VM's steps are a generator (a flow), and the tasks of all flows are waited for together."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import Picture
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import Session
 
-# XAPI throws finished tasks away, results included, once there are 200 in the whole pool.
+# XAPI throws finished tasks away, with their results, once there are 200 in the pool.
 MAX_OPEN = 50
-# XAPI answers at the first change of a task. The pause lets others end too, so that 100 tasks do not cost 100 answers.
+# Seconds between questions: XAPI answers at the first change of a task, and 100 tasks need not cost 100 answers.
 PAUSE = 0.25
 _SLICE = 30.0
 _TASK_FIELDS: Mapping[str, frozenset[str]] = {"task": frozenset(("status", "result", "error_info"))}
 
 
 class TaskLost(HypervisorError):
-    """The task or the connection went away before the result was known: the VM must be looked at again."""
+    """The task or the connection was lost before the result was known: the VM must be looked at again."""
 
 
 class TaskLate(HypervisorError):
@@ -81,7 +81,7 @@ class _Running:
 
 
 class Flows:
-    """Runs flows over one session and one picture."""
+    """Runs flows through one session, with one picture."""
 
     def __init__(self, session: Session, picture: Picture) -> None:
         self._session = session
@@ -118,7 +118,7 @@ class Flows:
                 if not ready and self._open:
                     ready.extend(self._wait())
         except HypervisorUnreachable:
-            self._open.clear()  # nobody is there to be told, and each try would cost a time limit
+            self._open.clear()  # trying to destroy each task would take a time limit each
             raise
         finally:
             for task in self._open:
@@ -190,7 +190,7 @@ class Flows:
             if entry.flow is not None:
                 self._answer(entry, record)
                 done.append(entry.flow)
-        if first:  # everything there is was told
+        if first:  # the answer has all tasks that there are
             for ref in [ref for ref in self._open if ref not in seen]:
                 entry = self._open.pop(ref)
                 if entry.flow is not None:

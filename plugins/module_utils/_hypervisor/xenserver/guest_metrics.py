@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Addresses from VM_guest_metrics: which entries can be trusted, and whose they are."""
+"""Addresses from VM_guest_metrics: which entries can be trusted, and which NIC they belong to."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _WAIT = "it reports about a minute after the guest has started"
 
 
 def observe(vm: Vm, guest: Mapping[str, t.Any] | None, metrics: Mapping[str, t.Any] | None) -> Observation:
-    """What the guest agent of one VM said.
+    """What the guest agent of one VM reported.
 
     guest, metrics: the records of VM_guest_metrics and VM_metrics, None where there is none. XAPI makes an empty record at every
-    start, long before the guest agent reports; only a report says which version the agent has. An entry older than the VM's
-    start, or of a guest agent that has stopped, is an address of the past: it is not shown.
+    start, long before the guest agent reports; a report has the agent's version. A report from before the VM's start, or of an
+    agent that has stopped, does not count.
     """
     if vm.power_state != POWER_RUNNING:
         return Observation(vm, reason=REASON_VM_NOT_RUNNING, message=f"{vm.name} is {vm.power_state}: start it")
@@ -65,8 +65,8 @@ def observe(vm: Vm, guest: Mapping[str, t.Any] | None, metrics: Mapping[str, t.A
 def attach(readings: Sequence[Reading], nics: Sequence[Nic]) -> tuple[Reading, ...]:
     """Gives each reading the MAC of the VIF with its device number.
 
-    Guest agents of old count their own interfaces, so a number without a VIF says nothing: it becomes "unknown", and the
-    policy decides by elimination or by network.
+    Old guest agents number the guest's own interfaces instead. A number without a VIF is dropped, and the policy finds the NIC by
+    elimination or by network.
     """
     macs = {nic.device: nic.mac for nic in nics}
     joined = []

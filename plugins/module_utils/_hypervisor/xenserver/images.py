@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""A template made of a disk image: a clone of XenServer's own empty template, with a disk that the image is written to."""
+"""Templates made of disk images: clones of XenServer's own empty template, with a disk that the image is written to."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import Record
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import Session
 
-# XenServer's and XCP-ng's template without disks; the label is there in all languages, the name in older versions.
+# The template without disks of XenServer and XCP-ng: newer versions have the label, older ones only the name.
 _BASE_LABEL, _BASE_NAME = "other-install-media", "Other install media"
-# The picture of VMs, with what else is looked at.
+# What a picture for creating VMs has, and more.
 _FIELDS = {
     **MACHINES,
     "vm": MACHINES["vm"] | {"reference_label"},
     "vdi": MACHINES["vdi"] | {"other_config"},
     "sr": MACHINES["sr"] | {"type", "physical_size", "physical_utilisation"},
 }
-# Repositories of these types take all room of a disk at once, others that of what is written.
+# Types of repositories that take a disk's whole size at once; others take as much as is written.
 _THICK = ("lvm", "lvmohba", "lvmoiscsi", "lvmofcoe")
-# Storage makes disks as large as whole blocks of a VHD, in which a VHD is written, and no larger ones (sm, vhdutil.py).
+# Disks are a multiple of a VHD's block, and have a largest size (sm, vhdutil.py).
 _BLOCK = 2 << 20
 _MAX_DISK = 2093050 << 20
 
 
 class XenImages(Images):
-    """See images.Images. CD/DVD drives are emulated: a Linux that is HVM leaves the paravirtual ones alone."""
+    """See images.Images. The only bus is emulated: Linux as an HVM guest does not use paravirtual CD/DVD drives."""
 
     forms = (formats.VHD, formats.RAW, formats.FIXED_VHD)
     buses = ("ide",)
@@ -66,11 +66,11 @@ class XenImages(Images):
         self._planner = CreationPlanner(self._picture)
 
     def is_made(self, vm: Vm) -> bool:
-        """See images.Images. Clones are no templates."""
+        """See images.Images. A clone carries our mark as well, but is no template."""
         return vm.ours and vm.is_template
 
     def make(self, wanted: ImageWanted, change: bool) -> str:
-        """See images.Images. A template has another name until it is as it shall be; what a run that was cut short left goes first."""
+        """See images.Images. A template has a temporary name until it is done; left-overs under that name are deleted first."""
         self._picture.refresh()
         plan, sr = self._plan(wanted)
         if not change:
@@ -135,7 +135,7 @@ class XenImages(Images):
 
 
 class _Making(Creation):
-    """Creation whose clone gets a disk, and stays a template."""
+    """A Creation whose clone gets a disk with the image, and stays a template."""
 
     def __init__(self, session: Session, picture: Picture, planner: CreationPlanner, wanted: ImageWanted, sr: str) -> None:
         super().__init__(session, picture, planner)
@@ -170,7 +170,7 @@ class _Making(Creation):
         call("VM.set_name_label", ref, plan.want.name)
 
     def _set_boot(self, ref: str, vm: Record) -> None:
-        """From the disk, as the templates for Linux are: the empty one is set up for Windows."""
+        """Makes it boot from the disk, as templates for Linux do: the empty template is set up for Windows."""
         firmware = "uefi" if self._wanted.efi else "bios"
         self._session.call("VM.set_HVM_boot_params", ref, {"order": "cd", "firmware": firmware})
         platform = {**vm["platform"], "viridian": "false", "device_id": "0001"}
@@ -180,7 +180,7 @@ class _Making(Creation):
         self._session.call("VM.set_platform", ref, platform)
 
     def _disk(self, ref: str, vm: Record) -> Flow:
-        """The VDI for the image, made and given to the VM where that is not done yet, so that it goes with the VM."""
+        """The VDI for the image; it is made and attached if the VM has none yet, and so is deleted with the VM."""
         there = self._planner.disks(vm)
         if there:
             return there[0]
@@ -209,7 +209,7 @@ class _Making(Creation):
         return vdi
 
     def _add_user_drive(self, ref: str, vm: Record) -> None:
-        """The empty drive for media of the user's."""
+        """Adds the empty CD drive for a user's media."""
         vbds = [self._picture.get("vbd", one) for one in vm["VBDs"]]
         if any(vbd is not None and vbd["userdevice"] == str(USER_SLOT) for vbd in vbds):
             return

@@ -52,9 +52,9 @@ class XenInventory(Inventory):
         return self._session.endpoint
 
     def vms(self, names: Sequence[str] | None = None) -> VmList:
-        """See api.Inventory. XAPI allows several VMs of one name; asked for by name, that is a problem.
+        """See api.Inventory. XAPI allows several VMs of one name; when asked for by name, that is a problem.
 
-        A template is found if it is asked for by name and no VM has that name: whoever clones must know that it is there.
+        A template is found by its name if no VM has that name.
         """
         self._picture.refresh()
         self._picture.just_looked = True
@@ -86,6 +86,7 @@ class XenInventory(Inventory):
 
 
 def vm_of(picture: Picture, ref: str, record: Record) -> Vm:
+    """The VM (or template) of a record."""
     nics = []
     for vif_ref in record["VIFs"]:
         vif = picture.get("vif", vif_ref)
@@ -108,7 +109,7 @@ def vm_of(picture: Picture, ref: str, record: Record) -> Vm:
 
 
 def _boot_time(metrics: Record | None) -> float | None:
-    """Seconds since the epoch; XAPI writes 1970 for a VM that it has not seen start."""
+    """Seconds since the epoch; None where XAPI has 1970, as it has not seen the VM start."""
     try:
         started = datetime.datetime.strptime(str((metrics or {}).get("start_time", "")).rstrip("Z"), "%Y%m%dT%H:%M:%S")
     except ValueError:
@@ -117,5 +118,5 @@ def _boot_time(metrics: Record | None) -> float | None:
 
 
 def is_vm(record: Record) -> bool:
-    """Whether it is no template, no snapshot, no control domain, and complete."""
+    """Whether a record is of a VM that is complete, and no template, snapshot or control domain."""
     return not (record["is_a_template"] or record["is_a_snapshot"] or record["is_control_domain"] or is_unfinished(record))

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""How a VM made by this collection is known again, finished or not."""
+"""How VMs created by this collection are recognized, finished or not."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import typing as t
 if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import Record
 
-# In other_config of a VM that machines.create() made. The value is the VM's own UUID, because a clone inherits the key.
+# In other_config of a VM that machines.create() made. The value is the VM's own UUID: a clone inherits the key, but is not ours.
 CREATED_KEY = "vmops.external_dhcp.created"
-# Beside it, the VM's start time as it was made with: a clone has its template's, and XAPI sets it at every start.
+# Beside it, the start time that the VM had when it was created, its template's: XAPI sets another one at every start.
 START_TIME_KEY = "vmops.external_dhcp.start_time"
 # In other_config of the disk of a VM that is made of an image: the VM's name.
 IMAGE_KEY = "vmops.external_dhcp.image_of"
@@ -23,9 +23,9 @@ _UNFINISHED = " (being created by vmops.external_dhcp)"
 
 
 def unfinished_name(name: str) -> str:
-    """What a VM is called until it is as it shall be.
+    """What a VM is called until it is done.
 
-    XAPI takes nothing but a name in the call that creates a VM. So the name is what a run that was cut short is known by.
+    The call that creates a VM takes nothing but its name, so only the name can tell the left-over of a run that was cut short.
     """
     return name + _UNFINISHED
 

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""The ISOs of config drives as XAPI has them: VDIs in ISO SRs, made, read, taken out of drives and deleted."""
+"""Config drives as XAPI has them, VDIs in ISO SRs: making, reading, ejecting and deleting them."""
 
 from __future__ import annotations
 
@@ -36,29 +36,29 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import Picture, Record
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import Session
 
-# XAPI's own domain has a VDI attached while it exports or imports it, and for a moment after.
+# The control domain has a VDI attached while XAPI exports or imports it, and for a moment after.
 BUSY = ("VDI_IN_USE",)
 _NO_FOLDER = ("SR_BACKEND_FAILURE_226", "SR_BACKEND_FAILURE_47")
 
 
 class Media:
-    """The ISOs in the SRs of one pool; threads may share it."""
+    """The ISOs in the SRs of one pool. Usable from several threads."""
 
     def __init__(self, session: Session, picture: Picture, settings: Settings) -> None:
         self._session = session
         self._picture = picture
         self._settings = settings
         self.planner = Planner(picture, settings, self.owner_of)
-        # What was read from unmarked VDIs, by UUID: those have no owner in their record.
+        # Owners read from the bytes of VDIs without an owner in their record, by UUID.
         self._read_owners: dict[str, str | None] = {}
-        # SRs that were scanned, and what was found wrong with their folder.
+        # By SR that was scanned: what is wrong with its folder, or None.
         self._scanned: dict[str, str | None] = {}
         self._sr_lock = threading.Lock()
 
     # -- storage repositories --------------------------------------------------------------------------------------
 
     def verify(self, srs: Iterable[str | None]) -> bool:
-        """Has XAPI look into these SRs, once each: it does not notice by itself that a file is gone. True if it looked."""
+        """Has XAPI scan these SRs, once each, as it does not notice by itself that a file is gone. Returns whether it did."""
         looked = False
         for sr in sorted({sr for sr in srs if sr is not None}):
             with self._sr_lock:
@@ -71,7 +71,7 @@ class Media:
                 except XapiError as error:
                     if error.code in _NO_FOLDER:
                         self._scanned[sr] = str(self._missing_folder(error, self.planner.sr_hosts(sr)[0]))
-                    elif error.code != "RBAC_PERMISSION_DENIED":  # without that right XAPI's records are all there is
+                    elif error.code != "RBAC_PERMISSION_DENIED":  # without that right XAPI's records must do
                         raise
         return looked
 
@@ -80,7 +80,7 @@ class Media:
         return self._scanned.get(sr or "")
 
     def sr_for(self, host: str) -> str:
-        """The SR for drives on this host, made and plugged where it is not yet."""
+        """The SR for drives on this host; it is made and plugged if it is not yet."""
         with self._sr_lock:
             sr = self.planner.find_sr(host)
             if sr is None:
@@ -104,7 +104,7 @@ class Media:
         return sr
 
     def _plug(self, sr: str, host: str) -> None:
-        """An SR can exist unplugged, also right after it was made."""
+        """Plugs the SR on this host; it may be unplugged even just after it was made."""
         if host in self.planner.sr_hosts(sr):
             return
         for ref in self.need("sr", sr)["PBDs"]:
@@ -128,7 +128,7 @@ class Media:
     # -- making ----------------------------------------------------------------------------------------------------
 
     def make(self, vm: Vm, plan: Plan, iso: bytes, digest: str, note: str) -> None:
-        """Creates the VDI and fills it; at a failure nothing half-written is left. note: see note()."""
+        """Creates the VDI and writes the ISO; a failure leaves nothing half-written. note: see note()."""
         sr = self.sr_for(plan.host)
         vdi = self._create(vm, plan, sr, len(iso), note)
         try:
@@ -142,7 +142,7 @@ class Media:
             raise
 
     def note(self, vdi: str, text: str) -> None:
-        """Notes at a VDI what became of it (Planner.unread_note(), EJECTED, or nothing)."""
+        """Writes the note at a VDI: Planner.unread_note(), EJECTED, or an empty text to remove it."""
         before = self.planner.note(vdi)
         if before == text:
             return
@@ -170,7 +170,7 @@ class Media:
         except XapiError as error:
             if error.code != "SR_BACKEND_FAILURE_43":
                 raise
-        # The file is there, but XAPI has no record of it: it came from outside, or XAPI's database is older.
+        # XAPI has no record of the file: somebody else put it there, or XAPI's database is older.
         self._session.patiently("SR.scan", sr)
         self._picture.refresh()
         found = self.planner.find_vdi(sr, plan.file)
@@ -184,11 +184,11 @@ class Media:
     # -- unmaking --------------------------------------------------------------------------------------------------
 
     def empty(self, ref: str) -> None:
-        """Takes the medium out of a drive: eject, or, for a disk and for a drive the guest cannot see, away with the VBD."""
+        """Takes the medium out of a VBD. A disk, and a CD drive that the guest cannot see, is removed with its VBD instead."""
         vbd = self._picture.get("vbd", ref)
         vm = self._picture.get("vm", vbd["VM"]) if vbd is not None else None
         if vbd is None or vm is None or vm["is_control_domain"]:
-            return  # a control domain's is XAPI's own, while it exports the VDI
+            return  # XAPI's own, while it exports the VDI
         running = vm["power_state"] == "Running"
         try:
             if vbd["type"] == "CD" and (not running or vbd["currently_attached"]):
@@ -202,7 +202,7 @@ class Media:
                 raise
 
     def destroy(self, vdi: str | None) -> None:
-        """Deletes an ISO. VDI.destroy would take the drives that hold it along, so they are emptied first."""
+        """Deletes an ISO, after emptying the CD drives that hold it: VDI.destroy would delete those, too."""
         record = self._picture.get("vdi", vdi)
         if record is None:
             return
@@ -219,7 +219,7 @@ class Media:
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def owner_of(self, vdi: str) -> str | None:
-        """The VM id marked in the record, else in the ISO itself (a file that a scan found has no marks in its record)."""
+        """The owner in the VDI's record, else in the mark of the ISO itself: a file found by a scan has none in its record."""
         record = self._picture.get("vdi", vdi)
         if record is None:
             return None
@@ -240,7 +240,7 @@ class Media:
         return None
 
     def bytes(self, vdi: str, limit: int = MAX_SIZE) -> bytes:
-        """The beginning of an ISO, or all of it."""
+        """The ISO's bytes, at most limit of them."""
         record = self.need("vdi", vdi)
         size = min(limit, int(record["virtual_size"]))
         data = download(

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Shared networks of a XenServer pool: a VLAN on a NIC or bond of every host, with one network over them."""
+"""Shared networks of a XenServer pool: a VLAN on the same NIC or bond of every host, and one network for them."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ NETWORKS: Mapping[str, frozenset[str]] = {
     "network": frozenset("uuid name_label bridge other_config PIFs VIFs".split()),
     "pif": frozenset("device host network VLAN VLAN_master_of bond_slave_of tunnel_access_PIF_of managed".split()),
 }
-# The same of those who use them, which is much more.
+# What must be read, too, to see who uses the networks; that is much more.
 _USERS: Mapping[str, frozenset[str]] = {"vif": frozenset(("VM", "network")), "vm": frozenset(("name_label", "is_a_snapshot"))}
-# In other_config of a network that make() has created: one without a NIC is what a run that was cut short left.
+# In other_config of a network that make() has created. If it has no NIC, it is the left-over of a run that was cut short.
 MADE_KEY = "vmops.external_dhcp.network"
-# By key of other_config, what makes XAPI itself serve the network (xapi_network.ml, xapi_udhcpd.ml).
+# Keys of other_config that make XAPI itself serve DHCP in the network (xapi_network.ml, xapi_udhcpd.ml).
 _INTERNAL = ("is_host_internal_management_network", "is_guest_installer_network")
 
 
 @dataclasses.dataclass(frozen=True)
 class _Found:
-    """A network with its PIFs by reference, and their tags (-1 for none) and devices."""
+    """A network that is there. pifs: by reference. tags: the PIFs', -1 for none. devices: the PIFs'."""
 
     ref: str
     record: Record
@@ -112,7 +112,7 @@ class XenNetworks(Networks):
         return (found.words(), self._on({pif["host"] for pif in found.pifs.values()}))
 
     def _hosts(self, base: dict[str, Record], there: _Found | None) -> str:
-        """A line about the hosts that will have the VLAN: those that have it, and those that are up."""
+        """The line on the hosts that will have the VLAN: those that have it, and those that are up."""
         have = set() if there is None else {pif["host"] for pif in there.pifs.values()}
         return self._on(have | {pif["host"] for pif in base.values() if self._picture.live(pif["host"])})
 
@@ -150,7 +150,7 @@ class XenNetworks(Networks):
         return found
 
     def _base(self, wanted: NetworkWanted, there: _Found | None) -> tuple[dict[str, Record], str | None]:
-        """The PIFs that carry the VLAN, or why there are none. Where nothing is said, those that carry the one that is there."""
+        """The PIFs that are to carry the VLAN, or why there are none. Without a bridge: those that carry the network already."""
         bases = self._bases()
         known = sorted({pif["device"] for pifs in bases.values() for pif in pifs.values()})
         if wanted.vlan == 0:
@@ -180,7 +180,7 @@ class XenNetworks(Networks):
         return network if record is None else str(record["name_label"])
 
     def _differs(self, wanted: NetworkWanted, there: _Found | None, base: dict[str, Record]) -> str | None:
-        """Why the network, or the VLAN, that is there stands against the wanted one."""
+        """Why the wanted network cannot be made: its name or its VLAN is taken by another one."""
         devices = frozenset(pif["device"] for pif in base.values())
         tag = t.cast("int", wanted.vlan)
         if there is not None and there.pifs and (there.tags != {tag} or not there.devices <= devices):
@@ -224,7 +224,7 @@ class XenNetworks(Networks):
         try:
             self._session.patiently("pool.create_VLAN_from_PIF", next(iter(missing)), ref, str(wanted.vlan))
         except XapiError:
-            self._session.call("network.destroy", ref)  # XAPI has taken back the VLANs
+            self._session.call("network.destroy", ref)  # XAPI itself has removed the VLANs
             raise
         return True
 
@@ -241,8 +241,8 @@ class XenNetworks(Networks):
         }
 
     def remove(self, wanted: Sequence[NetworkWanted]) -> Iterator[Outcome]:
-        """See api.Networks. XAPI itself would destroy the NICs of VMs that are off together with the network."""
-        self._picture.refresh()  # a VM may have been put on one since
+        """See api.Networks. The users are looked at again: with a network XAPI destroys the NICs of VMs that are off."""
+        self._picture.refresh()
         for network in wanted:
             changed = False
             try:

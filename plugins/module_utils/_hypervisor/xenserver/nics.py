@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""The NICs of a VM that is powered off: kept where they fit, moved, made anew, and no more of them than asked for."""
+"""Changes of the NICs of a VM that is powered off."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import Picture, Record
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import Session
 
-# What a NIC that is made anew in a place keeps of the one before.
+# The fields that a NIC which replaces another one keeps.
 _KEPT = ("MTU", "other_config", "locking_mode", "ipv4_allowed", "ipv6_allowed", "qos_algorithm_type", "qos_algorithm_params")
 _FRESH = {"MTU": "1500", "other_config": {}, "qos_algorithm_type": "", "qos_algorithm_params": {}}
 
@@ -46,7 +46,7 @@ def set_nics(session: Session, picture: Picture, vm: str, wanted: Sequence[NicPl
             session.patiently("VIF.destroy", ref)
         device = vif["device"] if vif is not None else str(next(free))
         kept = {name: vif[name] for name in _KEPT if name in vif} if vif is not None else _FRESH
-        # XAPI makes a MAC from the VM's seed; a VM without one, such as an imported one, would be refused.
+        # XAPI makes MACs from a seed of the VM, and refuses to if there is none, as in an imported VM.
         new_mac = "" if "mac_seed" in record["other_config"] else _random_mac()
         session.patiently("VIF.create", {**kept, "VM": vm, "network": nic.network, "device": device, "MAC": nic.mac or new_mac})
         changed = True

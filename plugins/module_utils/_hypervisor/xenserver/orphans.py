@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Config drives that no VM of a pool uses, in all of its ISO repositories."""
+"""Config drives that no VM of a pool uses, in all of its ISO SRs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def find(picture: Picture, media: Media, elsewhere: Collection[str]) -> OrphanLi
             skipped.append(f"{_label(picture.records['sr'][ref])}: {broken}")
             continue
         for vdi, owner in _marked(picture, media, ref, skipped):
-            found = drive_rules.Found(owner, _is_used(picture, vdi), *_place(picture, media, ref, vdi, owner))
+            found = drive_rules.Found(owner, _is_used(picture, vdi), *_place(picture, media, vdi, owner))
             verdict = drive_rules.orphan(found, here, elsewhere)
             if verdict is not None:
                 drives.append(OrphanDrive(_location(picture, media, ref, vdi), owner, *verdict, handle=vdi))
@@ -70,7 +70,7 @@ def delete(picture: Picture, media: Media, drive: OrphanDrive) -> bool:
 
 
 def _marked(picture: Picture, media: Media, sr: str, skipped: list[str]) -> Iterator[tuple[str, str]]:
-    """VDIs of the SR with the owners in their marks."""
+    """The VDIs of the SR that carry a mark, with the owners in it; skipped gets a sentence on those that cannot be read."""
     for ref in picture.records["sr"][sr]["VDIs"]:
         try:
             owner = _owner(picture, media, ref)
@@ -84,7 +84,7 @@ def _marked(picture: Picture, media: Media, sr: str, skipped: list[str]) -> Iter
 
 
 def _owner(picture: Picture, media: Media, ref: str) -> str | None:
-    """Whose drive a VDI is, by the mark in its bytes. XAPI's record is only believed of one that was never written to the end."""
+    """The owner of a VDI, by the mark in its bytes; by XAPI's record only if it was never written to the end."""
     vdi = picture.get("vdi", ref)
     if vdi is None or int(vdi["virtual_size"]) > MAX_SIZE:
         return None
@@ -96,7 +96,7 @@ def _owner(picture: Picture, media: Media, ref: str) -> str | None:
 
 
 def _is_used(picture: Picture, ref: str) -> bool:
-    """Whether a VM or snapshot has it in a drive. A control domain's drive is XAPI's own, while it exports the VDI."""
+    """Whether a VM or snapshot has it in a CD drive. The control domain does not count: it has it while XAPI exports it."""
     for one in (picture.get("vdi", ref) or {"VBDs": ()})["VBDs"]:
         vbd = picture.get("vbd", one)
         vm = None if vbd is None or vbd["VM"] == NULL else picture.get("vm", vbd["VM"])
@@ -105,8 +105,8 @@ def _is_used(picture: Picture, ref: str) -> bool:
     return False
 
 
-def _place(picture: Picture, media: Media, sr: str, ref: str, owner: str) -> tuple[bool, bool]:
-    """Whether the VDI is its VM's drive, and whether the VM has another one that is."""
+def _place(picture: Picture, media: Media, ref: str, owner: str) -> tuple[bool, bool]:
+    """See drive_rules.Found: belongs, replaced."""
     vm = next((one for one, record in picture.records["vm"].items() if record["uuid"].lower() == owner), None)
     if vm is None:
         return False, False
@@ -115,7 +115,7 @@ def _place(picture: Picture, media: Media, sr: str, ref: str, owner: str) -> tup
 
 
 def _location(picture: Picture, media: Media, sr: str, ref: str) -> str:
-    """Repository, host where it is on one, folder and file."""
+    """The file with its folder and host, or with its SR if that is shared or plugged nowhere."""
     record = picture.records["sr"][sr]
     file = (picture.get("vdi", ref) or {"location": ref})["location"]
     hosts = media.planner.sr_hosts(sr)

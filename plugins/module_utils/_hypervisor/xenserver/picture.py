@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What the pool looks like: records of a few classes, read in one call and brought up to date by events."""
+"""A picture of the pool: records of a few classes, read in one call and brought up to date by events."""
 
 from __future__ import annotations
 
@@ -85,16 +85,11 @@ class Picture:
         self._generation = 0
         self._lock = threading.Lock()
         self._begun = self._ended = 0
-        # Goes up at each look, for those who keep what they worked out from the records.
+        # Counts the looks, so that callers know whether what they derived from the records is up to date.
         self.looks = 0
-        # Set by the caller that lists the VMs: the read of their addresses that follows needs no look of its own.
+        # Set when the VMs were listed: the addresses, which are read next, need no look of their own.
         self.just_looked = False
         self.records: dict[str, dict[str, Record]] = {name: {} for name in fields}
-
-    @property
-    def known(self) -> bool:
-        """Whether the pool has been looked at."""
-        return bool(self._token)
 
     def refresh(self, wait: float = 0.0) -> set[tuple[str, str]]:
         """Brings the records up to date; returns (class, reference) of what is new or changed.
@@ -122,11 +117,11 @@ class Picture:
             self._token = ""
             batch = self._events(0.0)
         if self._generation != self._session.generation and self._token:
-            # Logged in anew while asking, perhaps at another master, which counts its events anew.
+            # There was a new login meanwhile, perhaps at another master, which counts its events from the start.
             self._token = ""
             batch = self._events(0.0)
         if self._token and not batch["events"]:
-            self._token = batch["token"]  # nothing has changed, and whoever listens hears that every few seconds
+            self._token = batch["token"]  # often: a listener asks every few seconds
             self.looks += 1
             return set()
         # New dictionaries: another thread may be going through the old ones.
@@ -152,7 +147,7 @@ class Picture:
         return self.records[cls].get(ref or NULL)
 
     def live(self, host: str) -> bool:
-        """Whether the master has heard of this host lately."""
+        """Whether the host is up, as far as the master knows."""
         record = self.get("host", host)
         metrics = None if record is None else self.get("host_metrics", record["metrics"])
         return bool(metrics and metrics["live"])

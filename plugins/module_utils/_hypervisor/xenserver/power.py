@@ -27,10 +27,10 @@ if t.TYPE_CHECKING:
 
 START_SECONDS = 1800.0
 OFF_SECONDS = 600.0
-# A host carries out this many starts and shutdowns at a time, and a clean shutdown takes one place until its guest is gone. So no
-# more guests of one host are asked at once: the others wait here, where their time limits do not run yet.
+# A host carries out this many starts and shutdowns at a time, and a clean shutdown takes a place until its guest is down. So no
+# more guests of one host are asked at once; the time limits of the others do not run while they wait here.
 ASKED_AT_ONCE = 4
-# The guest cannot be asked, or did not heed it: what is left is to power it off.
+# XAPI's codes if the guest cannot be asked to shut down, or does not: then it is powered off.
 _NOT_ASKED = ("VM_LACKS_FEATURE", "VM_LACKS_FEATURE_SHUTDOWN", "VM_MISSING_PV_DRIVERS", "VM_OLD_PV_DRIVERS")
 _NOT_HEEDED = ("VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT", "VM_SHUTDOWN_TIMEOUT")
 _TURN_ON = {
@@ -38,7 +38,7 @@ _TURN_ON = {
     "Suspended": ("VM.resume", (False, False)),
     "Paused": ("VM.unpause", ()),
 }
-# What XAPI's reasons mean for somebody who does not know its words.
+# XAPI's reasons in plain words.
 _WHY_NOT_HERE = {
     "HOST_NOT_ENOUGH_FREE_MEMORY": "has too little free memory",
     "HOST_DISABLED": "is disabled",
@@ -50,7 +50,7 @@ _WHY_NOT_HERE = {
 
 
 class Power:
-    """Flows over one session and one picture; each returns an Outcome."""
+    """Flows that start and stop VMs; each returns an Outcome."""
 
     def __init__(self, session: Session, picture: Picture) -> None:
         self._session = session
@@ -87,7 +87,7 @@ class Power:
         return Outcome(vm.name, vm.id, True)
 
     def _why_no_host(self, vm: Vm) -> str:
-        """XAPI says only that there is none; asked host by host it says why."""
+        """The reason of each host; XAPI gives them only when asked host by host."""
         reasons = []
         for ref, host in sorted(self._picture.records["host"].items(), key=lambda pair: pair[1]["name_label"]):
             try:
@@ -118,11 +118,11 @@ class Power:
             yield LOOK
             if self._need(vm)["power_state"] != "Halted":
                 raise
-            warnings = ()  # the guest went down by itself at that very moment
+            warnings = ()  # it went down by itself at that moment
         return Outcome(vm.name, vm.id, True, None, warnings)
 
     def _ask(self, vm: Vm, host: str, timeout: float) -> Flow:
-        """Asks the guest to shut down. Returns None if it did, else why it has to be powered off."""
+        """Asks the guest to shut down. Returns None if it did, else a clause on why it must be powered off."""
         call = Call("VM.clean_shutdown", (vm.handle,), timeout, cancel=False, lane=("ask", host), width=ASKED_AT_ONCE)
         try:
             yield call
@@ -147,7 +147,7 @@ class Power:
 
 
 def hint(error: Exception) -> str:
-    """What to do about what XAPI said."""
+    """What to do about an error of XAPI's, as a clause; empty if there is no advice."""
     code = error.code if isinstance(error, XapiError) else ""
     if code == "OPERATION_BLOCKED":
         return "; somebody blocked this operation on the VM (blocked_operations): lift that first, if it is meant to be done"

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What belongs to a VM alone and goes with it, and what is left where it is."""
+"""Deletion of a VM with the disks that are its alone."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ DESTROY_SECONDS = 1800.0
 
 
 def destroy(picture: Picture, ref: str) -> Flow:
-    """Destroys a VM that is powered off, its snapshots first, each with its own disks.
+    """Destroys a VM that is powered off and its snapshots, each with its own disks.
 
-    The VM goes last: as long as it is there, a run that was cut short can be gone on with.
+    The VM is destroyed last, so that the next run can finish one that was cut short.
     """
     vm = picture.get("vm", ref)
     if vm is None:
@@ -39,7 +39,7 @@ def destroy(picture: Picture, ref: str) -> Flow:
 def own_disks(picture: Picture, ref: str, vm: Record) -> tuple[list[str], list[tuple[str, str]]]:
     """VDIs that are the VM's alone, and (disk, VM) names for each disk that another VM has too.
 
-    Never one in an ISO library, nor one that is made to be shared.
+    A disk in an ISO SR, or one that is sharable, is neither.
     """
     own: list[str] = []
     shared: list[tuple[str, str]] = []
@@ -61,7 +61,7 @@ def own_disks(picture: Picture, ref: str, vm: Record) -> tuple[list[str], list[t
 
 
 def _users(picture: Picture, vdi: Record) -> list[str]:
-    """VMs with a drive of this disk; XAPI's own control domains, which have it while it is exported, left out."""
+    """The VMs that have this disk, without control domains, which have it while XAPI exports it."""
     vbds = [picture.get("vbd", one) for one in vdi["VBDs"]]
     users = [vbd["VM"] for vbd in vbds if vbd is not None and vbd["VM"] != NULL]
     return [user for user in users if not (picture.get("vm", user) or {"is_control_domain": False})["is_control_domain"]]

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""One XAPI session: TLS, login at the pool's master, calls with time limits, errors in plain words, always a logout."""
+"""One XAPI session: TLS, login at the pool's master, calls with time limits, errors in plain words, logout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import dataclasses
 import functools
 import http.client
 import re
-import socket
 import ssl
 import threading
 import time
@@ -41,14 +40,14 @@ if t.TYPE_CHECKING:
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.wire import Fields
 
-# XAPI keeps 500 sessions for each originator and drops the oldest: a fixed one bounds what killed runs leave behind.
+# XAPI keeps 500 sessions of one originator and drops the oldest, so a fixed name bounds what killed runs leave behind.
 ORIGINATOR = "vmops.external_dhcp"
 DEFAULT_PORT = 443
-# How often HOST_IS_SLAVE is followed: once to the master, once more if the master is just changing.
+# How often HOST_IS_SLAVE is followed: to the master, and again while the master changes.
 _MAX_MOVES = 3
-# Seconds between two looks at an object that another operation is busy with.
+# Seconds between two tries at an object that another operation is busy with: at first, and at most.
 _PATIENCE_STEP = (0.1, 2.0)
-# event.from blocks on the server; the socket must outlast it.
+# Seconds that the socket waits longer than event.from may block on the server.
 _EVENT_MARGIN = 30.0
 _CONNECTION_ERRORS = (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError, xmlrpc.client.ResponseError)
 
@@ -63,7 +62,7 @@ class XapiError(HypervisorError):
 
 
 class ConnectionCut(HypervisorUnreachable):
-    """The connection broke during a call that changes something: whether it was carried out is not known."""
+    """The connection broke during a call that may change something: it may or may not have been carried out."""
 
 
 class _TimedOut(HypervisorUnreachable):
@@ -71,7 +70,7 @@ class _TimedOut(HypervisorUnreachable):
 
 
 class _Transport(xmlrpc.client.SafeTransport):
-    """HTTPS to one host, with its certificate checked as the user says and a time limit; repeats nothing by itself."""
+    """HTTPS to one host, with the user's rules for its certificate and a time limit. It never repeats a request."""
 
     def __init__(self, trust: Trust, host: str, port: int, timeout: float) -> None:
         super().__init__(context=trust.context)
@@ -93,7 +92,7 @@ class _Transport(xmlrpc.client.SafeTransport):
         return connection
 
     def request(self, host: t.Any, handler: str, request_body: t.Any, verbose: bool = False) -> t.Any:
-        # The base class sends a request again when the connection broke, which could make a disk or an SR twice.
+        # The base class repeats a request after a broken connection, which could make a disk or an SR twice.
         return self.single_request(host, handler, request_body, verbose)
 
     def getparser(self) -> t.Any:
@@ -103,7 +102,7 @@ class _Transport(xmlrpc.client.SafeTransport):
 
 @dataclasses.dataclass(eq=False)
 class _Connection:
-    """One thread's connection; generation: of the login that it is for."""
+    """One thread's connection. generation: of the login that it belongs to."""
 
     proxy: t.Any
     transport: _Transport
@@ -124,7 +123,7 @@ class Session:
         self.trust = Trust(description)
         self._username = _required(description, "username")
         self._password = _required(description, "password")
-        # Counts logins: tokens of an earlier session are not valid in this one.
+        # Counts logins: a token of event.from is valid in one session only.
         self.generation = 0
         self._reference: str | None = None
         self._mine = threading.local()
@@ -144,16 +143,16 @@ class Session:
         return self._reference or ""
 
     def call(self, method: str, *args: t.Any) -> t.Any:
-        """One call that may change something. Raises XapiError, ConnectionCut (nobody knows whether it was done)."""
+        """One call that may change something. Raises XapiError, ConnectionCut."""
         try:
             return self._send(method, args)
         except HypervisorUnreachable as error:
             raise ConnectionCut(str(error)) from None
 
     def patiently(self, method: str, *args: t.Any, also: tuple[str, ...] = ()) -> t.Any:
-        """call(), again and again while another operation is under way on the object, until the time limit.
+        """Like call(), but repeated until the time limit while another operation is under way on the object.
 
-        also: further codes of XAPI that pass by themselves.
+        also: further codes of XAPI after which the call is repeated.
         """
         deadline = time.monotonic() + self.timeout
         pause, longest = _PATIENCE_STEP
@@ -167,17 +166,20 @@ class Session:
             pause = min(pause * 2, longest)
 
     def read(self, method: str, *args: t.Any, wait: float = 0.0, keep: Fields = None) -> t.Any:
-        """One call that changes nothing; a broken connection is made anew once. wait: seconds the server may block."""
+        """One call that changes nothing; it is repeated once after a broken connection. wait: seconds the server may block.
+
+        keep: see AnswerReader.
+        """
         try:
             return self._send(method, args, wait, keep)
         except _TimedOut:
             raise
         except HypervisorUnreachable:
-            # The session outlives its connection; the next request opens another one.
+            # The session is still valid; the next request opens another connection.
             return self._send(method, args, wait, keep)
 
     def wait_task(self, task: str, timeout: float) -> str:
-        """The result of a task, which is then destroyed. Raises XapiError of the task; cancels it after timeout seconds."""
+        """Waits for a task and destroys it; returns its result, or raises its XapiError. timeout: seconds, then it is cancelled."""
         deadline = time.monotonic() + timeout
         token = ""
         record: dict[str, t.Any] = {"status": "pending"}
@@ -204,7 +206,7 @@ class Session:
         self._quietly("task.destroy", task)
 
     def cancel_task(self, task: str) -> None:
-        """Asks XAPI to end a task; it may take its time, or not heed it."""
+        """Asks XAPI to end a task, which it may do late or not at all."""
         self._quietly("task.cancel", task)
 
     def close(self) -> None:
@@ -227,10 +229,10 @@ class Session:
         try:
             self.call(method, *args)
         except HypervisorError:
-            pass  # tidying up; the error before it is the one to report
+            pass  # an error before this one is the one to report
 
     def _login(self) -> None:
-        """Logs in at the pool's master, wherever it is by now. The caller holds the lock."""
+        """Logs in at the current master of the pool. The caller holds the lock."""
         old = self._reference
         for _attempt in range(_MAX_MOVES):
             connection = self._new_connection()
@@ -251,7 +253,7 @@ class Session:
                 raise
             self._keep(connection)
             if old is not None:
-                # Sessions are the pool's: the new master can end the one that the old one began.
+                # Sessions belong to the pool: a new master can end one that the old master began.
                 try:
                     self._guard("logout", connection, functools.partial(connection.proxy.session.logout, old))
                 except HypervisorError:
@@ -282,7 +284,7 @@ class Session:
         self._connections.append(connection)
 
     def _connection(self) -> _Connection:
-        """This thread's connection to the host that the session is at now."""
+        """This thread's connection to the current host of the session."""
         with self._guarding:
             if self._reference is None:
                 self._login()
@@ -313,7 +315,7 @@ class Session:
         raise HypervisorUnreachable(f"{self.endpoint}: the pool's master is changing; try again later")
 
     def _guard(self, method: str, connection: _Connection, action: t.Callable[[], t.Any]) -> t.Any:
-        """Runs one request and turns its errors into ours. The session object itself never reaches a message."""
+        """Runs one request and turns its errors into ours."""
         try:
             return action()
         except XenAPI.Failure as error:
@@ -323,7 +325,7 @@ class Session:
         except ssl.SSLCertVerificationError as error:
             why = self.trust.explain(error, (self.host,), self.port, self.timeout)
             raise HypervisorUnreachable(f"{self.endpoint}: {why}") from None
-        except (socket.timeout, TimeoutError):
+        except TimeoutError:
             connection.transport.close()
             raise _TimedOut(
                 f"{self.endpoint}: no answer to {method} within {self.timeout:g} s (hypervisor.connect_timeout)"
@@ -334,12 +336,12 @@ class Session:
                 f"{self.endpoint}: {method}: HTTP {error.errcode} {error.errmsg}; is this a XenServer or XCP-ng host?"
             ) from None
         except (*_CONNECTION_ERRORS, TypeError, KeyError, IndexError) as error:
-            # The last three: an answer without Status, or cut off in the middle.
+            # The last three stand for an answer without Status, or one that was cut off.
             connection.transport.close()
             raise HypervisorUnreachable(f"{self.endpoint}: {method}: the connection failed: {_short(error)}") from None
 
     def xapi_error(self, method: str, details: list[str]) -> XapiError:
-        """The error of a call or task from XAPI's own words (code, parameters)."""
+        """The error of a call or task. details: XAPI's code and parameters."""
         code, params = details[0], tuple(details[1:])
         shown = ", ".join(p for p in params if p)[:300]
         return XapiError(f"{self.endpoint}: {method} was refused: {code}{f' ({shown})' if shown else ''}", code, params)
@@ -377,7 +379,7 @@ def _answer_of(send: t.Callable[[], dict[str, t.Any]]) -> t.Any:
 
 
 def _value_of(answer: dict[str, t.Any]) -> t.Any:
-    """What a call answered; raises XenAPI.Failure with XAPI's own words."""
+    """The value in an answer. Raises XenAPI.Failure."""
     if answer["Status"] == "Success":
         return answer["Value"]
     raise XenAPI.Failure(answer["ErrorDescription"])

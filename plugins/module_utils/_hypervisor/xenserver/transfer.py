@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Bytes of a VDI to and from a host, over XAPI's own HTTP handlers."""
+"""Upload and download of VDIs through XAPI's HTTP handlers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import Picture
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import Session
 
-# A host that takes longer than this for a body that it has, as ISOs have at most 64 MiB, is not working.
+# For a host to finish an upload after it has all bytes.
 TASK_SECONDS = 300.0
 _AFTER_CUT_SECONDS = 3.0
 _BLOCK = 65536
@@ -65,14 +65,14 @@ class InMemory(io.BytesIO):
 
 @dataclasses.dataclass(frozen=True)
 class HostNames:
-    """connect: name or address to connect to; other: a name that the host's certificate may have instead."""
+    """The names of a host. connect: name or address to connect to. other: a name that its certificate may have instead."""
 
     connect: str
     other: str
 
 
 def host_names(session: Session, picture: Picture) -> dict[str, HostNames]:
-    """By address, how to connect to each host: the master by the name that the user gave, as in its certificate."""
+    """The names of each host of the pool, by its address. The user's name for the master is what its certificate should have."""
     masters = [pool["master"] for pool in picture.records["pool"].values()]
     return {
         host["address"]: HostNames(session.host if ref in masters else host["address"], host["hostname"])
@@ -81,21 +81,21 @@ def host_names(session: Session, picture: Picture) -> dict[str, HostNames]:
 
 
 class UploadCut(ConnectionCut):
-    """The bytes did not all arrive, or nobody knows whether they did."""
+    """Not all bytes of an upload arrived, or it is not known whether they did."""
 
 
 def upload(session: Session, hosts: Mapping[str, HostNames], host: str, vdi: str, body: Body, form: str = "raw") -> None:
-    """Writes a VDI. Raises XapiError if XAPI says that it failed, UploadCut if it was cut.
+    """Writes a VDI. Raises XapiError if it failed, UploadCut if it was cut short.
 
     vdi: its reference or UUID. hosts: by address, how to connect to each host of the pool; a redirection is followed to these only.
     host: the address of the host that sees the VDI. body: raw, of an ISO's exact size, or with form vhd a dynamic VHD.
     """
     task = session.call("task.create", "vmops.external_dhcp", "upload")
-    # The status of the answer says nothing: it is sent before the first byte is read. Only the task knows.
+    # Only the task tells how it went: the host sends its answer before it reads the first byte.
     cut: str | None = None
     try:
         answer, complete = _request(session, hosts, host, "PUT", "/import_raw_vdi", {"vdi": vdi, "format": form}, task, body)
-        # The host closes the connection when all is on its disk, which may take longer than any other answer.
+        # The host closes the connection when all is on disk, which may take longer than the connection's time limit.
         with answer, contextlib.suppress(TimeoutError):
             answer.read(_BLOCK)
         if answer.status != 200:
@@ -108,10 +108,10 @@ def upload(session: Session, hosts: Mapping[str, HostNames], host: str, vdi: str
         session.forget_task(task)
         raise
     try:
-        # After a broken upload XAPI may never have seen the task: it gets a moment to say so, not five minutes.
+        # After a broken upload XAPI may never have seen the task, so it is not waited for long.
         session.wait_task(task, TASK_SECONDS if cut is None else _AFTER_CUT_SECONDS)
     except HypervisorError as error:
-        # VDI_IO_ERROR is also XAPI's word for a body that ended early.
+        # XAPI also says VDI_IO_ERROR if a body ends early.
         if cut is None and not (isinstance(error, XapiError) and error.code == "VDI_IO_ERROR"):
             raise
         detail = f" ({error})" if isinstance(error, XapiError) else ""
@@ -119,7 +119,7 @@ def upload(session: Session, hosts: Mapping[str, HostNames], host: str, vdi: str
 
 
 def download(session: Session, hosts: Mapping[str, HostNames], host: str, vdi: str, limit: int) -> bytes:
-    """The first `limit` bytes of the VDI, or all of it if it has fewer."""
+    """The first bytes of a VDI, at most limit. Raises DriveError, HypervisorUnreachable."""
     try:
         answer, _all = _request(session, hosts, host, "GET", "/export_raw_vdi", {"vdi": vdi, "format": "raw"}, None, None)
         with answer:
@@ -142,11 +142,11 @@ def _request(
     task: str | None,
     body: Body | None,
 ) -> tuple[http.client.HTTPResponse, bool]:
-    """One request, sent again to where a redirection points to, if that is a host of this pool.
+    """One request; it follows one redirection to another host of this pool.
 
-    Returns the answer, and whether the host took all of the body.
+    Returns the answer, and whether the host took the whole body.
     """
-    # In the cookie, not in the URL, which proxies and XAPI's own log would keep.
+    # The session is in the cookie, not in the URL, which proxies and XAPI's own log keep.
     cookie = f"session_id={session.reference}" + (f"; task_id={task}" if task else "")
     headers = {"Cookie": cookie}
     if body is not None:
@@ -155,7 +155,7 @@ def _request(
     address = host
     for _attempt in range(2):
         known = hosts.get(address) or HostNames(address, address)
-        # The address last: no certificate is asked for it, but a fingerprint may be given for it.
+        # The address is last: no certificate has it, but the user may have given a fingerprint for it.
         names = (known.connect, known.other, address)
         connection = HostConnection(session.trust, names, session.port, session.timeout)
         answer, complete = _ask(connection, session, names, verb, target, headers, body)
@@ -164,7 +164,7 @@ def _request(
         location = urllib.parse.urlsplit(answer.headers.get("Location", ""))
         answer.close()
         connection.close()
-        # The cookie is the session: it goes to hosts of the pool only, over https only.
+        # The cookie is a secret: it goes to hosts of the pool only, over https only.
         elsewhere = location.hostname or ""
         if location.scheme != "https" or elsewhere not in hosts:
             raise HypervisorError(f"https://{address}: redirected to {elsewhere!r}, which is no host of this pool")
@@ -183,7 +183,7 @@ def _ask(
     body: Body | None,
 ) -> tuple[http.client.HTTPResponse, bool]:
     try:
-        connection.connect()  # it may take two tries, which a request that has begun would not survive
+        connection.connect()  # before the request begins, as it may take two tries
         connection.putrequest(verb, target, skip_accept_encoding=True)
         for name, value in headers.items():
             connection.putheader(name, value)
@@ -203,7 +203,7 @@ def _ask(
 
 
 def _send(connection: http.client.HTTPSConnection, body: Body) -> bool:
-    """The body; False if the host closed its side early. Its answer is still worth reading."""
+    """Sends the body. Returns False if the host closed the connection early; it may still have sent an answer."""
     body.rewind()
     left = body.length
     try:

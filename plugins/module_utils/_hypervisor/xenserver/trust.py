@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Which certificate of which host of a pool is trusted: by an authority and the host's names, or by its fingerprint alone."""
+"""Which certificates of a pool's hosts are trusted: by a CA and the host's names, or by fingerprint."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CERTIFICATE_FILE = "/etc/xensource/xapi-ssl.pem"
 
 
 class WrongFingerprint(HypervisorUnreachable):
-    """A host showed another certificate than the one whose fingerprint the user gave. Nothing was sent to it."""
+    """A host's certificate has another fingerprint than the user gave. Nothing was sent to the host."""
 
 
 class Trust:
@@ -47,7 +47,10 @@ class Trust:
         return frozenset().union(*(self._pins.get(name.strip("[]").lower(), ()) for name in names))
 
     def handshake(self, sock: socket.socket, names: tuple[str, ...]) -> ssl.SSLSocket:
-        """TLS over a connection; names: the one to be checked first. Raises SSLCertVerificationError, WrongFingerprint."""
+        """Begins TLS on a connection. names: of the host; a certificate is checked against the first.
+
+        Raises SSLCertVerificationError, WrongFingerprint.
+        """
         pins = self.pins(names)
         if not pins:
             return self.context.wrap_socket(sock, server_hostname=names[0])
@@ -62,7 +65,7 @@ class Trust:
         return secured
 
     def explain(self, error: ssl.SSLCertVerificationError, names: tuple[str, ...], port: int, timeout: float) -> str:
-        """Why a certificate is not trusted, the fingerprint that is seen now, and what the user can do."""
+        """Why a certificate is not trusted, its fingerprint, and what the user can do."""
         reason = error.verify_message or str(error)
         seen = self._seen(names[0], port, timeout)
         if _is_mismatch(error):
@@ -86,7 +89,7 @@ class Trust:
 
 
 class HostConnection(http.client.HTTPSConnection):
-    """To one host of a pool. names: what to connect to, then other names that the host's certificate may have instead."""
+    """A connection to one host of a pool. names: the one to connect to, then those that its certificate may have instead."""
 
     def __init__(self, trust: Trust, names: tuple[str, ...], port: int, timeout: float) -> None:
         super().__init__(names[0], port, timeout=timeout, context=trust.context)
@@ -99,7 +102,7 @@ class HostConnection(http.client.HTTPSConnection):
         except ssl.SSLCertVerificationError as error:
             if not _is_mismatch(error) or len(self._names) < 2 or not self._names[1]:
                 raise
-            # XAPI knows a host by its address, while certificates made by default hold its name only.
+            # XAPI gives hosts' addresses, but certificates made by default have only the host's name.
             self._secure(self._names[1:])
 
     def _secure(self, names: tuple[str, ...]) -> None:

@@ -4,9 +4,9 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""XML-RPC answers read by the C parser, whole records cut down to the fields that are wanted.
+"""A fast reader of XML-RPC answers, which keeps only the wanted fields of records.
 
-A pool of 1,000 VMs answers with some ten megabytes of XML; the parser of xmlrpc.client calls Python for each tag of it.
+A pool of 1,000 VMs answers with about ten megabytes of XML, and the parser of xmlrpc.client calls Python for each tag.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Fields = t.Optional["Mapping[str, frozenset[str]]"]
 
 
 class AnswerReader:
-    """Parser and unmarshaller in one, as xmlrpc.client.Transport.getparser() must return them.
+    """The parser and the unmarshaller that xmlrpc.client.Transport.getparser() returns, in one object.
 
-    keep: for the answer of event.from only, which fields of each class's records are wanted; None keeps everything.
+    keep: for answers of event.from only: the fields of each class's records to keep; None keeps all.
     Dates stay text (20190113T19:40:34Z), which sorts by time.
     """
 
@@ -39,7 +39,10 @@ class AnswerReader:
         self._parser.feed(data)
 
     def close(self) -> t.Any:
-        """First as parser (ends the document), then as unmarshaller (the tuple of results). Raises Fault, ResponseError."""
+        """Called first as the parser (ends the document), then as the unmarshaller (returns the results in a tuple).
+
+        Raises Fault, ResponseError.
+        """
         if self._root is None:
             try:
                 self._root = self._parser.close()
@@ -59,7 +62,7 @@ class AnswerReader:
 
 
 def _value(element: ET.Element) -> t.Any:
-    """What a <value> holds."""
+    """The Python value of a <value> element."""
     if not len(element):
         return element.text or ""
     child = element[0]
@@ -79,12 +82,12 @@ def _value(element: ET.Element) -> t.Any:
 
 
 def _event_answer(element: ET.Element, keep: Mapping[str, frozenset[str]]) -> t.Any:
-    """An answer of event.from, with only the wanted fields of each snapshot; anything else as it is (an error)."""
+    """An answer of event.from, with only the wanted fields of each snapshot; any other answer, such as an error, unchanged."""
     answer = {}
     for member in element[0]:
         name = member[0].text
         if name != "Value" or not len(member[1]) or member[1][0].tag != "struct":
-            # An error, or the package's own login in between.
+            # An error, or the answer to a login by the library.
             answer[name] = _value(member[1])
             continue
         batch: dict[str, t.Any] = {}

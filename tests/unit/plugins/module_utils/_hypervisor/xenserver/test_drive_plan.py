@@ -169,7 +169,7 @@ def test_a_second_copy_and_an_old_place_are_cleaned_up(records):
     records.vbd("cd1", 1, "ours")
     records.vbd("cd2", 2, "ours")
     found = plan(records)
-    assert (found.slot.vbd, found.eject, found.stale) == ("cd1", ("cd2",), ("old",))
+    assert (found.slot.vbd, found.eject, found.strays) == ("cd1", ("cd2",), ("old",))
 
 
 @pytest.mark.parametrize(("domain", "visible"), [("hvm", False), ("pv", True)])
@@ -254,9 +254,9 @@ def test_hosts_that_are_disabled_or_down_are_passed_over(records, change):
 def test_what_lies_on_a_host_that_is_down_is_left_there(records):
     records.vm["affinity"] = "h2"
     records.vdi("ours", "web1.iso", sr="s1", owner="vm-id")
-    assert plan(records).stale == ("ours",)
+    assert plan(records).strays == ("ours",)
     records.records["host_metrics"]["m1"]["live"] = False
-    assert plan(records).stale == ()
+    assert plan(records).strays == ()
 
 
 def test_a_running_vm_of_a_dead_host_waits(records):
