@@ -14,10 +14,10 @@ options:
   limit:
     description:
       - The largest number of VMs in RV(vms); RV(total) says how many there are.
-      - If not set, all, with a warning above 5,000, because AWX drops large results.
+      - If not set, all VMs are returned, with a warning above 5,000, because AWX drops large results.
     type: int
   offset:
-    description: How many VMs are passed over first. With O(limit) the result is read page by page.
+    description: How many VMs are left out at the beginning; with O(limit), to read the result page by page.
     type: int
     default: 0
 """

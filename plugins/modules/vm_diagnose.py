@@ -188,12 +188,12 @@ networks:
   elements: dict
   sample: [{"name": "corp", "vlan": "120", "cidrs": ["10.99.0.0/24"], "ip_range": "10.99.0.50-10.99.0.150", "size": 101, "used": 37}]
 total:
-  description: How many VMs there are, whatever O(limit) is.
+  description: How many VMs there are, without O(limit) and O(offset).
   returned: success
   type: int
   sample: 12
 counts:
-  description: How many VMs have which status, whatever O(limit) is.
+  description: How many VMs have which status, without O(limit) and O(offset).
   returned: success
   type: dict
   sample: {"failed": 1, "warning": 0, "unknown": 0, "ok": 11}

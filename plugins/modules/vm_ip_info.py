@@ -87,14 +87,14 @@ EXAMPLES = r"""
 
 RETURN = r"""
 total:
-  description: How many VMs there are, whatever O(limit) is.
+  description: How many VMs there are, without O(limit) and O(offset).
   returned: success
   type: int
   sample: 12
 vms:
   description:
     - One entry for each VM asked for, in that order; all VMs by name if O(vms) was not set.
-    - With O(limit) only the guests of the VMs in the page are asked.
+    - With O(limit) only the guests of the returned VMs are asked.
   returned: success
   type: list
   elements: dict

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Private PostgreSQL and MariaDB servers, from Debian's packages, that nobody else's data is in.
+"""Private PostgreSQL and MariaDB servers from Debian's packages, with data of their own.
 
 As a program: `rig up|status|down [--name NAME]`; up prints the records' URLs as KEY=VALUE lines.
 As a module: PostgresServer and MariaServer, for tests that stop, kill and restart them.
@@ -37,7 +37,7 @@ class Server(librig_server.Server):
     scheme = ""
 
     def __init__(self, folder: Path, port: int = 0, addresses: t.Sequence[str] = ()) -> None:
-        """addresses: where else than on 127.0.0.1 it listens; they must be there when it starts."""
+        """addresses: those on which it listens besides 127.0.0.1; they must exist when it starts."""
         super().__init__(folder, port)
         self.addresses = ["127.0.0.1", *addresses]
         self.data = folder / "data"
@@ -50,7 +50,7 @@ class Server(librig_server.Server):
         return f"{self.scheme}://records:{PASSWORD}@{address}:{self.port}/records"
 
     def create(self) -> None:
-        """The empty server, its account and database; started at the end."""
+        """Makes the empty server with its account and database, and starts it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         account = self.account()
         if account:
@@ -80,7 +80,7 @@ class Server(librig_server.Server):
         account = self.account()
         if account is None:
             return {}
-        # A stranger's home and environment mean nothing to the server's user.
+        # The server's user needs none of this user's home and environment.
         environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": str(self.folder), "LC_ALL": "C.UTF-8"}
         return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": [], "env": environment}
 
@@ -92,7 +92,7 @@ class Server(librig_server.Server):
         raise NotImplementedError
 
     def admin(self, statement: str) -> str:
-        """One statement as the server's administrator, through its socket."""
+        """Runs one statement as the server's administrator, through its socket."""
         raise NotImplementedError
 
 
@@ -136,7 +136,7 @@ class PostgresServer(Server):
         super().create()
         self.admin(f"CREATE ROLE records LOGIN PASSWORD '{PASSWORD}'")
         self.admin("ALTER DATABASE records OWNER TO records")
-        # From here on over TCP only with the password.
+        # From here on TCP connections need the password.
         (self.data / "pg_hba.conf").write_text(
             "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
             + ("host all all samenet scram-sha-256\n" if len(self.addresses) > 1 else "")

@@ -52,7 +52,7 @@ class NameServer(librig_server.Server):
         return "running\n" in self.log.read_text(errors="replace")
 
     def own(self) -> None:
-        """The folder to the server's user, who writes journals beside the zones."""
+        """Gives the folder to the server's user, who writes journals beside the zones."""
         account = self.account()
         for path in [self.folder, *self.folder.iterdir()] if account is not None else ():
             os.chown(path, account.pw_uid, account.pw_gid)
@@ -95,12 +95,12 @@ class DnsRig:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def dig(self, *words: str, view: str = "inside", port: int = 0) -> str:
-        """What dig prints, as a client whose key leads to the view."""
+        """The output of dig with the view's key."""
         command = ["dig", f"@{ADDRESS}", "-p", str(port or self.primary.port), "-k", str(self.keys[view]), "+time=3", *words]
         return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
     def nsupdate(self, lines: str, view: str = "inside") -> None:
-        """Writes as somebody else would; lines as nsupdate reads them."""
+        """Updates the zones as somebody else would. lines: commands of nsupdate."""
         script = f"server {ADDRESS} {self.primary.port}\n{lines}\nsend\n"
         done = subprocess.run(
             ["nsupdate", "-k", str(self.keys[view])],
@@ -124,7 +124,7 @@ class DnsRig:
             path.write_text(f"$TTL 60\n@ SOA ns1.{FORWARD}. admin.{FORWARD}. 1 3600 600 86400 60\n  NS ns1.{FORWARD}.\n")
             if zone == FORWARD:
                 path.write_text(path.read_text() + "ns1 A 127.0.0.1\n")
-            # Both ways that BIND allows updates by.
+            # BIND has two ways to allow updates: the forward zone uses one, the reverse zones the other.
             allow = (
                 f"update-policy {{ grant {view}-key zonesub ANY; }}" if zone == FORWARD else f"allow-update {{ key {view}-key; }}"
             )
