@@ -22,6 +22,7 @@ import typing as t
 
 import jinja2
 import pytest
+import yaml
 
 from .conftest import FILES, NETWORK
 from .test_password import NASTY
@@ -397,6 +398,7 @@ ALLOWED_COMMANDS = {
         *("Invoke-Part", "Protect-StateFolder", "Set-AdministratorKey", "Set-Key", "Set-Secret", "Set-UserKey", "Write-Log"),
     },
     "Find-Hypervisor.ps1": {"Get-CimInstance", "Set-StrictMode"},
+    "Set-AgentInterval.ps1": {"Join-Path", "Set-StrictMode", "$toolbox"},
     "Register-ConfigDrive.ps1": {
         *("Get-ScheduledTask", "Join-Path", "New-EventLog", "New-ScheduledTaskAction", "New-ScheduledTaskPrincipal"),
         *("New-ScheduledTaskTrigger", "Register-ScheduledTask", "Set-StrictMode"),
@@ -465,3 +467,27 @@ def test_state_is_written_after_the_password_is_set() -> None:
     order = ["Protect-StateFolder\n    #", "PasswordDecision]::Make(", "Set-Secret -User", "::Write($stateFile"]
     places = [text.index(word) for word in order]
     assert places == sorted(places)
+
+
+# --- parsed only: the role's tasks on Windows ---
+
+TASKS = FILES.parent / "tasks"
+
+
+@pytest.mark.parametrize("name", ["windows", "windows-agent", "look-windows", "verify-windows"])
+def test_tasks_give_the_modules_what_they_take(name: str) -> None:
+    """As the modules' documentation in the collection has it: options, and choices of what is no template. None of them was run."""
+    modules = pathlib.Path(pytest.importorskip("ansible_collections.ansible.windows").__path__[0], "plugins/modules")
+    for task in yaml.safe_load((TASKS / f"{name}.yml").read_text()):
+        module = next(key for key in task if key.startswith("ansible."))
+        if not module.startswith("ansible.windows."):
+            continue
+        source = (modules / f"{module.rpartition('.')[2]}.py").read_text()
+        documentation = re.search(r"DOCUMENTATION = r?(\"\"\"|''')(.*?)\1", source, re.DOTALL)
+        assert documentation is not None
+        options = yaml.safe_load(documentation.group(2)).get("options", {})
+        given = task[module] or {}
+        assert set(given) <= set(options), task["name"]
+        for option, value in given.items():
+            if "choices" in options[option] and "{{" not in str(value):
+                assert set(str(value).split(", ")) <= {str(choice) for choice in options[option]["choices"]}, task["name"]
