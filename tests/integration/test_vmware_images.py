@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pathlib
 import ssl
+import subprocess
 import sys
+import time
 import typing as t
 
 import pytest
@@ -141,6 +144,7 @@ def test_a_host_of_its_own_has_no_templates(run_module, disk):
         ("HttpNfcLeaseProgress", "fault", {"fault": "Timedout"}, "Timedout"),
         ("HttpNfcLeaseComplete", "fault", {"fault": "InvalidState"}, "InvalidState"),
         ("MarkAsTemplate", "fault", {"fault": "NoPermission"}, "lacks the privilege"),
+        ("ReconfigVM_Task", "fault", {"fault": "NoPermission"}, "lacks the privilege"),
     ],
 )
 def test_what_fails_half_way_is_undone(rig, make, method, kind, more, why):
@@ -151,6 +155,64 @@ def test_what_fails_half_way_is_undone(rig, make, method, kind, more, why):
     assert "vmware_soap_session" not in json.dumps(told)
     rig.clear_faults()
     assert make()["changed"]
+
+
+@pytest.mark.parametrize("call", ["MarkAsTemplate", "ReconfigVM_Task"])
+def test_the_next_run_finishes_what_a_killed_one_imported(rig, make, disk, call):
+    """The lease is over, so that the VM stays, and the run is killed in the call."""
+    given = {"hypervisor": rig.description(), "name": "debian-12", "network": NETWORK, "placement": {"datastore": STORE}}
+    killed_in(rig, call, {**given, "image": str(make_image(disk, "stream.vmdk"))})
+    rig.calls(reset=True)
+    left = rig.vm("debian-12")
+    assert left is not None and left["template"] is (call != "MarkAsTemplate")
+    told = make(check_mode=True)
+    assert (told["changed"], changes(rig)) == (True, set())
+    told = make()
+    assert (told["changed"], told["id"]) == (True, left["instance_uuid"])
+    assert changes(rig) == {"MarkAsTemplate", "ReconfigVM_Task"} - ({"MarkAsTemplate"} if left["template"] else set())
+    vm = rig.vm("debian-12")
+    assert vm["template"] and holds(rig, vm["disks"][0]["File"], disk)
+    with Admin(rig) as admin:
+        assert admin.vm("debian-12").config.annotation == "Made of the image disk.stream.vmdk"
+    assert not make()["changed"]
+
+
+def killed_in(rig: VCenterRig, call: str, options: dict[str, t.Any]) -> None:
+    """Runs the module in a process of its own, which is killed while the server has not done that call yet, and never will."""
+    rig.fault(call, "delay", delay_ms=600_000)
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "plugins/modules/vm_template_import.py")],
+        env={**os.environ, "PYTHONPATH": str(ROOT / ".build/collections")},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        process.stdin.write(json.dumps({"ANSIBLE_MODULE_ARGS": options}))
+        process.stdin.close()
+        end = time.monotonic() + 120
+        while call not in rig.calls():
+            assert process.poll() is None and time.monotonic() < end
+            time.sleep(0.1)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_an_import_that_is_under_way_is_left_to_its_run(rig, make, disk):
+    given = {"hypervisor": rig.description(), "name": "debian-12", "network": NETWORK, "placement": {"datastore": STORE}}
+    killed_in(rig, "HttpNfcLeaseComplete", {**given, "image": str(make_image(disk, "stream.vmdk"))})
+    told = make(fails=True)
+    assert "its import is not finished" in told["msg"] and "until its lease is over" in told["msg"]
+    assert rig.vm("debian-12")["template"] is False
+
+
+def test_a_template_that_was_made_a_vm_again_is_nobody_s_left_over(rig, make):
+    make()
+    with Admin(rig) as admin:
+        vm = admin.vm("debian-12")
+        vm.MarkAsVirtualMachine(pool=admin.vm("DC0_C0_RP0_VM0").resourcePool)
+    assert "was not made of an image" in make(fails=True)["msg"]
 
 
 def test_a_name_that_is_taken_out_of_sight_is_told(rig, make):

@@ -53,6 +53,13 @@ class Images(abc.ABC):
     def is_made(self, vm: Vm) -> bool:
         """Whether make() has made this VM, as far as its marks tell."""
 
+    def finish(self, vm: Vm, change: bool) -> bool:
+        """Whether a run that was cut short left something undone of a VM that it made of an image; with change it is done.
+
+        Raises MachineError. The default is for a hypervisor that finds such VMs when it makes them anew.
+        """
+        return False
+
     @abc.abstractmethod
     def make(self, wanted: ImageWanted, change: bool) -> str:
         """Makes a VM of a disk image, powered off and marked as ours, and returns its id. The caller has checked its name.

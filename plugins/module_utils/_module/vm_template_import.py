@@ -49,9 +49,10 @@ def _run(module: AnsibleModule, hypervisor: Hypervisor, image: formats.DiskImage
     result = {"bus": wanted.bus, "drivers": list(images.drivers)}
     found = find_vms(hypervisor, [name])
     for vm in found.vms:
-        if not images.is_made(vm):
+        finished = images.finish(vm, change=not module.check_mode)
+        if not finished and not images.is_made(vm):
             raise MachineError("there is a VM of this name that was not made of an image: choose another name, or delete that VM")
-        module.exit_json(changed=False, id=vm.id, **result)
+        module.exit_json(changed=finished, id=vm.id, **result)
     if found.problems[name].reason != REASON_VM_NOT_FOUND:
         module.fail_json(msg=found.problems[name].message)
     images.make(wanted, change=False)

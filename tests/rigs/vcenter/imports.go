@@ -50,7 +50,7 @@ func (r *rig) leaseOf(id string) *lease {
 // beforeImport refuses what a vCenter refuses and the simulator does not.
 func (r *rig) beforeImport(c *call) types.BaseMethodFault {
 	switch c.name {
-	case "ImportVApp", "HttpNfcLeaseComplete", "HttpNfcLeaseProgress":
+	case "ImportVApp", "HttpNfcLeaseComplete", "HttpNfcLeaseProgress", "MarkAsTemplate":
 	default:
 		return nil
 	}
@@ -61,6 +61,10 @@ func (r *rig) beforeImport(c *call) types.BaseMethodFault {
 	switch q := req.(type) {
 	case *types.ImportVApp:
 		return r.checkImport(q)
+	case *types.MarkAsTemplate:
+		if id := r.leaseOn(q.This); id != "" { // the import's task has the VM until its lease is over
+			return &types.TaskInProgress{Task: types.ManagedObjectReference{Type: "Task", Value: id}}
+		}
 	case *types.HttpNfcLeaseProgress:
 		if q.Percent < 0 || q.Percent > 100 {
 			return &types.InvalidArgument{InvalidProperty: "percent"}
@@ -71,6 +75,18 @@ func (r *rig) beforeImport(c *call) types.BaseMethodFault {
 		}
 	}
 	return nil
+}
+
+// leaseOn is the name of the lease under which a VM is imported, or empty.
+func (r *rig) leaseOn(vm types.ManagedObjectReference) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, l := range r.leases {
+		if l.vm == vm {
+			return id
+		}
+	}
+	return ""
 }
 
 func (r *rig) checkImport(q *types.ImportVApp) types.BaseMethodFault {

@@ -42,6 +42,8 @@ if t.TYPE_CHECKING:
 _NO_TEMPLATES = (
     "a stand-alone ESXi host has no templates and clones nothing: connect to the vCenter that manages it (hypervisor.host)"
 )
+# What the VM's notes begin with, and of a template: then name and notes alone can be changed.
+_UNFINISHED, _FINISHED = "Import not finished, of the image ", "Made of the image "
 _ROOM = ("summary.accessible", "summary.maintenanceMode", "summary.freeSpace")
 
 
@@ -72,8 +74,29 @@ class VMwareImages(Images):
         """See images.Images. A clone carries our mark as well, but is no template."""
         return vm.ours and vm.is_template
 
+    def finish(self, vm: Vm, change: bool) -> bool:
+        """See images.Images. A VM whose lease has ended well is whole, and its notes tell it from a template that was made a VM again."""
+        if not vm.ours:
+            return False
+        reference = vm.handle.reference
+        spec = ObjectSpec("VirtualMachine", ("config.annotation",), (reference,))
+        notes = "".join(one.text("config.annotation") for one in self._session.run(lambda: self._session.retrieve([spec])))
+        if not notes.startswith(_UNFINISHED):
+            return False
+        if change:
+            try:
+                self._make_template(reference, notes.removeprefix(_UNFINISHED), marked=vm.is_template)
+            except vmodl.MethodFault as fault:
+                hint = ""
+                if isinstance(fault, (vim.fault.InvalidState, vim.fault.TaskInProgress)):
+                    hint = "; if another run imports it, or was ended meanwhile, wait some minutes until its lease is over, else delete the VM"
+                raise MachineError(
+                    f"its import is not finished, and it could not be made a template: {self._session.say(fault)}{hint}"
+                ) from None
+        return True
+
     def make(self, wanted: ImageWanted, change: bool) -> str:
-        """See images.Images. vCenter deletes what a killed run has begun when its lease ends, some minutes later."""
+        """See images.Images. vCenter deletes what a killed run has begun when its lease ends, some minutes later; see finish."""
         if not self._session.is_vcenter:
             raise MachineError(_NO_TEMPLATES)
         try:
@@ -150,7 +173,11 @@ class VMwareImages(Images):
         except BaseException:
             lease.abort()
             raise
-        self._make_template(info.entity._moId)
+        reference = info.entity._moId
+        try:
+            self._make_template(reference, plain(wanted.source))
+        except (HypervisorError, vmodl.MethodFault) as error:
+            self._undo(reference, self._session.say(error))
         return vm_id
 
     @contextlib.contextmanager
@@ -181,7 +208,7 @@ class VMwareImages(Images):
         config = made.importSpec.configSpec
         config.instanceUuid = vm_id
         config.extraConfig = [*config.extraConfig, vim.option.OptionValue(key=MARK, value=vm_id)]
-        config.annotation = f"Made of the image {plain(wanted.source)}"
+        config.annotation = f"{_UNFINISHED}{plain(wanted.source)}"
         config.firmware = "efi" if wanted.efi else "bios"
         config.deviceChange = [*config.deviceChange, *ovf.drives(wanted.bus)]
         return made.importSpec, made.fileItem[0].deviceId
@@ -192,12 +219,21 @@ class VMwareImages(Images):
         host = session.object("HostSystem", target.host) if target.host else None
         return str(session.object("ResourcePool", target.pool).ImportVApp(spec, folder, host)._moId)
 
-    def _make_template(self, reference: str) -> None:
-        try:
-            self._session.run(lambda: self._session.object("VirtualMachine", reference).MarkAsTemplate())
-        except HypervisorError as error:
-            starts = [(reference, lambda: self._session.object("VirtualMachine", reference).Destroy_Task())]
-            for _key, result in run_tasks(self._session, starts):
-                if isinstance(result, BaseException):
-                    raise MachineError(f"{error}; the VM could not be deleted: {self._session.say(result)}") from None
-            raise
+    def _vm(self, reference: str) -> t.Any:
+        return self._session.object("VirtualMachine", reference)
+
+    def _make_template(self, reference: str, source: str, marked: bool = False) -> None:
+        """marked: it is a template already. Raises the API's faults as they are, and HypervisorError."""
+        if not marked:
+            self._session.run(lambda: self._vm(reference).MarkAsTemplate(), raw=True)
+        notes = vim.vm.ConfigSpec(annotation=f"{_FINISHED}{source}")
+        for _key, result in run_tasks(self._session, [(reference, lambda: self._vm(reference).ReconfigVM_Task(notes))]):
+            if isinstance(result, BaseException):
+                raise result
+
+    def _undo(self, reference: str, why: str) -> t.NoReturn:
+        starts = [(reference, lambda: self._vm(reference).Destroy_Task())]
+        for _key, result in run_tasks(self._session, starts):
+            if isinstance(result, BaseException):
+                raise MachineError(f"{why}; the VM could not be deleted: {self._session.say(result)}")
+        raise MachineError(why)
