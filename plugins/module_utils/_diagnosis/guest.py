@@ -31,10 +31,10 @@ _DATASOURCE = re.compile(r"DataSource([A-Za-z0-9]{1,40})\b")
 
 @dataclasses.dataclass(frozen=True)
 class DriveSeen:
-    """What the guest scripts noted of the drive that they read last.
+    """The confirmation of the guest scripts about the drive that they read last.
 
     failed: not all that is on it could be set. instance: its instance id. digest: of the drive whose password the guest has; None
-    where the scripts set no password, or are too old to note it.
+    where the scripts set no password, or are too old to say it.
     """
 
     failed: bool
@@ -43,7 +43,7 @@ class DriveSeen:
 
 
 def drive_seen(told: bytes | None) -> DriveSeen | None:
-    """What such a note says; None for anything that the scripts do not write."""
+    """What a confirmation says; None for anything that the scripts do not write."""
     parts = None if told is None else _SEEN.fullmatch(told)
     if parts is None:
         return None
@@ -54,7 +54,7 @@ def drive_seen(told: bytes | None) -> DriveSeen | None:
 def why_unconfirmed(seen: DriveSeen | None, digest: str | None, booted: bool) -> str | None:
     """Why a guest is not known to have set the password of the drive with this digest; None if it has.
 
-    booted: whether a start since the drive was put counts, where the guest itself has noted nothing.
+    booted: whether a start since the drive was put counts for a guest without a confirmation.
     """
     if seen is None:
         return None if booted else "its guest has not said that it read the drive, or not where that can be seen from here"
@@ -74,7 +74,7 @@ def guest_facts(files: Mapping[str, bytes | None]) -> GuestFacts | None:
     seen = files.get(DRIVE_SEEN)
     told = drive_seen(seen)
     if not all(path in files for path in FILES):
-        # Where the hypervisor reads no files, its tools may have brought the note.
+        # Where the hypervisor reads no files, its tools may have brought the confirmation.
         return None if told is None else GuestFacts(True, True, told.failed, told.instance, None)
     if seen is None and files[MACHINE_ID] is None:
         return None  # no Linux guest as we know it

@@ -33,7 +33,7 @@ if t.TYPE_CHECKING:
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Vm
 
-_MARK = f'config.extraConfig["{_defaults.DRIVE_SEEN_VMWARE}"]'
+_DRIVE_SEEN = f'config.extraConfig["{_defaults.DRIVE_SEEN_VMWARE}"]'
 
 
 def connect(description: Mapping[str, t.Any]) -> VMware:
@@ -71,9 +71,9 @@ class VMware(Hypervisor):
         if _defaults.DRIVE_SEEN not in paths or not vms:
             return {}
         ids = {vm.handle.reference: vm.id for vm in vms}
-        found = self._session.run(lambda: self._session.retrieve([ObjectSpec("VirtualMachine", (_MARK,), tuple(ids))]))
-        marks = {ids[one.name]: option for one in found if (option := one.properties.get(_MARK)) is not None}
-        return {vm_id: {_defaults.DRIVE_SEEN: child_text(option, "value").encode()} for vm_id, option in marks.items()}
+        found = self._session.run(lambda: self._session.retrieve([ObjectSpec("VirtualMachine", (_DRIVE_SEEN,), tuple(ids))]))
+        told = {ids[one.name]: option for one in found if (option := one.properties.get(_DRIVE_SEEN)) is not None}
+        return {vm_id: {_defaults.DRIVE_SEEN: child_text(option, "value").encode()} for vm_id, option in told.items()}
 
     def close(self) -> None:
         """See api.Hypervisor."""

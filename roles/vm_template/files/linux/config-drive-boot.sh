@@ -23,7 +23,7 @@ with_drive() {
         "$here/cloud-set-vm-hostname.sh" || result=1
         "$here/cloud-set-vm-password.sh" || result=1
         "$here/cloud-set-vm-sshkey.sh" || result=1
-        leave_mark || result=1
+        leave_confirmation || result=1
     fi
     if [ "$1" != login ] && [ "$SAVE_USER_DATA" = yes ]; then
         "$here/config-drive-read.sh" save-user-data
@@ -37,7 +37,7 @@ with_drive() {
 
 # Writes whether all could be set, and from which drive, into a file that can be read from outside, and sends it to the hypervisor if
 # its tools are installed. The digest identifies the drive whose password this guest has now.
-leave_mark() {
+leave_confirmation() {
     instance=$("$here/config-drive-read.sh" get metadata/instance-id 2>/dev/null) || instance=
     case $instance in
     '' | *[!A-Za-z0-9._:-]*) instance=- ;;
