@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import (
@@ -29,8 +28,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import NicRecord
 
 
-@dataclasses.dataclass(frozen=True)
-class Answer:
+class Answer(t.NamedTuple):
     """One NIC's verdict. claim: as it was claimed; nic: with the VM's name and the NIC's place as the hypervisor has them now."""
 
     claim: NicRecord

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils import _defaults
@@ -260,6 +261,7 @@ def utc_now() -> datetime.datetime:
     return datetime.datetime.now(datetime.timezone.utc)
 
 
+@functools.lru_cache(1024)  # many NICs have times in common
 def iso(moment: datetime.datetime | None) -> str | None:
     """The time as modules return it: UTC to the second, such as V(2026-11-22T08:49:00Z)."""
     return None if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%SZ")

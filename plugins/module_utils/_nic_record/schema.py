@@ -11,7 +11,6 @@ from __future__ import annotations
 import datetime
 import functools
 import json
-import sys
 import traceback
 import typing as t
 
@@ -36,16 +35,9 @@ class BadValue(Exception):
     """A value in a column that was not written by this code."""
 
 
-# Rows have many values in common. Each is made once, and rows share it.
-SHARED = 4096
+SHARED = 1024  # values of one column that are kept
 
 
-@functools.lru_cache(SHARED)
-def _aware(moment: datetime.datetime) -> datetime.datetime:
-    return moment.replace(tzinfo=datetime.timezone.utc)
-
-
-@functools.lru_cache(SHARED)
 def _words(text: str) -> tuple[t.Any, ...]:
     try:
         words = json.loads(text)
@@ -56,9 +48,19 @@ def _words(text: str) -> tuple[t.Any, ...]:
     return tuple(words)
 
 
+def _as_it_is(value: t.Any) -> t.Any:
+    return value
+
+
 if HAS_SQLALCHEMY:
 
-    class _UtcTime(sa.types.TypeDecorator):  # type: ignore[type-arg]
+    class _Shared(sa.types.TypeDecorator):  # type: ignore[type-arg]
+        """Rows have many values in common: each is converted once, and rows share it."""
+
+        def result_processor(self, dialect: t.Any, coltype: t.Any) -> t.Any:
+            return functools.lru_cache(SHARED)(super().result_processor(dialect, coltype) or _as_it_is)
+
+    class _UtcTime(_Shared):
         """Aware UTC in Python, plain UTC with microseconds in the database."""
 
         impl = sa.DateTime
@@ -68,13 +70,16 @@ if HAS_SQLALCHEMY:
             # Without a precision MariaDB and MySQL cut or round to the second.
             return dialect.type_descriptor(mysql.DATETIME(fsp=6) if dialect.name in ("mysql", "mariadb") else sa.DateTime())
 
+        def bind_processor(self, dialect: t.Any) -> t.Any:
+            return functools.lru_cache(SHARED)(super().bind_processor(dialect) or _as_it_is)
+
         def process_bind_param(self, value: datetime.datetime | None, dialect: t.Any) -> datetime.datetime | None:
             return None if value is None else value.astimezone(datetime.timezone.utc).replace(tzinfo=None)
 
         def process_result_value(self, value: datetime.datetime | None, dialect: t.Any) -> datetime.datetime | None:
-            return None if value is None else _aware(value)
+            return None if value is None else value.replace(tzinfo=datetime.timezone.utc)
 
-    class _Words(sa.types.TypeDecorator):  # type: ignore[type-arg]
+    class _Words(_Shared):
         """A short tuple of texts or numbers, as JSON; the empty one is an empty text, which most of them are."""
 
         impl = sa.Text
@@ -86,14 +91,11 @@ if HAS_SQLALCHEMY:
         def process_result_value(self, value: str | None, dialect: t.Any) -> tuple[t.Any, ...]:
             return _words(value) if value else ()
 
-    class _Word(sa.types.TypeDecorator):  # type: ignore[type-arg]
+    class _Word(_Shared):
         """A text that many rows have."""
 
         impl = sa.String
         cache_ok = True
-
-        def process_result_value(self, value: str | None, dialect: t.Any) -> str | None:
-            return None if value is None else sys.intern(value)
 
     metadata = sa.MetaData()
     # Names compare byte by byte everywhere: MariaDB's default would take Web1 for web1.

@@ -331,7 +331,7 @@ class RecordStore:
             ours: set[int] = set()
             for chunk in rows.chunks(sorted(tokens)):  # type: ignore[type-var]
                 query = sa.select(nics.c.id, nics.c.claim_token).where(nics.c.id.in_(chunk)).order_by(nics.c.id)
-                ours.update(row for row, token in connection.execute(query.with_for_update()) if token == tokens[row])
+                ours.update(row for row, token in connection.execute(query.with_for_update()).all() if token == tokens[row])
             # Whoever changes a row takes our claim away, so the rows that still have it are as they were claimed.
             held = [claim for claim in claims if claim.id in ours]
             steps = [decide(claim) for claim in held]
@@ -355,7 +355,7 @@ class RecordStore:
         for chunk in rows.chunks(sorted({address for _network, address in newest if address})):
             having = sa.and_(nics.c.ip4_address.in_(chunk), nics.c.fetch_state == STATE_FOUND)
             # Mostly these are `found` themselves; only others are worth being read.
-            places = connection.execute(sa.select(nics.c.id, nics.c.network, nics.c.ip4_address).where(having))
+            places = connection.execute(sa.select(nics.c.id, nics.c.network, nics.c.ip4_address).where(having)).all()
             ids = sorted(row for row, network, address in places if row not in ours and (network, address) in newest)
             for others in rows.chunks(ids):
                 query = rows.all_columns().where(having, nics.c.id.in_(others)).order_by(nics.c.id).with_for_update()
