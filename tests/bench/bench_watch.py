@@ -5,7 +5,8 @@
 
 """Listening: how soon an address is in the record after the guest has it, and what listening costs while nothing happens.
 
-Event to record on the XAPI and vCenter simulators, and lease to record on real KVM with the guest agent (BENCH_BOOTS boots).
+Event to record on the XAPI and vCenter simulators, and lease to record on real KVM with the guest agent (BENCH_BOOTS boots of a guest
+with dhclient, or with the client that BENCH_CLIENT names, such as systemd-networkd).
 VMs with nothing to tell: CPU and memory of a listener, on the XAPI rig and without a driver.
 Words choose: bench_watch.py xapi vcenter idle kvm
 """
@@ -30,6 +31,7 @@ from watching import Watched, record_in, until
 
 EVENTS = int(os.environ.get("BENCH_EVENTS", "60"))
 BOOTS = int(os.environ.get("BENCH_BOOTS", "5"))
+CLIENT = os.environ.get("BENCH_CLIENT")
 IDLE = int(os.environ.get("BENCH_IDLE", "10000"))
 VMS = int(os.environ.get("BENCH_VMS", "1000"))
 IDLE_SECONDS = float(os.environ.get("BENCH_SECONDS", "60"))
@@ -151,7 +153,7 @@ def kvm(folder: pathlib.Path) -> None:
     """A guest is powered off and on; from the write of the lease file to the record."""
     from kvm_host import KvmHost, rig
 
-    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import NicWanted, VmWanted
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HINT_GUEST, NicWanted, VmWanted
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.addresses import KvmAddresses
 
     empty = [0.0]  # when the guest was last asked and had no address
@@ -167,19 +169,31 @@ def kvm(folder: pathlib.Path) -> None:
     KvmAddresses.read = timed  # type: ignore[method-assign]
     name = os.environ.get("VMOPS_TEST_KVM_RIG") or "benchwatch"
     try:
-        rig("kvm", "up", "--name", name)
+        rig("kvm", "up", "--name", name, *(["--with-dhcp-clients"] if CLIENT else []))
         rig("dhcp", "up", "--name", name)
         host = KvmHost(name)
         lease_file = pathlib.Path(json.loads(rig("dhcp", "status", "--name", name, "--json"))["LEASE_FILE"])
         site = Watched(record_in(folder), host.hypervisor, [host.status["BRIDGE"]])
         driver = site.connect()
-        wanted = VmWanted("watched", host.status["TEMPLATE"], nics=(NicWanted(host.status["BRIDGE"]),))
-        times, boots, own = [], [], []
+        template = host.status["TEMPLATE_DHCP_CLIENTS" if CLIENT else "TEMPLATE"]
+        wanted = VmWanted("watched", template, nics=(NicWanted(host.status["BRIDGE"]),))
+        times, heard, boots, own = [], [], [], []
         try:
             for outcome in driver.machines.create([wanted]):
                 assert outcome.error is None, outcome.error
+            if CLIENT:
+                host.define(host.virsh("dumpxml", "watched").replace("</cmdline>", f" rig_client={CLIENT}</cmdline>"))
             with site.watching() as watcher:
                 until(lambda: site.listening(watcher), 60)
+                connected = [0.0]  # when an agent did last
+                add = watcher.gather.add
+
+                def noted(hints: list[t.Any], now: float) -> None:
+                    if any(hint.kind == HINT_GUEST for hint in hints):
+                        connected[0] = time.time()
+                    add(hints, now)
+
+                watcher.gather.add = noted  # type: ignore[method-assign]
                 for _number in range(BOOTS):
                     before = lease_file.stat().st_mtime_ns
                     began = time.time()
@@ -189,7 +203,9 @@ def kvm(folder: pathlib.Path) -> None:
                     found = time.time()
                     nic = site.nic("watched")
                     assert nic is not None and nic.ip4_address == host.leases()[nic.mac]
-                    times.append(found - lease_file.stat().st_mtime_ns / 1e9)
+                    leased = lease_file.stat().st_mtime_ns / 1e9
+                    times.append(found - leased)
+                    heard.append(found - max(leased, connected[0]))
                     boots.append(found - began)
                     own.append(found - empty[0])
                     host.virsh("destroy", "watched")
@@ -197,6 +213,7 @@ def kvm(folder: pathlib.Path) -> None:
         finally:
             for what, found_in in (
                 ("lease to record", times),
+                ("lease and agent's channel to record", heard),
                 ("last reading without it to record", own),
                 ("power on to record", boots),
             ):

@@ -33,15 +33,25 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.host import Host
 
 _MOST = 1000  # hints in one list
+_PATIENCE = 60.0  # seconds for which a guest is asked after its agent came
+
+
+def _readings() -> Iterator[float]:
+    """Seconds after it at which it is asked: an agent connects before its guest has a lease, so its first answers are mostly empty.
+
+    The pauses are a tenth of the time that has passed, and a fifth of a second at least: an address is seen at most that much late.
+    """
+    passed = 0.0
+    while passed < _PATIENCE:
+        passed += max(0.2, passed / 10)
+        yield round(passed, 2)
 
 
 class KvmEvents(Events):
     """See api.Events. A guest whose address changes while it runs causes no event; one without an agent causes none but its life's."""
 
     sources: tuple[str, ...] = (SOURCE_AGENT,)
-    # A guest's agent connects before the guest has its lease, so its first answers are mostly empty. It is asked for a minute, after
-    # pauses of a fifth of the time that has passed: 32 times at most, and the address is seen at most that much late.
-    again: tuple[float, ...] = tuple(round(0.2 * 1.2**step, 2) for step in range(32))
+    again: tuple[float, ...] = tuple(_readings())
 
     def __init__(self, host: Host) -> None:
         self._host = host
