@@ -36,9 +36,9 @@ options:
     default: config
   agent_interval:
     description:
-      - The most seconds that may pass between two times at which the guest agent tells the hypervisor its addresses, of VMware Tools
-        (by themselves 30) and XenServer's C(xe-daemon) (60). Other agents have no interval.
-      - With V(0) it stays what it is.
+      - The longest interval in seconds at which the guest agent reports its addresses to the hypervisor. Without a setting VMware Tools
+        do so every 30 seconds, XenServer's C(xe-daemon) every 60. Other agents have no interval.
+      - V(0) leaves the interval as it is.
     type: int
     default: 5
 """

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: guest_channel
-short_description: How Ansible connects to a guest through its hypervisor
+short_description: Connection variables to reach a guest through its hypervisor
 version_added: 0.1.0
 description:
-  - Makes the connection variables for a VM that has no network, of how its hypervisor is reached. On KVM they are those of
-    P(community.libvirt.libvirt_qemu#connection), on VMware of P(community.vmware.vmware_tools#connection).
-  - XenServer has no such channel, and is refused.
+  - Makes the connection variables for a VM without a network from its hypervisor's connection. On KVM they are those of
+    P(community.libvirt.libvirt_qemu#connection), on VMware those of P(community.vmware.vmware_tools#connection).
+  - XenServer has no such channel, and is an error.
 author:
   - vmops maintainers (@vmops)
 positional: _input, vm, user, password
@@ -21,21 +21,21 @@ options:
     type: dict
     required: true
   vm:
-    description: The VM's name. On VMware it is looked for in C(folder) of the hypervisor, else in the top folder of its C(datacenter).
+    description: The VM's name. On VMware it must be in C(folder) of the hypervisor, else in the top folder of its C(datacenter).
     type: str
     required: true
   user:
-    description: The account in the guest, on VMware. The QEMU guest agent is root.
+    description: The account in the guest, on VMware. The QEMU guest agent needs none.
     type: str
     default: root
   password:
-    description: Its password, which VMware needs.
+    description: The account's password. Required on VMware.
     type: str
     default: ""
 """
 
 EXAMPLES = r"""
-- name: Show by what a VM is reached
+- name: Show the plugin by which a VM is reached
   ansible.builtin.debug:
     msg: "{{ (hypervisor | vmops.external_dhcp.guest_channel('golden')).ansible_connection }}"
 """

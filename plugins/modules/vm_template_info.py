@@ -7,12 +7,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: vm_template_info
-short_description: Tell what would go wrong with the clones of a template
+short_description: Check a template for what would go wrong with its clones
 description:
-  - Looks at a Linux system that is to be a template, and says what would go wrong in its clones, why, and what to do about it.
-  - The system is that of the machine on which the module runs, one that is mounted in a folder, or that of a disk image, which needs
-    neither a mount nor root and no hypervisor.
-  - The image is read by a process that is given nothing but its bytes, and limits of memory and time.
+  - Checks a Linux system that is to be a template, and says what would go wrong in its clones, why, and what to do about it.
+  - The system is that of the machine on which the module runs, one that is mounted in a folder, or that of a disk image, for which
+    neither a mount, nor root, nor a hypervisor is needed.
+  - An image is read by a process that gets only its bytes, with limits of memory and time.
 version_added: 0.1.0
 author:
   - vmops maintainers (@vmops)
@@ -25,18 +25,18 @@ extends_documentation_fragment:
   - vmops.external_dhcp.attributes.info_module
 options:
   root:
-    description: The folder that is the system's root. What is not readable is taken for not there, so be root.
+    description: The folder that is the system's root. Files that cannot be read count as missing, so run the module as root.
     type: path
     default: /
   image:
     description:
-      - A disk image to look at instead of O(root), raw or qcow2, of ext2 to ext4, XFS or btrfs, with or without LVM.
-      - A VHD, a VMDK, or an OVA with one, is looked at in a copy that C(qemu-img) makes for that time.
-      - Its VM must be shut off. One that lies over another image is refused, flatten it first (C(qemu-img convert)).
+      - A disk image to check instead of O(root), raw or qcow2, with ext2 to ext4, XFS or btrfs, with or without LVM.
+      - Of a VHD, a VMDK, or an OVA with one disk, C(qemu-img) makes a temporary copy, which is checked.
+      - Its VM must be shut off. An image with a backing file is refused; flatten it first (C(qemu-img convert)).
     type: path
   bus:
     description:
-      - What the CD/DVD drive of the clones will hang on, for the drivers of the kernels. Left out, one driver of any is enough, unless
+      - The bus of the clones' CD/DVD drives, for which every kernel must have a driver. If not set, one driver of any bus is enough, unless
         the running machine has SATA and no virtio-scsi.
     type: str
     choices: [ide, sata, scsi, xen]
@@ -46,7 +46,7 @@ options:
     elements: str
     default: []
   scripts:
-    description: The guest scripts that must be there, with the SHA-256 of each, by name.
+    description: The guest scripts that must be installed, the SHA-256 of each by its name.
     type: dict
     default: {}
   clean:
@@ -54,7 +54,7 @@ options:
     type: bool
     default: true
   accept:
-    description: Checks whose problems are none, by the names in RV(problems[].check).
+    description: Checks whose problems are accepted, by the names in RV(problems[].check).
     type: list
     elements: str
     default: []
@@ -76,7 +76,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ready:
-  description: Whether there is no problem but accepted ones.
+  description: Whether there are no problems except accepted ones.
   returned: success
   type: bool
   sample: false
@@ -162,7 +162,7 @@ system:
       elements: str
       sample: [qemu-guest-agent]
     agent_settings:
-      description: The files that make the guest agent tell its addresses every O(agent_interval) seconds, as far as they are not so already.
+      description: The files to write so that the guest agent reports its addresses every O(agent_interval) seconds; none if they are so already.
       type: list
       elements: dict
       contains:

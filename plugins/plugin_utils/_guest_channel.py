@@ -4,7 +4,7 @@
 
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""The variables by which a connection plugin of somebody else's reaches into a guest through its hypervisor."""
+"""Variables for other collections' connection plugins, which reach a guest through its hypervisor."""
 
 from __future__ import annotations
 
