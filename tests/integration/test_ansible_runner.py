@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Scheduled looks as AWX runs them: ansible-runner in three parts, a job in two slices of one hypervisor each, the record in PostgreSQL."""
+"""Scheduled looks as AWX runs them: ansible-runner in three parts, a job in two slices of one hypervisor each, the record in PostgreSQL.
+
+VMOPS_TEST_IMAGE names an image of ee/ with this collection: then the second part, which AWX has done in a container, is done in one by podman.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,7 @@ sys.path[:0] = [str(ROOT / "tests/rigs/xapi"), str(ROOT / "tests/rigs/database")
 import database_rig
 from xapi_rig.rigging import Rig
 
+IMAGE = os.environ.get("VMOPS_TEST_IMAGE")
 PLAYBOOK = "tick_vm_ips.yml"
 WATCH = 7
 LIMIT = 120  # seconds after which something that does not come is an error
@@ -64,9 +68,10 @@ class Slice:
             "EXTERNAL_DHCP_RECORD": record,
             "JOB_ID": str(number),
             "AWX_PRIVATE_DATA_DIR": str(self.folder),
-            "ANSIBLE_COLLECTIONS_PATH": os.environ["ANSIBLE_COLLECTIONS_PATH"],
             "ANSIBLE_NOCOLOR": "1",
         }
+        if IMAGE is None:
+            environment["ANSIBLE_COLLECTIONS_PATH"] = os.environ["ANSIBLE_COLLECTIONS_PATH"]
         self.write("env/envvars", environment)
 
     def write(self, name: str, value: t.Any) -> None:
@@ -76,10 +81,14 @@ class Slice:
     def run(self, ident: str) -> t.Iterator[subprocess.Popen[str]]:
         """One run of the job: what AWX sends, what an execution node does with it, and what AWX makes of what comes back."""
         runner = f"{shlex.quote(sys.executable)} -m ansible_runner"
-        worker = self.folder.with_name(f"{self.name}-node-{ident}")
+        worker = f"{runner} worker --private-data-dir {self.folder.with_name(f'{self.name}-node-{ident}')}"
+        if IMAGE is not None:
+            # The folder has the certificate of the pool too.
+            share = f"--network host --user root --volume {self.folder.parent}:{self.folder.parent}"
+            worker = f"podman run --rm --interactive {share} {IMAGE} ansible-runner worker --private-data-dir /runner"
         command = (
             f"set -o pipefail; {runner} transmit {self.folder} --playbook {PLAYBOOK} --ident {ident}"
-            f" | {runner} worker --private-data-dir {worker} | {runner} process {self.folder} --ident {ident}"
+            f" | {worker} | {runner} process {self.folder} --ident {ident}"
         )
         with subprocess.Popen(["bash", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
             try:

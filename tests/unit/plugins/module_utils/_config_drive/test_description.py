@@ -167,7 +167,7 @@ def test_user_data_of_any_bytes_comes_as_base64():
 )
 def test_user_data_that_cannot_be_written(value, part):
     message = refused(user_data=value)
-    assert part in message
+    assert message.startswith("drive web1: user_data") and part in message
     assert SECRET not in message
 
 
@@ -176,6 +176,7 @@ def test_ssh_keys_as_text_and_as_list():
     assert describe(ssh_keys=KEY).ssh_keys == (KEY,)
     assert describe(ssh_keys=f"# comment\n{KEY}\n\n{KEY2}\n").ssh_keys == both
     assert describe(ssh_keys=[KEY, f"{KEY2}\n{KEY}"]).ssh_keys == both
+    assert describe(ssh_keys=[f"# comment\n\n{KEY}\n{KEY2}"]).ssh_keys == both
     assert describe(ssh_keys=[]).ssh_keys == ()
     assert describe(ssh_keys=None).ssh_keys is None
 
