@@ -73,6 +73,10 @@ build: venv ## the collection's tarball in dist/, and a proof that it installs o
 release: venv ## what a release consists of, in dist/; publishes nothing
 	@dev/release.sh
 
+.PHONY: ee-check
+ee-check: venv ## the Python parts of the execution environments in empty environments of each supported Python found here
+	@dev/ee_check.sh
+
 .PHONY: integration
 integration: venv ## playbooks and modules against the rigs (ARGS= for pytest)
 	@dev/pytest.sh integration $(ARGS)
