@@ -3,8 +3,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Installs the Python part of each image of ee/ as its Containerfile does, into an empty environment of every supported Python that is
-# found. pip must find that all of it agrees, and each package must import.
+# Installs the Python packages of each image of ee/, as its Containerfile does, into an empty environment of every supported Python that is
+# found. pip must find no conflict, and each package must import.
 
 # shellcheck source=dev/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
