@@ -155,15 +155,40 @@ def test_full_clone_copies_and_a_linked_one_clones(rig, connect, template):
     assert disks(rig, one(rig, "full"))[0]["SR"] == rig.disk_sr.ref
 
 
+def test_vms_of_one_kind_are_clones_of_the_first(rig, connect, template):
+    pool = connect()
+    alike = {"memory": 4096, "cpus": 4, "disk_size": 20 * GIB, "placement": {"host": "xen02"}}
+    good(pool.machines.create([*wanted("big1", "big2", **alike), *wanted("plain1", "plain2"), *wanted("cpus", cpus=4)]))
+    once = ["VM.set_memory_limits", "VM.set_affinity", "Async.VDI.resize"]
+    assert [rig.pool.calls.count(call) for call in once] == [1, 1, 1]
+    assert rig.pool.calls.count("VM.set_VCPUs_max") == 2 and rig.pool.calls.count("VM.set_is_a_template") == 3
+    for name in ("big1", "big2"):
+        vm = one(rig, name)
+        assert (vm["memory_static_max"], vm["VCPUs_at_startup"], vm["affinity"]) == (4 * GIB, 4, rig.hosts["xen02"].ref)
+        assert [d["virtual_size"] for d in disks(rig, vm)] == [20 * GIB] and vm["other_config"][CREATED_KEY] == vm["uuid"]
+    assert one(rig, "plain2")["VCPUs_max"] == template["VCPUs_max"] and one(rig, "plain2")["affinity"] == template["affinity"]
+    every = [mac for name in ("big1", "big2", "plain1", "plain2", "cpus") for _device, _network, mac in nics(rig, one(rig, name))]
+    assert len(set(every)) == len(every) == 5
+
+
+def test_without_the_first_the_others_are_made_of_the_template(rig, connect, template):
+    rig.pool.fault("VM.set_is_a_template", "error", error=("INTERNAL_ERROR", "no room"))
+    pool = connect()
+    outcomes = {o.name: o.error for o in pool.machines.create(wanted("web1", "web2", "web3"))}
+    assert "no room" in outcomes.pop("web1") and outcomes == {"web2": None, "web3": None}
+    assert not one(rig, "web2")["is_a_template"] and not one(rig, "web3")["is_a_template"]
+
+
 def test_a_template_that_asks_for_disks_is_provisioned(rig, connect, template):
     asks = '<provision><disk device="0" size="8589934592" sr="" bootable="true" type="system"/></provision>'
     blank = rig.vm("Debian 12 (blank)", template=True, disks=0)
     rig.pool.store.set(blank, other_config={**blank["other_config"], "disks": asks, "default_template": "true"})
     pool = connect()
-    good(pool.machines.create([VmWanted("web1", "Debian 12 (blank)")]))
-    vm = one(rig, "web1")
-    assert not vm["is_a_template"] and "disks" not in vm["other_config"] and vm["other_config"][CREATED_KEY] == vm["uuid"]
-    assert [(d["virtual_size"], d["SR"]) for d in disks(rig, vm)] == [(8 * GIB, rig.disk_sr.ref)]
+    good(pool.machines.create([VmWanted("web1", "Debian 12 (blank)"), VmWanted("web2", "Debian 12 (blank)")]))
+    assert rig.pool.calls.count("Async.VM.provision") == 2
+    for vm in (one(rig, "web1"), one(rig, "web2")):
+        assert not vm["is_a_template"] and "disks" not in vm["other_config"] and vm["other_config"][CREATED_KEY] == vm["uuid"]
+        assert [(d["virtual_size"], d["SR"]) for d in disks(rig, vm)] == [(8 * GIB, rig.disk_sr.ref)]
 
 
 def test_a_halted_vm_can_be_the_template(rig, connect):
@@ -311,15 +336,22 @@ def test_a_vm_of_that_name_that_came_to_be_meanwhile_is_left_alone(rig, connect,
     assert len(named(rig, "web1")) == 1
 
 
-def test_create_and_start_of_100_in_900_calls(rig, connect, template):
+@pytest.mark.parametrize(
+    ("network", "macs", "most"), [(CORP, False, 650), ("corp-vlan130", False, 650), ("corp-vlan130", True, 850)]
+)
+def test_create_and_start_of_100_in_900_calls(rig, connect, template, network, macs, most):
     pool = connect()
     names = [f"vm{n:03d}" for n in range(100)]
+    cards = [NicWanted(network, f"02:00:00:00:00:{number:02x}" if macs else None) for number in range(100)]
     began = time.monotonic()
-    good(pool.machines.create(wanted(*names)))
+    good(pool.machines.create([VmWanted(name, "debian-12", nics=(nic,)) for name, nic in zip(names, cards, strict=True)]))
     good(pool.machines.start(vms_of(pool, *names)))
     seconds = time.monotonic() - began
-    calls = len(rig.pool.calls)
-    assert calls <= 900
+    assert len(rig.pool.calls) <= most
+    for name, card in zip(names, cards, strict=True):
+        vm = one(rig, name)
+        ((_device, there, mac),) = nics(rig, vm)
+        assert there == network and card.mac in (None, mac) and cds(rig, vm) == {1: True, 3: True}
     assert all(one(rig, name)["power_state"] == "Running" for name in names)
     assert not rig.pool.store.by_class["task"]
     assert seconds < 60  # the bench measures; this only says that nothing waits for nothing

@@ -17,7 +17,11 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     MachineError,
     Outcome,
 )
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.creation_plan import MIB
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.creation_plan import (
+    DISKS_KEY,
+    MIB,
+    asks_for_provision,
+)
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.drive_plan import (
     DRIVE_KEY,
     USER_SLOT,
@@ -53,9 +57,8 @@ if t.TYPE_CHECKING:
 # A large disk takes long to copy, and the disk operations of one SR wait for each other.
 CLONE_SECONDS = 6 * 3600.0
 DISK_SECONDS = 3600.0
-# Keys in other_config by which a template asks for VM.provision: for disks, and for a script run in the control domain.
-_DISKS_KEY = "disks"
-_SCRIPT_KEY = "postinstall"
+# In the order of the arguments of VM.set_memory_limits.
+_MEMORY_LIMITS = ("memory_static_min", "memory_static_max", "memory_dynamic_min", "memory_dynamic_max")
 
 
 class Creation:
@@ -110,8 +113,7 @@ class Creation:
         vm = self._picture.get("vm", ref)
         if vm is None:
             raise MachineError("the clone is gone again; somebody deleted it")
-        other_config = self._other_config(plan, vm)
-        self._session.call("VM.set_other_config", ref, other_config)
+        self._session.call("VM.set_other_config", ref, self._other_config(plan, vm))
         if plan.nics is not None:
             set_nics(self._session, self._picture, ref, plan.nics)
         self._prepare_cds(ref, vm)
@@ -119,9 +121,9 @@ class Creation:
         disks = self._planner.disks(vm)
         if want.disk_size is not None and int(self._picture.records["vdi"][disks[0]]["virtual_size"]) < want.disk_size:
             yield Call("VDI.resize", (disks[0], str(want.disk_size)), DISK_SECONDS)
-        if plan.host is not None:
+        if plan.host not in (None, vm["affinity"]):
             self._session.call("VM.set_affinity", ref, plan.host)
-        if vm["is_a_template"] and (_DISKS_KEY in other_config or _SCRIPT_KEY in other_config):
+        if asks_for_provision(vm):
             yield Call("VM.provision", (ref,), DISK_SECONDS)
         elif vm["is_a_template"]:
             self._session.call("VM.set_is_a_template", ref, False)
@@ -132,11 +134,11 @@ class Creation:
         """The clone's other_config with our mark, and with an SR for the disks that one of XenServer's own templates asks for."""
         started = (self._picture.get("vm_metrics", vm["metrics"]) or {}).get("start_time", "unknown")
         config = {**vm["other_config"], CREATED_KEY: vm["uuid"], START_TIME_KEY: str(started)}
-        if vm["is_a_template"] and _DISKS_KEY in config:
+        if vm["is_a_template"] and DISKS_KEY in config:
             pool_default = next((pool["default_SR"] for pool in self._picture.records["pool"].values()), NULL)
             sr = self._picture.get("sr", plan.sr if plan.sr != NULL else pool_default)
             try:
-                root = ET.fromstring(config[_DISKS_KEY])
+                root = ET.fromstring(config[DISKS_KEY])
             except ET.ParseError:
                 raise MachineError(
                     f"template {plan.want.template} asks for disks (other_config:disks) in a form that is no XML"
@@ -146,7 +148,7 @@ class Creation:
                     raise MachineError("the template asks for disks and the pool has no default storage: give placement.sr")
                 if sr is not None and (not disk.get("sr") or plan.sr != NULL):
                     disk.set("sr", sr["uuid"])
-            config[_DISKS_KEY] = ET.tostring(root, encoding="unicode")
+            config[DISKS_KEY] = ET.tostring(root, encoding="unicode")
         return config
 
     def _prepare_cds(self, ref: str, vm: Record) -> None:
@@ -177,9 +179,10 @@ class Creation:
         want = plan.want
         if want.memory is not None:
             size = want.memory * MIB
-            least = min(int(vm["memory_static_min"]), size)
-            self._session.call("VM.set_memory_limits", ref, str(least), str(size), str(size), str(size))
-        if want.cpus is not None:
+            limits = [str(min(int(vm["memory_static_min"]), size)), str(size), str(size), str(size)]
+            if limits != [vm[limit] for limit in _MEMORY_LIMITS]:
+                self._session.call("VM.set_memory_limits", ref, *limits)
+        if want.cpus is not None and (str(want.cpus),) * 2 != (vm["VCPUs_max"], vm["VCPUs_at_startup"]):
             setters = ["VM.set_VCPUs_max", "VM.set_VCPUs_at_startup"]
             if want.cpus < int(vm["VCPUs_at_startup"]):
                 setters.reverse()  # VCPUs_at_startup must never be above VCPUs_max

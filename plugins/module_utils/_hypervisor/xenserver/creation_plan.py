@@ -20,12 +20,15 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xe
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import NULL
 
 if t.TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import NicWanted, VmWanted
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import Picture, Record
 
 PLACEMENT_KEYS = ("host", "sr")
+# Keys in other_config by which a template asks for VM.provision: for disks, and for a script run in the control domain.
+DISKS_KEY = "disks"
+_SCRIPT_KEY = "postinstall"
 MIB = 1 << 20
 MAX_NICS = 16
 _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
@@ -42,7 +45,8 @@ class NicPlan:
 @dataclasses.dataclass(frozen=True)
 class CreationPlan:
     """A VM to be created. source: the template or VM to clone. copy: whether its disks are copied. sr: where to (NULL: each
-    stays in its own). host: for affinity. leftover: VMs that a run which was cut short left under this name.
+    stays in its own). host: for affinity. leftover: VMs that a run which was cut short left under this name. kind: equal for VMs that
+    differ only in name and MACs.
     """
 
     want: VmWanted
@@ -52,6 +56,12 @@ class CreationPlan:
     host: str | None
     nics: tuple[NicPlan, ...] | None
     leftover: tuple[str, ...]
+    kind: Hashable
+
+
+def asks_for_provision(vm: Record) -> bool:
+    """Whether a template asks for VM.provision."""
+    return bool(vm["is_a_template"]) and (DISKS_KEY in vm["other_config"] or _SCRIPT_KEY in vm["other_config"])
 
 
 class CreationPlanner:
@@ -75,7 +85,11 @@ class CreationPlanner:
         for ref in leftover:
             if self._picture.records["vm"][ref]["current_operations"]:
                 raise MachineError("another run is creating this VM at the moment; wait for it to end")
-        return CreationPlan(want, source, copy, sr or NULL, host, nics, leftover)
+        networks = None if nics is None else tuple(nic.network for nic in nics)
+        kind: Hashable = (source, copy, sr, host, networks, want.memory, want.cpus, want.disk_size)
+        if asks_for_provision(record):
+            kind = want.name  # each VM of such a template has its own disks made, and the script run
+        return CreationPlan(want, source, copy, sr or NULL, host, nics, leftover, kind)
 
     def nics(self, wanted: Sequence[NicWanted]) -> tuple[NicPlan, ...]:
         if len(wanted) > MAX_NICS:

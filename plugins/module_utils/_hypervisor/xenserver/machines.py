@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
@@ -42,7 +43,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xe
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import ConnectionCut, XapiError
 
 if t.TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Iterator, Mapping, Sequence
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import NicWanted, Vm, VmWanted
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.creation_plan import CreationPlan
@@ -75,13 +76,27 @@ class XenMachines(Machines):
         """See api.Machines.
 
         A VM has another name until it is as it shall be; what a run that was cut short left under that name is deleted first.
+        Of VMs of one kind the first is made of the template and the others of the first, which has its NICs, drives and sizes
+        already. It was never started, so that their disks hang on the template's as well: a clone leaves an empty VHD out
+        (vhd-util-snapshot.c).
         """
         self._picture.refresh()
         plans, problems = self._plans(wanted)
         for name, problem in problems.items():
             yield Outcome(name, None, False, f"{name}: it could not be created: {problem}")
         creation = Creation(self._session, self._picture, self._planner)
-        for _plan, outcome in self._run((plan, creation.flow(plan)) for plan in plans):
+        firsts = {plan.kind: plan for plan in reversed(plans)}
+        originals: dict[Hashable, str | None] = {}
+        for plan, outcome in self._run((plan, creation.flow(plan)) for plan in firsts.values()):
+            records = self._picture.records["vm"]
+            originals[plan.kind] = next((ref for ref, vm in records.items() if vm["uuid"].lower() == outcome.id), None)
+            yield outcome
+        others = [
+            dataclasses.replace(plan, source=originals[plan.kind] or plan.source)
+            for plan in plans
+            if plan is not firsts[plan.kind]
+        ]
+        for _plan, outcome in self._run((plan, creation.flow(plan)) for plan in others):
             yield outcome
 
     def _plans(self, wanted: Sequence[VmWanted]) -> tuple[list[CreationPlan], dict[str, str]]:
