@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.content import LAYOUTS
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.network_rules import nearest
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drives import describe, summary
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drive_input import describe, summary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError, names_of
 from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._vm_plan import PlanError, entries_of, vm_plan
 

@@ -23,7 +23,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import network_rules
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.network_rules import nearest
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drives import input_errors, summary
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drive_input import input_errors, summary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError, names_of
 from ansible_collections.vmops.external_dhcp.plugins.plugin_utils import _json_text
 

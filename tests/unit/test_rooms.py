@@ -138,3 +138,27 @@ def test_files_and_functions_are_short() -> None:
             if isinstance(node, ast.FunctionDef) and (lines := (node.end_lineno or 0) - node.lineno + 1) > LONGEST_FUNCTION:
                 long.append(f"{path}, {node.name}(): {lines}")
     assert long == []
+
+
+def _loaded(path: pathlib.Path, found: set[str]) -> set[str]:
+    """Adds the names of all that is loaded with a file, our own files and libraries."""
+    for node in ast.parse(path.read_text()).body:
+        tried = node.body if isinstance(node, ast.Try) else [node]
+        for name in [
+            name for one in tried if isinstance(one, (ast.Import, ast.ImportFrom)) for _line, name in _imports(ast.unparse(one))
+        ]:
+            if name in found:
+                continue
+            found.add(name)
+            ours = name[len(PREFIX) :].split(".") if name.startswith(PREFIX) else []
+            # The last part may be what is imported from the file.
+            for parts in (ours, ours[:-1]):
+                if parts and (file := PLUGINS.joinpath(*parts).with_suffix(".py")).exists():
+                    _loaded(file, found)
+    return found
+
+
+@pytest.mark.parametrize("path", sorted((PLUGINS / "filter").glob("*.py")), ids=lambda path: path.stem)
+def test_filters_load_none_of_the_libraries(path: pathlib.Path) -> None:
+    """Every worker of Ansible that uses a filter loads, and compiles, all that the filter imports."""
+    assert sorted(name for name in _loaded(path, set()) if name.partition(".")[0] in {*GATES, "sqlalchemy"}) == []

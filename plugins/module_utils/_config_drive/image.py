@@ -21,6 +21,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.
     DriveImageError,
     DriveInputError,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.labels import check_label
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
 
 PYCDLIB_IMPORT_ERROR: str | None
@@ -38,8 +39,6 @@ if t.TYPE_CHECKING:
 MAX_SIZE = 64 * 1024 * 1024
 # Bytes from the start that hold the volume descriptors; the first one, with the owner mark, is at 32 KiB.
 HEAD_SIZE = 64 * 1024
-# Joliet keeps the label in 32 bytes of UCS-2; ISO 9660 alone would take 32 characters.
-MAX_LABEL = 16
 # Joliet's limit, and short enough for a Rock Ridge name to stay within its directory record.
 MAX_NAME = 64
 MAX_DEPTH = 7  # ISO 9660 allows eight levels, the root being the first
@@ -48,7 +47,6 @@ APPLICATION = "VMOPS.EXTERNAL_DHCP"
 # Names the way the bytes are laid out: if it changes, drives built before count as different.
 FORMAT = 1
 
-_LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*")
 _OWNER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}")
 _FORBIDDEN_IN_NAME = re.compile(r'[\x00-\x1f\x7f*/:;?\\<>|"]')
 _MARK = re.compile(rb"VMOPS\.EXTERNAL_DHCP FORMAT=(\d{1,4}) VM=([A-Za-z0-9_.:-]{0,100}) SHA256=([0-9a-f]{64})(?= *$)")
@@ -86,19 +84,6 @@ class Image:
     size: int
     intact: bool | None
     layout_format: int | None
-
-
-def check_label(label: str) -> None:
-    """Raises DriveInputError if no volume descriptor could hold the label."""
-    if len(label) > MAX_LABEL:
-        raise DriveInputError(
-            f"label is {label!r}, {len(label)} characters: it can have at most {MAX_LABEL}, the length of a Joliet volume label"
-        )
-    if not _LABEL.fullmatch(label) or label.endswith(" "):
-        raise DriveInputError(
-            f"label is {label!r}: use letters, digits, hyphens, dots, underscores and blanks, "
-            "beginning with a letter, a digit or an underscore, such as config or config-2"
-        )
 
 
 def build(files: Mapping[str, bytes], label: str = _defaults.LABEL, owner: str | None = None) -> bytes:

@@ -17,6 +17,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import ConfigDriveError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveChange
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import drive_input
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import drives as common
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drive_folder import DriveFolder, read_bytes
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drive_run import DriveRun, Place, Spot
@@ -103,8 +104,8 @@ def run_info(module: AnsibleModule) -> None:
             msg="contents=all returns passwords and user data: set no_log: true on the task, so that they are not shown or logged"
         )
     with common.ending(module):
-        common.check_options(module.params["label"], module.params["layouts"])
-    descriptions, errors = common.describe(entries)
+        drive_input.check_options(module.params["label"], module.params["layouts"])
+    descriptions, errors = drive_input.describe(entries)
     paths = [(None, path) for path in module.params["paths"] or []]
     if entries:
         with common.ending(module):
@@ -117,7 +118,7 @@ def run_info(module: AnsibleModule) -> None:
             try:
                 result.update(_look(module, path, descriptions.get(name) if name else None, wanted))
             except ConfigDriveError as exc:
-                result["error"] = errors[path] = common.named(name, exc) if name else f"{path}: {exc}"
+                result["error"] = errors[path] = drive_input.named(name, exc) if name else f"{path}: {exc}"
         results.append(result)
     common.exit_with(module, {"changed": False, "drives": results}, errors)
 

@@ -32,7 +32,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     DriveError,
     HypervisorUnreachable,
 )
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import drive_passwords
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import drive_input, drive_passwords
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import drives as common
 
 if t.TYPE_CHECKING:
@@ -163,13 +163,13 @@ class DriveRun:
         self.take_over: bool = module.params["take_over"]
         self.reinsert: bool = module.params.get("reinsert", True)
         self.keep_unread: bool = module.params.get("keep_unread", True)
-        common.check_options(self.label, self.layouts)
+        drive_input.check_options(self.label, self.layouts)
         if self.state in ("present", "updated", "retired"):  # the others build no image
             images.require_pycdlib()
         if self.state not in ("present", "updated"):  # whatever else an entry says: the drive goes, moves, or keeps what it has
-            entries = [common.identity(entry) for entry in entries]
+            entries = [drive_input.identity(entry) for entry in entries]
         self.entries = {entry["name"]: entry for entry in entries}
-        self.descriptions, self.errors = common.describe(entries)
+        self.descriptions, self.errors = drive_input.describe(entries)
         self.results = {name: dict(result, name=name) for name in self.entries}
         self.warnings: dict[str, tuple[str, ...]] = {}
         self.restarts: dict[str, str | None] = {}
@@ -185,9 +185,9 @@ class DriveRun:
                 self.results[name]["new_password"] = True  # unless the drive turns out to have one
             if self.state == "present":
                 try:
-                    self.warnings[name] += common.check_reader(description, self.label, self.layouts)
+                    self.warnings[name] += drive_input.check_reader(description, self.label, self.layouts)
                 except ConfigDriveError as error:
-                    self.errors[name] = common.named(name, error)
+                    self.errors[name] = drive_input.named(name, error)
 
     def carry_out(self, place: Place) -> None:
         """Makes the drives so; in check mode only says what would be done."""
@@ -245,7 +245,7 @@ class DriveRun:
             return None
 
     def _failed(self, name: str, error: Exception) -> None:
-        self.errors[name] = common.named(name, error)
+        self.errors[name] = drive_input.named(name, error)
         self.results[name].update(changed=False, new_password=False, encrypted_password=None)
 
     def _put_all(self, place: Place, spots: Sequence[Spot]) -> None:
@@ -340,12 +340,12 @@ class DriveRun:
                 f"{what}, so there is nothing of which anything could be kept: give all its data with state=present"
             )
         settled = self._settled(description, before.files)
-        files = compare.change(before, **common.parts(self.entries[spot.name], settled.description))
+        files = compare.change(before, **drive_input.parts(self.entries[spot.name], settled.description))
         files.pop(content.RETIRED_PATH, None)
         files.update(settled.files)
         after = compare.description_of(dataclasses.replace(before, files=files), spot.name, description.reader)
         after = dataclasses.replace(after, doubts=description.doubts)
-        self.warnings[spot.name] += common.check_reader(after, before.label, compare.layouts_of(files))
+        self.warnings[spot.name] += drive_input.check_reader(after, before.label, compare.layouts_of(files))
         plan = _Plan(after, files, before.label, owner or before.owner)
         plan.compare(before, old)
         return plan
@@ -427,7 +427,7 @@ class DriveRun:
         """The drive that is to be put, without its password. Raises DriveInputError for a reader that needs a password on it."""
         files = compare.change(before, password="")
         after = compare.description_of(dataclasses.replace(before, files=files), spot.name, self.descriptions[spot.name].reader)
-        common.check_reader(after, before.label, compare.layouts_of(files))
+        drive_input.check_reader(after, before.label, compare.layouts_of(files))
         files[content.RETIRED_PATH] = retired.mark(password)
         plan = _Plan(after, files, before.label, before.owner)
         self.results[spot.name].update(

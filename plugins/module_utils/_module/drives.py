@@ -8,23 +8,16 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
-import dataclasses
 import json
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import compare, content, readers
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.description import DriveDescription
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import (
-    ConfigDriveError,
-    DriveInputError,
-)
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.passwords import STAND_IN
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import compare
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import ConfigDriveError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drive_input import NAMED_IN_MESSAGES, summary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.missing import fail_for
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import first_of
 
@@ -35,8 +28,6 @@ if t.TYPE_CHECKING:
 _SECRET_TEXTS = ("password", "password_hash", "user_data_base64")
 # A shorter text is found in too many innocent places to be masked everywhere.
 _SHORTEST_MASKED = 4
-_NAMED_IN_MESSAGES = 5
-# From this version of ansible-core on, JSON text that comes out of a template stays text.
 
 
 class DriveModule(AnsibleModule):
@@ -124,69 +115,6 @@ def exit_with(module: AnsibleModule, result: dict[str, t.Any], errors: Mapping[s
     raise AssertionError("not reached")
 
 
-def identity(entry: Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Of an entry, only whose drive it is about, and what reads it."""
-    metadata = entry.get("metadata") or {}
-    vm_id = next((metadata[key] for key in ("vm_id", "vm-id") if metadata.get(key)), None)
-    return {"name": entry["name"], "metadata": {"vm_id": vm_id}, "reader": entry.get("reader")}
-
-
-def describe(entries: Sequence[Mapping[str, t.Any]]) -> tuple[dict[str, DriveDescription], dict[str, str]]:
-    """The descriptions by name, and what is wrong with the others, by name."""
-    descriptions: dict[str, DriveDescription] = {}
-    errors: dict[str, str] = {}
-    counts = collections.Counter(str(entry.get("name")) for entry in entries)
-    for entry in entries:
-        name = str(entry.get("name"))
-        if counts[name] > 1:
-            errors[name] = f"drive {name} is in the list {counts[name]} times: keep one of them"
-            continue
-        try:
-            descriptions[name] = DriveDescription.from_option(entry)
-        except DriveInputError as exc:
-            errors[name] = str(exc)
-    return descriptions, errors
-
-
-def check_options(label: str, layouts: Sequence[str]) -> None:
-    """Raises DriveInputError for a label or layouts that no drive can have."""
-    images.check_label(label)
-    if not layouts:
-        raise DriveInputError(f"layouts is empty: give at least one of {', '.join(content.LAYOUTS)}")
-
-
-def check_reader(description: DriveDescription, label: str, layouts: Sequence[str]) -> tuple[str, ...]:
-    """What the drive's reader would not do, as warnings. Raises DriveInputError for what it could not use."""
-    if description.password_public_key and not description.password:
-        description = dataclasses.replace(description, password=STAND_IN)
-    verdict = readers.check(description, label, layouts)
-    if verdict.errors:
-        raise DriveInputError("; ".join(verdict.errors))
-    return verdict.warnings
-
-
-def input_errors(entries: Sequence[Mapping[str, t.Any]], label: str, layouts: Sequence[str]) -> dict[str, str]:
-    """What is wrong with entries that are all that will be on their drives, by name; "" for what is wrong with all of them."""
-    try:
-        check_options(label, layouts)
-    except ConfigDriveError as error:
-        return {"": str(error)}
-    descriptions, errors = describe(entries)
-    for name, description in descriptions.items():
-        try:
-            content.files_of(description, layouts)
-            check_reader(description, label, layouts)
-        except ConfigDriveError as error:
-            errors[name] = named(name, error)
-    return errors
-
-
-def named(name: str, error: Exception) -> str:
-    """The error as a sentence that names the drive."""
-    text = str(error)
-    return text if text.startswith((f"drive {name}: ", f"{name}: ", f"{name} ")) else f"drive {name}: {text}"
-
-
 @contextlib.contextmanager
 def ending(module: AnsibleModule) -> Iterator[None]:
     """Around a module's body: an error that is about no one drive ends it before anything was done."""
@@ -198,28 +126,6 @@ def ending(module: AnsibleModule) -> Iterator[None]:
         module.fail_json(msg=f"nothing was changed: {error}", changed=False, drives=[])
 
 
-def parts(entry: Mapping[str, t.Any], description: DriveDescription) -> dict[str, t.Any]:
-    """What an entry says of the parts of a drive, as compare.change() takes it.
-
-    None for what it does not mention, empty for what it takes away.
-    """
-    user_data = description.user_data
-    if user_data is None and (entry.get("user_data") is not None or entry.get("user_data_base64") is not None):
-        user_data = b""
-    return {
-        "password": "" if entry.get("password") == "" else description.password,
-        "password_hash": description.password_hash,
-        "reader": description.reader,
-        "ssh_keys": description.ssh_keys,
-        "user_data": user_data,
-        "metadata": {key: value for key, value in description.metadata.items() if _mentions(entry.get("metadata") or {}, key)},
-    }
-
-
-def _mentions(metadata: Mapping[str, t.Any], key: str) -> bool:
-    return any(given.replace("-", "_") == key.replace("-", "_") for given in metadata)
-
-
 def warn(module: AnsibleModule, warnings: Mapping[str, Sequence[str]]) -> None:
     """Gives each warning once, with the names of the drives it is about. warnings: sentences by drive."""
     by_text: dict[str, list[str]] = {}
@@ -227,12 +133,7 @@ def warn(module: AnsibleModule, warnings: Mapping[str, Sequence[str]]) -> None:
         for text in texts:
             by_text.setdefault(text, []).append(name)
     for text, names in by_text.items():
-        module.warn(f"drive {first_of(names, _NAMED_IN_MESSAGES)}: {text}")
-
-
-def summary(errors: Mapping[str, str]) -> str:
-    """The first few of many errors; each drive's own is in its result."""
-    return first_of(list(errors.values()), _NAMED_IN_MESSAGES, "; ")
+        module.warn(f"drive {first_of(names, NAMED_IN_MESSAGES)}: {text}")
 
 
 def diff(header: str, found: Sequence[compare.Difference]) -> dict[str, str]:

@@ -22,6 +22,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     DriveState,
     VmNotFound,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import drive_input
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import drives as common
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import hypervisor_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drive_run import DriveRun, Place, Spot
@@ -43,7 +44,7 @@ def run_module(module: AnsibleModule) -> None:
         run = DriveRun(module, entries, HypervisorPlace.result)
     if run.errors:
         common.warn(module, run.warnings)
-        module.fail_json(msg=f"nothing was changed: {common.summary(run.errors)}", changed=False, drives=[])
+        module.fail_json(msg=f"nothing was changed: {drive_input.summary(run.errors)}", changed=False, drives=[])
     with hypervisor_of(module) as hypervisor:
         run.carry_out(HypervisorPlace(hypervisor, module.params, run.descriptions))
     run.end()

@@ -13,7 +13,7 @@ import typing as t
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import drive_rules
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import hypervisor_of
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drives import summary
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drive_input import summary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain
 
 if t.TYPE_CHECKING:

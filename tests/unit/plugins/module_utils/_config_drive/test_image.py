@@ -22,6 +22,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.
     DriveImageError,
     DriveInputError,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.labels import check_label
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
 
 OWNER = "1c1f6c56-8c7e-4b4b-9a59-0f6f7a3c2d10"
@@ -191,9 +192,9 @@ def test_labels_that_cannot_be(label):
 
 def test_a_label_too_long_is_told_the_limit():
     with pytest.raises(DriveInputError, match=r"17 characters: it can have at most 16"):
-        image.check_label("x" * 17)
+        check_label("x" * 17)
     for label in ("config", "config-2", "CONFIG-2", "cidata", "x" * 16):
-        image.check_label(label)
+        check_label(label)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.vmops.external_dhcp.plugins.module_utils import _argspec, _defaults
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import content, description
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.compare import Difference, FileState
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import drives
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import drive_input, drives
 
 
 class Ended(Exception):
@@ -104,7 +104,7 @@ def test_errors_are_counted_and_told():
 
 
 def test_descriptions_and_what_is_wrong_with_the_others():
-    found, errors = drives.describe([{"name": "a"}, {"name": "b", "services": ["x"]}, {"name": "c"}, {"name": "c"}])
+    found, errors = drive_input.describe([{"name": "a"}, {"name": "b", "services": ["x"]}, {"name": "c"}, {"name": "c"}])
     assert list(found) == ["a"]
     assert set(errors) == {"b", "c"} and "2 times" in errors["c"]
 
