@@ -14,7 +14,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils import _argspec
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import counted, plain
 from ansible_collections.vmops.external_dhcp.plugins.plugin_utils import _report_data, _report_page
 
 MAX_EVENTS = 10_000
@@ -86,7 +86,7 @@ def _hypervisors(given: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
 
 
 def _summary(counts: dict[str, int]) -> str:
-    parts = [f"{counts['vms']} VMs, {counts['addresses']} addresses"]
+    parts = [f"{counted(counts['vms'], 'VM')}, {counted(counts['addresses'], 'address', 'addresses')}"]
     parts += [f"{counts['waiting']} waited for"] if counts["waiting"] else []
     parts += [f"{counts['attention']} need attention"] if counts["attention"] else []
     return ", ".join(parts)

@@ -67,5 +67,10 @@ def first_of(texts: Sequence[str], most: int, between: str = ", ") -> str:
     return between.join(texts[:most]) + more
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """The number and what there is of it: V(1 VM), V(2 VMs). many: the plural, one with an s if not given."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 def _escape(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")

@@ -17,7 +17,7 @@ import typing as t
 import yaml
 from ansible.utils.display import get_text_width
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import counted, plain
 
 if t.TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +29,8 @@ _LEAST_NAME = 12
 # The columns that are left out on a narrow terminal, in this order.
 _DISPENSABLE = ("SOURCE", "NETWORK", "MAC", "POWER", "SEEN")
 _AGES = ((86400 * 2, 86400, "d"), (3600 * 2, 3600, "h"), (120, 60, "min"), (0, 1, "s"))
+# Instead of a reason, of a VM that is not there yet.
+PLANNED = "would be made"
 # States and reasons of a NIC without an address that need attention.
 _BAD_REASONS = ("vm_not_found", "ambiguous_name", "source_unavailable", "hypervisor_unreachable")
 _FORMULA = ("=", "+", "-", "@")
@@ -37,7 +39,8 @@ _FORMULA = ("=", "+", "-", "@")
 def nic_rows(vms: Sequence[Mapping[str, t.Any]], record: Sequence[Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
     """One row per NIC: what the hypervisor says of the VM joined with what the record says of the NIC, by VM id and MAC.
 
-    vms: of vm_ip_info; record: nics of vm_nic_record_info. NICs of the record whose VM is gone come last.
+    vms: of vm_ip_info, or of vm, which tells in check mode what it would make; record: nics of vm_nic_record_info. NICs of the
+    record whose VM is gone come last.
     """
     recorded = {(nic.get("vm_id"), nic.get("mac")): nic for nic in record}
     unread = {vm.get("name") for vm in vms if not vm.get("id") and vm.get("reason") != "vm_not_found"}
@@ -47,7 +50,7 @@ def nic_rows(vms: Sequence[Mapping[str, t.Any]], record: Sequence[Mapping[str, t
             known = recorded.pop((vm.get("id"), nic.get("mac")), {})
             rows.append(_row(vm.get("name"), vm.get("power_state"), nic, known, _reason(vm, known)))
         if not vm.get("id"):
-            rows.append(_row(vm.get("name"), None, {}, {}, vm.get("reason")))
+            rows.append(_row(vm.get("name"), None, {}, {}, PLANNED if vm.get("changed") else vm.get("reason")))
     for nic in recorded.values():
         # With these reasons nobody knows whether the VM is gone.
         reason = _reason({}, nic) if nic.get("vm_name") in unread else "vm_not_found"
@@ -119,9 +122,14 @@ def summary(rows: Sequence[Mapping[str, t.Any]]) -> str:
     """One line of numbers about the rows."""
     waiting = sum(row.get("fetch_state") == "pending" and not row.get("address") for row in rows)
     attention = sum(bool(row.get("attention")) for row in rows)
-    parts = [f"{len({row.get('vm') for row in rows})} VMs", f"{sum(bool(row.get('address')) for row in rows)} addresses"]
+    planned = sum(row.get("reason") == PLANNED for row in rows)
+    parts = [
+        counted(len({row.get("vm") for row in rows}), "VM"),
+        counted(sum(bool(row.get("address")) for row in rows), "address", "addresses"),
+    ]
+    parts += [f"{planned} would be made"] if planned else []
     parts += [f"{waiting} waited for"] if waiting else []
-    parts += [f"{attention} marked {ATTENTION} need attention"] if attention else []
+    parts += [f"{attention} marked {ATTENTION} {'needs' if attention == 1 else 'need'} attention"] if attention else []
     return ", ".join(parts)
 
 

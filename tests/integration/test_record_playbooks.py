@@ -111,7 +111,7 @@ def test_the_table_is_printed_as_it_is_also_for_those_who_want_no_results(site: 
     monkeypatch.setenv("ANSIBLE_DISPLAY_OK_HOSTS", "no")
     # What was found is shown at the end.
     polled = site.run("vmops.external_dhcp.poll_vm_ips").splitlines()
-    assert "[kvm01] 1 VMs, 1 addresses" in polled and any(line.startswith("  test  running  0") for line in polled)
+    assert "[kvm01] 1 VM, 1 address" in polled and any(line.startswith("  test  running  0") for line in polled)
     monkeypatch.setenv("COLUMNS", "60")
     narrow = site.run("vmops.external_dhcp.list_vms").splitlines()
     (header,) = [line for line in narrow if line.startswith("  VM")]
@@ -234,7 +234,7 @@ def test_report_vms_writes_a_page_whatever_cannot_be_reached(site: Site) -> None
     site.hosts.write_text(yaml.safe_dump(hosts))
     site.run("vmops.external_dhcp.tick_vm_ips", "--limit", "kvm01")
     output = site.run("vmops.external_dhcp.report_vms", "-e", f"report_file={site.folder}/page.html")
-    assert "page.html: 1 VMs, 1 addresses" in output and changed(output) == 1
+    assert "page.html: 1 VM, 1 address" in output and changed(output) == 1
     page = (site.folder / "page.html").read_text()
     assert all(text in page for text in (MAC, "192.168.122.3", "1 of 98 addresses", "127.0.0.1:1"))
     assert "never-on-the-page" not in page

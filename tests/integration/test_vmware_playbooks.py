@@ -120,6 +120,10 @@ def check(rig: VCenterRig, name: str, datastore: str = "LocalDS_0", on: bool = T
     proves=["user data", "password", "SSH key", "address: guest tools"],
 )
 def test_life_of_vms(rig: VCenterRig, inventory: pathlib.Path) -> None:
+    # Check mode shows what would be made.
+    text = play(inventory, "deploy_vms", "--check")
+    assert "[vc01] 2 VMs, 0 addresses, 2 would be made" in text
+    assert re.search(rf"^  {WEB1} .*- \(would be made\)", text, re.MULTILINE)
     # Deploy.
     text = play(inventory, "deploy_vms", "-e", "vm_wait=false")
     first = drive_files(rig, check(rig, WEB1))

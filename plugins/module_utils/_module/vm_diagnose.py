@@ -52,7 +52,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.er
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.lock import LOCK_NAME
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.vm_filter import FilterError, read_vm_filter
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain, plain_name
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import counted, plain, plain_name
 
 if t.TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -285,4 +285,4 @@ def _summary(facts: SiteFacts, counts: Mapping[str, int], left_out: int) -> str:
     words = {"failed": "with a fault", "warning": "to look at", "unknown": "that cannot be judged", "ok": "well"}
     told = ", ".join(f"{count} {words[status]}" for status, count in counts.items() if count)
     more = f"; {left_out} more, such as templates, are not watched" if left_out else ""
-    return (f"{sum(counts.values())} VMs on {facts.name}: {told}" if told else f"no VMs on {facts.name}") + more
+    return (f"{counted(sum(counts.values()), 'VM')} on {facts.name}: {told}" if told else f"no VMs on {facts.name}") + more

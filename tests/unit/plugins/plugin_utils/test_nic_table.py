@@ -58,6 +58,14 @@ def test_a_vm_that_is_not_there_has_a_row():
     assert rows[0]["ip4_address"] is None
 
 
+def test_vms_that_would_be_made_are_told_and_not_marked():
+    rows = nic_rows(
+        [{"name": "web9", "id": None, "changed": True, "nics": []}, vm("web1")], [recorded("web1", "m0", ip4_address="10.0.0.5")]
+    )
+    assert [line[0] for line in table(rows)[1:]] == [" ", " "] and "- (would be made)" in table(rows)[1]
+    assert summary(rows) == "2 VMs, 1 address, 1 would be made"
+
+
 def test_the_table_is_aligned_and_shows_why_there_is_no_address():
     lines = table(
         nic_rows([vm("web1"), vm("a-much-longer-name", "stopped", ("m7",))], [recorded("web1", "m0", ip4_address="10.0.0.5")])
@@ -116,6 +124,7 @@ def test_what_needs_attention_is_marked():
     ]  # fmt: skip
     assert [line[0] for line in table(rows)[1:]] == ["!", " ", "!", " ", "!"]
     assert summary(rows).endswith("3 marked ! need attention")
+    assert summary(rows[:1]) == "1 VM, 0 addresses, 1 marked ! needs attention"
 
 
 def test_times_are_ages():
