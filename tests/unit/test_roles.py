@@ -131,6 +131,8 @@ def test_drives_are_planned_with_their_label(path: pathlib.Path) -> None:
     text = path.read_text()
     for plan in re.findall(r"vm_plan\([^)]*\)", text) if "map(attribute='drive')" in text else ():
         assert "vm_drive_label" in plan, f"{path}: {plan}"
+    # The plan of those that have none of their own.
+    assert "vm_drive_label" in yaml.safe_load((ROLES / "vm/vars/main.yml").read_text())["vm__plan"]
 
 
 def test_nothing_depends_on_the_kind_of_hypervisor() -> None:

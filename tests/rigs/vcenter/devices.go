@@ -94,6 +94,19 @@ func (r *rig) normalizeAll() {
 	}
 }
 
+// nameStorage gives a VM's only SCSI controller and its only disk the key, the place and the label that a host gives them.
+func nameStorage(d types.BaseVirtualDevice) {
+	base := d.GetVirtualDevice()
+	switch x := d.(type) {
+	case *types.ParaVirtualSCSIController:
+		base.Key, x.BusNumber = 1000, 0
+		base.DeviceInfo = &types.Description{Label: "SCSI controller 0", Summary: "VMware paravirtual SCSI"}
+	case *types.VirtualDisk:
+		base.Key, base.UnitNumber = 2000, types.NewInt32(0)
+		base.DeviceInfo = &types.Description{Label: "Hard disk 1", Summary: base.DeviceInfo.GetDescription().Summary}
+	}
+}
+
 func (r *rig) normalize(vm *simulator.VirtualMachine, shared []types.BaseVirtualDevice) []types.BaseVirtualDevice {
 	devices := copyDevices(shared)
 	keys := map[int32]int32{}
@@ -101,13 +114,8 @@ func (r *rig) normalize(vm *simulator.VirtualMachine, shared []types.BaseVirtual
 	for _, d := range devices {
 		base := d.GetVirtualDevice()
 		old := base.Key
+		nameStorage(d)
 		switch x := d.(type) {
-		case *types.ParaVirtualSCSIController:
-			base.Key, x.BusNumber = 1000, 0
-			base.DeviceInfo = &types.Description{Label: "SCSI controller 0", Summary: "VMware paravirtual SCSI"}
-		case *types.VirtualDisk:
-			base.Key, base.UnitNumber = 2000, types.NewInt32(0)
-			base.DeviceInfo = &types.Description{Label: "Hard disk 1", Summary: base.DeviceInfo.GetDescription().Summary}
 		case *types.VirtualCdrom:
 			base.Key, base.ControllerKey, base.UnitNumber = 3000, 200, types.NewInt32(0)
 			base.DeviceInfo = &types.Description{Label: "CD/DVD drive 1", Summary: "Remote device"}

@@ -186,14 +186,10 @@ func (r *rig) furnish(vm *simulator.VirtualMachine) {
 	for _, d := range vm.Config.Hardware.Device {
 		base := d.GetVirtualDevice()
 		old := base.Key
+		nameStorage(d)
 		switch x := d.(type) {
-		case *types.ParaVirtualSCSIController:
-			base.Key, x.BusNumber = 1000, 0
-			base.DeviceInfo = &types.Description{Label: "SCSI controller 0", Summary: "VMware paravirtual SCSI"}
 		case *types.VirtualDisk:
-			base.Key, base.UnitNumber = 2000, types.NewInt32(0)
 			x.CapacityInBytes = x.CapacityInKB * 1024
-			base.DeviceInfo.GetDescription().Label = "Hard disk 1"
 		case types.BaseVirtualEthernetCard:
 			x.GetVirtualEthernetCard().MacAddress = r.mac()
 			if base.Connectable == nil {
