@@ -45,7 +45,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.diagno
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.missing import fail_for
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_nic_record import EntryError, read_networks
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.watched import strangers
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.watched import read_labels, strangers
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import journal
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.database import Database
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.errors import RecordError
@@ -134,7 +134,7 @@ class _Look:
         try:
             self.endpoint = hypervisor.endpoint
             sources = self._sources(hypervisor)
-            hypervisor.inventory.with_labels = self._chosen is not None and self._chosen.needs_labels
+            read_labels(hypervisor, self._chosen)
             found = find_vms(hypervisor, params["vms"])
             self.seen.vms, self.problems, self.asked = found.vms, found.problems, found.asked
             # Whoever else has the MAC of one of them may be none of those that are asked for.

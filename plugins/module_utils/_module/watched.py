@@ -22,6 +22,7 @@ if t.TYPE_CHECKING:
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Hypervisor, Vm, VmList
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.look import Request
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.vm_filter import VmFilter
 
 MAX_NAMED = 5
 _RUNNING = {POWER_RUNNING: True, POWER_STOPPED: False}
@@ -35,7 +36,7 @@ def pictured(hypervisor: Hypervisor, request: Request, read_at: datetime.datetim
     What is there already is kept up to date, whatever it is.
     """
     chosen, networks = request.vm_filter, request.networks
-    hypervisor.inventory.with_labels = chosen is not None and chosen.needs_labels
+    read_labels(hypervisor, chosen)
     listed = hypervisor.inventory.vms(None)
     vms = []
     unread = set(listed.problems)
@@ -48,6 +49,11 @@ def pictured(hypervisor: Hypervisor, request: Request, read_at: datetime.datetim
             running = _RUNNING.get(vm.power_state)
             vms.append(VmFacts(vm.name, vm.id, nics, running, booted_at(vm), vm.boot_token, folder=vm.folder, tags=vm.tags))
     return listed, Picture(request.hypervisor_name, vms, read_at, unread=frozenset(unread))
+
+
+def read_labels(hypervisor: Hypervisor, chosen: VmFilter | None) -> None:
+    """Has the inventory read folders and tags if the filter goes by them."""
+    hypervisor.inventory.with_labels = chosen is not None and chosen.needs_labels
 
 
 def strangers(vms: Sequence[Vm], networks: Collection[str] | None) -> list[str]:
