@@ -17,10 +17,10 @@ import typing as t
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template import cloud_init, identity, intervals
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.agents import AGENTS
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.rules import Wanted
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.system import OPENRC, SYSTEMD, System
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.system import System
 
 if t.TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 PUT, LINK, REMOVE, INSTALL = "put", "link", "remove", "install"
 _CLOUD_INIT = "# Written by vmops.external_dhcp: the config drive is the only data source, and no network is asked.\n"
@@ -124,22 +124,10 @@ def _services(system: System, job: Job) -> Iterator[Step]:
             yield from _start(system, name, {})
 
 
-def _start(system: System, name: str, coming: Mapping[str, tuple[str, int]]) -> Iterator[Step]:
-    """Links that start a service; coming: files that are not there yet."""
-    if system.init == SYSTEMD:
-        if system.is_masked(name):
-            yield Step(REMOVE, f"etc/systemd/system/{name}.service")
-        unit = f"etc/systemd/system/{name}.service"
-        unit = unit if unit in coming else system.unit_of(name) or unit
-        targets = system.wanted_by(name) if unit not in coming else ["multi-user.target"]
-        links = {f"etc/systemd/system/{target}.wants/{name}.service": f"/{unit}" for target in targets}
-    elif system.init == OPENRC:
-        links = {f"etc/runlevels/default/{name}": f"/etc/init.d/{name}"}
-    elif system.starts(name):
-        links = {}
-    else:
-        links = {f"etc/rc{level}.d/S09{name}": f"../init.d/{name}" for level in "2345"}
-    for path, target in links.items():
+def _start(system: System, name: str, coming: Collection[str]) -> Iterator[Step]:
+    if system.is_masked(name):
+        yield Step(REMOVE, f"etc/systemd/system/{name}.service")
+    for path, target in system.links_to_start(name, coming).items():
         if not system.files.there(path):
             yield Step(LINK, path, target)
 

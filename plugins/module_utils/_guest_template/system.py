@@ -15,7 +15,7 @@ import typing as t
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.files import FOLDER
 
 if t.TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.files import Files
 
@@ -100,7 +100,7 @@ class System:
 
     def is_masked(self, name: str) -> bool:
         """Whether the unit may not be started."""
-        return self.files.link(f"etc/systemd/system/{name}.service") == "/dev/null"
+        return self.init == SYSTEMD and self.files.link(f"etc/systemd/system/{name}.service") == "/dev/null"
 
     def starts(self, name: str) -> bool:
         """Whether the service is started with the system, or is one that something else starts."""
@@ -126,6 +126,17 @@ class System:
         section = re.search(r"^\[Install\]\s*$(.*?)(?=^\[|\Z)", text, re.MULTILINE | re.DOTALL)
         found = re.findall(r"^(?:WantedBy|RequiredBy)\s*=\s*(.*?)\s*$", section.group(1), re.MULTILINE) if section else []
         return [word for line in found for word in line.split()]
+
+    def links_to_start(self, name: str, coming: Collection[str]) -> dict[str, str]:
+        """The links, by their paths, that start a service with the system. coming: paths of files that are not there yet."""
+        if self.init == SYSTEMD:
+            unit = f"etc/systemd/system/{name}.service"
+            targets = ["multi-user.target"] if unit in coming else self.wanted_by(name)
+            unit = unit if unit in coming else self.unit_of(name) or unit
+            return {f"etc/systemd/system/{target}.wants/{name}.service": f"/{unit}" for target in targets}
+        if self.init == OPENRC:
+            return {f"etc/runlevels/default/{name}": f"/etc/init.d/{name}"}
+        return {} if self.starts(name) else {f"etc/rc{level}.d/S09{name}": f"../init.d/{name}" for level in "2345"}
 
     # --- kernels ---
 
