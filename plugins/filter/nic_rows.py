@@ -16,8 +16,8 @@ author:
 positional: record
 options:
   _input:
-    description: RV(vmops.external_dhcp.vm_ip_info#module:vms). VMs that would be made are told by RV(vmops.external_dhcp.vm#module:vms)
-      in check mode.
+    description: RV(vmops.external_dhcp.vm_ip_info#module:vms); for VMs that would be made, entries of
+      RV(vmops.external_dhcp.vm#module:vms) from check mode.
     type: list
     elements: dict
     required: true
