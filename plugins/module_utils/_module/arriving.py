@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""A driver's answers as they come, in lists of all that are there."""
+"""A driver's answers in batches, as they arrive."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if t.TYPE_CHECKING:
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Observation
 
-# Answers stored in one transaction at most. Only answers that are already there are taken together: none waits for another.
+# Answers in one batch at most, which is stored in one transaction. None waits for another: a batch has those that are there.
 BATCH = 500
 
 
 class _End:
-    """The last thing the driver's thread hands over: how its iterator ended."""
+    """The last item of the driver's thread: how its iterator ended."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
 
 
 class _Pump:
-    """Takes the driver's answers from its iterator in a thread of its own, and holds those that nobody has fetched yet."""
+    """A thread that takes the driver's answers from its iterator, and holds those that were not fetched yet."""
 
     def __init__(self, answers: Iterable[Observation]) -> None:
         self._answers = answers
@@ -61,7 +61,7 @@ class _Pump:
                 continue
 
     def fetch(self) -> tuple[list[Observation], _End | None]:
-        """All that is there, once there is something: answers, and the end if it has come."""
+        """Waits for an answer, and returns all that are there; and the end, if it has come."""
         batch: list[Observation] = []
         item = self._box.get()
         while not isinstance(item, _End):
@@ -80,7 +80,7 @@ class _Pump:
 
 
 def as_they_arrive(answers: Iterable[Observation]) -> Generator[list[Observation], None, None]:
-    """The observations in lists of all that are there: one is never kept back while the next guest is slow."""
+    """The observations in batches; none is kept back while the next guest is slow. Raises HypervisorError, MissingLibrary."""
     pump = _Pump(answers)
     try:
         end = None

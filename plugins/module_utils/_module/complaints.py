@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What a good look should be complained about, as sentences."""
+"""Sentences on what a user wants a look to fail for (option fail_on), although the look itself went well."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_NAMED = 5
 
 
 def complaints(fail_on: Sequence[str], gave_up: Sequence[NicRecord], lost: Sequence[NicRecord], old: Sequence[str]) -> list[str]:
-    """One sentence for each kind in `fail_on` that there is something of."""
+    """A sentence for each kind of complaint in fail_on that there is a cause for. old: the sentences of stale()."""
     found = []
     needed = [nic for nic in gave_up if nic.required]
     if "gave_up" in fail_on and needed:
@@ -35,7 +35,7 @@ def complaints(fail_on: Sequence[str], gave_up: Sequence[NicRecord], lost: Seque
 
 
 def stale(notes: Sequence[LookNote], now: datetime.datetime) -> list[str]:
-    """A sentence for each hypervisor that nobody looked at, or not without a problem, for some of its intervals."""
+    """A sentence for each hypervisor without a good look for STALE_LOOKS of its intervals."""
     found = []
     for note in notes:
         since = note.good_at

@@ -33,7 +33,7 @@ if t.TYPE_CHECKING:
 
 
 def run_module(module: AnsibleModule) -> None:
-    """Makes every listed drive as O(state) says and ends the module with one entry for each of them."""
+    """Makes every listed drive as O(state) says, and ends the module with one entry for each."""
     entries = common.take_drives(module)
     with common.ending(module):
         place = FolderPlace(module.params["dest"])
@@ -92,11 +92,11 @@ class FolderPlace(Place):
                 yield spot.name, error
 
     def changing(self) -> contextlib.AbstractContextManager[None]:
-        return self.folder.settled()
+        return self.folder.changing()
 
 
 def run_info(module: AnsibleModule) -> None:
-    """Opens drives and ends the module with what is in them and, against descriptions, what differs."""
+    """Reads drives, and ends the module with what is on them and, for those with a description, what differs."""
     entries = common.take_drives(module)
     wanted = module.params["contents"]
     if wanted == "all" and not module.no_log:

@@ -32,7 +32,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Hypervisor, Vm
 
 LONGEST_ERROR = 2000  # characters
-# What a user may have read off a list and the hypervisor does not know as a name: an id, or a name shown with escapes or cut.
+# What a user may copy from a list of ours but the hypervisor does not know as a name: an id, or a name with escapes or cut short.
 _AS_SHOWN = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|.*[\\~].*", re.DOTALL)
 
 
@@ -68,7 +68,7 @@ def check_sources(hypervisor: Hypervisor, wanted: Sequence[str] | None) -> Seque
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """Why there is no VM to work with: reason is one of the words of _guest_address.model."""
+    """Why there is no VM to work with. reason: one of those in _guest_address.model."""
 
     reason: str
     message: str
@@ -76,7 +76,7 @@ class Problem:
 
 @dataclasses.dataclass(frozen=True)
 class FoundVms:
-    """vms: each VM once; asked: by the name or id that was given, where the VM was found; problems: by name, the others."""
+    """vms: each VM once. asked: the VMs by the name or id that was given. problems: by name or id, those that were not found."""
 
     vms: tuple[Vm, ...]
     asked: dict[str, Vm]
@@ -84,9 +84,9 @@ class FoundVms:
 
 
 def find_vms(hypervisor: Hypervisor, wanted: Sequence[str] | None) -> FoundVms:
-    """All VMs, or those wanted: by name (as the hypervisor has it, or as it is shown) or by id.
+    """All VMs, or those wanted, by id or by name (the hypervisor's, or as we show it).
 
-    A name that fits several VMs is a problem of that name; each of them can still be had by its id.
+    A name that fits several VMs is a problem; each of them can be asked for by its id.
     """
     if wanted is None:
         every = hypervisor.inventory.vms(None)

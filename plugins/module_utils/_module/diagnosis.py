@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What a diagnosis looks at, gathered in bulk: from the hypervisor through its driver, and from the record."""
+"""Gathers the facts for a diagnosis in bulk: from the hypervisor through its driver, and from the record."""
 
 from __future__ import annotations
 
@@ -67,9 +67,10 @@ _INSTANCE_PATHS = content.metadata_paths("instance_id")
 
 @dataclasses.dataclass
 class Seen:
-    """What the hypervisor told of its VMs. everyone: also those that are not asked for.
+    """What the hypervisor told of its VMs.
 
-    said, observations, drives, files: by VM id. network_problems: by the name in shared_networks.
+    vms: those to be diagnosed. everyone: all. said, observations, drives, files: by VM id. network_problems: by the name in
+    shared_networks.
     """
 
     vms: tuple[Vm, ...] = ()
@@ -82,7 +83,7 @@ class Seen:
 
 
 def ask_guests(hypervisor: Hypervisor, seen: Seen, sources: Sequence[str], workers: int, timeout: float) -> None:
-    """Each source after the other, of the VMs that no source before has known: the way a poll asks, told source by source."""
+    """Asks as a poll does, but notes each source's answer: each source is asked of the VMs that no source before knew."""
     left = [vm for vm in seen.vms if vm.power_state == POWER_RUNNING]
     for source in sources:
         unknown = []
@@ -99,7 +100,7 @@ def ask_guests(hypervisor: Hypervisor, seen: Seen, sources: Sequence[str], worke
 
 
 def look_into_guests(hypervisor: Hypervisor, seen: Seen, workers: int, timeout: float) -> None:
-    """Some files of the guests whose agents have answered, or what their tools were given to say of the drive."""
+    """Reads files of the guests whose agents have answered; see Hypervisor.guest_files()."""
     tools = (SOURCE_AGENT, SOURCE_GUEST_METRICS, SOURCE_TOOLS)
     talking = [vm for vm in seen.vms if (answer := seen.observations.get(vm.id)) and answer.source in tools]
     if talking:
@@ -107,15 +108,15 @@ def look_into_guests(hypervisor: Hypervisor, seen: Seen, workers: int, timeout: 
 
 
 def look_at_networks(hypervisor: Hypervisor, seen: Seen, networks: Sequence[Mapping[str, t.Any]]) -> None:
-    """Whether the networks that are there are the described ones. What nobody made yet is nobody's fault: no NIC is in it."""
+    """Notes the networks that are not as described. One that is not there yet is no problem: no NIC is in it."""
     described = {}
     for entry in networks:
         try:
             (one,) = network_rules.read_networks([entry])
         except network_rules.NetworkRuleError:
-            continue  # good for the record, and no network that is made
+            continue  # the record takes such an entry, but shared_network would not
         described[one.name] = NetworkWanted(one.nic_network, one.vlan, one.bridge, one.hosts, one.host_vlan, one.openvswitch)
-    # An account that may not read networks can have all the rest judged; where the connection broke, the next question says so.
+    # Without the right to read networks the rest can still be judged; if the connection broke, the next call says so.
     with contextlib.suppress(HypervisorError):
         states = hypervisor.networks.states(list(described.values()), users=False) if described else []
         told = {name: state.problem for name, state in zip(described, states) if state.before and state.problem}
@@ -123,7 +124,7 @@ def look_at_networks(hypervisor: Hypervisor, seen: Seen, networks: Sequence[Mapp
 
 
 def look_at_drives(hypervisor: Hypervisor, seen: Seen, contents: bool) -> None:
-    """State and, with contents, what is on the drives."""
+    """Reads the state of the drives and, with contents, what is on them."""
     states = hypervisor.drives.states(seen.vms)
     seen.drives.update({vm.id: _drive(states[vm.id]) for vm in seen.vms if vm.id in states})
     if not contents:
@@ -156,7 +157,7 @@ def _drive(state: DriveState | DriveError) -> DriveFacts:
 
 
 def _with_content(drive: DriveFacts, data: bytes) -> DriveFacts:
-    """What is on the drive, as far as it may be told: never a password, key or user data."""
+    """The facts about what is on the drive: never a password, key or user data."""
     drive = dataclasses.replace(drive, read=True)
     try:
         image = images.read(data, modes=False)
@@ -195,7 +196,7 @@ def _is_json(data: bytes) -> bool:
 
 
 class Site:
-    """Which NICs are in which shared network, and who else has the same MAC or address."""
+    """The facts of VMs with those of their neighbours: the shared network of a NIC, and who else has the same MAC or address."""
 
     def __init__(self, name: str, networks: Sequence[Mapping[str, t.Any]], recorded: Sequence[NicRecord], seen: Seen) -> None:
         """networks: entries of shared_networks, checked; recorded: the NICs of all hypervisors in the record."""
@@ -203,7 +204,7 @@ class Site:
         self.recorded = {(nic.vm_id, nic.mac): nic for nic in recorded if nic.hypervisor_name == name}
         self._macs: dict[str, set[tuple[str, str]]] = collections.defaultdict(set)
         self._addresses: dict[tuple[str | None, str], set[tuple[str, str]]] = collections.defaultdict(set)
-        # A VM that migrated is in the record under both names for a while: the same id is the same VM.
+        # A VM that moved is in the record under two hypervisors for a while; it has one id.
         for nic in recorded:
             self._macs[nic.mac].add((nic.vm_id, f"{nic.vm_name} on {nic.hypervisor_name}"))
             if nic.ip4_address and nic.missing_since is None:
@@ -265,7 +266,7 @@ class Site:
         )
 
     def from_record(self, vm_id: str, name: str) -> VmFacts:
-        """What is known of a VM whose hypervisor nobody could ask."""
+        """The facts of a VM that the hypervisor does not have, or could not be asked about."""
         rows = [nic for (one, _mac), nic in self.recorded.items() if one == vm_id]
         nics = tuple(
             NicFacts(nic.device, nic.mac, nic.network, self.networks.get(nic.network or ""), recorded=_recorded(nic))
@@ -305,7 +306,7 @@ def _others(found: set[tuple[str, str]], vm_id: str) -> tuple[str, ...]:
 
 
 def _shared(network: Mapping[str, t.Any], recorded: Sequence[NicRecord], problem: str | None) -> SharedNetwork:
-    """The shared network, and how many addresses of its range the VMs of the record have, whatever hypervisor they are on."""
+    """The shared network, with the number of its addresses that VMs of the record have, on whatever hypervisor."""
     cidrs = network.get("cidrs") or network.get("cidr") or ()
     limits = parse_range(network.get("ip_range"))
     size, used = None, 0

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""DNS follows the record's events while somebody goes on looking: in a thread, so that no lock is held for a DNS server."""
+"""DNS follows the record's events while a module looks: in a thread, so that no lock is held while a DNS server is waited for."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ MAX_PROBLEMS = 5
 
 
 class Follower:
-    """Called with events, it brings the names of their VMs up to date on each server, soon. close() waits for that.
+    """Called with events; its thread then brings the names of their VMs up to date on each server.
 
-    open_store: makes a store for the thread alone. changes: how many names were changed; problems: what went wrong, a sentence each.
-    A VM for which it went wrong is tried again with the next event.
+    open_store: makes a store for the thread alone. changes: number of changed names. problems: sentences. A VM whose names could
+    not be changed is tried again with the next event.
     """
 
     def __init__(self, open_store: Callable[[], RecordStore], targets: Sequence[tuple[Rules, Request]]) -> None:
@@ -50,7 +50,7 @@ class Follower:
             self._news.notify()
 
     def close(self) -> None:
-        """Does what is left, and ends the thread."""
+        """Waits until all is done, and ends the thread."""
         with self._news:
             self._closing = True
             self._news.notify()

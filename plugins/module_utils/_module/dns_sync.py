@@ -4,10 +4,9 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""From the record to names: which leases there are, which of them a run is about, and the rules for their names.
+"""From the record to names in DNS: which leases there are, which of them a run is about, and the rules for their names.
 
-Whoever has a record at hand, such as a process that watches a hypervisor, brings DNS up to date with
-`sync(store, rules, request)`: it knows no Ansible, and reads the record anew each time.
+sync() needs no Ansible, so a process that watches a hypervisor can use it as well. It reads the record each time.
 """
 
 from __future__ import annotations
@@ -35,10 +34,10 @@ STATE_PRESENT = "present"
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """Which names, and where. hypervisors and vms: None means all; vms are names or ids.
+    """Which names are to be changed on which server. hypervisors, vms: None means all; vms are names or ids.
 
-    changed_within: only VMs of which the record has news from so many seconds. owner: whose marks are written, by default the
-    record's own id; former_owners: whose marks count as ours, too.
+    changed_within: seconds; only VMs that the record has news of from this time. owner: the one in our marks, by default the
+    record's id. former_owners: others whose marks count as ours. ttl: seconds. wait: seconds for the secondaries.
     """
 
     server: Server
@@ -57,15 +56,15 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class _Selected:
-    """leases: with an address, of the VMs that a run is about; once: what these and vanished ones had before."""
+    """What a run is about. leases: those with an address. former: of these and of vanished VMs. vms: digests; None: all."""
 
     leases: list[Lease]
-    once: list[Lease]
+    former: list[Lease]
     vms: set[str] | None
 
 
 def sync(store: RecordStore, rules: Rules, request: Request) -> Outcome:
-    """Makes one server's names what the record says. Raises RecordError; what DNS says is in the outcome."""
+    """Makes one server's names what the record says. Raises RecordError, DnsError; problems of the server are in the outcome."""
     rows = store.nics()
     selected = _select(store, rows, request)
     pairs: list[Pair] = []
@@ -82,7 +81,7 @@ def sync(store: RecordStore, rules: Rules, request: Request) -> Outcome:
             alive.setdefault(lease.vm, set()).update(lease.addresses)
     hypervisors = request.hypervisors
     others = () if hypervisors is None else [lease for lease in everywhere if lease.hypervisor not in hypervisors]
-    candidates = _candidates(selected.leases + selected.once, rules)
+    candidates = _candidates(selected.leases + selected.former, rules)
     if request.vms is not None:
         candidates |= _by_templates(request, rules)
     scope = plan.Scope(
@@ -111,7 +110,7 @@ def sync(store: RecordStore, rules: Rules, request: Request) -> Outcome:
 
 
 def leases(rows: Iterable[NicRecord]) -> list[Lease]:
-    """Those with an address."""
+    """The leases of these NICs that have an address."""
     return [lease for lease in map(_lease, rows) if lease.addresses]
 
 
@@ -136,12 +135,12 @@ def _select(store: RecordStore, rows: Sequence[NicRecord], request: Request) -> 
         if since is not None:
             wanted |= {nic.vm_id for nic in mine if nic.updated_at >= since} | {event.vm_id for event in events}
     chosen = [nic for nic in mine if wanted is None or nic.vm_id in wanted]
-    once = [_once(event) for event in events if wanted is None or event.vm_id in wanted]
-    once += [dataclasses.replace(_lease(nic), addresses=(nic.previous_address,)) for nic in chosen if nic.previous_address]
-    return _Selected(leases(chosen), once, None if wanted is None else {digest(vm_id) for vm_id in wanted})
+    former = [_former(event) for event in events if wanted is None or event.vm_id in wanted]
+    former += [dataclasses.replace(_lease(nic), addresses=(nic.previous_address,)) for nic in chosen if nic.previous_address]
+    return _Selected(leases(chosen), former, None if wanted is None else {digest(vm_id) for vm_id in wanted})
 
 
-def _once(event: Event) -> Lease:
+def _former(event: Event) -> Lease:
     addresses = tuple(address for address in (event.address, event.previous_address) if address)
     return Lease(event.hypervisor_name, event.vm_id, event.vm_name, event.device, event.network, addresses)
 
@@ -153,7 +152,7 @@ def _candidates(found: Iterable[Lease], rules: Rules) -> set[str]:
 
 
 def _by_templates(request: Request, rules: Rules) -> set[str]:
-    """What VMs of these names would be called in any network: of one that was destroyed the record knows nothing more."""
+    """The names that the VMs asked for would have in any network, as the record does not know deleted ones."""
     found: set[str] = set()
     for vm in request.vms or ():
         for network in [*rules.domains, ""]:
@@ -212,7 +211,7 @@ def _domains(given: Sequence[t.Any] | None, domain: str | None) -> dict[str, str
 
 
 def _all_names(only: Collection[str], given: Sequence[t.Any] | None) -> set[str]:
-    """Every name that these networks go by, since a hypervisor may know a network by its bridge."""
+    """All names of these networks: a hypervisor may know a network by its bridge."""
     found = set(only)
     for entry in given or ():
         if isinstance(entry, dict) and entry.get("name") in only:

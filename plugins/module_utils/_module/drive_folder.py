@@ -17,6 +17,7 @@ import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import DriveImageError, DriveInputError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import drive_rules
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveState
 
 if t.TYPE_CHECKING:
@@ -25,15 +26,13 @@ if t.TYPE_CHECKING:
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
 
-_TEMPORARY = (".config-drive-", ".tmp")  # prefix, suffix
-# Older ones belong to nobody any more: a killed run has left them.
-_STALE_AFTER = 3600.0  # seconds
+_STAGED = (".config-drive-", ".tmp")  # prefix, suffix
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """The bytes of an image file; at most MAX_SIZE, never from anything but a regular file. Raises DriveImageError."""
+    """The bytes of an image file, which is a regular file of at most MAX_SIZE. Raises DriveImageError."""
     try:
-        # Not to hang on a named pipe that lies in the place of an image.
+        # O_NONBLOCK: so as not to hang on a named pipe.
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     except OSError as exc:
         raise DriveImageError(f"the image {os.fspath(path)} cannot be read: {exc.strerror}") from exc
@@ -50,7 +49,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 
 
 class DriveFolder:
-    """Reads, writes and removes drives; every write is atomic, so that no reader ever sees half a drive."""
+    """Reads, writes and removes drives. Every write is atomic: no reader sees half a drive."""
 
     def __init__(self, path: str) -> None:
         """Raises DriveInputError for an empty path, which would be the current folder."""
@@ -62,7 +61,7 @@ class DriveFolder:
         return os.path.join(self.path, name + ".iso")
 
     def check(self) -> bool:
-        """Whether the folder exists. Raises DriveInputError if it cannot be used: no folder, or another account could change it."""
+        """Whether the folder exists. Raises DriveInputError if it is no folder, or another account could change it."""
         try:
             status = os.stat(self.path)
         except FileNotFoundError:
@@ -84,9 +83,9 @@ class DriveFolder:
         return True
 
     def create(self) -> None:
-        """Makes the folder and what is missing above it, none of it open to others.
+        """Makes the folder and those missing above it, all for the owner alone.
 
-        Raises DriveInputError if that fails, or if another account was faster.
+        Raises DriveInputError if that fails, or if another account has made one meanwhile.
         """
         missing = []
         path = self.path
@@ -95,14 +94,14 @@ class DriveFolder:
             path = os.path.dirname(path)
         for path in reversed(missing):
             try:
-                with contextlib.suppress(FileExistsError):  # another process that builds drives was faster
+                with contextlib.suppress(FileExistsError):  # another run has just made it
                     os.mkdir(path, FOLDER_MODE)
             except OSError as exc:
                 raise DriveInputError(f"dest is {self.path}, but {path} cannot be made: {exc.strerror}") from exc
         self.check()
 
     def read(self, name: str) -> bytes | None:
-        """The drive's bytes, None if there is no file. A link is not followed: the drive's file is to be no link."""
+        """The drive's bytes, None if there is no file. Raises DriveImageError, also for a link."""
         path = self.file(name)
         try:
             status = os.lstat(path)
@@ -115,27 +114,27 @@ class DriveFolder:
         return read_bytes(path)
 
     def state(self, name: str) -> DriveState:
-        """The drive's file as it is; attached is true for one that is open to its owner alone, so that nothing but its bytes counts."""
+        """The state of the drive's file. attached: whether its mode is right, so that only its bytes can be wrong."""
         path = self.file(name)
         try:
             mode = os.lstat(path).st_mode
-        except OSError:  # what it is, read() tells
+        except OSError:  # read() raises it
             return DriveState(path, file_exists=os.path.lexists(path))
         return DriveState(path, file_exists=True, attached=not stat.S_IMODE(mode) & ~FILE_MODE)
 
     def write(self, name: str, data: bytes) -> None:
         """Puts the drive in place of the one before: whole and on the disk, or not at all. Raises DriveImageError."""
         try:
-            fd, temporary = tempfile.mkstemp(prefix=_TEMPORARY[0], suffix=_TEMPORARY[1], dir=self.path)  # 0600 from the start
+            fd, staged = tempfile.mkstemp(prefix=_STAGED[0], suffix=_STAGED[1], dir=self.path)  # 0600 from the start
             try:
                 with os.fdopen(fd, "wb") as stream:
                     stream.write(data)
                     stream.flush()
                     os.fsync(fd)
-                os.replace(temporary, self.file(name))
+                os.replace(staged, self.file(name))
             except BaseException:
                 with contextlib.suppress(OSError):
-                    os.unlink(temporary)
+                    os.unlink(staged)
                 raise
         except OSError as exc:
             raise DriveImageError(f"{self.file(name)} cannot be written: {exc.strerror}") from exc
@@ -148,22 +147,21 @@ class DriveFolder:
         except OSError as exc:
             raise DriveImageError(f"{self.file(name)} cannot be removed: {exc.strerror}") from exc
 
-    def _remove_stale(self) -> None:
-        """Temporary files hold secrets as well: they are not to stay for ever."""
+    def _remove_left_overs(self) -> None:
         with contextlib.suppress(OSError), os.scandir(self.path) as found:
             for item in found:
-                if item.name.startswith(_TEMPORARY[0]) and item.name.endswith(_TEMPORARY[1]):
+                if item.name.startswith(_STAGED[0]) and item.name.endswith(_STAGED[1]):
                     with contextlib.suppress(OSError):
-                        if time.time() - item.stat(follow_symlinks=False).st_mtime > _STALE_AFTER:
+                        if drive_rules.is_left_over(time.time() - item.stat(follow_symlinks=False).st_mtime):
                             os.unlink(item.path)
 
     @contextlib.contextmanager
-    def settled(self) -> Iterator[None]:
-        """Around all writes: what a killed run has left is removed, and the names are on the disk too when it is left.
+    def changing(self) -> Iterator[None]:
+        """Around all changes: deletes left-overs first, and writes the folder itself to the disk at the end.
 
         Not for check mode, as it changes the folder.
         """
-        self._remove_stale()
+        self._remove_left_overs()
         try:
             yield
         finally:

@@ -22,7 +22,7 @@ if t.TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Settled:
-    """description: with the password that goes on the drive. files: what is on it beside that. made: whether the password is new."""
+    """description: with the password for the drive. files: further ones for it. made: whether the password is new."""
 
     description: DriveDescription
     files: Mapping[str, bytes] = dataclasses.field(default_factory=dict, repr=False)
@@ -30,9 +30,9 @@ class Settled:
 
 
 def settle(description: DriveDescription, before: Mapping[str, bytes], renew: bool, make: bool) -> Settled:
-    """What becomes of the password of a drive that holds the files `before`.
+    """The password for a drive that holds the files `before`.
 
-    renew: whether one is made even if there was one. make: False where none is to be made yet, as in check mode.
+    renew: makes a new password even if there is one. make: False puts a stand-in for a new password, as in check mode.
     """
     mark = before.get(content.RETIRED_PATH)
     kept = {} if mark is None else {content.RETIRED_PATH: mark}

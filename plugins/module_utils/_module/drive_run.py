@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""One run of 'make these drives so', the same over a folder and over a hypervisor."""
+"""One run of a module that makes drives what its entries say, in a folder or on a hypervisor."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ if t.TYPE_CHECKING:
 
 _T = t.TypeVar("_T")
 
-# Images are built as they are needed: no more of them are in memory than this, by number (Place.batch) and by bytes.
+# Bytes of images in memory at a time; their number is limited by Place.batch.
 _BATCH_BYTES = images.MAX_SIZE
 _RESTART = "its config drive is new to the running VM: the guest sees it after the VM has been shut down and started"
 
 
 @dataclasses.dataclass(frozen=True)
 class Spot:
-    """Where the drive of one VM is or would be. state: as it is now; vm: None in a folder, which knows no VMs."""
+    """The place of one drive. state: as it is now; vm: None in a folder, which knows no VMs."""
 
     name: str
     state: DriveState
@@ -60,14 +60,14 @@ class Spot:
 
     @property
     def foreign(self) -> bool:
-        """Whether a file is there that carries not this VM's mark (see drive_rules); in a folder only its bytes can tell."""
+        """Whether a foreign file is there (see drive_rules); in a folder only its bytes can tell, so False."""
         return self.state.file_exists and self.vm is not None and self.state.owner != self.vm.id
 
 
 class Place(abc.ABC):
     """Where the drives of one run are: a folder or a hypervisor.
 
-    result: what every entry of the module's result begins with. batch: how many drives are put at once.
+    result: the keys of every entry of the module's result, with their defaults. batch: how many drives are put at once.
     """
 
     result: t.ClassVar[Mapping[str, t.Any]]
@@ -79,34 +79,34 @@ class Place(abc.ABC):
 
     @abc.abstractmethod
     def facts(self, spot: Spot) -> dict[str, t.Any]:
-        """What the result says of the spot."""
+        """The result's keys about the spot."""
 
     @abc.abstractmethod
     def read(self, spot: Spot) -> bytes | None:
-        """The bytes of the drive that is there."""
+        """The bytes of the spot's drive; None if there is none."""
 
     @abc.abstractmethod
     def put(self, jobs: Sequence[tuple[Spot, bytes]]) -> Iterator[tuple[str, DriveChange | Exception]]:
-        """Puts drives, and yields name and outcome of each as it is done."""
+        """Puts drives; yields the name and outcome of each as it is done."""
 
     @abc.abstractmethod
     def remove(self, spots: Sequence[Spot]) -> Iterator[tuple[str, DriveChange | Exception]]:
-        """Removes drives, likewise."""
+        """Removes drives; yields as put() does."""
 
     def eject(self, spots: Sequence[Spot]) -> Iterator[tuple[str, DriveChange | Exception]]:
-        """Takes drives out of their slots, likewise."""
+        """Ejects drives; yields as put() does."""
         raise NotImplementedError
 
     def move(self, spots: Sequence[Spot]) -> Iterator[tuple[str, DriveChange | Exception]]:
-        """Moves drives, likewise."""
+        """Moves drives; yields as put() does."""
         raise NotImplementedError
 
     def unconfirmed(self, spots: Sequence[Spot], digests: Mapping[str, str | None]) -> dict[str, str]:
-        """Whose guests are not known to have set the password of their drive, by name, and why. digests: of the drives in place."""
+        """By name, why a guest is not known to have set the password of its drive. digests: by name, of the drives."""
         raise NotImplementedError
 
     def goes_along(self, spot: Spot) -> bool:
-        """Whether move() has something to do."""
+        """Whether move() has something to do for the spot."""
         raise NotImplementedError
 
     def changing(self) -> contextlib.AbstractContextManager[None]:
@@ -116,9 +116,9 @@ class Place(abc.ABC):
 
 @dataclasses.dataclass
 class _Plan:
-    """What is to be on one drive. before, old: the drive that is there and its bytes, None if there is none or it was not read.
+    """What is to be on one drive.
 
-    same: whether the drive that is there is already as it is to be.
+    before, old: the drive that is there, and its bytes; None if there is none, or it was not read. same: whether it is right.
     """
 
     description: DriveDescription
@@ -142,16 +142,16 @@ class _Plan:
 
     @property
     def previous_instance_id(self) -> str | None:
-        """Of the drive that the guest knows."""
+        """The instance id on the drive that is there; None if there is none."""
         if self.before is not None:
             return compare.description_of(self.before, self.description.name).metadata["instance_id"]
         return self.description.metadata["instance_id"] if self.same else None
 
 
 class DriveRun:
-    """Makes drives as the module's option state says. Every entry is tried; end() fails the module if one of them failed.
+    """Makes drives as the module's option state says. Every entry is tried; end() fails the module if one failed.
 
-    errors: sentences by name; before carry_out(), what is wrong with the entries themselves.
+    errors: sentences by name; before carry_out(), about the entries themselves. finished: names of drives whose outcome is known.
     """
 
     def __init__(self, module: AnsibleModule, entries: Sequence[Mapping[str, t.Any]], result: Mapping[str, t.Any]) -> None:
@@ -166,7 +166,7 @@ class DriveRun:
         drive_input.check_options(self.label, self.layouts)
         if self.state in ("present", "updated", "retired"):  # the others build no image
             images.require_pycdlib()
-        if self.state not in ("present", "updated"):  # whatever else an entry says: the drive goes, moves, or keeps what it has
+        if self.state not in ("present", "updated"):  # the drive goes, moves or stays: its data do not matter
             entries = [drive_input.identity(entry) for entry in entries]
         self.entries = {entry["name"]: entry for entry in entries}
         self.descriptions, self.errors = drive_input.describe(entries)
@@ -174,11 +174,11 @@ class DriveRun:
         self.warnings: dict[str, tuple[str, ...]] = {}
         self.restarts: dict[str, str | None] = {}
         self.diffs: list[dict[str, str]] = []
-        self.settled: set[str] = set()
+        self.finished: set[str] = set()
         self._check_descriptions()
 
     def _check_descriptions(self) -> None:
-        """What can be told without a drive, so also of a VM that is not there yet in check mode."""
+        """Checks that need no drive, so that check mode makes them for a VM that does not exist yet as well."""
         for name, description in self.descriptions.items():
             self.warnings[name] = ()
             if self.module.check_mode and description.password_public_key:
@@ -190,16 +190,14 @@ class DriveRun:
                     self.errors[name] = drive_input.named(name, error)
 
     def carry_out(self, place: Place) -> None:
-        """Makes the drives so; in check mode only says what would be done."""
+        """Does the run; in check mode only notes what would change."""
         spots = list(self._spots(place))
         try:
             with contextlib.nullcontext() if self.module.check_mode else place.changing():
-                if self.state in ("present", "updated"):
+                if self.state in ("present", "updated", "followed"):
                     self._put_all(place, spots)
                 elif self.state == "absent":
                     self._do(place.remove, [spot for spot in spots if self._tried(spot, lambda spot: self._absent(place, spot))])
-                elif self.state == "followed":
-                    self._put_all(place, spots)
                 elif self.state == "retired":
                     for first in range(0, len(spots), place.batch):
                         self._retire(place, spots[first : first + place.batch])
@@ -207,9 +205,9 @@ class DriveRun:
                     self._do(place.eject, [spot for spot in spots if self._ejected(spot)])
                 else:
                     self._do(place.move, [spot for spot in spots if self._moved(place, spot)])
-        except HypervisorUnreachable as error:  # for all that follow as well; what was done before is still told
+        except HypervisorUnreachable as error:  # an error of all drives that are not finished
             for name, result in self.results.items():
-                if name not in self.settled and name not in self.errors:
+                if name not in self.finished and name not in self.errors:
                     self.errors[name] = str(error)
                     result["changed"] = False
 
@@ -267,14 +265,14 @@ class DriveRun:
                 self._failed(name, done)
                 continue
             result = self.results[name]
-            self.settled.add(name)
+            self.finished.add(name)
             self.restarts[name] = done.message
             result["changed"] = done.changed
             if "location" in result:
                 result.update(location=done.location, slot=done.slot, restart_required=done.restart_required)
 
     def _plan(self, place: Place, spot: Spot) -> bytes | None:
-        """What must be put; None if the drive is right as it is."""
+        """The bytes to be put; None if the drive is right as it is."""
         if spot.state.problem is not None and not (spot.foreign and self.take_over):
             raise DriveError(spot.state.problem)
         description = self.descriptions[spot.name]
@@ -285,14 +283,14 @@ class DriveRun:
         result = self.results[spot.name]
         result["sha256"] = plan.before.sha256 if plan.same and plan.before is not None else hashlib.sha256(data).hexdigest()
         if result["new_password"] and self.module.check_mode:
-            result["sha256"] = None  # of a drive with a password that nobody has made yet
+            result["sha256"] = None  # its password is not made yet
         result["acts_on_refresh"] = readers.acts_on_refresh(plan.description, plan.previous_instance_id)
         if "size" in result:
             result["size"] = len(data)
         if "restart_required" in result:
             result["restart_required"] = not spot.state.can_attach_now
         if plan.same and (spot.state.attached or (spot.state.ejected and self.state == "present" and not self.reinsert)):
-            self.settled.add(spot.name)
+            self.finished.add(spot.name)
             if spot.state.ejected:
                 result.update(ejected=True, restart_required=False)
             return None
@@ -309,7 +307,7 @@ class DriveRun:
                 return plan
         before, old = self._before(place, spot, owner)
         mine = before is not None and not self._is_foreign(before, owner)
-        settled = self._settled(description, before.files if before is not None and mine else {})
+        settled = self._with_password(description, before.files if before is not None and mine else {})
         if settled.files or settled.description != description:
             files = {**content.files_of(settled.description, self.layouts), **settled.files}
             plan = _Plan(settled.description, files, self.label, owner)
@@ -317,8 +315,8 @@ class DriveRun:
         plan.compare(before, old)
         return plan
 
-    def _settled(self, description: DriveDescription, before: Mapping[str, bytes]) -> drive_passwords.Settled:
-        """The description with the password that the drive is to hold; one that is made for it is in the result, encrypted."""
+    def _with_password(self, description: DriveDescription, before: Mapping[str, bytes]) -> drive_passwords.Settled:
+        """The description with the password for the drive; a new one is put into the result, encrypted."""
         settled = drive_passwords.settle(description, before, self.state == "updated", not self.module.check_mode)
         result, password = self.results[description.name], settled.description.password
         result["new_password"] = settled.made
@@ -339,7 +337,7 @@ class DriveRun:
             raise DriveImageError(
                 f"{what}, so there is nothing of which anything could be kept: give all its data with state=present"
             )
-        settled = self._settled(description, before.files)
+        settled = self._with_password(description, before.files)
         files = compare.change(before, **drive_input.parts(self.entries[spot.name], settled.description))
         files.pop(content.RETIRED_PATH, None)
         files.update(settled.files)
@@ -356,7 +354,7 @@ class DriveRun:
         if spot.foreign and state.problem is not None and not self.take_over:
             raise DriveError(state.problem)
         if not state.file_exists and not state.attached:
-            self.settled.add(spot.name)
+            self.finished.add(spot.name)
             return False
         before = None
         if state.file_exists and (self.module._diff or spot.vm is None or spot.foreign):
@@ -366,32 +364,32 @@ class DriveRun:
         return True
 
     def _followed(self, place: Place, spot: Spot) -> bytes | None:
-        """What must be put so that the VM has, where it is now, the drive that it has somewhere; None if nothing."""
+        """The bytes to be put where the VM is now, of the drive that it has elsewhere; None if there is nothing to do."""
         state, result = spot.state, self.results[spot.name]
         result["lost"] = not state.file_exists
         result["ejected"] = state.ejected
         if not state.file_exists or state.attached or state.ejected:
-            self.settled.add(spot.name)
+            self.finished.add(spot.name)
             return None
         if state.problem is not None:
             raise DriveError(state.problem)
         before, data = self._before(place, spot, None)
         if before is None or data is None or not before.intact:
-            result["lost"] = True  # half a drive is none
-            self.settled.add(spot.name)
+            result["lost"] = True  # a damaged drive counts as lost
+            self.finished.add(spot.name)
             return None
         result.update(changed=True, sha256=before.sha256, restart_required=not state.can_attach_now)
         self._diff(spot, [])
         return data
 
     def _ejected(self, spot: Spot) -> bool:
-        """Whether there is a drive to be taken out."""
+        """Whether there is a drive to eject."""
         state, result = spot.state, self.results[spot.name]
         running = spot.vm is not None and spot.vm.power_state == POWER_RUNNING
         result["unread"] = state.attached and drive_rules.is_unread(running, state.unread)
         goes = state.attached and not (result["unread"] and self.keep_unread)
         if not goes:
-            self.settled.add(spot.name)
+            self.finished.add(spot.name)
             return False
         result.update(changed=True, ejected=True)
         if self.module._diff:
@@ -401,7 +399,7 @@ class DriveRun:
         return True
 
     def _retire(self, place: Place, spots: Sequence[Spot]) -> None:
-        """Takes the passwords off those drives whose guests have set them."""
+        """Removes the passwords from the drives whose guests have set them."""
         holders: dict[str, tuple[Spot, images.Image, str]] = {}
         digests: dict[str, str | None] = {}
         for spot in spots:
@@ -419,12 +417,12 @@ class DriveRun:
                     jobs.append((spot, self._without(password, spot, before)))
                 except ConfigDriveError as error:
                     self._failed(name, error)
-        self.settled.update({spot.name for spot in spots} - {spot.name for spot, _data in jobs})
+        self.finished.update({spot.name for spot in spots} - {spot.name for spot, _data in jobs})
         self._do(place.put, jobs)
         self._do(place.eject, [spot for spot, _data in jobs if spot.state.ejected and spot.name not in self.errors])
 
     def _without(self, password: str, spot: Spot, before: images.Image) -> bytes:
-        """The drive that is to be put, without its password. Raises DriveInputError for a reader that needs a password on it."""
+        """The drive without its password, to be put. Raises DriveInputError if its reader needs a password on it."""
         files = compare.change(before, password="")
         after = compare.description_of(dataclasses.replace(before, files=files), spot.name, self.descriptions[spot.name].reader)
         drive_input.check_reader(after, before.label, compare.layouts_of(files))
@@ -442,7 +440,7 @@ class DriveRun:
         goes = place.goes_along(spot)
         self.results[spot.name]["changed"] = goes
         if not goes:
-            self.settled.add(spot.name)
+            self.finished.add(spot.name)
         return goes
 
     def _before(self, place: Place, spot: Spot, owner: str | None) -> tuple[images.Image | None, bytes | None]:
@@ -455,7 +453,7 @@ class DriveRun:
         except DriveImageError:
             if not images.is_ours(data):
                 raise DriveImageError(drive_rules.not_a_drive(spot.state.location)) from None
-            image = images.damaged(data)  # but certainly built here
+            image = images.damaged(data)
         if image.intact is None and not compare.layouts_of(image.files):
             raise DriveImageError(drive_rules.not_a_drive(spot.state.location))
         if not self.take_over and self._is_foreign(image, owner):
@@ -463,9 +461,9 @@ class DriveRun:
         return image, data
 
     def _is_foreign(self, image: images.Image, owner: str | None) -> bool:
-        """Whether the drive belongs to another VM or another program; an entry that gives no vm_id claims no other VM's."""
+        """Whether the drive is another program's, or another VM's than the owner's. Without an owner no VM is another one."""
         if image.intact is None:
-            return self.state != "updated"  # which keeps what it does not change
+            return self.state != "updated"  # an update keeps what the other program wrote
         return owner is not None and image.owner is not None and image.owner != owner
 
     def _diff(self, spot: Spot, found: Sequence[compare.Difference], attached: bool | None = None) -> None:

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Which VMs are to be read when: hints gathered by VM, as pure arithmetic on the times that it is given (seconds of one clock)."""
+"""Hints gathered by VM: which VMs are to be read, and when. All times are given by the caller, in seconds of one clock."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ if t.TYPE_CHECKING:
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Hint
 
-GATHER = 0.1  # seconds between the first hint and the reading it leads to; those that come meanwhile are read with it
+GATHER = 0.1  # seconds between the first hint and the reading, so that it has the VMs of later hints as well
 MOST = 500  # VMs in one reading
-LISTING_PART = 4  # after a list of all VMs, that many times as long as it took passes before the next
-LISTING_PAUSE = 1.0  # and at least so many seconds
+# Between two lists of all VMs: this many times as long as the list took, and at least this many seconds.
+LISTING_PART = 4
+LISTING_PAUSE = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """One VM to be read. kind: HINT_GUEST or HINT_HERE; since: when the hint came; step: how often it was read because of it."""
+    """One VM to be read. kind: HINT_GUEST or HINT_HERE; since: when the hint came; due: when to read; step: readings so far."""
 
     kind: str
     since: float
@@ -35,7 +36,7 @@ class Wanted:
 
 
 class Gather:
-    """The VMs that hints have named. One entry for each, whatever comes: the newest hint counts."""
+    """The VMs that hints have named, each once: the newest hint counts."""
 
     def __init__(self, again: Sequence[float] = ()) -> None:
         """again: seconds after a hint at which a VM whose address is still missing is read once more."""
@@ -45,7 +46,7 @@ class Gather:
         self._list_wanted: float | None = None  # since when
 
     def add(self, hints: Iterable[Hint], now: float) -> None:
-        """Takes hints in."""
+        """Adds hints."""
         for vm_id, kind in hints:
             if kind == HINT_VM:
                 self.want_list(now)
@@ -58,12 +59,12 @@ class Gather:
                 self._vms[vm_id] = Wanted(kind, now, due)
 
     def want_list(self, now: float) -> None:
-        """All VMs are to be listed, when a list is due."""
+        """Asks for a list of all VMs; see list_due()."""
         if self._list_wanted is None:
             self._list_wanted = now + GATHER
 
     def listed(self, began: float, ended: float) -> None:
-        """A list was made: what was wanted before it began is done."""
+        """Notes that all VMs were listed. A list that was asked for before it began is done."""
         if self._list_wanted is not None and self._list_wanted - GATHER <= began:
             self._list_wanted = None
         self._list_from = ended + max(LISTING_PAUSE, LISTING_PART * (ended - began))
@@ -73,34 +74,34 @@ class Gather:
         return self._list_wanted is not None and max(self._list_wanted, self._list_from) <= now
 
     def next(self) -> float | None:
-        """When there is something to do; None where nothing is wanted."""
+        """The time of the next reading or list; None if there is none."""
         times = [one.due for one in self._vms.values()]
         if self._list_wanted is not None:
             times.append(max(self._list_wanted, self._list_from))
         return min(times, default=None)
 
     def take(self, now: float) -> dict[str, Wanted]:
-        """The VMs to be read now, those soon due among them; they are wanted no more."""
+        """Removes and returns the VMs to be read now; those due very soon are among them."""
         due = sorted((one.due, vm_id) for vm_id, one in self._vms.items() if one.due <= now + GATHER)
         if not due or due[0][0] > now:
             return {}
         return {vm_id: self._vms.pop(vm_id) for _due, vm_id in due[:MOST]}
 
     def put_back(self, taken: Mapping[str, Wanted], due: float) -> None:
-        """They could not be read, and nothing will be before then; a newer hint counts."""
+        """Takes back VMs that could not be read, for the time `due`; a newer hint counts. No list is due before it either."""
         self._list_from = max(self._list_from, due)
         for vm_id, one in taken.items():
             self._vms.setdefault(vm_id, dataclasses.replace(one, due=due))
 
     def missed(self, vm_id: str, one: Wanted, now: float) -> None:
-        """It was read and its address was not there: the next reading is where `again` says, or nowhere."""
+        """Notes that a VM was read without an address: it is read again as `again` says, if it does."""
         steps = [number for number, after in enumerate(self.again) if number >= one.step and one.since + after > now]
         if steps:
             again = dataclasses.replace(one, due=one.since + self.again[steps[0]], step=steps[0] + 1)
             self._vms.setdefault(vm_id, again)
 
     def later(self, vm_id: str, now: float, seconds: float) -> None:
-        """It is to be read once more then, because its address has to stand for so long."""
+        """Asks for another reading after so many seconds: its address must be unchanged for so long."""
         self._vms.setdefault(vm_id, Wanted(HINT_GUEST, now, now + seconds))
 
     def __len__(self) -> int:

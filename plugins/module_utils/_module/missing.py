@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""The end of a module that lacks a Python library, in Ansible's words."""
+"""Ends a module that lacks a Python library, with Ansible's message."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if t.TYPE_CHECKING:
 
 
 def fail_for(module: AnsibleModule, error: MissingLibrary, **result: t.Any) -> t.NoReturn:
-    """Ends the module; `result` is what it has done so far."""
+    """Ends the module. result: what it has done so far."""
     text = missing_required_lib(error.library, reason=error.reason, url=error.url)
     module.fail_json(**{**result, "msg": text}, exception=error.traceback)
     raise AssertionError("that ends the module")  # pragma: no cover

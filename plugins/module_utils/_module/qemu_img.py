@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Disk images in another format, made by qemu-img, which is given the image alone and follows no name in it."""
+"""Conversion of disk images by qemu-img, which opens the image alone and follows no name of another file in it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,8 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.formats import DiskImage
 
 INSTALL = "install it: package qemu-utils on Debian and Ubuntu, qemu-img on Fedora, RHEL, SUSE and Alpine"
-# An image of some hundred gigabytes on a slow disk; one that takes longer was made to.
-SECONDS = 4 * 3600
-# What qemu calls the formats, and how it is to write those that have several kinds.
+SECONDS = 4 * 3600  # enough for some hundred gigabytes on a slow disk
+# qemu's names of the formats, and its options for those that have several kinds.
 _NAMES = {
     formats.RAW: "raw",
     formats.FIXED_VHD: "raw",
@@ -39,14 +38,14 @@ _NAMES = {
     formats.STREAM_VMDK: "vmdk",
 }
 _OPTIONS = {
-    formats.VHD: ("-o", "subformat=dynamic,force_size=on"),  # else the disk has as many bytes as some cylinders
+    formats.VHD: ("-o", "subformat=dynamic,force_size=on"),  # else the size is rounded to whole cylinders
     formats.STREAM_VMDK: ("-o", "subformat=streamOptimized,adapter_type=lsilogic"),
 }
 
 
 @contextlib.contextmanager
 def image_errors(module: AnsibleModule) -> Iterator[None]:
-    """What is wrong with the module's option image, or with its file, ends the module."""
+    """Ends the module with an error of its option image, or of the file."""
     try:
         yield
     except ImageError as error:
@@ -56,7 +55,7 @@ def image_errors(module: AnsibleModule) -> Iterator[None]:
 
 
 def need(image: DiskImage, forms: Sequence[str]) -> None:
-    """Raises ImageError if the image has none of these formats and cannot be given one, for want of qemu-img."""
+    """Raises ImageError if the image must be converted to one of these formats and there is no qemu-img."""
     if image.form not in forms and shutil.which("qemu-img") is None:
         raise ImageError(
             f"is {image.form}, and is converted to {forms[0]} with qemu-img, which is not on this machine: {INSTALL}"
@@ -67,8 +66,8 @@ def need(image: DiskImage, forms: Sequence[str]) -> None:
 def in_form(module: AnsibleModule, image: DiskImage, forms: Sequence[str]) -> Iterator[DiskImage]:
     """The image if it has one of these formats, else a copy in the first of them, for the block. Raises ImageError, OSError.
 
-    The copy is made beside the image, where there is room for images as a rule, if that can be written to. It has no name, so that it
-    goes with this process, however that ends.
+    The copy is made beside the image if possible, as there is usually room for images. It has no name, so it is gone when this
+    process ends, however that happens.
     """
     if image.form in forms:
         yield image
@@ -81,12 +80,12 @@ def in_form(module: AnsibleModule, image: DiskImage, forms: Sequence[str]) -> It
 
 
 def _path(file: t.IO[bytes]) -> str:
-    """By which a file without a name is opened, here and in a child that it is passed to."""
+    """The path of a file without a name, in this process and in a child that it is passed to."""
     return f"/dev/fd/{file.fileno()}"
 
 
 def source(form: str, path: str, offset: int = 0, length: int | None = None) -> str:
-    """What qemu-img is to read, without what lies below an image."""
+    """A source for qemu-img: an image without those that it is based on. offset, length: its part of the file, in bytes."""
     part: dict[str, t.Any] = {"driver": "raw", "offset": offset, "file": {"driver": "file", "filename": path}}
     if length is not None:
         part["size"] = length
@@ -94,7 +93,7 @@ def source(form: str, path: str, offset: int = 0, length: int | None = None) -> 
 
 
 def convert(what: str, form: str, dest: str | t.IO[bytes]) -> None:
-    """A sparse copy of a source() in a format. dest: a file, or the path of a new one, for its owner alone. Raises ImageError."""
+    """Makes a sparse copy of a source() in this format. dest: a file, or the path of a new one (mode 0600). Raises ImageError."""
     program = shutil.which("qemu-img")
     if program is None:
         raise ImageError(f"is converted with qemu-img, which is not on this machine: {INSTALL}")

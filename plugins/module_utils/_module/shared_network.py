@@ -14,7 +14,7 @@ import typing as t
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import network_rules
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorUnreachable, NetworkWanted
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import LONGEST_ERROR, hypervisor_of
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_results import named
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_results import NO_ANSWER, named
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError, names_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import first_of, plain
 
@@ -28,7 +28,6 @@ if t.TYPE_CHECKING:
 
 _NAMED_IN_MESSAGES = 5
 _NOT_OURS = "it has no vlan: it is not made or removed here, only looked at"
-_NO_ANSWER = "nothing was heard of it; look at the hypervisor, and run this again"
 
 
 def run_module(module: AnsibleModule) -> None:
@@ -53,7 +52,7 @@ def run_module(module: AnsibleModule) -> None:
 
 
 def _networks(params: Mapping[str, t.Any]) -> list[SharedNetwork]:
-    """The chosen entries, with what the module's options say for those that do not say it themselves."""
+    """The chosen entries; those without bridge or hosts get the module's."""
     networks = network_rules.read_networks(params["networks"], "networks")
     names = names_of(params["names"], "names")
     known = [network.name for network in networks]
@@ -73,7 +72,7 @@ def _networks(params: Mapping[str, t.Any]) -> list[SharedNetwork]:
 
 
 def _announced(given: Iterable[t.Any]) -> list[SharedNetwork]:
-    """Networks of other hypervisors. What is wrong with one of them is told where it is made."""
+    """Networks of other hypervisors, without those that cannot be used: the module's run for their hypervisor says so."""
     found = []
     for entry in given:
         try:
@@ -99,7 +98,7 @@ class _Run:
         self.diffs: list[dict[str, str]] = []
 
     def look(self, hypervisor: Hypervisor) -> list[str]:
-        """Reads what there is; returns the names of the networks that are to be changed."""
+        """Reads the networks, and returns the names of those to be changed."""
         states = hypervisor.networks.states([self.wanted[one.name] for one in self._networks], users=not self._present)
         todo = []
         for network, state in zip(self._networks, states):
@@ -122,14 +121,14 @@ class _Run:
         return todo
 
     def predict(self, todo: Sequence[str]) -> None:
-        """Check mode."""
+        """Notes the changes that would be made, for check mode."""
         for name in todo:
             self.results[name]["changed"] = True
 
     def take(self, outcomes: Iterator[Outcome], todo: Sequence[str]) -> None:
-        """Notes what became of the networks; where the connection breaks, that is the error of those not heard of."""
+        """Notes what became of the networks. A broken connection is the error of those without an outcome."""
         waiting = dict.fromkeys(todo)
-        why = _NO_ANSWER
+        why = NO_ANSWER
         try:
             for outcome in outcomes:
                 waiting.pop(outcome.name, None)

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Body of the module vm: the listed VMs exist, or they do not."""
+"""Body of the module vm: makes the listed VMs exist, or not."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def run_module(module: AnsibleModule) -> None:
 
 
 def _read_entries(given: Sequence[Mapping[str, t.Any]], present: bool) -> dict[str, Mapping[str, t.Any]]:
-    """The entries by what their VM is looked for by: its id where there is one, else its name."""
+    """The entries by the id of their VM if they have one (with state absent), else by its name."""
     entries: dict[str, Mapping[str, t.Any]] = {}
     for place, entry in enumerate(given):
         name = entry.get("name") or ""
@@ -132,7 +132,7 @@ def _create(module: AnsibleModule, hypervisor: Hypervisor, missing: Sequence[VmW
     }
     problems |= hypervisor.machines.check([vm for vm in missing if vm.template])
     if problems:
-        # A mistake in what was asked for, not trouble with one VM: nothing is made of a half-right list.
+        # A mistake of the user's, unlike an error of one VM, refuses the whole list.
         common.refuse(module, *dict.fromkeys(common.named(name, problem) for name, problem in problems.items()))
     for vm in missing:
         results.differ(vm.name, (), _described(vm))
@@ -153,7 +153,7 @@ def _described(vm: VmWanted) -> list[str]:
 def _compare_nics(
     module: AnsibleModule, hypervisor: Hypervisor, vm: Vm, nics: Sequence[NicWanted], results: common.Results
 ) -> None:
-    """Tells of NICs that are not as asked for and, where that is asked for as well, makes them so."""
+    """Warns of NICs that are not as asked for or, with update_nics, changes them."""
     is_there = [(nic.network, nic.mac) for nic in sorted(vm.nics, key=lambda nic: nic.device)]
     if len(is_there) == len(nics) and all(
         network in (nic.network, None) and nic.mac in (mac, None) for nic, (network, mac) in zip(nics, is_there, strict=True)
@@ -163,7 +163,7 @@ def _compare_nics(
     after = [f"NIC {device}: {nic.network}{f', {nic.mac}' if nic.mac else ''}" for device, nic in enumerate(nics)]
     differ = f"it has {'; '.join(before) or 'no NIC'}, and is to have {'; '.join(after) or 'none'}"
     result = results.of(vm)
-    # Of a VM that has never run nobody knows the NICs yet: what was asked for has been corrected before it could matter.
+    # Nobody knows the NICs of a VM that has never run: the user has just corrected what was asked for.
     fresh = vm.ours and vm.power_state == POWER_STOPPED and hypervisor.machines.never_started(vm)
     if not module.params["update_nics"] and not fresh:
         result["warnings"].append(f"{vm.name}: {differ}: power it off and set update_nics, or correct what was asked for")
@@ -223,7 +223,7 @@ def _make_absent(
 def _recorded(module: AnsibleModule, asked: Sequence[str]) -> RecordedVms | None:
     if not module.params["hypervisor_name"]:
         return None
-    # Here, since the library of databases takes longer to load than most VMs to be looked at.
+    # Imported here, as the library of databases takes long to load.
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_recorded import RecordedVms
 
     return RecordedVms(module, asked)
@@ -240,7 +240,7 @@ def _forget(recorded: RecordedVms, results: common.Results) -> None:
 
 
 def _unmarked(hypervisor: Hypervisor, vms: Iterable[Vm], recorded: Collection[str]) -> list[Vm]:
-    """Those of the VMs that nothing says to be ours: not the VM, not its drive, not the record."""
+    """The VMs that are not known as ours: neither by a mark of their own, nor by their drive, nor by the record."""
     unsure = [vm for vm in vms if not vm.ours and vm.id not in recorded]
     states = hypervisor.drives.states(unsure) if unsure else {}
     return [vm for vm in unsure if isinstance(state := states[vm.id], DriveError) or state.owner != vm.id]

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Body of the module vm_config_drive: every listed VM has exactly its drive, or none."""
+"""Body of the module vm_config_drive: gives every listed VM exactly its drive, or none."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def run_module(module: AnsibleModule) -> None:
 
 
 class HypervisorPlace(Place):
-    """The VMs of one hypervisor, with the module's options: destination (where they go with state=moved), missing, state, confirmation."""
+    """The VMs of one hypervisor. options: the module's, of which destination, missing, state and confirmation are used."""
 
     result: t.ClassVar[dict[str, t.Any]] = {
         "name": None,
@@ -87,7 +87,7 @@ class HypervisorPlace(Place):
         for name, problem in found.problems.items():
             if name in found.ambiguous or not self.skip_missing:
                 yield name, VmNotFound(problem)
-        # To take drives out it is enough to know which are in: no file is read for it.
+        # To eject drives, only those in a slot need to be known, and no file is read.
         states = self.drives.inserted(found.vms) if self.ejects else self.drives.states(found.vms)
         given = {plain_name(name): name for name in names}
         for vm in found.vms:
@@ -158,6 +158,6 @@ def _vm(spot: Spot) -> Vm:
 def _by_name(
     spots: Sequence[Spot], outcomes: Iterator[tuple[Vm, DriveChange | DriveError]]
 ) -> Iterator[tuple[str, DriveChange | Exception]]:
-    """Outcomes under the names that the entries have."""
+    """The outcomes by the names in the entries."""
     names = {_vm(spot).id: spot.name for spot in spots}
     return ((names[vm.id], done) for vm, done in outcomes)

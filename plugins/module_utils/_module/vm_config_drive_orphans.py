@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Body of the module vm_config_drive_orphans: config drives that no VM uses are told, and deleted where that is asked for."""
+"""Body of the module vm_config_drive_orphans: lists config drives that no VM uses, and deletes them if asked to."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ELSEWHERE = "its VM is on another hypervisor, which may use it there: set remov
 
 
 def run_module(module: AnsibleModule) -> None:
-    """Looks, deletes what may be deleted, and ends the module with one entry for each orphan."""
+    """Finds the orphans, deletes those that may be deleted, and ends the module with one entry for each."""
     elsewhere = {vm_id.lower() for vm_id in module.params["elsewhere"]}
     errors: dict[str, str] = {}
     with hypervisor_of(module) as hypervisor:

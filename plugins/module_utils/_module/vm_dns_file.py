@@ -27,7 +27,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import p
 
 try:
     import fcntl
-except ImportError:  # not on every system that imports this
+except ImportError:  # not on every system where this is imported
     fcntl = None  # type: ignore[assignment]
 
 if t.TYPE_CHECKING:
@@ -42,7 +42,7 @@ NEW_FILE_MODE = "0644"
 
 
 def run_module(module: AnsibleModule) -> None:
-    """Makes the file's part of these hypervisors what the record says, and ends the module."""
+    """Makes these hypervisors' part of the file what the record says, and ends the module."""
     params = module.params
     try:
         rules = read_rules(params)
@@ -94,7 +94,7 @@ def _made(params: dict[str, t.Any], before: str, pairs: Sequence[Pair]) -> str:
 
 @contextlib.contextmanager
 def _alone(path: str, check_mode: bool) -> Iterator[None]:
-    """While this lasts no other run changes files of that folder: each hypervisor of a play has its part in one file."""
+    """Keeps other runs, such as those for other hypervisors in the same play, from changing files in that folder meanwhile."""
     folder = os.path.dirname(os.path.abspath(path))
     try:
         handle = os.open(folder, os.O_RDONLY)
@@ -109,7 +109,7 @@ def _alone(path: str, check_mode: bool) -> Iterator[None]:
 
 
 def _read(path: str) -> str | None:
-    """The file's text, whatever bytes others put into it; None where there is none."""
+    """The file's text, with bytes that are no UTF-8 kept; None if there is no file. Raises DnsError."""
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_FILE:
@@ -123,7 +123,7 @@ def _read(path: str) -> str | None:
 
 
 def _write(module: AnsibleModule, path: str, text: str) -> None:
-    """All of it or nothing: readers see the old file or the new one."""
+    """Replaces the file in one step: readers see the old one or the new one. Raises DnsError."""
     try:
         handle, name = tempfile.mkstemp(prefix=".vmops-", dir=os.path.dirname(os.path.abspath(path)))
         module.add_cleanup_file(name)

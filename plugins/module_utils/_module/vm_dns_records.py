@@ -38,7 +38,7 @@ MAX_TTL = 2**31 - 1
 
 
 def run_module(module: AnsibleModule) -> None:
-    """Makes the server's names what the record says, and ends the module with what was done and what stands in the way."""
+    """Makes the server's names what the record says, and ends the module with the changes and conflicts."""
     try:
         dnspython()
         rules = read_rules({**module.params, "only_networks": module.params["server"]["networks"]})
@@ -100,6 +100,7 @@ def _request(module: AnsibleModule) -> Request:
 
 
 def read_server(module: AnsibleModule, given: Mapping[str, t.Any]) -> Server:
+    """The server of an option; its key is masked in the module's output. Raises DnsError."""
     if given["key_file"] and (given["key_name"] or given["key_secret"]):
         raise DnsError("server has key_file and key_name or key_secret: give the key in one way")
     key = (
@@ -108,7 +109,7 @@ def read_server(module: AnsibleModule, given: Mapping[str, t.Any]) -> Server:
         else keys.make_key(given["key_name"], given["key_secret"], given["key_algorithm"])
     )
     if key is not None:
-        module.no_log_values.add(key.secret)  # one from a file is a secret, too
+        module.no_log_values.add(key.secret)  # Ansible does not know one that comes from a file
     if given["timeout"] <= 0:
         raise DnsError(f"server.timeout is {given['timeout']}: it must be above 0")
     zones = None if given["zones"] is None else tuple(names.check_zone(zone) for zone in given["zones"])
@@ -116,7 +117,7 @@ def read_server(module: AnsibleModule, given: Mapping[str, t.Any]) -> Server:
 
 
 def follower(module: AnsibleModule) -> Follower | None:
-    """What brings changes into DNS while a module looks for them (option dns); None where it is not given. Raises DnsError."""
+    """The follower that brings changes into DNS while a module looks (option dns); None without the option. Raises DnsError."""
     given = module.params["dns"]
     if not given or module.check_mode:
         return None
@@ -137,7 +138,7 @@ def follower(module: AnsibleModule) -> Follower | None:
 
 
 def _secondary(text: str, primary: Server) -> Server:
-    """HOST or HOST:PORT; an IPv6 address with a port is in brackets."""
+    """The server in a text HOST or HOST:PORT; an IPv6 address with a port is in brackets."""
     host, _sep, port = text.rpartition(":") if text.count(":") == 1 or "]:" in text else (text, "", "53")
     number = int(port) if port.isdigit() else 0
     return Server(host.strip("[]"), _port(number, f"the port of {text!r} in server.secondaries"), primary.key, primary.timeout)

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Body of the module vm_migrate: the listed VMs are elsewhere, drives and all."""
+"""Body of the module vm_migrate: moves the listed VMs, with their drives."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def run_module(module: AnsibleModule) -> None:
     where = ", ".join(f"{key} {value}" for key, value in destination.items())
     for vm in vms:
         result = results.of(vm)
-        # As they were before: neither changes on the way, and the VM may be on another hypervisor now.
+        # As they were before: a move changes neither, and the VM may be on another hypervisor now.
         result.update(power_state=vm.power_state, nics=common.nics_of(vm))
         if result["changed"] and result["error"] is None:
             results.differ(vm.name, ["where it was"], [where])

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Body of the module vm_power: the listed VMs run, or they do not."""
+"""Body of the module vm_power: starts, stops or restarts the listed VMs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if t.TYPE_CHECKING:
 
 
 def run_module(module: AnsibleModule) -> None:
-    """Starts or stops those of the VMs that are not so yet, and ends the module with one result for each VM asked for."""
+    """Changes the VMs that are not in the wanted state, and ends the module with one result for each VM asked for."""
     names, state, timeout = common.read_names(module), module.params["state"], module.params["timeout"]
     if timeout < 0:
         common.refuse(module, f"timeout is {timeout:g}: it must not be below 0")
@@ -71,7 +71,7 @@ def _predict(vms: Sequence[Vm], changing: Sequence[Vm], state: str, results: com
 
 
 def _read_again(hypervisor: Hypervisor, vms: Sequence[Vm], changed: bool, results: common.Results) -> None:
-    """Power states and NICs as they are now: a NIC may get its MAC at the first start."""
+    """Notes power states and NICs as they are now: a NIC may get its MAC at the first start."""
     now = {vm.id: vm for vm in vms}
     if changed:
         keys = [key for key, result in results.by_asked.items() if result["id"] is not None]

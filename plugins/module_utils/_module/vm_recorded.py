@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What the record has of VMs that are to be deleted: it proves that they are of this collection's making, and goes with them."""
+"""The record's entries of VMs that are to be deleted: they show that the VMs are ours, and are deleted with them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if t.TYPE_CHECKING:
 
 
 class RecordedVms:
-    """The entries of VMs, given by name or id, under the module's option hypervisor_name."""
+    """The entries of VMs under the module's option hypervisor_name. asked: their names or ids."""
 
     def __init__(self, module: AnsibleModule, asked: Sequence[str]) -> None:
         """Ends the module if the record cannot be read."""
@@ -40,7 +40,7 @@ class RecordedVms:
         return {nic.vm_id for nic in self._nics}
 
     def forget(self, kept: Collection[str]) -> Sequence[NicRecord]:
-        """Deletes the entries, also those of former VMs of the same names, but for VMs with these names or ids; what was deleted."""
+        """Deletes the entries, also those of former VMs of the same names, and returns them. kept: names or ids to leave out."""
         going = [nic for nic in self._nics if nic.vm_name not in kept and nic.vm_id not in kept]
         if not going:
             return ()

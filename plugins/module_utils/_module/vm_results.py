@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What the modules vm, vm_power and vm_migrate share: one result for each VM, and what became of many at once."""
+"""What the modules vm, vm_power and vm_migrate share: results of many VMs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import FoundVms
 
 _NAMED_IN_MESSAGES = 5
-_NO_ANSWER = "nothing was heard of it; look at the hypervisor, and run this again"
+NO_ANSWER = "nothing was heard of it; look at the hypervisor, and run this again"
 
 
 def read_names(module: AnsibleModule) -> list[str]:
@@ -36,13 +36,13 @@ def read_names(module: AnsibleModule) -> list[str]:
 
 
 def refuse(module: AnsibleModule, *reasons: str) -> t.NoReturn:
-    """Ends the module before anything was done."""
+    """Ends the module before anything was changed."""
     module.fail_json(msg=f"nothing was changed: {first_of(reasons, _NAMED_IN_MESSAGES, '; ')}", changed=False, vms=[])
     raise AssertionError("that ends the module")  # pragma: no cover
 
 
 def named(name: str, text: str) -> str:
-    """`text` as a sentence about the VM `name`."""
+    """The text as a sentence that begins with the VM's name."""
     text = plain(text, LONGEST_ERROR)
     return text if text.startswith((f"{name}:", f"{name} ")) else f"{name}: {text}"
 
@@ -50,7 +50,7 @@ def named(name: str, text: str) -> str:
 class Results:
     """One result for each VM asked for, in that order: name, id, changed, error, warnings, and what a module adds.
 
-    asked: what each VM was asked for by, its name or id.
+    asked: the names or ids that were given.
     """
 
     def __init__(self, asked: Iterable[str]) -> None:
@@ -61,13 +61,13 @@ class Results:
         self.diffs: list[dict[str, str]] = []
 
     def found(self, found: FoundVms) -> None:
-        """Notes the ids of the VMs that are there; a VM asked for twice keeps its first place only."""
+        """Notes the ids of the VMs that are there; of a VM that was asked for twice only the first result is kept."""
         for key, vm in found.asked.items():
             if vm.id in self._by_id:
                 del self.by_asked[key]
                 continue
             self._by_id[vm.id] = self.by_asked[key]
-            # Under the name it was asked for by, which the caller knows.
+            # The caller knows the VM by the name that it gave.
             self.by_asked[key].update(name=vm.name if key.lower() == vm.id else key, id=vm.id)
 
     def of(self, vm: Vm) -> dict[str, t.Any]:
@@ -78,16 +78,16 @@ class Results:
         result["error"] = named(result["name"], error)
 
     def good(self, vms: Iterable[Vm]) -> list[Vm]:
-        """Those without an error so far."""
+        """The VMs without an error so far."""
         return [vm for vm in vms if self.of(vm)["error"] is None]
 
     def take(self, outcomes: Iterator[Outcome], expected: Sequence[Vm | str]) -> None:
-        """Notes what became of the expected VMs, those to be created by their names.
+        """Notes what became of the expected VMs; VMs to be created are given by their names.
 
-        A connection that breaks is the error of those whose outcome is not known; the others keep theirs.
+        A broken connection is the error of those without an outcome.
         """
         open_ones = {one if isinstance(one, str) else one.id: self._result(one) for one in expected}
-        why = _NO_ANSWER
+        why = NO_ANSWER
         try:
             for outcome in outcomes:
                 result = open_ones.pop(outcome.id or "", None) or open_ones.pop(outcome.name)
@@ -105,14 +105,14 @@ class Results:
         return self.by_asked[one] if isinstance(one, str) else self.of(one)
 
     def differ(self, name: str, before: Sequence[str], after: Sequence[str]) -> None:
-        """For --diff: lines about one VM."""
+        """Adds lines about one VM to the diff."""
         texts = {"before": before, "after": after}
         self.diffs.append(
             {f"{side}_header": name for side in texts} | {side: "".join(f"{line}\n" for line in texts[side]) for side in texts}
         )
 
     def end(self, module: AnsibleModule) -> t.NoReturn:
-        """Ends the module; it fails if one VM failed and nobody said to ignore that, after all others were done."""
+        """Ends the module; it fails if a VM failed, unless ignore_vm_errors is set."""
         results = list(self.by_asked.values())
         for warning in dict.fromkeys(warning for result in results for warning in result["warnings"]):
             module.warn(warning)

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Body of the module vm_template_import: there is a VM of this name, made of the image."""
+"""Body of the module vm_template_import: makes a VM of the image, if there is none of its name."""
 
 from __future__ import annotations
 

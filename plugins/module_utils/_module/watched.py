@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Which VMs and NICs of a hypervisor are the record's to watch."""
+"""Which VMs and NICs of a hypervisor the record watches."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ MAX_DEVICE = 9999
 
 
 def pictured(hypervisor: Hypervisor, request: Request, read_at: datetime.datetime) -> tuple[VmList, Picture]:
-    """All VMs of a hypervisor, and as the record takes them.
+    """All VMs of a hypervisor, and a picture of them for the record.
 
-    Only VMs that request.vm_filter chooses enter the record, with their NICs in request.networks; with neither of them none does.
-    What is there already is kept up to date, whatever it is.
+    Only VMs that request.vm_filter chooses enter the record, with their NICs in request.networks; without both options none does.
+    VMs that are in the record already are kept up to date in any case.
     """
     chosen, networks = request.vm_filter, request.networks
     read_labels(hypervisor, chosen)
@@ -57,7 +57,7 @@ def read_labels(hypervisor: Hypervisor, chosen: VmFilter | None) -> None:
 
 
 def strangers(vms: Sequence[Vm], networks: Collection[str] | None) -> list[str]:
-    """One sentence where VMs have NICs, and none of them is in one of `networks`: a mistyped network would find nothing, and be green."""
+    """A warning if there are NICs, but none in these networks: with a mistyped name, looks would go well and find nothing."""
     theirs = {nic.network for vm in vms for nic in vm.nics if nic.network}
     if networks is None or not theirs or not theirs.isdisjoint(networks):
         return []
@@ -72,12 +72,12 @@ def _names(names: Collection[str]) -> str:
 
 
 def booted_at(vm: Vm) -> datetime.datetime | None:
-    """The VM's boot time as the record has it."""
+    """The VM's boot time, in UTC; None if it is not known."""
     return None if vm.boot_time is None else datetime.datetime.fromtimestamp(vm.boot_time, datetime.timezone.utc)
 
 
 def _nics(vm: Vm, networks: Mapping[str, Mapping[str, t.Any]] | None, ours: bool) -> tuple[NicFacts, ...] | None:
-    """None where the VM's NICs cannot be told apart: its rows stay as they are."""
+    """The VM's NICs for the record; None if they cannot be told apart, so that the record leaves them as they are."""
     nics = []
     for nic in vm.nics:
         mac = normalize_mac(nic.mac)

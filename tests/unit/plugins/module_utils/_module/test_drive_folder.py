@@ -137,7 +137,7 @@ def test_the_new_bytes_are_on_the_disk_before_they_take_the_name(folder, monkeyp
     real_fsync, real_replace = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda fd: (steps.append("fsync"), real_fsync(fd)))
     monkeypatch.setattr(os, "replace", lambda *paths: (steps.append("replace"), real_replace(*paths)))
-    with folder.settled():
+    with folder.changing():
         folder.write("web1", DATA)
     assert steps == ["fsync", "replace", "fsync"]
 
@@ -171,7 +171,7 @@ def test_what_a_killed_run_left_is_removed_but_not_what_another_is_writing(folde
             pass
         if name != ".config-drive-new.tmp":
             os.utime(path, (1, 1))
-    with folder.settled():
+    with folder.changing():
         pass
     assert sorted(os.listdir(folder.path)) == sorted(names[1:])
 
