@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""The guest agents: by hypervisor, the packages that bring them, the files that show them, the names of their services."""
+"""The guest agent of each hypervisor: its packages, files and services."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ if t.TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Agent:
-    """packages: by distribution's id, else by family, else by ''; without any it comes with the hypervisor's own guest tools.
-
-    files: of which one shows that it is there; services: what distributions call its service.
+    """packages: by the distribution's id, else by its family, else by ''; without any it comes with the hypervisor's guest tools.
+    files: one of them shows that the agent is installed. services: the names that distributions give its service.
     """
 
     packages: Mapping[str, tuple[str, ...]]
@@ -33,11 +32,11 @@ class Agent:
         return any(system.files.is_file(path) for path in self.files)
 
     def services_in(self, system: System) -> list[str]:
-        """Its services, as far as the system defines them."""
+        """Those of its services that the system defines."""
         return [name for name in self.services if system.has_service(name)]
 
     def packages_for(self, system: System) -> tuple[str, ...]:
-        """The packages that bring it."""
+        """The packages to install; none if the distribution has none."""
         for name in (system.distribution, system.family, ""):
             if name in self.packages:
                 return self.packages[name]
@@ -51,13 +50,13 @@ AGENTS: Mapping[str, Agent] = {
         ("qemu-guest-agent", "qemu-ga"),
     ),
     "vmware": Agent(
-        # Alpine's second package tells the addresses.
+        # On Alpine the second package is what reports addresses.
         {"": ("open-vm-tools",), "alpine": ("open-vm-tools", "open-vm-tools-guestinfo")},
         ("usr/bin/vmtoolsd", "usr/sbin/vmtoolsd"),
         ("open-vm-tools", "vmtoolsd"),
     ),
     "xenserver": Agent(
-        # Of Fedora, else of EPEL.
+        # RedHat: from Fedora or EPEL.
         {"ubuntu": ("xe-guest-utilities",), "RedHat": ("xe-guest-utilities-latest",), "alpine": ("xe-guest-utilities",)},
         ("usr/sbin/xe-daemon", "usr/sbin/xen-guest-agent", "usr/bin/xen-guest-agent"),
         ("xe-daemon", "xe-linux-distribution", "xe-guest-utilities", "xen-guest-agent"),

@@ -4,10 +4,10 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Does a job in an image: the image's system is mounted in a namespace of its own, and everything is done in its chroot.
+"""Does a job in an image whose system this machine can mount, in a chroot.
 
-A process in a mount and process namespace does all of it. However it ends, the kernel unmounts what it mounted, and a loop
-device that was made by mounting goes with its mount.
+A process in a mount and process namespace of its own does it. However that process ends, the kernel unmounts what it mounted, and
+frees the loop devices.
 """
 
 from __future__ import annotations
@@ -63,14 +63,14 @@ _MANAGERS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
 
 
 class Failed(Exception):
-    """It could not be done; the message says what and why. The image is as it was."""
+    """The job could not be done; the message says what failed and why. The image is as it was."""
 
 
 # --- in the module's process ---
 
 
 def run(disk: str, job: Job, init: str | None, timeout: float) -> list[str]:
-    """Does the job in a raw disk, and gives the sentences of what was done. timeout: seconds. Raises Failed."""
+    """Does the job in a raw disk; returns a sentence for each step. timeout: seconds. Raises Failed."""
     if os.geteuid() != 0:
         raise Failed("mounting the image needs root: use become, or install virt-customize (libguestfs)")
     for program in ("unshare", "mount", "umount", "sfdisk", "blkid"):
@@ -97,7 +97,7 @@ def run(disk: str, job: Job, init: str | None, timeout: float) -> list[str]:
             words, stdin=subprocess.PIPE, stdout=answer, stderr=subprocess.DEVNULL, cwd=folder, start_new_session=True
         )
         try:
-            # Its stdin stays open: when this process is killed it ends, and then the other one ends itself.
+            # stdin stays open. If this process is killed, stdin closes, and the child ends itself.
             with contextlib.suppress(BrokenPipeError):
                 t.cast("t.IO[bytes]", process.stdin).write(json.dumps(order).encode() + b"\n")
                 t.cast("t.IO[bytes]", process.stdin).flush()
@@ -125,7 +125,7 @@ def run(disk: str, job: Job, init: str | None, timeout: float) -> list[str]:
 
 
 def child() -> None:
-    """The order on stdin, a line; the answer on stdout; see run. Ends when stdin does, and all below it with it."""
+    """The process that run() starts: an order in a line on stdin, the answer on stdout. It ends when stdin closes."""
     order = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_stdin, daemon=True).start()
     try:
@@ -145,12 +145,12 @@ def _answer(**told: t.Any) -> None:
 
 def _end_with_stdin() -> None:
     os.read(0, 1)
-    os._exit(1)  # the namespace's first process: with it the kernel ends all others, and unmounts
+    os._exit(1)  # of the namespace's first process: the kernel then ends all others, and unmounts
 
 
 def _in_namespace(order: dict[str, t.Any]) -> list[str]:
     job = job_of(order["job"])
-    # What Python loads late is loaded now: in the chroot its own files are not there.
+    # Python loads these when they are first needed, and could not do that in the chroot.
     for encoding in ("utf-8", "ascii", "latin-1"):
         codecs.lookup(encoding)
     root = os.path.join(os.getcwd(), "root")
@@ -176,7 +176,7 @@ def _work(job: Job, init: str | None, timeout: float) -> list[str]:
         installs = [step for step in steps if step.do == INSTALL]
         if installs and attempt:
             raise Failed(f"{', '.join(installs[0].words)}: installed, and still not there")
-        # Packages first and alone: what they bring decides what is left to do.
+        # Packages come first: what they bring decides what is left to do.
         for step in installs or steps:
             _do(step, timeout)
             done.append(step.sentence)
@@ -215,7 +215,7 @@ def _install(packages: Sequence[str], timeout: float) -> None:
         )
     policy = "/usr/sbin/policy-rc.d"
     made = not os.path.lexists(policy)
-    if made:  # Debian's packages start nothing then
+    if made:  # so that Debian's packages start no services
         os.makedirs(os.path.dirname(policy), exist_ok=True)
         with open(policy, "xb") as stream:
             stream.write(b"#!/bin/sh\nexit 101\n")
@@ -270,7 +270,7 @@ def _mount_system(disk: str, root: str) -> None:
 
 
 def _parts(disk: str) -> list[tuple[int, int]]:
-    """Offset and size in bytes of what may be mounted; the whole disk if it has no partitions."""
+    """Offset and size of each partition in bytes; the whole disk if there are none."""
     try:
         table = json.loads(_call("sfdisk", "-J", disk))["partitiontable"]
     except (Failed, ValueError, KeyError):
@@ -284,7 +284,7 @@ def _mount_part(disk: str, start: int, size: int, where: str) -> None:
 
 
 def _mount_further(disk: str, parts: Sequence[tuple[int, int]], root: str) -> None:
-    """Parts of the system that /etc/fstab has on other partitions of the disk."""
+    """Mounts the parts of the system that /etc/fstab has on other partitions of the disk."""
     text = FolderFiles(root).text("etc/fstab")
     wanted = {
         match[1]: match[0] for match in re.findall(r"^\s*(?:UUID|LABEL|PARTUUID)=\"?([^\s\"]+)\"?\s+(/\S+)", text, re.MULTILINE)
@@ -303,7 +303,7 @@ def _mount_further(disk: str, parts: Sequence[tuple[int, int]], root: str) -> No
 
 @contextlib.contextmanager
 def _furnished(root: str) -> t.Iterator[None]:
-    """What programs in the chroot expect: /proc, a few devices, an empty /run and /tmp, the way to names of hosts."""
+    """Mounts what programs in the chroot expect: /proc, a few devices, an empty /run and /tmp, this machine's resolv.conf."""
     files = FolderFiles(root)
     for name in ("proc", "dev", "run", "tmp"):
         real = files.resolve(name)

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Checks: whether cloud-init finds the config drive, and nothing else."""
+"""Checks that cloud-init finds the config drive, and asks no network."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if t.TYPE_CHECKING:
 SETTINGS = "etc/cloud/cloud.cfg.d/99-config-drive.cfg"
 _LIST = re.compile(r"^\s*datasource_list\s*:[ \t]*(?:\[(.*?)\]|((?:\n[ \t]*-[ \t]*\w+)+))", re.MULTILINE | re.DOTALL)
 _SERVICES = ("cloud-init", "cloud-init-main", "cloud-init-local", "cloud-config", "cloud-final")
-# What asks the network, and takes what it answers.
-_ASKING = ("CloudStack",)
+# Data sources that ask the network, and believe what it answers.
+_NETWORK_SOURCES = ("CloudStack",)
 
 
 def is_in(system: System) -> bool:
@@ -32,7 +32,7 @@ def is_in(system: System) -> bool:
 
 
 def datasources(system: System) -> list[str] | None:
-    """The data sources that are listed, by the file that counts; None for cloud-init's own list."""
+    """The data sources in the configuration file that counts; None if there is none, so that cloud-init's own list counts."""
     found = None
     for _path, text in [("", system.files.text("etc/cloud/cloud.cfg")), *system.texts("etc/cloud/cloud.cfg.d", "*.cfg")]:
         for flow, block in _LIST.findall(text):
@@ -41,13 +41,13 @@ def datasources(system: System) -> list[str] | None:
 
 
 def present(system: System, wanted: Wanted) -> Iterator[Problem]:
-    """The reader that the drives are made for."""
+    """cloud-init must be installed if it is to read the drive."""
     if wanted.with_cloud_init and not is_in(system):
         yield Problem("cloud_init", "cloud-init is not installed, nothing on the drive would be set", "install cloud-init")
 
 
 def enabled(system: System, wanted: Wanted) -> Iterator[Problem]:
-    """Four places can keep cloud-init from running."""
+    """cloud-init must not be switched off in any of four places."""
     if not wanted.with_cloud_init or not is_in(system):
         return
     if system.files.there("etc/cloud/cloud-init.disabled"):
@@ -67,12 +67,12 @@ def enabled(system: System, wanted: Wanted) -> Iterator[Problem]:
 
 
 def _runs(system: System, name: str) -> bool:
-    # A generator, not a link, starts cloud-init.target: its services may be wanted by that alone.
+    # A generator starts cloud-init.target, without a link; a service may be wanted by this target alone.
     return not system.is_masked(name) and (system.starts(name) or "cloud-init.target" in system.wanted_by(name))
 
 
 def finds_the_drive(system: System, wanted: Wanted) -> Iterator[Problem]:
-    """Its list of data sources and the label decide whether it looks at the drive at all."""
+    """The list of data sources and the label must be such that cloud-init looks at the drive."""
     if not wanted.with_cloud_init or not is_in(system):
         return
     sources = datasources(system)
@@ -87,12 +87,12 @@ def finds_the_drive(system: System, wanted: Wanted) -> Iterator[Problem]:
         yield Problem("cloud_init_label", message, f"{remedy}, or give the drives the label config-2", ("etc/cloud/cloud.cfg",))
 
 
-def asks_nobody(system: System, _wanted: Wanted) -> Iterator[Problem]:
-    """A data source that takes passwords from the DHCP server."""
-    found = [name for name in datasources(system) or [] if name in _ASKING] if is_in(system) else []
+def asks_no_network(system: System, _wanted: Wanted) -> Iterator[Problem]:
+    """No data source may take passwords from the DHCP server."""
+    found = [name for name in datasources(system) or [] if name in _NETWORK_SOURCES] if is_in(system) else []
     if found:
         message = f"cloud-init's datasource_list has {', '.join(found)}, which asks the DHCP server for passwords and keys"
         yield Problem("network_datasource", message, f"leave it out in /{SETTINGS}", ("etc/cloud/cloud.cfg",))
 
 
-CHECKS = (present, enabled, finds_the_drive, asks_nobody)
+CHECKS = (present, enabled, finds_the_drive, asks_no_network)

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Does a job in an image through libguestfs' virt-customize: any image that it knows, of any processor's kind, without root."""
+"""Does a job in an image with virt-customize of libguestfs, which needs no root and takes images of other architectures."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_templat
 if t.TYPE_CHECKING:
     from collections.abc import Sequence
 
-# virt-customize gives these words to the appliance's own commands, --delete even expands patterns.
+# Names that are safe: virt-customize hands them to commands of its appliance, and --delete expands patterns.
 _PLAIN = re.compile(r"[A-Za-z0-9._@+~/-]+")
 
 
 def options(steps: Sequence[Step], folder: str) -> list[str]:
-    """virt-customize's words for the steps; folder: for the contents of files. Raises Failed."""
+    """virt-customize's arguments for the steps. folder: where the contents of files are written to. Raises Failed."""
     words: list[str] = []
     for number, step in enumerate(steps):
         for text in (step.path, *step.words, step.content if step.do == LINK else ""):
@@ -49,7 +49,7 @@ def options(steps: Sequence[Step], folder: str) -> list[str]:
 
 
 def run(disk: str, form: str, steps: Sequence[Step], timeout: float) -> None:
-    """Does the steps in a disk. timeout: seconds. Raises Failed."""
+    """Does the steps in a disk of this format. timeout: seconds. Raises Failed."""
     with tempfile.TemporaryDirectory(prefix="vm-template.") as folder:
         words = ["virt-customize", "--quiet", "--no-logfile", "--format", form, "-a", disk, *options(steps, folder)]
         process = subprocess.Popen(  # pylint: disable=ansible-bad-function  # its group is ended with it

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""The files of an image's disk, read without a mount and without root. Runs in a process of its own with limits."""
+"""The files on an image's disk, read without mounting it and without root, in a process of its own with limits."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.disk.blocks import Blocks
 
 _KINDS = {stat.S_IFREG: FILE, stat.S_IFDIR: FOLDER, stat.S_IFLNK: LINK}
-# Folders of a system that may be a file system or subvolume of their own, and by what they are known.
+# Folders that may be a file system or subvolume of their own, and folders in them by which they are recognized.
 _PARTS = {"var": ("lib", "log"), "usr": ("bin", "lib", "share")}
 _MAX_ENTRIES = 65536
 
 
 class NoSystem(Exception):
-    """The image holds no system that is read; the message says what it holds."""
+    """The image holds no Linux system; the message says what it holds."""
 
 
 class DiskFiles(Files):
-    """mounts: trees of file systems by the folder on which they are mounted, '' for the root."""
+    """The files of several file systems. mounts: their trees by the folder on which they are mounted, '' for the root."""
 
     def __init__(self, mounts: dict[str, t.Any]) -> None:
         self._mounts = mounts

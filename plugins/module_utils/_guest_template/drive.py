@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Checks: whether a clone sees its config drive, and whether something reads it."""
+"""Checks that a clone sees its config drive, and that something reads it."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ if t.TYPE_CHECKING:
 SERVICE = "config-drive"
 _INSTALL = "run the entry point linux or image"
 KNOWN_LABELS = ("config", "config-2")
-# Scripts for networks with a router of the cloud's own: they ask the DHCP server for root's password and keys, and take
-# whatever web page it answers with.
+# Scripts of clouds that have their own router in each network. They ask the DHCP server for root's password and keys, and believe
+# any web page that it answers with.
 _NETWORK_SCRIPTS = ("cloud-set-guest-password*", "cloud-set-guest-sshkey*")
 _SCRIPT_FOLDERS = ("etc/init.d", "usr/local/bin", "usr/local/sbin", "usr/bin", "usr/sbin")
 _CD_SOURCE = re.compile(r"(?:/dev/(?:sr|cdrom|dvd|hd[a-d]$)\S*|LABEL=[\"']?(?:config|config-2|CONFIG-2|cidata)[\"']?$)")
 
 
 def scripts(system: System, wanted: Wanted) -> Iterator[Problem]:
-    """Without them nothing on the drive is set."""
+    """The guest scripts must be installed: without them nothing on the drive is set."""
     if not wanted.with_scripts:
         return
     wrong, locked = [], []
@@ -56,7 +56,7 @@ def scripts(system: System, wanted: Wanted) -> Iterator[Problem]:
 
 
 def settings(system: System, wanted: Wanted) -> Iterator[Problem]:
-    """The label that the scripts look for first, beside the two that they always try."""
+    """The drive's label must be the one in the scripts' settings, or one of the two that they always try."""
     if not wanted.with_scripts:
         return
     text = system.files.text(system.settings_path)
@@ -77,13 +77,13 @@ def settings(system: System, wanted: Wanted) -> Iterator[Problem]:
 
 
 def starter(system: System, wanted: Wanted) -> Iterator[Problem]:
-    """What runs the scripts at every boot."""
+    """The service that runs the scripts at every boot must be enabled."""
     if wanted.with_scripts and not system.starts(SERVICE):
         yield Problem("starter", f"the {system.init} starter is not enabled, nothing on the drive would be set", _INSTALL)
 
 
 def kernels(system: System, wanted: Wanted) -> Iterator[Problem]:
-    """Kernels that are made for clouds lack drivers of drives."""
+    """Every kernel needs the drivers of the CD/DVD drive: those made for clouds may lack them."""
     needed = [("isofs",), ("sr-mod", "xen-blkfront"), tuple(sorted({*BUSES.values()}))]
     bus = wanted.bus or ("sata" if _sata_only(system) else None)
     if bus is not None:
@@ -101,7 +101,7 @@ def kernels(system: System, wanted: Wanted) -> Iterator[Problem]:
 
 
 def drivers(system: System, wanted: Wanted) -> Iterator[Problem]:
-    """An image for another hypervisor or cloud may have none for this one's disk or NIC."""
+    """Every kernel needs the drivers of the disk and NIC: an image made for another hypervisor may lack them."""
     needed = {name.replace("_", "-"): name for name in wanted.drivers}
     blind = {kernel: sorted(set(needed) - modules) for kernel, modules in system.kernels().items()}
     blind = {kernel: lacking for kernel, lacking in blind.items() if lacking}
@@ -113,7 +113,7 @@ def drivers(system: System, wanted: Wanted) -> Iterator[Problem]:
 
 
 def _sata_only(system: System) -> bool:
-    """Whether the machine that is looked at has a SATA controller and no virtio-scsi: where an image lies nothing is known of that."""
+    """Whether the system runs on a machine with a SATA controller and no virtio-scsi; False for the system of an image."""
     base = "sys/bus/pci/devices"
     kinds = [
         (system.files.text(f"{base}/{name}/class", 64), system.files.text(f"{base}/{name}/device", 64))
@@ -125,7 +125,7 @@ def _sata_only(system: System) -> bool:
 
 
 def fstab(system: System, _wanted: Wanted) -> Iterator[Problem]:
-    """A drive that is no longer there, or another one, keeps the boot waiting or fails it."""
+    """/etc/fstab must not require a CD/DVD drive: without it a clone's boot would wait or fail."""
     for line in system.files.text("etc/fstab").splitlines():
         words = line.split("#")[0].split()
         if len(words) >= 3 and (words[2] == "iso9660" or _CD_SOURCE.match(words[0])) and not _may_fail(words):
@@ -140,7 +140,7 @@ def _may_fail(words: list[str]) -> bool:
 
 
 def network_scripts(system: System, _wanted: Wanted) -> Iterator[Problem]:
-    """They take root's password from whoever answers as DHCP server."""
+    """There must be no scripts that take root's password from the DHCP server."""
     found = [path for folder in _SCRIPT_FOLDERS for path in system.matching(folder, _NETWORK_SCRIPTS)]
     if found:
         yield Problem(

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Files of a template, wherever they lie: in a folder or on the disks of an image. Links are followed as the guest would."""
+"""The files of a template's system, in a folder or on the disks of an image. Links are followed as in the guest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_TARGET = 4096
 
 
 class Node(t.NamedTuple):
-    """What there is at a path. mode: permissions; size: bytes; target: where a link leads."""
+    """A file, folder, link or something else. mode: permissions; size: bytes; target: where a link leads."""
 
     kind: str
     mode: int
@@ -29,10 +29,10 @@ class Node(t.NamedTuple):
 
 
 class Files:
-    """Paths are those of the template's system, without a '/' at their beginning; what is missing gives None or nothing."""
+    """The files of one system. Paths are the system's, without a '/' at the beginning. What is missing gives None or nothing."""
 
     def _node(self, path: str) -> Node | None:
-        """What is at a path whose folders are no links."""
+        """The node at a path whose folders are no links."""
         raise NotImplementedError
 
     def _names(self, path: str) -> list[str]:
@@ -44,7 +44,7 @@ class Files:
         raise NotImplementedError
 
     def resolve(self, path: str, follow_last: bool = True) -> str | None:
-        """The path without links, or None if it leads nowhere or in circles."""
+        """The path with all links resolved; None if it leads nowhere, or in a circle."""
         todo = [part for part in path.split("/") if part][::-1]
         at: list[str] = []
         links = 0
@@ -73,18 +73,18 @@ class Files:
         return "/".join(at)
 
     def node(self, path: str) -> Node | None:
-        """What the path leads to, links followed."""
+        """The node that the path leads to."""
         real = self.resolve(path)
         return None if real is None else self._node(real)
 
     def link(self, path: str) -> str | None:
-        """Where a link leads, None for what is none."""
+        """The target of a link; None if the path is no link."""
         real = self.resolve(path, follow_last=False)
         node = None if real is None else self._node(real)
         return node.target if node is not None and node.kind == LINK else None
 
     def there(self, path: str) -> bool:
-        """Whether there is anything of that name, a link that leads nowhere included."""
+        """Whether there is anything of that name, even a link that leads nowhere."""
         real = self.resolve(path, follow_last=False)
         return real is not None and self._node(real) is not None
 
@@ -94,7 +94,7 @@ class Files:
         return node is not None and node.kind == FILE
 
     def names(self, path: str) -> list[str]:
-        """The names in a folder, in order."""
+        """The names in a folder, sorted."""
         real = self.resolve(path)
         node = None if real is None else self._node(real)
         if real is None or node is None or node.kind != FOLDER:
@@ -110,12 +110,12 @@ class Files:
         return self._bytes(real, limit)
 
     def text(self, path: str, limit: int = MAX_TEXT) -> str:
-        """The beginning of a file as text, empty if there is no such file. What is no UTF-8 becomes a replacement character."""
+        """The beginning of a file as text, empty if there is no such file. Bytes that are no UTF-8 are replaced."""
         return (self.data(path, limit) or b"").decode("utf-8", "replace")
 
 
 class FolderFiles(Files):
-    """The system whose root is a folder: that of the running machine, or where an image is mounted."""
+    """The files of a system whose root is a folder: the running machine's, or a mounted image's."""
 
     def __init__(self, root: str) -> None:
         self._root = root.rstrip("/")

@@ -4,9 +4,9 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What a disk image is, by its own bytes: its format, where in its file it lies, and how large the disk in it is.
+"""What a disk image is, by its own bytes: its format, its place in the file, and the size of its disk.
 
-An image is hostile: one that refers to another file would have that file read, here or by the hypervisor, and shown to the guest.
+Images may be hostile: a file that one refers to would be read, here or by the hypervisor, and shown to the guest.
 """
 
 from __future__ import annotations
@@ -18,22 +18,20 @@ import tarfile
 import typing as t
 
 RAW, QCOW2, VHD, VMDK, OVA = "raw", "qcow2", "vhd", "vmdk", "ova"
-# A VMDK that can be read from its beginning to its end, as an OVA holds it and VMware takes it.
+# A VMDK that is read from beginning to end, as in an OVA; VMware takes no other.
 STREAM_VMDK = "streamOptimized vmdk"
-# A raw disk with a footer behind it.
+# A raw disk with a footer after it.
 FIXED_VHD = "fixed vhd"
 SECTOR = 512
-# No hypervisor takes larger ones: 62 TiB is VMware's limit.
-MAX_SIZE = 62 << 40
-# Of a qcow2 image's features: its data are in another file.
-_EXTERNAL_DATA = 4
+MAX_SIZE = 62 << 40  # VMware's limit, the largest
+_EXTERNAL_DATA = 4  # a feature of qcow2 images: the data are in another file
 _VHD_MAGIC, _VMDK_MAGIC = b"conectix", b"KDMV"
 _VHD_FIXED, _VHD_DYNAMIC, _VHD_DIFFERENCING = 2, 3, 4
-# Where the descriptor is that qemu reads, and how much of it.
+# The offset and length of the descriptor as qemu reads it, whatever the header says.
 _VMDK_DESCRIPTOR = (512, 20 * SECTOR)
 _VMDK_COMPRESSED = 3 << 16
 _MAX_MEMBERS = 64
-# tarfile reads a header of the extended formats in one piece, however long it says that it is.
+# tarfile reads a header of the extended formats in one piece, however long the archive says that it is.
 _MAX_READ = 1 << 20
 
 
@@ -43,7 +41,7 @@ class ImageError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class DiskImage:
-    """form: RAW, QCOW2, VHD, FIXED_VHD, VMDK or STREAM_VMDK; size: bytes of the disk in it; offset, length: of its data in the file."""
+    """form: RAW, QCOW2, VHD, FIXED_VHD, VMDK or STREAM_VMDK. size: bytes of its disk. offset, length: of its data in the file."""
 
     path: str
     form: str
@@ -52,12 +50,12 @@ class DiskImage:
     length: int
 
     def data(self) -> ImageData:
-        """The data, to be closed."""
+        """The data; the caller closes them."""
         return ImageData(self.path, self.offset, self.length)
 
 
 class ImageData:
-    """A part of a file, to be read from its beginning to its end; length: its bytes."""
+    """A part of a file, to be read from beginning to end. length: in bytes."""
 
     def __init__(self, path: str, offset: int, length: int) -> None:
         self.length = length
@@ -84,7 +82,7 @@ class ImageData:
 
 
 def look_at(path: str, form: str | None = None) -> DiskImage:
-    """The image in a file, checked. form: RAW, QCOW2, VHD, VMDK or OVA; None: by its bytes. Raises ImageError, OSError."""
+    """Checks the image in a file. form: RAW, QCOW2, VHD, VMDK or OVA; None tells it by the bytes. Raises ImageError, OSError."""
     with open(path, "rb") as file:
         length = file.seek(0, os.SEEK_END)
         found = _look(file, path, form or _form_of(file, length), length)
@@ -162,7 +160,7 @@ def _vhd(file: t.BinaryIO, path: str, length: int) -> DiskImage:
 
 
 def _sum_fits(part: bytes, at: int) -> bool:
-    """Whether the checksum at this place is that of the other bytes."""
+    """Whether the checksum at this offset is right."""
     (said,) = struct.unpack_from(">I", part, at)
     return said == ~(sum(part) - sum(part[at : at + 4])) & 0xFFFFFFFF
 
@@ -183,20 +181,20 @@ def _vmdk(file: t.BinaryIO, path: str, offset: int, length: int) -> DiskImage:
 
 
 class _ShortReads:
-    """A file for tarfile, which nobody can make read much at once."""
+    """A file for tarfile that refuses to read much at once."""
 
     def __init__(self, file: t.BinaryIO) -> None:
         self.seek, self.tell, self._file = file.seek, file.tell, file
 
     def read(self, size: int) -> bytes:
-        """Bytes of the file."""
+        """The next bytes. Raises ImageError if too many are asked for."""
         if not 0 <= size <= _MAX_READ:
             raise ImageError("is an archive with a header that cannot be")
         return self._file.read(size)
 
 
 def _member(file: t.BinaryIO, length: int) -> tuple[int, int]:
-    """Where in an OVA its one disk is."""
+    """Offset and length of the one disk in an OVA."""
     disks = []
     file.seek(0)
     try:

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Checks: what two clones must not share."""
+"""Checks that nothing is left in the template that two clones must not share."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _FIXED_NAME = re.compile(r"\s*(?!localhost\b)\S")
 
 
 def left(system: System, places: Mapping[str, tuple[str, ...]]) -> list[str]:
-    """The files that these patterns mean."""
+    """The files that match these patterns. places: patterns of names by folder."""
     return [path for folder, patterns in places.items() for path in system.matching(folder, patterns)]
 
 
@@ -60,7 +60,7 @@ def leftovers(system: System) -> list[str]:
 
 
 def cloud_init_memory(system: System) -> list[str]:
-    """What cloud-init remembers of an instance."""
+    """The folders in which cloud-init remembers an instance."""
     return [path for path in ("var/lib/cloud/instance", "var/lib/cloud/instances", "var/lib/cloud/data") if _full(system, path)]
 
 
@@ -69,21 +69,21 @@ def _full(system: System, path: str) -> bool:
 
 
 def machine_id(system: System, _wanted: Wanted) -> Iterator[Problem]:
-    """systemd, DHCP clients and IPv6 make the clone's identity of it: two with the same get one another's address."""
+    """systemd, DHCP clients and IPv6 identify a clone by it: two with the same one get each other's address."""
     text = system.files.text("etc/machine-id").strip()
     if text not in ("", "uninitialized"):
         yield Problem("machine_id", "/etc/machine-id is not empty, all clones would share it", _CLEAN, ("etc/machine-id",))
 
 
 def dbus_machine_id(system: System, _wanted: Wanted) -> Iterator[Problem]:
-    """A copy comes back into /etc/machine-id."""
+    """It must be a link: systemd would take a copy back into /etc/machine-id."""
     if system.files.there("var/lib/dbus/machine-id") and system.files.link("var/lib/dbus/machine-id") is None:
         message = "/var/lib/dbus/machine-id is a copy, all clones would share it"
         yield Problem("dbus_machine_id", message, _CLEAN, ("var/lib/dbus/machine-id",))
 
 
 def dhcp_identity(system: System, _wanted: Wanted) -> Iterator[Problem]:
-    """Leases and client ids: clones ask for the template's address, or are taken for one and the same client."""
+    """With leases or client ids, clones would ask for the template's address, or be taken for one client."""
     found = left(system, LEASES)
     if found:
         message = f"DHCP leases and client ids of this machine are left, clones would ask for its address: {listed(found)}"
@@ -91,7 +91,7 @@ def dhcp_identity(system: System, _wanted: Wanted) -> Iterator[Problem]:
 
 
 def fixed_duid(system: System, _wanted: Wanted) -> Iterator[Problem]:
-    """A client id that is written down in a configuration."""
+    """No configuration may have a client id."""
     folders = {
         "etc/systemd": ("networkd.conf",),
         "etc/systemd/networkd.conf.d": ("*.conf",),
@@ -104,7 +104,7 @@ def fixed_duid(system: System, _wanted: Wanted) -> Iterator[Problem]:
 
 
 def host_keys(system: System, _wanted: Wanted) -> Iterator[Problem]:
-    """Whoever has one clone can play any other."""
+    """With the same keys, the owner of one clone could pose as any other."""
     found = left(system, HOST_KEYS)
     if found:
         message = f"SSH host keys are left, whoever owns one clone could play every other: {listed(found)}"
@@ -112,7 +112,7 @@ def host_keys(system: System, _wanted: Wanted) -> Iterator[Problem]:
 
 
 def random_seed(system: System, _wanted: Wanted) -> Iterator[Problem]:
-    """Clones would start with the same randomness."""
+    """With the same seed, clones would begin with the same random numbers."""
     found = left(system, SEEDS)
     if found:
         message = f"the random seed is left, clones would begin with the same random numbers: {listed(found)}"
@@ -120,7 +120,7 @@ def random_seed(system: System, _wanted: Wanted) -> Iterator[Problem]:
 
 
 def script_state(system: System, _wanted: Wanted) -> Iterator[Problem]:
-    """The memory of another VM's drive: the password that was set there counts as set here."""
+    """What the guest scripts remember of another VM's drive: its password would count as set in the clone."""
     found = left(system, STATE)
     if found:
         message = f"what the guest scripts did for another VM's drive is left, and may hold its user data: {listed(found)}"
@@ -128,7 +128,7 @@ def script_state(system: System, _wanted: Wanted) -> Iterator[Problem]:
 
 
 def cloud_init_state(system: System, _wanted: Wanted) -> Iterator[Problem]:
-    """Another VM's user data, and an instance that is taken for the clone's."""
+    """What cloud-init remembers of another VM: its user data, and an instance that it would take for the clone's."""
     found = cloud_init_memory(system)
     if found:
         message = f"cloud-init remembers an instance, with its user data: {listed(found)}"
@@ -136,7 +136,7 @@ def cloud_init_state(system: System, _wanted: Wanted) -> Iterator[Problem]:
 
 
 def authorized_keys(system: System, _wanted: Wanted) -> Iterator[Problem]:
-    """Whoever had a key of the template can log in to all clones."""
+    """No SSH key may be left that opens all clones."""
     homes = ["root", *(f"home/{name}" for name in system.files.names("home"))]
     paths = [f"{home}/.ssh/{name}" for home in homes for name in ("authorized_keys", "authorized_keys2")]
     found = [path for path in paths if re.search(r"^\s*[^#\s]", system.files.text(path), re.MULTILINE)]
@@ -146,14 +146,14 @@ def authorized_keys(system: System, _wanted: Wanted) -> Iterator[Problem]:
 
 
 def hostname(system: System, _wanted: Wanted) -> Iterator[Problem]:
-    """All clones tell the DHCP and DNS server one name, until somebody sets another one."""
+    """With a fixed name, all clones would tell the DHCP server the same one at first."""
     if _FIXED_NAME.match(system.files.text("etc/hostname")):
         message = "/etc/hostname has a name, which all clones tell the DHCP server at their first boot"
         yield Problem("hostname", message, f"{_CLEAN}; it removes the name", ("etc/hostname",))
 
 
 def net_rules(system: System, _wanted: Wanted) -> Iterator[Problem]:
-    """The clone's NIC gets another name than the one that is configured."""
+    """With rules for the template's MAC, a clone's NIC would get another name than the one that is configured."""
     found = list(system.matching("etc/udev/rules.d", ["70-persistent-net.rules", "75-persistent-net-generator.rules"]))
     found = [path for path in found if re.search(r"ATTR\{address\}\s*==", system.files.text(path))]
     if found:

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Checks an image in a process of its own: it is given the image's open file and nothing else, and limits."""
+"""Checks an image in a process of its own, which has limits and gets nothing but the image's open file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_templat
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.system import System
 
 INSTALL = "pip install -r requirements-disks.txt (it is in the collection's folder), for the Python that runs the module"
-# memory: bytes; cpu, wall: seconds. An image of thousands of files is read in a few.
+# memory: bytes; cpu, wall: seconds. An image with thousands of files takes a few seconds.
 LIMITS = {"memory": 1 << 30, "cpu": 60, "wall": 120}
 _BOOT = f"import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {__name__} import child; child()"
 
@@ -35,12 +35,12 @@ def need_own(path: str, form: str | None) -> str:
 
 
 def look(path: str, form: str | None, wanted: Wanted, init: str | None) -> dict[str, t.Any]:
-    """What report() says of the image's system. form None: by the file's first bytes. Raises ImageError, OSError."""
+    """The report on the image's system; see report.report(). form: None tells it by the bytes. Raises ImageError, OSError."""
     return _ask(path, form, {"wanted": dataclasses.asdict(wanted), "init": init})
 
 
 def plan(path: str, form: str | None, job: steps.Job, init: str | None) -> list[steps.Step]:
-    """What is to be done in the image; see steps.plan. Raises ImageError, OSError."""
+    """The steps to be done in the image; see steps.plan(). Raises ImageError, OSError."""
     answer = _ask(path, form, {"job": dataclasses.asdict(job), "wanted": dataclasses.asdict(job.wanted), "init": init})
     return [steps.Step(**dict(entry, words=tuple(entry["words"]))) for entry in answer["steps"]]
 
@@ -74,7 +74,7 @@ def _ask(path: str, form: str | None, order: dict[str, t.Any]) -> dict[str, t.An
 
 
 def child() -> None:
-    """The process: an order on stdin, the number of the image's descriptor as last argument, the answer on stdout."""
+    """The process that _ask() starts: an order on stdin, the image's file descriptor as last argument, the answer on stdout."""
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.disk import (
         chain,
         dissect_import,
@@ -104,9 +104,7 @@ def child() -> None:
             answer = {"steps": [dataclasses.asdict(step) for step in steps.plan(System(files, order["init"]), job)]}
         else:
             answer = report.report(files, Wanted(**order["wanted"]), order["init"])
-    except steps.Impossible as error:
-        answer = {"failed": str(error)}
-    except disk_files.NoSystem as error:
+    except (steps.Impossible, disk_files.NoSystem) as error:
         answer = {"failed": str(error)}
     except chain.ChainError as error:
         answer = {"failed": f"cannot be read: {error}"}

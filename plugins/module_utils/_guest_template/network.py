@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Checks: whether a clone asks the network's DHCP server for its address at all."""
+"""Checks that a clone asks its network's DHCP server for an address."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if t.TYPE_CHECKING:
 
 
 class _Place(t.NamedTuple):
-    """Files of one kind of network configuration, and what in them is an address or a MAC address that stands fixed."""
+    """Files of one kind of network configuration. fixed, mac: patterns of an address, and of a MAC address, in them."""
 
     folder: str
     patterns: tuple[str, ...]
@@ -29,17 +29,17 @@ class _Place(t.NamedTuple):
     mac: str
 
 
-_M = r"[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}"
+_MAC = r"[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}"
 _PLACES = (
-    _Place("etc/network", ("interfaces",), r"^\s*iface\s+(?!lo\b)\S+\s+inet6?\s+static", rf"^\s*hwaddress\s.*{_M}"),
-    _Place("etc/network/interfaces.d", ("*",), r"^\s*iface\s+(?!lo\b)\S+\s+inet6?\s+static", rf"^\s*hwaddress\s.*{_M}"),
+    _Place("etc/network", ("interfaces",), r"^\s*iface\s+(?!lo\b)\S+\s+inet6?\s+static", rf"^\s*hwaddress\s.*{_MAC}"),
+    _Place("etc/network/interfaces.d", ("*",), r"^\s*iface\s+(?!lo\b)\S+\s+inet6?\s+static", rf"^\s*hwaddress\s.*{_MAC}"),
     _Place("etc/netplan", ("*.yaml", "*.yml"), r"^\s*[\"']?addresses[\"']?\s*:\s*(?:\[\s*[\"']?\d|\n\s*-\s*[\"']?\d+\.\d+\.\d+\.\d+/)",
-           rf"macaddress[\"']?\s*:\s*[\"']?{_M}"),
-    _Place("etc/systemd/network", ("*.network",), r"^\s*Address\s*=\s*[0-9a-fA-F:.]", rf"^\s*(?:PermanentMACAddress|MACAddress)\s*=\s*{_M}"),
-    _Place("etc/systemd/network", ("*.link",), r"(?!)", rf"^\s*(?:PermanentMACAddress|MACAddress)\s*=\s*{_M}"),
-    _Place("etc/NetworkManager/system-connections", ("*",), r"^\s*(?:method\s*=\s*manual|address1\s*=)", rf"^\s*(?:cloned-)?mac-address\s*=\s*{_M}"),
-    _Place("etc/sysconfig/network-scripts", ("ifcfg-*",), r"^\s*IPADDR\d*\s*=\s*[\"']?(?!127\.)\d", rf"^\s*(?:HWADDR|MACADDR)\s*=\s*[\"']?{_M}"),
-    _Place("etc/sysconfig/network", ("ifcfg-*",), r"^\s*IPADDR\w*\s*=\s*[\"']?(?!127\.)\d", rf"^\s*LLADDR\s*=\s*[\"']?{_M}"),
+           rf"macaddress[\"']?\s*:\s*[\"']?{_MAC}"),
+    _Place("etc/systemd/network", ("*.network",), r"^\s*Address\s*=\s*[0-9a-fA-F:.]", rf"^\s*(?:PermanentMACAddress|MACAddress)\s*=\s*{_MAC}"),
+    _Place("etc/systemd/network", ("*.link",), r"(?!)", rf"^\s*(?:PermanentMACAddress|MACAddress)\s*=\s*{_MAC}"),
+    _Place("etc/NetworkManager/system-connections", ("*",), r"^\s*(?:method\s*=\s*manual|address1\s*=)", rf"^\s*(?:cloned-)?mac-address\s*=\s*{_MAC}"),
+    _Place("etc/sysconfig/network-scripts", ("ifcfg-*",), r"^\s*IPADDR\d*\s*=\s*[\"']?(?!127\.)\d", rf"^\s*(?:HWADDR|MACADDR)\s*=\s*[\"']?{_MAC}"),
+    _Place("etc/sysconfig/network", ("ifcfg-*",), r"^\s*IPADDR\w*\s*=\s*[\"']?(?!127\.)\d", rf"^\s*LLADDR\s*=\s*[\"']?{_MAC}"),
 )  # fmt: skip
 
 
@@ -52,7 +52,7 @@ def _found(system: System, what: str) -> list[str]:
 
 
 def static_address(system: System, _wanted: Wanted) -> Iterator[Problem]:
-    """All clones would have one address, and none asks the DHCP server."""
+    """With a configured address, all clones would have it and none would ask the DHCP server."""
     found = _found(system, "fixed")
     if found:
         message = f"an address is configured, all clones would have it and not ask the DHCP server: {listed(found)}"
@@ -60,7 +60,7 @@ def static_address(system: System, _wanted: Wanted) -> Iterator[Problem]:
 
 
 def fixed_mac(system: System, _wanted: Wanted) -> Iterator[Problem]:
-    """A clone's NIC has another MAC address, so that its configuration counts for none of them."""
+    """A configuration for the template's MAC address would not count for a clone's NIC."""
     found = _found(system, "mac")
     if found:
         message = (

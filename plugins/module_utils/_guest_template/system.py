@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What a template's system is, read from its files: distribution, what starts its services, which of them it starts."""
+"""Facts about a template's system, read from its files: distribution, services and what starts them, kernels."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _FAMILIES = {
 
 
 class System:
-    """One template's system. init: what starts services, if it is known better than the files tell."""
+    """One template's system. init: SYSTEMD, SYSV or OPENRC; None tells it by the files."""
 
     def __init__(self, files: Files, init: str | None = None) -> None:
         self.files = files
@@ -59,7 +59,7 @@ class System:
 
     @property
     def family(self) -> str:
-        """The family's name as Ansible's facts have it, such as RedHat; empty if it is none that is known."""
+        """The family as in Ansible's facts, such as RedHat; empty if it is not known."""
         for word in [self.distribution, *self.release.get("ID_LIKE", "").split()]:
             if word.split("-")[0] in _FAMILIES:
                 return _FAMILIES[word.split("-")[0]]
@@ -67,7 +67,7 @@ class System:
 
     @property
     def settings_path(self) -> str:
-        """Where the guest scripts' settings belong."""
+        """The path of the guest scripts' settings."""
         default = self.files.node("etc/default")
         if self.family in ("RedHat", "Suse") or default is None or default.kind != FOLDER:
             return "etc/sysconfig/config-drive"
@@ -95,7 +95,7 @@ class System:
         return self.files.is_file(f"etc/init.d/{name}")
 
     def unit_of(self, name: str) -> str | None:
-        """The path of the unit that counts."""
+        """The path of the service's unit, in the folder that counts."""
         return next((path for path in (f"{folder}/{name}.service" for folder in UNIT_FOLDERS) if self.files.there(path)), None)
 
     def is_masked(self, name: str) -> bool:
@@ -103,7 +103,7 @@ class System:
         return self.init == SYSTEMD and self.files.link(f"etc/systemd/system/{name}.service") == "/dev/null"
 
     def starts(self, name: str) -> bool:
-        """Whether the service is started with the system, or is one that something else starts."""
+        """Whether the service is started, with the system or by something else."""
         if self.init == SYSTEMD:
             return self._unit_starts(name)
         if self.init == OPENRC:
@@ -115,13 +115,13 @@ class System:
         if unit is None or self.is_masked(name):
             return False
         wanted_by = self.wanted_by(name)
-        if not wanted_by:  # static: something else starts it, as Debian's rule for the device of QEMU's agent does
+        if not wanted_by:  # a static unit: something else starts it, such as Debian's udev rule for QEMU's agent
             return True
         folders = [f"{base}/{entry}" for base in UNIT_FOLDERS for entry in self.files.names(base) if _pulls_in(entry)]
         return any(self.files.there(f"{folder}/{name}.service") for folder in folders)
 
     def wanted_by(self, name: str) -> list[str]:
-        """The units that start this one once it is enabled."""
+        """The units that start this service once it is enabled."""
         text = self.files.text(self.unit_of(name) or "")
         section = re.search(r"^\[Install\]\s*$(.*?)(?=^\[|\Z)", text, re.MULTILINE | re.DOTALL)
         found = re.findall(r"^(?:WantedBy|RequiredBy)\s*=\s*(.*?)\s*$", section.group(1), re.MULTILINE) if section else []
@@ -141,7 +141,7 @@ class System:
     # --- kernels ---
 
     def kernels(self) -> dict[str, frozenset[str]]:
-        """The names of the modules of each kernel, those that are built into it included, with '-' for '_'."""
+        """The modules of each kernel, by its name; built-in ones are among them. Names have '-' for '_'."""
         found = {}
         for name in self.files.names("lib/modules"):
             listed = self.files.text(f"lib/modules/{name}/modules.dep", 16 << 20)
