@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""How often a guest agent tells the hypervisor its addresses: where that is written, and what would have to be written there.
+"""How often guest agents report addresses to the hypervisor: the settings that say so, and what they would have to be.
 
 - open-vm-tools: poll-interval in the section guestinfo of tools.conf; 30 s, 0 is never (services/plugins/guestInfo/guestInfoServer.c).
 - xe-daemon of xe-guest-utilities: its option -i; 60 s (xe-daemon/xe-daemon.go). What starts it reads no file of settings.
@@ -33,16 +33,17 @@ _XE_DEFAULT = 60
 # The last drop-in of a unit counts, so its name comes after those of others, such as override.conf.
 _DROP_IN = "zz-config-drive-interval.conf"
 _OPTION = re.compile(r"\s+--?i(?:=|\s+)(\d+)(?=\s|$)")
-# What the init scripts of XenServer's guest tools and of Alpine have alike, at each place where they start it.
+# How the init scripts of XenServer's guest tools and of Alpine start it.
 _XE_START = re.compile(r"(\$\{XE_DAEMON\}(?: --)?)((?: -i \d+)?)(?= -p )")
 _MOST = 65536
 
 
 @dataclasses.dataclass(frozen=True)
 class Late:
-    """An agent that tells its addresses less often than it should.
+    """An agent that reports addresses less often than wanted.
 
-    seconds: between two times, 0 for never; path: what decides it; content, mode: what that file would have to be, None if nobody knows.
+    seconds: between two reports, 0 for never. path: the file that sets this. content, mode: what it must be; None if that is not
+    known.
     """
 
     agent: str
@@ -53,7 +54,7 @@ class Late:
 
 
 def late(system: System, wanted: Wanted) -> list[Late]:
-    """The agents of the hypervisor that is asked for whose interval is longer than the one that is wanted."""
+    """The wanted hypervisor's agents whose interval is longer than wanted."""
     find = {"vmware": _tools, "xenserver": _xe_daemons}.get(wanted.hypervisor or "")
     if find is None or wanted.agent_interval == 0 or not AGENTS[wanted.hypervisor or ""].is_in(system):
         return []
@@ -61,7 +62,7 @@ def late(system: System, wanted: Wanted) -> list[Late]:
 
 
 def _text(system: System, path: str) -> str | None:
-    """A file that can be written anew without a loss; one that is missing is empty."""
+    """A file's text, empty if it is missing; None if it must not be rewritten, as it is too long or no UTF-8."""
     data = system.files.data(path, _MOST + 1) or b""
     try:
         return data.decode() if len(data) <= _MOST else None
@@ -96,7 +97,7 @@ def _tools(system: System, seconds: int) -> Iterator[Late]:
 
 
 def _sections(lines: list[str]) -> Iterator[tuple[str, str]]:
-    """Each line with the section that it is in; the line of a section's name is in it."""
+    """Each line with its section; the line that names a section is in it."""
     section = ""
     for line in lines:
         name = re.fullmatch(r"\s*\[(.*)\]\s*", line)
@@ -118,7 +119,7 @@ def _xe_daemons(system: System, seconds: int) -> Iterator[Late]:
 
 
 def _unit(system: System, name: str, seconds: int) -> Iterator[Late]:
-    """The command that starts it is that of the unit, or of the last drop-in that has one."""
+    """The interval in the command of the unit, or of the last drop-in that has a command."""
     drop_ins: dict[str, str] = {}
     for folder in reversed(UNIT_FOLDERS):
         drop_ins |= {path.rpartition("/")[2]: path for path in system.matching(f"{folder}/{name}.service.d", ["*.conf"])}
@@ -152,7 +153,7 @@ def _init_script(system: System, name: str, seconds: int) -> Iterator[Late]:
 
 
 def agent_interval(system: System, wanted: Wanted) -> Iterator[Problem]:
-    """An address that the agent tells late is known late, however often the hypervisor is asked."""
+    """The agent must report addresses often enough: asking the hypervisor more often does not help."""
     for found in late(system, wanted):
         often = f"every {found.seconds} seconds, not every {wanted.agent_interval}: a clone's is known late"
         if found.seconds == 0:

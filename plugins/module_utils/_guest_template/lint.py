@@ -28,7 +28,7 @@ if t.TYPE_CHECKING:
 
 
 def agent(system: System, wanted: Wanted) -> Iterator[Problem]:
-    """Without it the hypervisor does not know the address, and cannot shut the VM down politely."""
+    """The guest agent must be there: without it the hypervisor knows no address, and cannot ask the guest to shut down."""
     if wanted.hypervisor is None:
         return
     found = AGENTS[wanted.hypervisor]
@@ -45,7 +45,7 @@ def agent(system: System, wanted: Wanted) -> Iterator[Problem]:
 
 
 def blank(system: System, _wanted: Wanted) -> Iterator[Problem]:
-    """Not a Linux system, or one that is not read: then nothing else can be said."""
+    """It must be a Linux system that can be read: otherwise no other check makes sense."""
     if not system.release:
         yield Problem(
             "system", "there is no /etc/os-release: this is no Linux system, or its root is not read", "check the image"
@@ -56,7 +56,7 @@ ALWAYS: tuple[Check, ...] = (agent, intervals.agent_interval, *drive.CHECKS, *cl
 
 
 def problems(system: System, wanted: Wanted) -> list[Problem]:
-    """Everything that would go wrong, in the order of the checks."""
+    """All problems, in the order of the checks."""
     found = list(blank(system, wanted))
     if found:
         return found

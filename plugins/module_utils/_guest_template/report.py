@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What is said of a template's files, as plain data that fits in JSON."""
+"""The report on a template's system, as data for JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if t.TYPE_CHECKING:
 
 
 def report(files: Files, wanted: Wanted, init: str | None) -> dict[str, t.Any]:
-    """The system's facts, its problems, what cleaning would remove. See the module vm_template_info."""
+    """The system's facts, its problems, and what cleaning would remove; see the module vm_template_info."""
     system = System(files, init)
     return {
         "system": _facts(system, wanted),

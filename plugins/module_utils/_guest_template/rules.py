@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What a check of a template is given, and what it says."""
+"""What a check of a template takes and gives: Wanted, Problem."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCRIPT_FOLDER = "usr/local/sbin"
 LIBRARY = "config-drive-lib.sh"
 OURS, CLOUD_INIT, BOTH = "ours", "cloud_init", "both"
 READERS = (OURS, CLOUD_INIT, BOTH)
-# What a CD/DVD drive may hang on, and one kernel module that each needs.
+# The buses of CD/DVD drives, and the kernel module that each needs.
 BUSES: Mapping[str, str] = {"ide": "ata-piix", "sata": "ahci", "scsi": "virtio-scsi", "xen": "xen-blkfront"}
 
 
@@ -57,7 +57,7 @@ class Wanted:
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """message: what would go wrong in a clone, and why; remedy: what to do; paths: where it is."""
+    """A problem of a template. message: what would go wrong in a clone, and why; remedy: what to do; paths: of the causes."""
 
     check: str
     message: str
@@ -74,7 +74,7 @@ Check = t.Callable[["System", Wanted], "Iterator[Problem]"]
 
 
 def listed(paths: t.Iterable[str]) -> str:
-    """Paths as people write them, the first ten."""
+    """The first ten paths, with a / in front."""
     paths = sorted(paths)
     rest = f" and {len(paths) - 10} more" if len(paths) > 10 else ""
     return ", ".join(f"/{path}" for path in paths[:10]) + rest

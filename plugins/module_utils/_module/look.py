@@ -5,9 +5,9 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
 
-"""One poll. Here the record, the drivers and the policy meet.
+"""One poll, where the record, the drivers and the policy meet.
 
-lock -> the due NICs -> their VMs and addresses, in bulk -> the policy's verdicts -> record and events, as they arrive.
+lock -> the due NICs -> their VMs and addresses, in bulk -> the policy's verdicts -> record and events, as answers arrive.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.vm_filter import VmFilter
 
-OLD_SECONDS = 1800  # a holder of the lock that is at work for so long is in trouble
-MOMENTS = 5  # seconds that a look waits for a watcher, which holds the lock for moments
+OLD_SECONDS = 1800  # after which a poll that holds the lock is taken to hang
+MOMENTS = 5  # seconds to wait for a watcher, which never holds the lock for long
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What to poll and how. vms: only these names. sources: None takes the driver's own order; with none no guest is asked."""
+    """What to poll and how. vms: only these names. sources: None takes the driver's own; an empty list asks no guest."""
 
     hypervisor_name: str
     settings: PollSettings = PollSettings()
@@ -69,25 +69,26 @@ class Request:
     lock_scope: str = "hypervisor"
     lock_wait: float = 0
     vms: t.Optional[t.Sequence[str]] = None
-    # networks, vm_filter: which NICs that are not in the record enter it, see watched.pictured(). rearm: those that were given up
-    # get all tries again.
+    # networks, vm_filter: which new NICs enter the record, see watched.pictured(). rearm: NICs that were given up get all tries.
     reconcile: bool = False
     networks: t.Optional[t.Mapping[str, t.Mapping[str, t.Any]]] = None
     vm_filter: t.Optional[VmFilter] = None
     rearm: bool = False
-    # Events are kept for so many days, and so many of them.
+    # How many days events are kept, and how many of them.
     keep_days: float = 90
     keep_events: int = 1_000_000
 
     @property
     def asks_guests(self) -> bool:
-        """Whether more than the VMs themselves is looked at."""
+        """Whether guests are asked, and not only the VMs read."""
         return self.sources is None or bool(self.sources)
 
 
 @dataclasses.dataclass
 class Poll:
-    """What one poll did. problem: why it could not look at all its NICs; library: what is missing on the controller."""
+    """What one poll did. problem: why it could not look at all NICs. library: the one that is missing. holder: of the lock, if
+    skipped. vms: how many there are, if they were read.
+    """
 
     looked_at: int = 0
     found: list[NicRecord] = dataclasses.field(default_factory=list)
@@ -98,12 +99,12 @@ class Poll:
     problem: t.Optional[str] = None
     library: t.Optional[MissingLibrary] = None
     warnings: list[str] = dataclasses.field(default_factory=list)
-    told: dict[str, list[str]] = dataclasses.field(default_factory=dict)  # names of VMs by what the look found of them
+    told: dict[str, list[str]] = dataclasses.field(default_factory=dict)  # names of VMs by what the record did with them
     rearmed: int = 0
     vms: t.Optional[int] = None
 
     def add(self, later: Poll) -> None:
-        """What was found after it, by a further look or by listening."""
+        """Adds what a later look, or listening, has found."""
         self.looked_at += later.looked_at
         for mine, theirs in ((self.found, later.found), (self.lost, later.lost), (self.gave_up, later.gave_up)):
             mine.extend(theirs)
@@ -112,7 +113,7 @@ class Poll:
         self.warnings.extend(text for text in later.warnings if text not in self.warnings)
 
     def keep(self, stored: Sequence[NicRecord], events: Sequence[Event]) -> None:
-        """Counts these NICs, which were looked at, by what the events say of them."""
+        """Adds NICs that were looked at, as their events say."""
         self.looked_at += len(stored)
         kinds: dict[tuple[str, str], set[str]] = {}
         for event in events:
@@ -133,10 +134,10 @@ def fetch(
     request: Request,
     log: Callable[[Sequence[Event]], t.Any] = list,
 ) -> Poll:
-    """One poll of one hypervisor. Raises RecordError; what a hypervisor does wrong is in the result.
+    """One poll of one hypervisor. Raises RecordError; an error of the hypervisor is in the result.
 
-    With request.reconcile the hypervisor's VMs are read first, and the record is made to agree with them. Else connect() is
-    called only when a NIC is due.
+    With request.reconcile all VMs are read first, and the record is made to agree with them. Otherwise connect() is called only
+    when a NIC is due.
     """
     started = store.clock()
     rearmed = store.rearm(request.hypervisor_name, request.vms) if request.rearm else 0
@@ -146,7 +147,7 @@ def fetch(
     if not lock.acquire(request.lock_wait) and not (lock.watched() and lock.acquire(MOMENTS)):
         return _skipped(lock.holder(), request, store.clock())
     with lock:
-        # Again, now that nobody else can claim: the time another poller took must not make NICs due twice.
+        # The clock is read again, with the lock: NICs must not be due twice because another poller took its time.
         look = _Round(store, lock, request, store.clock(), log)
         look.poll.rearmed = rearmed
         began = time.monotonic()
@@ -159,7 +160,7 @@ def fetch(
 
 
 def would_agree(store: RecordStore, connect: Callable[[], Hypervisor], request: Request) -> Poll:
-    """What a look would find of the VMs themselves; changes nothing, and takes no lock."""
+    """What a look would change of the record's VMs; changes nothing, and takes no lock."""
     try:
         hypervisor = connect()
         try:
@@ -191,7 +192,7 @@ def _note(store: RecordStore, request: Request, started: datetime.datetime, seco
 
 
 def _skipped(holder: LockHolder | None, request: Request, now: datetime.datetime) -> Poll:
-    """Another poller is at work: well, unless it has been for far too long, or gives no sign of life."""
+    """The result when another poller is at work; it has a problem or warning if that one has worked too long, or seems dead."""
     poll = Poll(skipped=True, holder=holder)
     if holder is None:
         return poll
@@ -212,7 +213,7 @@ def _skipped(holder: LockHolder | None, request: Request, now: datetime.datetime
 
 
 class _Round:
-    """The looks at the claimed NICs, and what became of them."""
+    """One poll under the lock: the claimed NICs, and what became of them."""
 
     def __init__(
         self,
@@ -251,7 +252,7 @@ class _Round:
                 for batch in batches:
                     self._answered(batch)
         except (HypervisorError, MissingLibrary) as error:
-            self._claim()  # if it was not done yet: what is due was not looked at, and says why
+            self._claim()  # unless it was done: the NICs that are due get the error
             self.poll.problem = plain(str(error), LONGEST_ERROR)
             self.poll.library = error if isinstance(error, MissingLibrary) else None
             self._nobody_looked(str(error))
@@ -264,7 +265,7 @@ class _Round:
             if hypervisor is not None:
                 hypervisor.close()
         if self.poll.problem is None:
-            # A driver owes one observation for each VM; a NIC must not hang on one that did not come.
+            # A driver must give an observation for each VM. If one is missing, its NICs must not stay claimed.
             silent = NicAddress(reason=REASON_SOURCE_UNAVAILABLE, message="the hypervisor's driver said nothing about this VM")
             self._store([Answer(nic, nic, silent) for nics in self.open.values() for nic in nics])
         return self.poll
@@ -272,7 +273,7 @@ class _Round:
     def _claim(self) -> None:
         if self.open:
             return
-        # What is due by now, not when the look began: that is before the VMs entered which the reading of the hypervisor has found.
+        # With the time of now: VMs that were just found have entered the record after the look began.
         for nic in self.store.claim(self.request.hypervisor_name, self.request.settings, self.store.clock(), self.request.vms):
             self.open.setdefault(nic.vm_id, []).append(nic)
 
@@ -288,12 +289,12 @@ class _Round:
         return listed
 
     def _find(self, hypervisor: Hypervisor, listed: VmList | None) -> list[Vm]:
-        """The claimed NICs' VMs, by id. NICs of VMs that are gone are answered at once."""
+        """The VMs of the claimed NICs. NICs of VMs that are gone are answered at once."""
         everything = listed is not None
         listed = listed or hypervisor.inventory.vms(sorted({nics[0].vm_name for nics in self.open.values()}))
         by_id = {vm.id: vm for vm in listed.vms}
         if not everything and any(vm_id not in by_id for vm_id in self.open):
-            # Renamed, or one of several of that name: the id still tells.
+            # The VM was renamed, or is one of several of that name: it is looked for by its id.
             by_id.update((vm.id, vm) for vm in hypervisor.inventory.vms(None).vms)
         missing = [vm_id for vm_id in self.open if vm_id not in by_id]
         by_name = {vm.name: vm for vm in by_id.values()} if missing else {}
@@ -313,7 +314,7 @@ class _Round:
             raise _LockLost
         answers = []
         for seen in batch:
-            # A second observation of a VM, or one of a VM nobody asked for, finds nothing here.
+            # A second observation of a VM, or one of another VM, has no NICs here.
             answers.extend(verdicts(seen, self.open.pop(seen.vm.id, [])))
         self._store(answers)
 

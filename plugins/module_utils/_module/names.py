@@ -17,7 +17,7 @@ if t.TYPE_CHECKING:
 
 
 def read_vms(module: AnsibleModule) -> list[str] | None:
-    """What the option holds, as a list; None for all. Ends the module if it holds no names."""
+    """The option as a list; None for all VMs. Ends the module if it cannot be used."""
     try:
         return names_of(module.params["vms"], "vms")
     except NamesError as error:

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Long results in pages: the options limit and offset, and what is said of a result that is too long."""
+"""Pages of long results: the options limit and offset, and the warning about a result that is too long."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if t.TYPE_CHECKING:
     Entry = t.TypeVar("Entry")
 
 MANY = 5000  # entries in one result
-MAX_NUMBER = 2**62 - 1  # the sum of two is what the databases count to
+MAX_NUMBER = 2**62 - 1  # limit and offset together must fit into an integer of the databases
 
 
 def check(module: AnsibleModule, **least: int) -> None:
-    """Ends the module if one of these options is a number below its least one, or too large for a database."""
+    """Ends the module if one of these options is below its least value, or too large for a database."""
     for option, number in least.items():
         value = module.params[option]
         if value is not None and not number <= value <= MAX_NUMBER:
@@ -38,6 +38,6 @@ def page_of(module: AnsibleModule, what: str, entries: Sequence[Entry]) -> Seque
 
 
 def warn_of_many(module: AnsibleModule, what: str, count: int, limit: str, offset: str) -> None:
-    """Says so where nobody has set a limit and the result is longer than it should be."""
+    """Warns of a result that is longer than it should be, if no limit is set."""
     if module.params[limit] is None and count > MANY:
         module.warn(f"the result has {count} {what}, and AWX drops large ones: read them with {limit} and {offset}")

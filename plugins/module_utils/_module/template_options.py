@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What the options that the modules of templates share say a template is to be."""
+"""The options that the modules of templates share: what a template is to be."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST_INTERVAL = 3600
 
 
 def wanted_of(module: AnsibleModule, **more: t.Any) -> Wanted:
-    """more: fields of Wanted that only one module has options for. Ends the module for an interval that makes no sense."""
+    """What the template is to be. more: fields from options that only one module has. Ends the module if an interval is wrong."""
     params = module.params
     interval = params["agent_interval"]
     if not 0 <= interval <= _LONGEST_INTERVAL:

@@ -57,7 +57,7 @@ MAX_TOLD = 50  # names of VMs in one list of the result
 
 
 def run_module(module: AnsibleModule) -> None:
-    """Polls once and ends the module with what was found, what is still waited for and why."""
+    """Polls once, and ends the module with what was found, and what is still waited for and why."""
     params = module.params
     request = _request(module)
     follows = _follows(module)
@@ -113,7 +113,7 @@ def _follows(module: AnsibleModule) -> Follower | None:
 
 @contextlib.contextmanager
 def _followed(follows: Follower | None, log: Callable[[Sequence[Event]], t.Any]) -> Iterator[Callable[[Sequence[Event]], t.Any]]:
-    """The log, and DNS with it; at the end all is done that there was time for."""
+    """A log of events that also tells the follower; waits for the follower at the end."""
     if follows is None:
         yield log
         return
@@ -135,13 +135,13 @@ def _look_and_watch(
     log: Callable[[Sequence[Event]], t.Any],
     params: t.Mapping[str, t.Any],
 ) -> tuple[Poll, Watch]:
-    """A look, and what the hypervisor says in the time after it; a further look whenever one is due meanwhile."""
+    """Looks, then listens for the time of the option watch, and looks again when a look is due."""
     end = time.monotonic() + params["watch"]
     poll = fetch(store, connect, request, log=log)
     if not params["watch"] or poll.problem is not None:
         return poll, Watch()
     end = max(end, time.monotonic())
-    # Between the looks of a task it is the time of waiting that is used, and there is none when nothing is waited for.
+    # Between the looks of one task, listening fills the time of waiting: it ends when nothing is waited for.
     enough = (
         (lambda: not store.counts(request.hypervisor_name, request.settings, store.clock(), request.vms).pending)
         if (params["looks"] > 1)
@@ -171,7 +171,7 @@ def _watched(watch: Watch) -> dict[str, t.Any]:
 
 
 def _check_place(module: AnsibleModule, store: RecordStore) -> None:
-    """The default record in a container is forgotten with it: each job would begin anew, and be green."""
+    """Refuses the default record in a container: it would be gone at the end of each job, and nobody would notice."""
     path = store.database.path
     if module.params["record"] or module.params["ephemeral_record"] or path is None or not ends_with_its_container(path):
         return
@@ -220,7 +220,7 @@ def _request(module: AnsibleModule) -> Request:
             suspect_readings=params["suspect_readings"],
             relook_interval=params["relook_interval"],
         ),
-        # A poll of some VMs by name is about these alone.
+        # A poll of some VMs leaves the others alone.
         reconcile=params["reconcile"] and names is None,
         keep_days=params["keep_events_days"],
         keep_events=params["keep_events"],
@@ -237,7 +237,7 @@ def _request(module: AnsibleModule) -> Request:
 
 
 def _lock_wait(params: t.Mapping[str, t.Any]) -> float:
-    """Who polls all alone waits for its turn; a poller of one hypervisor has nothing to add to one that is at it already."""
+    """Seconds to wait for the lock. A poller of one hypervisor need not wait for another one, which does the same work."""
     if params["lock_wait"] is not None:
         return float(params["lock_wait"])
     return float(params["interval"]) if params["lock_scope"] == SCOPE_GLOBAL else 0.0

@@ -66,10 +66,9 @@ def run_module(module: AnsibleModule) -> None:
 
 
 def _asked(names: Sequence[str] | None, found: FoundVms) -> list[Vm | str]:
-    """The VMs asked for in that order, and the names of those that are not there."""
+    """The VMs asked for, in that order and each once; a name or id stands for one that was not found."""
     if names is None:
         return [*found.vms, *found.problems]
-    # Each VM once, also if it was asked for by its name and by its id.
     asked: dict[tuple[str, bool], Vm | str] = {}
     for name in names:
         vm = found.asked.get(name)

@@ -40,7 +40,7 @@ class EntryError(ValueError):
 
 
 def run_module(module: AnsibleModule) -> None:
-    """Checks every VM, changes the record for the good ones in one transaction, and fails at the end if one was bad."""
+    """Checks every VM, changes the record for the good ones in one transaction, and fails if one was bad."""
     params = module.params
     try:
         networks = read_networks(params["networks"])
@@ -75,7 +75,7 @@ def run_module(module: AnsibleModule) -> None:
 def _without_ambiguous(
     store: RecordStore, params: Mapping[str, t.Any], vms: Sequence[VmFacts], errors: list[dict[str, t.Any]]
 ) -> Sequence[VmFacts]:
-    """The VMs without those that are given by a name which fits several VMs of the record; each of those is an error."""
+    """The VMs without those whose name fits several VMs of the record; each of those adds an error."""
     names = [vm.name for vm in vms if not vm.id]
     if not names or not store.database.exists():
         return vms
@@ -108,7 +108,7 @@ def _change(store: RecordStore, params: Mapping[str, t.Any], vms: Sequence[VmFac
 
 
 def read_networks(given: Sequence[t.Any] | None) -> dict[str, dict[str, t.Any]] | None:
-    """By every name a network goes by, the rules it gives to NICs that have none; None where all networks count."""
+    """The rules for NICs without their own, by all names of each network; None if all networks count. Raises EntryError."""
     if given is None:
         return None
     networks: dict[str, dict[str, t.Any]] = {}
@@ -128,7 +128,7 @@ def read_networks(given: Sequence[t.Any] | None) -> dict[str, dict[str, t.Any]] 
 def _read_entries(
     params: Mapping[str, t.Any], networks: Mapping[str, dict[str, t.Any]] | None
 ) -> tuple[list[VmFacts], list[dict[str, t.Any]]]:
-    """The good entries, and one error for each bad one. An entry given twice is an error of the second."""
+    """The good entries, and an error for each bad one. Of an entry that is given twice, the second is bad."""
     vms: list[VmFacts] = []
     errors = []
     seen: dict[str, int] = {}
@@ -148,7 +148,7 @@ def _read_entries(
 def _read_vm(entry: Mapping[str, t.Any], params: Mapping[str, t.Any], networks: Mapping[str, dict[str, t.Any]] | None) -> VmFacts:
     queueing = params["state"] == "pending"
     vm_id = _text(entry, "id", 64, required=queueing, hint=entry.get("message"))
-    # Tenants choose names: a bad one is kept in its plain form, and an id stands for a missing one.
+    # Tenants choose names: a bad one is made plain, and the id replaces a missing one.
     name = plain_name(str(entry.get("name") or ""), vm_id or "")
     if not name:
         raise EntryError("name and id are missing: give one of them")
@@ -158,7 +158,7 @@ def _read_vm(entry: Mapping[str, t.Any], params: Mapping[str, t.Any], networks: 
         if not isinstance(given, list):
             raise EntryError("nics is missing: give a list, such as vm_ip_info returns")
         if networks is not None:
-            # First of all: what is wrong with NICs of other networks is nobody's concern here.
+            # Before they are checked: errors of NICs in other networks do not matter.
             given = [nic for nic in given if not isinstance(nic, dict) or _network(nic) in networks]
         nics = tuple(_read_nic(nic) for nic in given)
         if networks is not None:
@@ -256,7 +256,7 @@ def _summary(errors: Sequence[Mapping[str, t.Any]]) -> str:
 
 
 def _shown(nics: Sequence[NicRecord]) -> dict[str, t.Any]:
-    """The diff's side: what a person can compare, without times that change on their own."""
+    """One side of the diff, without times, which always change."""
     return {
         f"{nic.vm_name} {nic.device} {nic.mac}": {
             "hypervisor_name": nic.hypervisor_name,

@@ -24,7 +24,7 @@ if t.TYPE_CHECKING:
 
 
 def run_module(module: AnsibleModule) -> None:
-    """Reads what the filters let through and ends the module with it; a record that is not there yet is an empty one."""
+    """Reads what matches the filters, and ends the module with it. A record that does not exist yet is empty."""
     params = module.params
     macs = _all(module, "mac", normalize_mac, "a MAC address, such as 52:54:00:12:34:56")
     addresses = _all(module, "ip", _address, "an IP address")

@@ -34,7 +34,7 @@ _SERVICE = re.compile(r"[A-Za-z0-9@._-]+")
 
 
 def run_module(module: AnsibleModule) -> None:
-    """Makes the image's system a template, if it is none yet, and ends the module with what was done."""
+    """Makes the image's system a template if it is none yet, and ends the module with what was done."""
     params = module.params
     path = os.path.realpath(params["image"])
     job = _job(module)
@@ -83,7 +83,7 @@ def _method(asked: str) -> str:
 
 @contextlib.contextmanager
 def _alone(path: str) -> Iterator[None]:
-    """One run at a time for an image; what a killed one left beside it is removed."""
+    """Keeps other runs from the image, and deletes what a killed run left beside it. Raises ImageError."""
     with open(path, "rb") as stream:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
             raise ImageError("is no file")
@@ -105,7 +105,7 @@ def _beside(path: str, name: str) -> str:
 def _carry_out(
     module: AnsibleModule, path: str, form: str, job: Job, init: str | None, steps: list[Step], method: str
 ) -> list[str]:
-    """Works on a copy, which takes the image's place when all is done."""
+    """Does the steps on a copy, which then replaces the image; returns a sentence for each."""
     timeout = module.params["timeout"]
     raw = RAW if method == CHROOT else form
     copy, ready = _beside(path, "copy"), _beside(path, "ready")
@@ -134,7 +134,7 @@ def _carry_out(
 def _customize(copy: str, form: str, job: Job, init: str | None, steps: list[Step], timeout: float) -> list[str]:
     done = []
     for _attempt in range(2):
-        # Packages first and alone: what they bring decides what is left to do.
+        # Packages come first: what they bring decides what is left to do.
         installs = [step for step in steps if step.do == INSTALL]
         customize.run(copy, form, installs or steps, timeout)
         done += [step.sentence for step in installs or steps]

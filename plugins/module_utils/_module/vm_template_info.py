@@ -25,7 +25,7 @@ if t.TYPE_CHECKING:
 
 
 def run_module(module: AnsibleModule) -> None:
-    """Looks at the system of a folder or an image and ends the module with what is wrong with it as a template."""
+    """Checks the system in a folder or an image, and ends the module with its problems as a template."""
     params = module.params
     init = None if params["init"] == "auto" else params["init"]
     only_here = {name: params[name] for name in ("bus", "scripts", "drivers")}
@@ -52,7 +52,7 @@ def _look(module: AnsibleModule, wanted: Wanted, init: str | None) -> dict[str, 
             module.fail_json(msg=f"root is {root}: there is no such folder")
         return report(FolderFiles(root), wanted, init)
     form = None if module.params["image_format"] == "auto" else module.params["image_format"]
-    # What other formats hold is read from a copy.
+    # An image of another format is read from a converted copy.
     with qemu_img.image_errors(module), qemu_img.in_form(
         module, formats.look_at(path, form), (formats.QCOW2, formats.RAW)
     ) as found:

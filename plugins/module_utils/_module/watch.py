@@ -4,9 +4,9 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Listening to a hypervisor: its hints lead to readings, and these go the same way as a look's.
+"""Listening to a hypervisor: hints lead to readings, which are treated as those of a look.
 
-Hints are never the truth: a lost one costs time until the next look, a doubled one a reading.
+Nothing depends on hints: a lost one delays a reading until the next look, a repeated one costs a reading.
 """
 
 from __future__ import annotations
@@ -52,18 +52,18 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import Event, NicRecord
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
 
-STANDBY_SECONDS = 2.0  # between two attempts to take another watcher's place
-BUSY_SECONDS = 0.5  # until a batch is tried again for which a poller had the lock
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a connection that broke is made anew
+STANDBY_SECONDS = 2.0  # between two tries to take another watcher's place
+BUSY_SECONDS = 0.5  # until the next try of a batch, when a poller had the lock
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a broken connection is made again
 SLOW_GUEST = 3.0  # seconds: a guest that does not answer must not hold up the others
-LOOK_UP = 2.0  # seconds after which a waiting driver looks whether the end has come
-LOOK_UP_EARLY = 1.0  # the same, where the end may come at any moment
+LOOK_UP = 2.0  # seconds between two checks of a waiting driver whether it is to stop
+LOOK_UP_EARLY = 1.0  # the same, if that may be at any moment
 MAX_WARNINGS = 5
 
 
 @dataclasses.dataclass
 class Watch:
-    """What listening did. stood_by: seconds for which another watcher was at work; poll: what was found, as of a look."""
+    """What listening did. stood_by: seconds in which another watcher was at work. poll: what was found."""
 
     poll: Poll = dataclasses.field(default_factory=Poll)
     hints: int = 0
@@ -73,7 +73,7 @@ class Watch:
 
 
 class Watcher:
-    """Listens to one hypervisor, while no other watcher does. A context manager: the lock is given back at its end."""
+    """Listens to one hypervisor, if no other watcher does. A context manager, which releases the lock at its end."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Watcher:
         log: Callable[[Sequence[Event]], t.Any] = list,
         stop: threading.Event | None = None,
     ) -> None:
-        """stop: set by somebody else to end it early. Raises RecordError, here and below."""
+        """stop: set by the caller to end it early. This and all methods raise RecordError."""
         self.store = store
         self.request = request
         self.stop = stop or threading.Event()
@@ -103,7 +103,7 @@ class Watcher:
             self._lock.release()
 
     def take_turn(self, seconds: float) -> bool:
-        """Waits for other watchers to end, so many seconds at most; whether it is this one's turn."""
+        """Waits for other watchers to end, at most so many seconds. Returns whether it is this one's turn."""
         began = time.monotonic()
         while not self._held:
             self._held = self._lock.acquire()
@@ -114,9 +114,9 @@ class Watcher:
         return self._held
 
     def listen(self, seconds: float, enough: Callable[[], bool] | None = None) -> None:
-        """Listens for so many seconds, or until `enough` is true, which is asked now and then. Only in its turn.
+        """Listens for so many seconds, or until enough() is true. Only to be called in its turn.
 
-        A connection that breaks is made anew, as often as it takes.
+        A broken connection is made again as often as needed.
         """
         end = time.monotonic() + seconds
         pause = FIRST_PAUSE
@@ -193,7 +193,7 @@ class _TurnLost(Exception):
 
 
 class _Ears:
-    """The thread that listens. What it has heard and nobody has taken is kept once for each VM."""
+    """The thread that listens. It keeps each hint once until it is taken."""
 
     def __init__(self, hints: Iterable[list[Hint]], over: threading.Event) -> None:
         self._over = over
@@ -206,7 +206,7 @@ class _Ears:
         self._thread.start()
 
     def heard(self, seconds: float) -> list[Hint]:
-        """What came, waiting that long for the first. Raises what the driver raised."""
+        """The hints that have come; waits at most so many seconds for the first. Raises the driver's error."""
         with self._changed:
             if not self._box and not self._ended:
                 self._changed.wait(max(0.0, seconds))
@@ -234,7 +234,7 @@ class _Ears:
                     self.open.set()
                 if self._over.is_set():
                     break
-        except Exception as error:  # it is the other thread's to handle
+        except Exception as error:  # heard() raises it
             self._error = error
         finally:
             with self._changed:
@@ -243,10 +243,10 @@ class _Ears:
 
 
 class _Batch:
-    """What is due: all VMs listed anew, VMs claimed and read in bulk.
+    """One round of what is due: lists all VMs if asked to, claims NICs and reads their VMs in bulk.
 
-    The poller's lock is held while the record is made to agree and NICs are claimed, and not while guests are asked: a poller that
-    claims the same NIC meanwhile takes it over, and what was read here does not count.
+    The poller's lock is held while VMs are listed and NICs are claimed, but not while guests are asked. If a poller claims the
+    same NIC meanwhile, its reading counts and this one does not.
     """
 
     def __init__(self, watcher: Watcher, hypervisor: Hypervisor, sources: Sequence[str]) -> None:
@@ -261,7 +261,7 @@ class _Batch:
         self.listed = False
 
     def run(self) -> None:
-        """One batch. Whatever breaks it, its hints are kept."""
+        """Does the round. After an error its hints are kept for the next one."""
         now = time.monotonic()
         listing = self.gather.list_due(now)
         taken = self.gather.take(now)
@@ -280,7 +280,7 @@ class _Batch:
                     self._list()
                 claimed = self._claim(taken)
             for vm_id in [vm_id for vm_id in taken if vm_id not in claimed]:
-                del open_[vm_id]  # nothing of it is in the record, or waited for
+                del open_[vm_id]  # the record does not have it, or waits for nothing of it
             self._read(claimed, open_)
             self._compare([vm_id for vm_id, one in taken.items() if one.kind == HINT_HERE and vm_id not in claimed])
         finally:
@@ -325,7 +325,7 @@ class _Batch:
         return claimed
 
     def _compare(self, ids: Sequence[str]) -> None:
-        """Known addresses that have changed while nobody listened are news; those that have not cost the record nothing."""
+        """Adds hints for VMs whose known addresses have changed while nobody listened. Unchanged ones are not written."""
         known = self.watcher.known or {}
         vms = [known[vm_id] for vm_id in ids if vm_id in known]
         if not vms or not self.sources or not self.hypervisor.events.free:
@@ -367,7 +367,7 @@ class _Batch:
             mine = verdicts(seen, claimed.pop(seen.vm.id, []))
             answers.update((answer.nic.id, answer) for answer in mine)
             one = open_.pop(seen.vm.id, None)
-            # Nobody has come who could answer: a hint will tell when somebody does, and only then may the first answer be late.
+            # Without an agent there is nobody to ask again: a hint will come when one starts.
             absent = one is not None and one.kind == HINT_HERE and seen.reason == REASON_NO_GUEST_TOOLS
             if one is not None and not absent and any(_address(answer) is None for answer in mine if answer.nic.required):
                 self.gather.missed(seen.vm.id, one, now)
@@ -391,9 +391,9 @@ def _address(answer: Answer) -> str | None:
 
 
 def keep_watching(watcher: Watcher, told: Callable[[str], t.Any]) -> None:
-    """Waits for its turn, looks, listens, and looks again each interval, until the watcher's stop is set; survives every error.
+    """Waits for its turn, then looks and listens in each interval until the watcher's stop is set. No error ends it.
 
-    told: called with what went wrong.
+    told: called with each problem.
     """
     pause = FIRST_PAUSE
     with watcher:
@@ -409,7 +409,7 @@ def keep_watching(watcher: Watcher, told: Callable[[str], t.Any]) -> None:
                 watcher.give_up_if_lost()
                 poll.add(watcher.watch.poll)
                 problems = [text for text in (poll.problem, *poll.warnings) if text]
-            except Exception as error:  # pylint: disable=broad-except  # nobody would start it again
+            except Exception as error:  # pylint: disable=broad-except  # nothing would start the watcher again
                 problems = [plain(str(error) or repr(error), LONGEST_ERROR)]
             for text in problems:
                 told(text)

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""The steps that put, remove and connect a config drive. Each starts from a view that was just read."""
+"""The steps that put, remove and connect a config drive. Each is given a view that was just read."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ if t.TYPE_CHECKING:
     )
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.session import Session
 
-# An upload's name while it is not verified: the drive's own name, a random part, an ending that nobody attaches.
+# What the name of a staged drive has after the drive's own.
 _UPLOAD = re.compile(r"\.[0-9a-f]{16}\.upload")
 
 
 class Steps:
-    """Changes files and drives of VMs through one session."""
+    """Changes config drives and CD/DVD drives of VMs through one session."""
 
     def __init__(self, session: Session, files: DatastoreFiles, datacenters: Datacenters) -> None:
         self._session = session
@@ -50,9 +50,9 @@ class Steps:
         self._datacenters = datacenters
 
     def delete_strays(self, view: View) -> DriveError | None:
-        """Deletes this VM's drive at its former place; what cannot be deleted is the error that is returned.
+        """Deletes this VM's drives at former places; returns the error of one that cannot be deleted.
 
-        Before the new one is attached: a drive that still names the old file is what tells the next run of it.
+        To be called before the new one is attached: the next run finds an old file by the CD/DVD drive that still names it.
         """
         kept = None
         self.disconnect(view, view.strays)
@@ -66,7 +66,7 @@ class Steps:
         return kept
 
     def write(self, view: View, iso: bytes) -> None:
-        """Puts the bytes in place: uploads them under a new name, reads them back, takes the old file out and renames the new one."""
+        """Puts the bytes in place: stages them, reads them back, disconnects the old file, and gives the new one its name."""
         machine = view.machine
         self.remove_leftovers(machine)
         upload = machine.location.beside(f"{machine.iso_name}.{secrets.token_hex(8)}.upload")
@@ -79,7 +79,7 @@ class Steps:
             try:
                 self._move(upload, machine, replace=view.file is not None)
             except Exception:
-                # The guest gets back what it had.
+                # Give the guest back what it had.
                 if view.attached:
                     with contextlib.suppress(Exception):
                         self.attach(view)
@@ -106,12 +106,12 @@ class Steps:
                 ) from None
 
     def _forget(self, upload: Location, machine: Machine) -> None:
-        """Deletes an upload that failed, through a new session where the old one was why it failed."""
+        """Deletes a staged drive after a failure, with a new login if the lost session was the reason."""
         with contextlib.suppress(HypervisorError, TryAgain):
             self._session.run(lambda: self._delete_file(upload, machine))
 
     def disconnect(self, view: View, locations: Sequence[Location]) -> None:
-        """Takes files out of the drives of a running VM, whose host locks them and whose guest caches them."""
+        """Disconnects files of a running VM: its host locks them, and its guest caches them."""
         media = {str(location) for location in locations}
         changes = [
             edited_drive(drive, drive.iso, connected=False, start=drive.start_connected)
@@ -121,7 +121,7 @@ class Steps:
         self.reconfigure(view.machine, changes)
 
     def attach(self, view: View, out: bool = False) -> None:
-        """Puts the file into the slot, and takes it out of every other drive. out: the file was taken out on purpose and stays so."""
+        """Puts the file into the slot, and takes it out of all other drives. out: leaves it disconnected, as if ejected."""
         machine, slot = view.machine, view.slot
         changes = [edited_drive(drive, None) for drive in view.wrong_drives]
         place = str(machine.location)
@@ -132,7 +132,7 @@ class Steps:
         self.reconfigure(machine, changes)
 
     def take_out(self, view: View) -> bool:
-        """Disconnects the file, at power on as well, which marks it as taken out. Returns whether it was connected."""
+        """Disconnects the file, now and at power on, which says that it is ejected. Returns whether it was connected."""
         place = str(view.machine.location)
         changes = [
             edited_drive(drive, place)
@@ -143,7 +143,7 @@ class Steps:
         return bool(changes)
 
     def is_unread(self, machine: Machine) -> bool:
-        """Whether the VM was started before its file was written, by the hosts' clocks; true where that cannot be told."""
+        """Whether the VM was started before its file was written, by the hosts' clocks; True if that cannot be told."""
         if not machine.running:
             return False
         name = machine.iso_name
@@ -153,7 +153,7 @@ class Steps:
         return age <= 0 or up <= 0 or age < up
 
     def _task(self, start: Callable[[], t.Any], what: str, vm: t.Any = None) -> t.Any:
-        """Starts a task and waits for it. Raises TryAgain where another task at the same VM is in the way."""
+        """Starts a task and waits for it. Raises TryAgain if another task on the same VM is in the way."""
         try:
             return self._session.wait(start(), vm, what)
         except (vim.fault.TaskInProgress, vim.fault.ConcurrentAccess, vim.fault.FileLocked) as fault:
@@ -190,7 +190,7 @@ class Steps:
             self._session.content.fileManager.MakeDirectory(_folder(machine.location), self._datacenter_object(machine), True)
 
     def _move(self, upload: Location, machine: Machine, replace: bool) -> None:
-        """Gives a verified upload its name. Only this VM's own file is replaced."""
+        """Gives a verified staged drive its name. replace: only for this VM's own file."""
         datacenter = self._datacenter_object(machine)
         files = self._session.content.fileManager
         machine.work.begun.append(f"naming {machine.location}")
@@ -206,7 +206,7 @@ class Steps:
             raise DriveError(f"{machine.location} could not be given its name: {explain(fault)}") from None
 
     def delete(self, location: Location, machine: Machine, owner: str | None) -> None:
-        """Deletes a config drive after checking once more whose it is."""
+        """Deletes a config drive, if it still has this owner."""
         content = self._files.read(location, head_only=True)
         if content is not None and read_owner(content.head) == owner:
             machine.work.begun.append(f"deleting {location}")
@@ -244,13 +244,13 @@ class Steps:
             self._task(lambda: files.DeleteDatastoreFile_Task(str(location), datacenter), f"deleting {location}")
 
     def find_leftovers(self, machine: Machine) -> t.Any:
-        """Starts the task that looks for uploads which killed runs left behind; None where nobody can look."""
+        """Starts the search for staged drives that killed runs left; None if the account may not search."""
         return self._begin_search(machine, machine.iso_name, ".*.upload")
 
     def remove_leftovers(self, machine: Machine, search: t.Any = None) -> None:
-        """Deletes uploads for this VM that killed runs left behind. search: a task of find_leftovers() that is under way."""
+        """Deletes the staged drives that killed runs left for this VM. search: a task of find_leftovers() that is under way."""
         for name in self._leftovers(machine, search or self.find_leftovers(machine)):
-            # An upload that cannot be deleted does no harm; the next run tries again.
+            # One that cannot be deleted does no harm; the next run tries again.
             with contextlib.suppress(vim.fault.FileFault, TryAgain):
                 self._delete_file(machine.location.beside(name), machine)
 
@@ -262,7 +262,7 @@ class Steps:
                 yield found
 
     def _begin_search(self, machine: Machine, name: str, ending: str = "") -> t.Any:
-        """A task that finds files beside the drive. The pattern knows only * and ?, so the caller checks the names exactly."""
+        """Starts a search for files beside the drive. Its pattern knows only * and ?, so the caller checks the names."""
         browser = self._browser(machine.location, machine)
         spec = vim.host.DatastoreBrowser.SearchSpec(
             matchPattern=[re.sub(r"[^A-Za-z0-9 ._-]", "?", name) + ending],
@@ -273,7 +273,7 @@ class Steps:
         return None
 
     def _found(self, machine: Machine, search: t.Any) -> Iterable[t.Any]:
-        """The files that a search finds."""
+        """The files that a search has found."""
         if search is None:
             return
         try:
@@ -297,7 +297,7 @@ def _age(entry: t.Any) -> float:
 
 
 def seconds_since(text: str) -> float:
-    """Seconds since a time of vSphere; 0 if it is no time."""
+    """Seconds since a time as vSphere writes it; 0 if it is none."""
     try:
         changed = datetime.datetime.fromisoformat(text)
         return (datetime.datetime.now(datetime.timezone.utc) - changed).total_seconds()

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""The life of VMware VMs, many at once: each operation reads all VMs once and has all tasks run side by side."""
+"""The life of VMware VMs, many at once: each operation reads all VMs once and runs all tasks side by side."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _PROPERTIES = (
     MARK_PROPERTY,
 )
 _DISK_PROPERTIES = ("name", "config.hardware.device", "config.files.vmPathName")
-# Events of a VM that was cloned, and of one that is being started by whatever way.
+# The events of a VM that was cloned, and of one that is started in any way.
 _CREATED = ("VmClonedEvent", "VmDeployedEvent")
 _STARTED = ("VmStartingEvent", "VmPoweredOnEvent", "DrsVmPoweredOnEvent", "VmRestartedOnAlternateHostEvent")
 
@@ -73,7 +73,7 @@ class VMwareMachines(Machines):
     # --- reading ---
 
     def _read(self, vms: Sequence[Vm], more: tuple[str, ...] = ()) -> dict[str, ObjectData | str]:
-        """The VMs as they are now by id, or why one is not the VM that was meant. more: properties."""
+        """By id, the VMs as they are now, or why one cannot be worked on. more: further properties."""
         if self._session.read_only:
             return {vm.id: f"{vm.name}: {self._session.read_only}" for vm in vms}
         spec = ObjectSpec("VirtualMachine", _PROPERTIES + more, tuple(vm.handle.reference for vm in vms))
@@ -110,7 +110,7 @@ class VMwareMachines(Machines):
         return self._creation.plans(wanted)[1]
 
     def create(self, wanted: Sequence[VmWanted]) -> Iterator[Outcome]:
-        """See api.Machines. A clone is one call of vCenter, which takes back what fails half-way."""
+        """See api.Machines. A clone is one call, and vCenter undoes what fails half-way."""
         return self._creation.create(wanted)
 
     def set_nics(self, vm: Vm, nics: Sequence[NicWanted]) -> Outcome:
@@ -144,7 +144,7 @@ class VMwareMachines(Machines):
         return edits + others
 
     def never_started(self, vm: Vm) -> bool:
-        """See api.Machines. The log of events tells, as long as it holds the VM's creation; a stand-alone host has no such log."""
+        """See api.Machines. vCenter's event log tells, as long as it has the VM's creation; a stand-alone host has none."""
 
         def operation() -> list[str]:
             entity = vim.event.EventFilterSpec.ByEntity(
@@ -194,12 +194,13 @@ class VMwareMachines(Machines):
         specs: dict[str, t.Any] = {}
         for vm in vms:
             one = data[vm.id]
+            if isinstance(one, str):
+                yield Outcome(vm.name, vm.id, error=one)
+                continue
             try:
-                if isinstance(one, str):
-                    raise PlaceError(one)
                 specs[vm.id] = self._relocation(one, destination)
             except PlaceError as error:
-                yield Outcome(vm.name, vm.id, error=str(error) if str(error).startswith(vm.name) else f"{vm.name}: {error}")
+                yield Outcome(vm.name, vm.id, error=f"{vm.name}: {error}")
         moving = [vm for vm in vms if specs.get(vm.id) is not None]
         held = {vm.id: error for vm, error in self._drives.release(moving) if error is not None}
         starts = [(vm.id, self._relocate(vm, specs[vm.id])) for vm in moving if vm.id not in held]
@@ -233,7 +234,7 @@ class VMwareMachines(Machines):
         return lambda: self._session.object("VirtualMachine", vm.handle.reference).RelocateVM_Task(spec)
 
     def _follow(self, vms: Sequence[Vm], moved: Mapping[str, str | None]) -> Iterator[Outcome]:
-        """Brings the drives to where the VMs are now, also of a VM that could not be moved: it gets its drive back."""
+        """Brings the drives to where the VMs are now; a VM that could not be moved gets its drive back."""
         for vm, change in self._drives.move(vms, ""):
             problem = moved.get(vm.id)
             errors = [problem] if problem else []
@@ -246,7 +247,7 @@ class VMwareMachines(Machines):
     # --- deleting ---
 
     def delete_problems(self, vms: Sequence[Vm]) -> dict[str, str]:
-        """See api.Machines. The disks of all VMs are read: only so can it be seen who else uses one."""
+        """See api.Machines. The disks of all VMs are read, as another VM may use one."""
         return self._delete_problems(vms, self._read(vms))
 
     def _delete_problems(self, vms: Sequence[Vm], data: Mapping[str, ObjectData | str]) -> dict[str, str]:
@@ -274,7 +275,7 @@ class VMwareMachines(Machines):
         )
 
     def delete(self, vms: Sequence[Vm]) -> Iterator[Outcome]:
-        """See api.Machines. The config drive goes first: a run that is cut short leaves a VM, and no file with secrets."""
+        """See api.Machines. The config drive is deleted first: a run that is cut short must not leave a file with secrets."""
         data = self._read(vms)
         problems = self._delete_problems(vms, data)
         todo = []
@@ -295,18 +296,16 @@ class VMwareMachines(Machines):
             else:
                 bare.append(vm)
         by_id = {vm.id: vm for vm in bare}
-        gone = []
         for number, result in run_tasks(self._session, [(vm.id, self._destroy(vm)) for vm in bare]):
             vm = by_id[number]
-            if isinstance(result, BaseException) and not self._is_gone(vm, result):
+            if isinstance(result, BaseException) and not self._is_gone(vm):
                 yield Outcome(vm.name, vm.id, True, f"{vm.name}: it could not be deleted: {self._session.say(result)}")
             else:
-                gone.append(vm)
-        yield from (Outcome(vm.name, vm.id, changed=True) for vm in gone)
+                yield Outcome(vm.name, vm.id, changed=True)
 
     def _destroy(self, vm: Vm) -> t.Any:
         return lambda: self._session.object("VirtualMachine", vm.handle.reference).Destroy_Task()
 
-    def _is_gone(self, vm: Vm, _result: BaseException) -> bool:
-        """Whether a VM is gone although its task failed or its answer was lost."""
+    def _is_gone(self, vm: Vm) -> bool:
+        """Whether a VM is gone, although its task failed or the answer was lost."""
         return isinstance(self._read([vm])[vm.id], str)
