@@ -5,7 +5,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
 
-"""What the policy makes of the observation of one VM."""
+"""The policy's verdicts on the observation of one VM."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Answer(t.NamedTuple):
 
 
 def verdicts(seen: Observation, claimed: Sequence[NicRecord]) -> list[Answer]:
-    """What the policy makes of one VM's observation, for each claimed NIC. One bad VM is a verdict, not an exception."""
+    """The verdict on each claimed NIC. A VM that the policy cannot judge gets a verdict, too, and no exception."""
     devices = {nic.mac: nic.device for nic in seen.vm.nics}
     here = [(claim, _up_to_date(claim, seen.vm, devices.get(claim.mac, claim.device))) for claim in claimed]
     if seen.source is None:
