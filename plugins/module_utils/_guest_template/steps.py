@@ -4,9 +4,9 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What has to be done to a system so that it is a template: only what is not as it should be, so nothing for one that is.
+"""The steps that make a system a template: only those that are needed, so none for a template.
 
-Pure: who does it, in a chroot or through libguestfs, is no matter here. After packages were installed it is asked again.
+They are the same for a chroot and for libguestfs. After packages were installed, the steps must be planned again.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _CLOUD_INIT = "# Written by vmops.external_dhcp: the config drive is the only da
 
 
 class Impossible(Exception):
-    """It cannot be done; the message says why and what to do."""
+    """The system cannot be made a template; the message says why, and what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """do: PUT (path, content, mode), LINK (path, content is where it leads), REMOVE (path) or INSTALL (words: packages)."""
+    """One step. do: PUT (path, content, mode), LINK (path; content is the target), REMOVE (path) or INSTALL (words: packages)."""
 
     do: str
     path: str = ""
@@ -52,7 +52,7 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """files: (content, mode) by path, as they must be; services: what is to be started with the system."""
+    """What a template must have. files: (content, mode) by path; services: those to be started with the system."""
 
     wanted: Wanted
     files: Mapping[str, tuple[str, int]]
@@ -61,7 +61,7 @@ class Job:
 
 
 def job_of(data: Mapping[str, t.Any]) -> Job:
-    """The job that was taken apart by dataclasses.asdict, through JSON."""
+    """The job in data that dataclasses.asdict() and JSON made of it."""
     files = {path: (content, mode) for path, (content, mode) in data["files"].items()}
     return Job(Wanted(**data["wanted"]), files, tuple(data["services"]), data["install"])
 
@@ -83,7 +83,7 @@ def plan(system: System, job: Job) -> list[Step]:
     if job.wanted.cleaned:
         steps += _clean(system)
     if steps and "SELINUX=enforcing" in system.files.text("etc/selinux/config").splitlines():
-        steps.append(Step(PUT, ".autorelabel"))  # what was written has no label yet
+        steps.append(Step(PUT, ".autorelabel"))  # new files have no SELinux label yet
     return steps
 
 
@@ -141,7 +141,7 @@ def _cloud_init(system: System) -> Iterator[Step]:
 def _clean(system: System) -> Iterator[Step]:
     for path in identity.leftovers(system):
         yield Step(REMOVE, path)
-    # Empty, not missing: systemd then takes the next start for a first one no more than once.
+    # Empty, not missing: systemd then makes an id, but does not take the start for a first boot (machine-id(5)).
     if system.files.text("etc/machine-id").strip() not in ("", "uninitialized"):
         yield Step(PUT, "etc/machine-id", "", 0o444)
     if next(identity.hostname(system, Wanted()), None) is not None:

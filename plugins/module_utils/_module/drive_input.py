@@ -26,7 +26,7 @@ NAMED_IN_MESSAGES = 5
 
 
 def identity(entry: Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Of an entry, only whose drive it is about, and what reads it."""
+    """The entry's name, VM id and reader, without its data."""
     metadata = entry.get("metadata") or {}
     vm_id = next((metadata[key] for key in ("vm_id", "vm-id") if metadata.get(key)), None)
     return {"name": entry["name"], "metadata": {"vm_id": vm_id}, "reader": entry.get("reader")}
@@ -57,7 +57,7 @@ def check_options(label: str, layouts: Sequence[str]) -> None:
 
 
 def check_reader(description: DriveDescription, label: str, layouts: Sequence[str]) -> tuple[str, ...]:
-    """What the drive's reader would not do, as warnings. Raises DriveInputError for what it could not use."""
+    """Warnings about what the drive's reader will not do. Raises DriveInputError for a drive that it cannot use."""
     if description.password_public_key and not description.password:
         description = dataclasses.replace(description, password=STAND_IN)
     verdict = readers.check(description, label, layouts)
@@ -67,7 +67,7 @@ def check_reader(description: DriveDescription, label: str, layouts: Sequence[st
 
 
 def input_errors(entries: Sequence[Mapping[str, t.Any]], label: str, layouts: Sequence[str]) -> dict[str, str]:
-    """What is wrong with entries that are all that will be on their drives, by name; "" for what is wrong with all of them."""
+    """What is wrong with entries that describe whole drives, by name; "" for what is wrong with the options."""
     try:
         check_options(label, layouts)
     except ConfigDriveError as error:
@@ -89,9 +89,9 @@ def named(name: str, error: Exception) -> str:
 
 
 def parts(entry: Mapping[str, t.Any], description: DriveDescription) -> dict[str, t.Any]:
-    """What an entry says of the parts of a drive, as compare.change() takes it.
+    """The entry's changes of the parts of a drive, as compare.change() takes them.
 
-    None for what it does not mention, empty for what it takes away.
+    None for a part that it does not mention, empty for one that it removes.
     """
     user_data = description.user_data
     if user_data is None and (entry.get("user_data") is not None or entry.get("user_data_base64") is not None):

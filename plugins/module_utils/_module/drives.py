@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""What the modules with the option O(drives) share: its entries, its secrets, what is said about many drives at once."""
+"""What the modules with the option O(drives) share: its entries, its secrets, messages about many drives."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ if t.TYPE_CHECKING:
 
 
 _SECRET_TEXTS = ("password", "password_hash", "user_data_base64")
-# A shorter text is found in too many innocent places to be masked everywhere.
+# Characters; a shorter text is part of too many harmless words to be masked everywhere.
 _SHORTEST_MASKED = 4
 
 
 class DriveModule(AnsibleModule):
     """A module with the option O(drives).
 
-    Ansible ends a module with a wrong argument before its body runs, and masks every text of O(drives) in the sentence then: with
-    a VM called C(a), each letter a of it. What is no secret is taken out of the masked texts there, too.
+    Ansible itself ends a module with a wrong argument, and masks every text of O(drives) in the message: each letter a for
+    a VM called C(a). So what is no secret is taken out of the masked texts before.
     """
 
     def __init__(self, **given: t.Any) -> None:
@@ -52,10 +52,10 @@ class DriveModule(AnsibleModule):
 
 
 def take_drives(module: AnsibleModule) -> list[dict[str, t.Any]]:
-    """Takes the entries of O(drives) out of the module's parameters and returns them. Modules call it first.
+    """Takes the entries of O(drives) out of the module's parameters and returns them. Modules call this first.
 
-    Ansible can show the parameters whenever a module ends, so only the names stay in them. It also masks every text of an option
-    that is no_log as a whole (see _argspec.drives()); of those texts only the secrets stay masked.
+    Ansible may show the parameters when a module ends, so only names stay in them. It also masks every text of an option that is
+    no_log as a whole (see _argspec.drives()); after this, only the secrets are masked.
     """
     entries = module.params.get("drives") or []
     if entries:
@@ -82,8 +82,8 @@ def _other_secrets(spec: Mapping[str, t.Any], params: Mapping[str, t.Any]) -> se
 def secrets_of(entries: Iterable[Mapping[str, t.Any]]) -> set[str]:
     """The texts of the entries that must not be shown.
 
-    The values of a user data mapping are left out: they are ordinary words (V(web), V(1)) that would be masked in names and
-    paths; no result or message holds user data to begin with.
+    The values of a user data mapping are left out: no result or message holds user data, and common words (V(web), V(1)) would be
+    masked in names and paths.
     """
     found: set[str] = set()
     for entry in entries:
@@ -98,13 +98,13 @@ def secrets_of(entries: Iterable[Mapping[str, t.Any]]) -> set[str]:
 
 
 def exit_with(module: AnsibleModule, result: dict[str, t.Any], errors: Mapping[str, str] | None = None) -> t.NoReturn:
-    """Ends the module; with errors (sentences by drive) it fails unless told otherwise, after all that could be done was done.
+    """Ends the module. errors: sentences by drive; with any the module fails, unless ignore_vm_errors is set.
 
-    Ansible compares every text of a result with every secret, which takes longer than the work itself for a thousand
-    drives. The results hold no secret; that is made sure of here in one pass, and what is found is left for Ansible to mask.
+    Ansible compares every text of a result with every secret, which takes longer than the work itself for a thousand drives. No
+    result should hold a secret: this checks it in one pass, and leaves only those that were found for Ansible to mask.
     """
     if module.params.get("ignore_vm_errors"):
-        errors = None  # each is in its drive's result
+        errors = None  # each drive's result has its error
     if errors:
         result["msg"] = f"{len(errors)} of {len(result['drives'])} drives failed: {summary(errors)}"
     text = json.dumps([result, module.params], ensure_ascii=False, default=str)
@@ -117,7 +117,7 @@ def exit_with(module: AnsibleModule, result: dict[str, t.Any], errors: Mapping[s
 
 @contextlib.contextmanager
 def ending(module: AnsibleModule) -> Iterator[None]:
-    """Around a module's body: an error that is about no one drive ends it before anything was done."""
+    """Around the checks of a module: an error ends it before anything was changed."""
     try:
         yield
     except MissingLibrary as error:
@@ -137,7 +137,7 @@ def warn(module: AnsibleModule, warnings: Mapping[str, Sequence[str]]) -> None:
 
 
 def diff(header: str, found: Sequence[compare.Difference]) -> dict[str, str]:
-    """What differs, the way Ansible shows it: a line per file with its size and digest, never its content."""
+    """A diff for Ansible: a line for each file with its size and digest, never its content."""
     return {
         "before_header": header,
         "after_header": header,

@@ -63,11 +63,11 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import NicRecord
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.vm_filter import VmFilter
 
-_LATE = 3  # intervals without a look, after which it is told to be late
+_LATE = 3  # intervals without a look, after which the look counts as late
 
 
 def run_module(module: AnsibleModule) -> None:
-    """Looks at everything once, goes through the checks of each VM, and ends the module with the verdicts."""
+    """Gathers all facts once, runs the checks on each VM, and ends the module with the verdicts."""
     params = module.params
     if params["workers"] < 1:
         module.fail_json(msg=f"workers is {params['workers']}: it must be at least 1")
@@ -103,10 +103,10 @@ def run_module(module: AnsibleModule) -> None:
 
 
 class _Look:
-    """What the hypervisor tells; problem: why it tells no more.
+    """What the hypervisor tells. problem: why it could not be read, or not to the end.
 
-    networks: the shared networks. chosen: which VMs are ours, None for all. recorded: ids of the VMs that the record has for it.
-    left_out: how many VMs are nobody's concern.
+    networks: the shared networks. chosen: the user's filter of VMs. recorded: ids of the VMs that the record has for it.
+    left_out: how many VMs are not watched.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class _Look:
             read_labels(hypervisor, self._chosen)
             found = find_vms(hypervisor, params["vms"])
             self.seen.vms, self.problems, self.asked = found.vms, found.problems, found.asked
-            # Whoever else has the MAC of one of them may be none of those that are asked for.
+            # A VM that was not asked for may have the MAC of one that was.
             self.seen.everyone = found.vms if params["vms"] is None else hypervisor.inventory.vms(None).vms
             if params["vms"] is None:
                 self.seen.vms = tuple(vm for vm in found.vms if self._is_watched(vm))
@@ -156,7 +156,7 @@ class _Look:
             hypervisor.close()
 
     def _is_watched(self, vm: Vm) -> bool:
-        """Whether a look takes care of it: one of the record, or a VM of ours that we made or that runs on a shared network."""
+        """Whether looks watch the VM: it is in the record, or is chosen and either ours or running on a shared network."""
         if vm.id in self._recorded:
             return True
         if self._chosen is not None and not self._chosen.chooses(vm.name, vm.folder, vm.tags or ()):
@@ -173,7 +173,7 @@ class _Look:
 
 
 def _networks(module: AnsibleModule) -> list[dict[str, t.Any]]:
-    """The shared networks, checked as the record checks them."""
+    """The shared networks, checked as for the record; ends the module if one is wrong."""
     try:
         read_networks(module.params["networks"])
     except EntryError as error:
@@ -182,7 +182,7 @@ def _networks(module: AnsibleModule) -> list[dict[str, t.Any]]:
 
 
 def _read_record(module: AnsibleModule) -> tuple[list[NicRecord], SiteFacts]:
-    """The NICs of all hypervisors, and the last look at this one. A record that cannot be read is something to tell."""
+    """The NICs of all hypervisors, and the last look at this one. A record that cannot be read is one of the facts."""
     facts = SiteFacts(module.params["hypervisor_name"])
     database = None
     try:
@@ -224,7 +224,7 @@ def _site(database: Database, facts: SiteFacts) -> SiteFacts:
 
 
 def _vms(wanted: Sequence[str] | None, looked: _Look, site: Site, facts: SiteFacts) -> list[VmFacts]:
-    """The VMs asked for, or all: those of the hypervisor, and of the record those that it does not have."""
+    """The VMs asked for, or all: the hypervisor's, and those that only the record has."""
     found = [site.vm(vm) for vm in looked.seen.vms]
     here = {vm.id for vm in looked.seen.vms}
     names = None if wanted is None else {plain_name(name) for name in wanted}
