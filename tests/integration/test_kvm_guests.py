@@ -19,9 +19,11 @@ import typing as t
 
 import pytest
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import content, retired
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
 from ansible_collections.vmops.external_dhcp.tests.integration.dns_site import DOMAIN, dns, dns_rig
 from ansible_collections.vmops.external_dhcp.tests.integration.kvm_host import ADDRESS, OTHER_ADDRESS, PATIENCE, KvmHost, wait_for
+from ansible_collections.vmops.external_dhcp.tests.integration.made_passwords import Receiver
 from ansible_collections.vmops.external_dhcp.tests.integration.watching import Watched, until
 
 __all__ = ("dns",)  # a fixture
@@ -302,13 +304,16 @@ def test_a_paused_vm_is_not_asked_and_its_drive_can_be_refreshed(site: Site, dep
 
 
 @pytest.mark.matrix(hypervisor="KVM", guest="Debian 12, BusyBox init", reader="our scripts", how="real", proves=["password"])
-def test_a_reset_password_is_set_at_the_next_boot_and_the_rest_of_the_drive_kept(site: Site, deployed: t.Any, run_module: t.Any):
+def test_a_reset_password_is_set_at_the_next_boot_and_the_rest_of_the_drive_kept(site: Site, deployed: t.Any):
+    """One that is made, and handed out encrypted."""
+    pytest.importorskip("cryptography")
     name = VMS[0]
+    receiver = Receiver(site.folder)
     before = images.read((site.kvm.images / f"{name}.iso").read_bytes())
-    old, new = site.passwords[name], f"Pw-{secrets.token_hex(6)}"
-    secret_file = site.folder / "passwords.json"
-    secret_file.write_text(json.dumps({"vm_passwords": {name: new}}))
-    site.play("reset_password", "-e", f"@{secret_file}").good()
+    old = site.passwords[name]
+    output = site.play("reset_password", vm_names=[name], vm_password_public_key=receiver.public).good().output
+    new = receiver.handed_out(name, output)
+    assert new is not None and new not in output
     after = images.read((site.kvm.images / f"{name}.iso").read_bytes())
     changed = {path for path in before.files if before.files[path] != after.files.get(path)}
     assert set(before.files) == set(after.files) and all(re.search("pass|meta_data", path) for path in changed), changed
@@ -316,6 +321,28 @@ def test_a_reset_password_is_set_at_the_next_boot_and_the_rest_of_the_drive_kept
     assert not site.kvm.login(name, old)
     site.passwords[name] = new
     site.write()
+
+
+def test_a_password_goes_off_the_drive_when_the_guests_mark_says_that_it_is_set(site: Site, deployed: t.Any):
+    """The mark of the boot before this one names the new drive; the other VM's password stays, for its drive is another by now."""
+    name, other = VMS
+    drive = site.kvm.images / f"{name}.iso"
+    before = images.read(drive.read_bytes())
+    password = site.passwords[name]
+    digest = images.digest_of(drive.read_bytes())
+    site.kvm.agent_answers(name)
+    assert site.kvm.agent(name, "cat /var/lib/config-drive/drive-seen").split()[::2] == ["0", digest]
+    assert site.play("retire_passwords", "--check").good().recap["changed"] == 1 and images.read(drive.read_bytes()) == before
+    retire = site.play("retire_passwords").good()
+    assert retire.recap["changed"] == 1
+    assert f'"{other}": "its guest has not said that it has set the password of this drive' in retire.output, retire.output
+    after = images.read(drive.read_bytes())
+    assert not any(password.encode() in data for data in after.files.values())
+    assert retired.is_of(password, after.files.pop(content.RETIRED_PATH))
+    gone = set(before.files) - set(after.files)
+    assert gone and all(path.startswith("cloudstack/password/") for path in gone), gone
+    assert site.play("retire_passwords", vm_names=[name]).good().recap["changed"] == 0
+    assert site.kvm.login(name, password)
 
 
 def boot_id(host: KvmHost, name: str) -> str:

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import pathlib
@@ -18,6 +17,7 @@ import typing as t
 import pytest
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image
+from ansible_collections.vmops.external_dhcp.tests.integration.made_passwords import Receiver
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "rigs" / "vcenter"))
@@ -233,35 +233,16 @@ def test_life_of_vms(rig: VCenterRig, inventory: pathlib.Path) -> None:
 
 def test_passwords_that_are_made(rig: VCenterRig, inventory: pathlib.Path, tmp_path: pathlib.Path) -> None:
     """Each is handed out once, encrypted, and is in the drive; no output with -vvv has it."""
-    private = tmp_path / "private.pem"
-    subprocess.run(
-        ["openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", str(private)],
-        check=True,
-        capture_output=True,
-    )
-    public = subprocess.run(
-        ["openssl", "pkey", "-in", str(private), "-pubout"], check=True, capture_output=True, text=True
-    ).stdout
+    receiver = Receiver(tmp_path)
     options = tmp_path / "options.yml"
     vm = {"name": "made1", "template": "golden", "networks": ["corp"], "password_enabled": True, "reader": "ours"}
-    options.write_text(json.dumps({"vms": [vm], "vm_password_public_key": public, "vm_wait": False}))
+    options.write_text(json.dumps({"vms": [vm], "vm_password_public_key": receiver.public, "vm_wait": False}))
     seen = []
 
     def handed_out(name: str, *more: str) -> str | None:
         text = play(inventory, name, "--diff", "-e", f"@{options}", *more)
-        found = re.search(r'"made1": "([A-Za-z0-9+/=]{300,})"', text)
         seen.append(text)
-        if found is None:
-            return None
-        # As docs/config-drive.md says.
-        padding = ["-pkeyopt", "rsa_padding_mode:oaep", "-pkeyopt", "rsa_oaep_md:sha256"]
-        opened = subprocess.run(
-            ["openssl", "pkeyutl", "-decrypt", "-inkey", str(private), *padding],
-            input=base64.b64decode(found[1]),
-            capture_output=True,
-            check=True,
-        )
-        return opened.stdout.decode()
+        return receiver.handed_out("made1", text)
 
     assert handed_out("deploy_vms", "--check") is None and "made1: a password would be made" in seen[0]
     first = handed_out("deploy_vms")
