@@ -208,3 +208,25 @@ def test_each_nic_of_a_vm_has_its_own_rules_source_and_address_before():
     found = policy.decide_vm([(0, MAC), (1, OTHER)], readings, rules, "agent", {0: "10.0.0.6", 1: "10.0.0.6"})
     assert (found[0].ip4_address, found[0].source) == ("10.0.0.6", "agent")
     assert (found[1].ip4_address, found[1].source, found[1].reason) == (None, "agent", "filtered_out")
+
+
+@pytest.mark.parametrize(
+    "text, address",
+    [("::ffff:10.0.0.5", "10.0.0.5"), ("fe80::1%eth0", "fe80::1"), (" 10.0.0.5/24 ", "10.0.0.5"), ("10.0.0.5/24/1", "10.0.0.5")],
+)
+def test_an_address_as_guests_write_it(text, address):
+    assert str(policy.parse_address(text)) == address
+
+
+def test_both_ends_of_a_range_are_in_it_and_one_address_is_a_range():
+    for announced, given in (
+        ("10.0.0.5-10.0.0.9", "10.0.0.5"),
+        ("10.0.0.5-10.0.0.9", "10.0.0.9"),
+        ("10.0.0.5-10.0.0.5", "10.0.0.5"),
+    ):
+        assert decide([Reading((given,), mac=MAC)], NicRules(ip_range=announced)).in_range is True
+
+
+def test_the_other_familys_addresses_are_kept_beside_the_one_that_counts():
+    verdict = decide([Reading(("10.0.0.5", "2001:db8::5"), mac=MAC)])
+    assert (verdict.ip4_address, verdict.ip6_addresses) == ("10.0.0.5", ("2001:db8::5",))

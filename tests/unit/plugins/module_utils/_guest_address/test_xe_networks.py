@@ -124,3 +124,8 @@ def test_other_text_is_refused(text):
 def test_what_xe_prints_is_read_back(networks):
     printed = "networks (MRO)    : " + "; ".join(f"{k}: {v}" for k, v in networks.items()) + "\n\n\n"
     assert xe_networks.parse_xe_networks(printed) == networks
+
+
+def test_entries_that_make_no_sense_do_not_hide_those_behind_them_and_their_order_is_that_of_their_index():
+    networks = {"x": "1", "0/ipv6/0": "fd00::1", "0/ipv4/1": "10.0.0.2", "0/ipv4/0": "10.0.0.9", "0/ip": "10.0.0.9"}
+    assert xe_networks.readings_of(networks) == (Reading(("10.0.0.9", "10.0.0.2", "fd00::1"), device=0),)
