@@ -19,6 +19,8 @@ import sys
 import time
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.tests.integration import certificates
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RIGS = ROOT / "tests" / "rigs"
 #: Seconds until something that takes moments on a quiet machine counts as failed.
@@ -69,6 +71,8 @@ class KvmHost:
         self.uri: str = self.status["URI"]
         self.images = pathlib.Path(self.status["IMAGES_HOST"])
         self.hypervisor = {"type": "kvm", "uri": self.uri}
+        #: For who is on the wire between two hosts; empty where none listens there.
+        self.tls_uri = ""
 
     def playbook(
         self, name: str, inventory: pathlib.Path, *words: str, env: t.Mapping[str, str] | None = None, **extra: t.Any
@@ -89,10 +93,10 @@ class KvmHost:
         done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
         return Played(done.returncode, done.stdout + done.stderr)
 
-    def module(self, name: str, options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-        """Runs a module as a process of its own, as Ansible does; it must also end."""
+    def module(self, name: str, options: t.Mapping[str, t.Any], inside: t.Sequence[str] = ()) -> dict[str, t.Any]:
+        """Runs a module as a process of its own, as Ansible does; it must also end. inside: words that run it elsewhere."""
         done = subprocess.run(
-            [sys.executable, "-m", f"ansible_collections.vmops.external_dhcp.plugins.modules.{name}"],
+            [*inside, sys.executable, "-m", f"ansible_collections.vmops.external_dhcp.plugins.modules.{name}"],
             input=json.dumps({"ANSIBLE_MODULE_ARGS": dict(options)}),
             env={**os.environ, "PYTHONPATH": str(ROOT / ".build" / "collections")},
             capture_output=True,
@@ -185,11 +189,16 @@ def _ip(*words: str) -> None:
 
 @contextlib.contextmanager
 def other_host(kvm: KvmHost) -> t.Iterator[KvmHost]:
-    """A second host, with a wire between the two."""
+    """A second host, with a wire between the two, on which its libvirtd listens with TLS."""
     name = f"{kvm.name}b"
-    rig("kvm", "up", "--name", name, "--domain-type", kvm.status["DOMAIN_TYPE"])
+    pki = pathlib.Path(kvm.status["STATE_DIR"]) / "pki"
+    certificates.make(pki, OTHER_ADDRESS)
+    tls = ["--tls", str(pki)] if shutil.which("libvirtd") else []
+    rig("kvm", "up", "--name", name, "--domain-type", kvm.status["DOMAIN_TYPE"], *tls)
     try:
         found = KvmHost(name)
+        if tls:
+            found.tls_uri = f"qemu+tls://{OTHER_ADDRESS}/system?pkipath={pki}"
         here, there = kvm.status["HYPERVISOR_NETNS"], found.status["HYPERVISOR_NETNS"]
         wire = f"w{os.getpid() % 100000}"
         _ip("-n", here, "link", "add", f"{wire}a", "type", "veth", "peer", "name", f"{wire}b", "netns", there)

@@ -9,12 +9,15 @@ Guests take long to boot: the tests share two of them and build on each other, i
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
 import dataclasses
 import json
 import pathlib
 import re
 import secrets
 import subprocess
+import threading
 import typing as t
 
 import pytest
@@ -341,7 +344,11 @@ def test_a_password_goes_off_the_drive_when_the_guests_mark_says_that_it_is_set(
     assert retired.is_of(password, after.files.pop(content.RETIRED_PATH))
     gone = set(before.files) - set(after.files)
     assert gone and all(path.startswith("cloudstack/password/") for path in gone), gone
+    # Neither another look nor a deployment with this very password in the inventory puts anything on the drive.
+    left = drive.read_bytes()
     assert site.play("retire_passwords", vm_names=[name]).good().recap["changed"] == 0
+    site.play("deploy_vms", vm_names=[name], vm_wait=False).good()
+    assert drive.read_bytes() == left
     assert site.kvm.login(name, password)
 
 
@@ -356,11 +363,34 @@ def boot_id(host: KvmHost, name: str) -> str:
     return str(ask("guest-file-read", handle=handle, count=64)["buf-b64"])
 
 
+@contextlib.contextmanager
+def looks_at_disks(host: KvmHost) -> t.Iterator[list[dict[str, t.Any]]]:
+    """Reads the VMs' disks again and again until the block ends; what was seen of their NICs."""
+    seen: list[dict[str, t.Any]] = []
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.is_set():
+            for vm in host.module("vm_ip_info", {"hypervisor": host.hypervisor, "vms": list(VMS), "sources": ["lease_file"]})[
+                "vms"
+            ]:
+                seen.extend(vm["nics"])
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(look)
+        try:
+            yield seen
+        finally:
+            ended.set()
+            looking.result()
+
+
 def test_both_move_to_another_host_and_back_while_they_run(site: Site, deployed: t.Any, other: KvmHost, run_module: t.Any):
-    """To a host with storage of its own: the drive goes along, and nothing stays where a VM was."""
+    """To a host with storage of its own: the drive goes along, and nothing stays where a VM was, though their disks are read meanwhile."""
     here = site.kvm
     here.dhcp("start")
     site.play("poll_vm_ips").good()
+    leases = here.leases()
     drives = {name: (here.images / f"{name}.iso").read_bytes() for name in VMS}
     booted = {name: boot_id(here, name) for name in VMS}
     empty = {here.name: here.files() - {file for file in here.files() if file.startswith(VMS)}, other.name: other.files()}
@@ -369,17 +399,42 @@ def test_both_move_to_another_host_and_back_while_they_run(site: Site, deployed:
         inventory = site.folder / f"move{number}.json"
         inventory.write_text(json.dumps({"all": {"hosts": {f"kvm0{number}": {**host, "hypervisor": source.hypervisor}}}}))
         where = {"uri": target.uri, "migrate_uri": f"tcp://{address}"}
-        where_name = f"kvm0{3 - number}"
-        here.playbook("migrate_vms", inventory, vm_names=list(VMS), vm_destination=where, vm_destination_name=where_name).good()
+        names = {"vm_names": list(VMS), "vm_destination": where, "vm_destination_name": f"kvm0{3 - number}"}
+        with looks_at_disks(source) as seen:
+            here.playbook("migrate_vms", inventory, **names).good()
+        assert {nic["ip4_address"] for nic in seen} >= {leases[nic["mac"]] for nic in seen}, "read before they moved"
+        assert all(nic["ip4_address"] in (None, leases[nic["mac"]]) for nic in seen), seen
         assert not source.domains() & set(VMS) and source.files() == empty[source.name], "nothing stays behind"
         for name in VMS:
             assert target.virsh("domstate", name) == "running" and boot_id(target, name) == booted[name]
             assert f"{name}.iso" in target.virsh("domblklist", name)
             assert (target.images / f"{name}.iso").read_bytes() == drives[name]
+        if target.tls_uri:
+            disks_over_tls(here, target, leases)
     site.play("poll_vm_ips").good()
     rows = site.rows(run_module)
     assert {name: rows[name]["ip4_address"] for name in VMS} == {name: here.leases()[rows[name]["mac"]] for name in VMS}
     assert here.login(VMS[0], site.passwords[VMS[0]])
+
+
+def disks_over_tls(here: KvmHost, there: KvmHost, leases: dict[str, str]) -> None:
+    """From the files of a storage pool, through libvirt; where no pool has them, the message says why not from QEMU."""
+    options = {"hypervisor": {"type": "kvm", "uri": there.tls_uri}, "vms": [VMS[0]], "sources": ["lease_file"]}
+
+    def look() -> dict[str, t.Any]:
+        return there.module("vm_ip_info", options, ["ip", "netns", "exec", here.status["HYPERVISOR_NETNS"]])["vms"][0]["nics"][0]
+
+    nic = look()
+    assert (nic["ip4_address"], nic["source"]) == (leases[nic["mac"]], "lease_file"), nic
+    there.virsh("pool-destroy", "default")
+    try:
+        nic = look()
+    finally:
+        there.virsh("pool-start", "default")
+    assert nic["reason"] == "source_unavailable", nic
+    assert (
+        "no storage pool" in nic["message"] and "qemu+tls:// has no channel to QEMU's socket (qemu+ssh:// has)" in nic["message"]
+    )
 
 
 def test_a_stopped_vm_leaves_the_queue_and_a_started_one_enters_it(site: Site, deployed: t.Any, run_module: t.Any):

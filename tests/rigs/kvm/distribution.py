@@ -26,13 +26,14 @@ from librig import RigError, run, say
 
 #: To be raised when the way it is built changes and its other inputs do not.
 VERSION = 1
+#: By suite, the DHCP client that its installer takes for ifupdown.
+CLIENTS = {"bookworm": "isc-dhcp-client", "trixie": "dhcpcd-base"}
 SUITE = "bookworm"
 PACKAGES = (
     "dbus",
     "ifupdown",
     "initramfs-tools",
     "iproute2",
-    "isc-dhcp-client",
     "kmod",
     "linux-image-cloud-amd64",
     "openssh-server",
@@ -59,26 +60,27 @@ class Distribution(t.NamedTuple):
     initrd: Path
 
 
-def distribution() -> Distribution:
+def distribution(suite: str = SUITE) -> Distribution:
     """The disk, built when the cache does not have it; raises RigError where the machine's packages are not Debian's."""
     source = image.guest_source()
     if source.family != "debian":
         raise RigError(f"the whole distribution is built of Debian's packages only; this machine's are of {source.family}")
-    source = source._replace(suite=SUITE)
+    source = source._replace(suite=suite)
+    packages = tuple(sorted((*PACKAGES, CLIENTS[suite])))
     cache = image.cache_dir()
     cache.mkdir(mode=0o755, parents=True, exist_ok=True)
-    folder = cache / f"distribution-{SUITE}-{image.digest(VERSION, PACKAGES, FILES, DISK_SIZE_MIB)}"
+    folder = cache / f"distribution-{suite}-{image.digest(VERSION, packages, FILES, DISK_SIZE_MIB)}"
     with librig.file_lock(cache / ".distribution.lock", "another build of the whole distribution", 1800):
         if not (folder / "disk.qcow2").exists():
             for left in cache.glob("tmp-distribution-*"):
                 image.remove_tree(left)
             librig.need({"debootstrap": "debootstrap", "mkfs.ext4": "e2fsprogs", "qemu-img": "qemu-utils"})
             started = time.monotonic()
-            say(f"building a whole {source.family.capitalize()} ({SUITE}; once, 3 to 8 minutes) ...")
+            say(f"building a whole {source.family.capitalize()} ({suite}; once, 3 to 8 minutes) ...")
             work = Path(tempfile.mkdtemp(prefix="tmp-distribution-", dir=cache))
             work.chmod(0o755)
             try:
-                build(source, work)
+                build(source, work, packages)
                 os.rename(work, folder)
             except BaseException:
                 image.remove_tree(work)
@@ -146,16 +148,17 @@ def cloud_image() -> Path:
 
 
 def command() -> None:
-    if sys.argv[1:] == ["cloud-image"]:
+    (what,) = sys.argv[1:] or [SUITE]
+    if what == "cloud-image":
         librig.print_values({"disk": cloud_image()}, False)
     else:
-        librig.print_values(distribution()._asdict(), False)
+        librig.print_values(distribution(what)._asdict(), False)
 
 
-def build(source: image.Source, work: Path) -> None:
+def build(source: image.Source, work: Path, packages: t.Sequence[str]) -> None:
     root = work / "rootfs"
     image.hurry(root)
-    image.debootstrap(source, root, {**image.proxy_environment(), "DEBIAN_FRONTEND": "noninteractive"}, PACKAGES)
+    image.debootstrap(source, root, {**image.proxy_environment(), "DEBIAN_FRONTEND": "noninteractive"}, packages)
     (root / "etc/dpkg/dpkg.cfg.d/rig").unlink()
     for path, text in FILES.items():
         (root / path).write_text(text, encoding="ascii")
@@ -165,7 +168,7 @@ def build(source: image.Source, work: Path) -> None:
             raise RigError(f"the distribution's packages made no /boot/{name}-*")
         (work / name).write_bytes(found[-1].read_bytes())
     image.make_disk(root, work / "disk.qcow2", DISK_SIZE_MIB)
-    (work / "built.json").write_text(json.dumps({"suite": source.suite, "packages": PACKAGES}), encoding="utf-8")
+    (work / "built.json").write_text(json.dumps({"suite": source.suite, "packages": packages}), encoding="utf-8")
     image.remove_tree(root)
 
 

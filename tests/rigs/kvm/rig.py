@@ -101,6 +101,16 @@ max_core = 0
 }
 
 
+#: Added where libvirtd also listens for others, each with a certificate of the same authority; the names are libvirt's.
+TLS = """
+listen_tls = 1
+auth_tls = "none"
+ca_file = "@FOLDER@/cacert.pem"
+cert_file = "@FOLDER@/servercert.pem"
+key_file = "@FOLDER@/serverkey.pem"
+"""
+
+
 class KvmRig(librig.Rig):
     """Names and folders of the hypervisor's part."""
 
@@ -148,11 +158,11 @@ class KvmRig(librig.Rig):
 # up -----------------------------------------------------------------------------------------------------------------
 
 
-def up(rig: KvmRig, accelerator: str, layers: t.Sequence[str] = ()) -> None:
+def up(rig: KvmRig, accelerator: str, layers: t.Sequence[str] = (), certificates: str | None = None) -> None:
     if rig.facts() and librig.link_exists(rig.hypervisor_netns, rig.bridge) and rig.answers():
         give_socket(rig)
     else:
-        bring_up(rig, accelerator)
+        bring_up(rig, accelerator, certificates)
     for name, (build, fact) in LAYERS.items():
         facts = rig.facts()
         if name in layers and not facts.get(fact):
@@ -160,8 +170,10 @@ def up(rig: KvmRig, accelerator: str, layers: t.Sequence[str] = ()) -> None:
             write_facts(rig, {**facts, fact: publish_template(rig, built, facts["DOMAIN_TYPE"], f"-{name}")})
 
 
-def bring_up(rig: KvmRig, accelerator: str) -> None:
+def bring_up(rig: KvmRig, accelerator: str, certificates: str | None) -> None:
     librig.need(PROGRAMS)
+    if certificates and rig.daemons != MONOLITHIC:
+        raise RigError("--tls is for machines with the daemon libvirtd: the modular ones do not listen themselves")
     if not any(shutil.which(program) for program in ("libvirtd", "virtqemud")) or not shutil.which("virtlogd"):
         raise RigError("missing on this machine: libvirt's daemons. Install them with: apt-get install libvirt-daemon-system")
     # The probe may take long, so it runs beside the other preparations.
@@ -170,9 +182,12 @@ def bring_up(rig: KvmRig, accelerator: str) -> None:
     rig.make_state()
     librig_dhcp.make_bridge(rig)
     make_folders(rig)
+    if certificates:
+        with (rig.libvirt / "etc" / "libvirtd.conf").open("a", encoding="ascii") as stream:
+            stream.write(TLS.replace("@FOLDER@", os.path.abspath(certificates)))
     kind, why = domain_type()
     say(f"domain type {kind}: {why}")
-    start_daemons(rig, kind)
+    start_daemons(rig, kind, ["--listen"] if certificates else [])
     name = publish_template(rig, built, kind)
     write_facts(rig, {"DOMAIN_TYPE": kind, "DOMAIN_TYPE_REASON": why, "TEMPLATE": name, "GUEST_KERNEL": built.kernel_version})
 
@@ -196,11 +211,11 @@ def make_folders(rig: KvmRig) -> None:
         shutil.copyfile(rig.libvirt / "etc" / "libvirtd.conf", rig.libvirt / "etc" / f"{daemon}.conf")
 
 
-def start_daemons(rig: KvmRig, kind: str) -> None:
+def start_daemons(rig: KvmRig, kind: str, options: t.Sequence[str]) -> None:
     """virtlogd and libvirtd, each when it does not run; a guest outlives both."""
     for program in ("virtlogd", *rig.daemons):
         if not rig.daemon_pid(program) and shutil.which(program):
-            start_daemon(rig, program, kind)
+            start_daemon(rig, program, kind, options if program in rig.daemons else ())
     first = rig.daemons[0]
     librig.wait_for(f"{first}'s answer", lambda: rig.answers() or not rig.daemon_pid(first), 30)
     if not rig.daemon_pid(first):
@@ -211,7 +226,7 @@ def start_daemons(rig: KvmRig, kind: str) -> None:
     give_socket(rig)
 
 
-def start_daemon(rig: KvmRig, program: str, kind: str) -> None:
+def start_daemon(rig: KvmRig, program: str, kind: str, options: t.Sequence[str]) -> None:
     # Mount points that no package or daemon has made yet; they are removed with the rig.
     made = rig.state / "made-folders"
     for folder in FOLDERS:
@@ -235,7 +250,7 @@ def start_daemon(rig: KvmRig, program: str, kind: str) -> None:
     lines.append('exec "$@"')
     log = rig.logs / f"{program}.out"
     librig.start_kept(
-        [program, "--pid-file", str(pid_file)],
+        [program, "--pid-file", str(pid_file), *options],
         inside=["ip", "netns", "exec", rig.hypervisor_netns, "unshare", "--mount", "sh", "-c", "\n".join(lines), "sh"],
         output=log,
         env={"LIBVIRT_LOG_OUTPUTS": f"3:file:{rig.logs}/{program}.log"},
@@ -448,6 +463,12 @@ def command() -> int:
     parser.add_argument(
         "--with-dhcp-clients", action="store_true", help="up: another template, whose guest has the distribution's DHCP clients"
     )
+    parser.add_argument(
+        "--tls",
+        metavar="FOLDER",
+        help="up: libvirtd listens on port 16514 of its network namespace as well, with the cacert.pem, servercert.pem and serverkey.pem "
+        "of this folder (a rig that is up already stays as it is)",
+    )
     parser.add_argument("--purge", action="store_true", help="down: remove the cache of built images too")
     arguments = parser.parse_args()
     rig = KvmRig(arguments.name)
@@ -456,7 +477,8 @@ def command() -> int:
         librig.become_root()
     if arguments.command == "up":
         with rig.lock():
-            up(rig, arguments.domain_type, [name for name in LAYERS if getattr(arguments, f"with_{name.replace('-', '_')}")])
+            layers = [name for name in LAYERS if getattr(arguments, f"with_{name.replace('-', '_')}")]
+            up(rig, arguments.domain_type, layers, arguments.tls)
     elif arguments.command == "down":
         with rig.lock():
             down(rig, arguments.purge)
