@@ -31,7 +31,7 @@ if [ "$folder" = tests/integration ] && [ "$(id -u)" -ne 0 ]; then
     say "These tests run as root (through sudo), because they read files that only libvirt and the guests may read."
     run=(sudo -H -- env "PATH=$PATH" "LC_ALL=$LC_ALL" "ANSIBLE_COLLECTIONS_PATH=$ANSIBLE_COLLECTIONS_PATH" "ANSIBLE_CONFIG=$ANSIBLE_CONFIG"
         "CLOUD_INIT_ROOT=$CLOUD_INIT_ROOT" PYTHONDONTWRITEBYTECODE=1)
-    for name in VMOPS_RIG_DIR VMOPS_TEST_KVM_RIG VMOPS_TEST_DISTRIBUTION CLOUDBASE_INIT_PYTHON; do
+    for name in VMOPS_RIG_DIR VMOPS_TEST_KVM_RIG VMOPS_TEST_DISTRIBUTION VMOPS_TEST_IMAGE CLOUDBASE_INIT_PYTHON; do
         [ -z "${!name:-}" ] || run+=("$name=${!name}")
     done
 fi

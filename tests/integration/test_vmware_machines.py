@@ -438,6 +438,22 @@ def test_what_others_need_is_not_deleted(rig: VCenterRig, admin: Admin, driver: 
     assert driver.machines.delete_problems([base]) == {}
 
 
+def test_one_that_became_a_template_meanwhile_is_not_said_to_be_deleted(
+    rig: VCenterRig, driver: t.Any, admin: Admin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (vm,) = create(driver, wanted("web1"))
+    destroy = driver.machines._destroy
+
+    def somebody_marks_it_first(one: t.Any) -> t.Any:
+        admin.vm("web1").MarkAsTemplate()
+        return destroy(one)
+
+    monkeypatch.setattr(driver.machines, "_destroy", somebody_marks_it_first)
+    rig.fault("Destroy_Task", "task", fault="NoPermission")
+    assert "it could not be deleted" in (only(driver.machines.delete([vm])).error or "")
+    assert rig.vm("web1")
+
+
 # --- what it costs ---
 
 

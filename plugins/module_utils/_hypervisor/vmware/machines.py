@@ -76,18 +76,23 @@ class VMwareMachines(Machines):
         """By id, the VMs as they are now, or why one cannot be worked on. more: further properties."""
         if self._session.read_only:
             return {vm.id: f"{vm.name}: {self._session.read_only}" for vm in vms}
-        spec = ObjectSpec("VirtualMachine", _PROPERTIES + more, tuple(vm.handle.reference for vm in vms))
-        data = {one.name: one for one in self._session.run(lambda: self._session.retrieve([spec]))} if vms else {}
+        data = self._there(vms, more)
         found: dict[str, ObjectData | str] = {}
         for vm in vms:
-            one = data.get(vm.handle.reference)
-            if one is None or id_of(one) != vm.id:
+            one = data.get(vm.id)
+            if one is None:
                 found[vm.id] = f"{vm.name} is gone from {self._session.endpoint}"
             elif one.text("config.template") == "true":
                 found[vm.id] = f"{vm.name} is a template: deploy a VM from it, or convert it to a VM in the vSphere client"
             else:
                 found[vm.id] = one
         return found
+
+    def _there(self, vms: Sequence[Vm], more: tuple[str, ...] = ()) -> dict[str, ObjectData]:
+        """By id, those VMs that are not gone, templates too."""
+        spec = ObjectSpec("VirtualMachine", _PROPERTIES + more, tuple(vm.handle.reference for vm in vms))
+        data = {one.name: one for one in self._session.run(lambda: self._session.retrieve([spec]))} if vms else {}
+        return {vm.id: data[ref] for vm in vms if (ref := vm.handle.reference) in data and id_of(data[ref]) == vm.id}
 
     def _power_states(self, vms: Sequence[Vm]) -> Iterator[tuple[Vm, PowerState | str]]:
         data = self._read(vms)
@@ -308,4 +313,4 @@ class VMwareMachines(Machines):
 
     def _is_gone(self, vm: Vm) -> bool:
         """Whether a VM is gone, although its task failed or the answer was lost."""
-        return isinstance(self._read([vm])[vm.id], str)
+        return vm.id not in self._there([vm])
