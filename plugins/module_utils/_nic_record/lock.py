@@ -143,12 +143,19 @@ class PollLock:
             return True
         if self._connection is None or self._lost:
             return False
+        # In a thread of its own: OpenSSL keeps the errors of a broken connection for the thread that met them, and Python then
+        # takes them for errors of the next connection that this thread reads from, such as the pool's, which is sound.
+        asking = threading.Thread(target=self._ask, name="poll lock, still held", daemon=True)
+        asking.start()
+        asking.join()
+        return not self._lost
+
+    def _ask(self) -> None:
         with self._talk:
             try:
                 self._connection.execute(sa.select(1))
             except sa.exc.SQLAlchemyError:
                 self._lost = True
-        return not self._lost
 
     def release(self) -> None:
         """Gives the lock back. Never raises: if the database is gone, so is the lock."""
