@@ -51,8 +51,8 @@ DRIVES: Mapping[str, frozenset[str]] = {
 }
 _MACHINE_VM = (
     "uuid name_label power_state is_a_template is_default_template is_a_snapshot is_control_domain snapshots VBDs VIFs other_config "
-    "blocked_operations current_operations affinity resident_on suspend_VDI memory_static_min memory_static_max memory_dynamic_min memory_dynamic_max platform VCPUs_max VCPUs_at_startup "
-    "domain_type HVM_boot_policy metrics"
+    "blocked_operations current_operations affinity resident_on suspend_VDI memory_static_min memory_static_max "
+    "memory_dynamic_min memory_dynamic_max platform VCPUs_max VCPUs_at_startup domain_type HVM_boot_policy metrics"
 )
 _MACHINE_VIF = (
     "VM device MAC MTU network other_config locking_mode ipv4_allowed ipv6_allowed qos_algorithm_type qos_algorithm_params"

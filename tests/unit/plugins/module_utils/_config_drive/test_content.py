@@ -191,7 +191,11 @@ def test_the_password_is_read_from_what_tells_it_to_cloud_init(part, password):
 
 def test_the_checksum_where_python_cannot_be_told_that_it_guards_nothing(monkeypatch):
     md5 = hashlib.md5
-    monkeypatch.setattr(hashlib, "md5", lambda data: md5(data))
+
+    def without_keywords(data: bytes) -> object:
+        return md5(data)
+
+    monkeypatch.setattr(hashlib, "md5", without_keywords)
     assert content.password_files("Ab2-pass")[content.PASSWORD_MD5_PATHS[0]] == md5(b"Ab2-pass").hexdigest().encode()
 
 
