@@ -13,7 +13,7 @@ import typing as t
 
 
 class NamesError(ValueError):
-    """These are no names of VMs; the message names the option, the value and the way out."""
+    """An option is wrong, such as one with names of VMs; the message names the option, the value and the way out."""
 
 
 def names_of(value: t.Any, option: str) -> list[str] | None:

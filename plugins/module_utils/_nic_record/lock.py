@@ -145,16 +145,17 @@ class PollLock:
             return False
         # In a thread of its own: OpenSSL keeps the errors of a broken connection for the thread that met them, and Python then
         # takes them for errors of the next connection that this thread reads from, such as the pool's, which is sound.
-        asking = threading.Thread(target=self._ask, name="poll lock, still held", daemon=True)
-        asking.start()
-        asking.join()
+        ask = threading.Thread(target=self._say, args=(lambda connection: connection.execute(sa.select(1)),), daemon=True)
+        ask.start()
+        ask.join()
         return not self._lost
 
-    def _ask(self) -> None:
+    def _say(self, work: Callable[[t.Any], t.Any]) -> None:
+        """work(connection) on the connection that holds the lock; any error there means that the lock is lost."""
         with self._talk:
             try:
-                self._connection.execute(sa.select(1))
-            except sa.exc.SQLAlchemyError:
+                work(self._connection)
+            except Exception:
                 self._lost = True
 
     def release(self) -> None:
@@ -204,11 +205,7 @@ class PollLock:
                 with contextlib.suppress(Exception):
                     self._database.run(sign, write=True)
                 continue
-            with self._talk:
-                try:
-                    sign(self._connection)
-                except Exception:
-                    self._lost = True
+            self._say(sign)
 
     def _let_go(self) -> None:
         _held.discard(self)
