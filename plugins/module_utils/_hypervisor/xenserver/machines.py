@@ -88,8 +88,7 @@ class XenMachines(Machines):
         firsts = {plan.kind: plan for plan in reversed(plans)}
         originals: dict[Hashable, str | None] = {}
         for plan, outcome in self._run((plan, creation.flow(plan)) for plan in firsts.values()):
-            records = self._picture.records["vm"]
-            originals[plan.kind] = next((ref for ref, vm in records.items() if vm["uuid"].lower() == outcome.id), None)
+            originals[plan.kind] = self._picture.vm_of(outcome.id)
             yield outcome
         others = [
             dataclasses.replace(plan, source=originals[plan.kind] or plan.source)

@@ -107,7 +107,7 @@ def _is_used(picture: Picture, ref: str) -> bool:
 
 def _place(picture: Picture, media: Media, ref: str, owner: str) -> tuple[bool, bool]:
     """See drive_rules.Found: belongs, replaced."""
-    vm = next((one for one, record in picture.records["vm"].items() if record["uuid"].lower() == owner), None)
+    vm = picture.vm_of(owner)
     if vm is None:
         return False, False
     drive = media.planner.drive_of(vm)

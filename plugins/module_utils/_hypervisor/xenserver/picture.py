@@ -146,6 +146,10 @@ class Picture:
         """The record, or None for NULL and dangling references."""
         return self.records[cls].get(ref or NULL)
 
+    def vm_of(self, vm_id: str | None) -> str | None:
+        """The VM of this id; None if it is not there."""
+        return next((ref for ref, record in self.records["vm"].items() if record["uuid"].lower() == vm_id), None)
+
     def live(self, host: str) -> bool:
         """Whether the host is up, as far as the master knows."""
         record = self.get("host", host)
