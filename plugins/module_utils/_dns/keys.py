@@ -17,7 +17,8 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._dns.model imp
 
 ALGORITHMS = ("hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512", "hmac-sha1", "hmac-md5")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,253}")
-_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*|#[^\n]*", re.DOTALL)
+# What is quoted stays as it is: the base64 of a secret may well have two slashes in a row.
+_COMMENT = re.compile(r'("[^"\n]*")|/\*.*?\*/|//[^\n]*|#[^\n]*', re.DOTALL)
 _KEY = re.compile(r'\bkey\s+"?([^"\s{;]+)"?\s*\{([^}]*)\}', re.DOTALL)
 _FIELD = re.compile(r'\b(algorithm|secret)\s+"?([^";\s]+)"?\s*;')
 MAX_FILE = 65536
@@ -56,7 +57,7 @@ def read_key_file(path: str) -> Key:
     """The only key in a file as tsig-keygen writes it and BIND includes it. Raises DnsError."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            text = _COMMENT.sub(" ", file.read(MAX_FILE))
+            text = _COMMENT.sub(lambda match: match[1] or " ", file.read(MAX_FILE))
     except OSError as error:
         raise DnsError(f"server.key_file {path} cannot be read: {error.strerror}") from None
     keys = _KEY.findall(text)

@@ -67,6 +67,13 @@ def test_a_key_file_as_tsig_keygen_writes_it(tmp_path: pathlib.Path) -> None:
     assert (key.name, key.algorithm, key.secret) == ("a-key", "hmac-sha512", SECRET) and SECRET not in repr(key)
 
 
+def test_slashes_of_a_secret_begin_no_comment(tmp_path: pathlib.Path) -> None:
+    secret = "qs//" + SECRET
+    path = tmp_path / "key"
+    path.write_text(f'// "mine"\nkey "a-key" {{ /* of the "DHCP" server */\n\tsecret "{secret}"; # new\n}};\n')
+    assert keys.read_key_file(str(path)).secret == secret
+
+
 @pytest.mark.parametrize(
     "text",
     ["", f'secret "{SECRET}";', 'key "a" { algorithm hmac-sha256; };', f'key "a" {{ algorithm rot13; secret "{SECRET}"; }};']
