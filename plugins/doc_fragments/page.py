@@ -14,7 +14,8 @@ options:
   limit:
     description:
       - The largest number of VMs in RV(vms); RV(total) says how many there are.
-      - If not set, all VMs are returned, with a warning above 5,000, because AWX drops large results.
+      - If not set, 5,000, with a warning if there are more. V(0) returns all VMs.
+      - AWX drops results above 700,000 characters.
     type: int
   offset:
     description: How many VMs are left out at the beginning; with O(limit), to read the result page by page.

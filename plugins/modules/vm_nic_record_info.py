@@ -78,7 +78,8 @@ options:
   nic_limit:
     description:
       - The largest number of NICs in RV(nics); RV(total) says how many there are.
-      - If not set, all NICs are returned, with a warning above 5,000, because AWX drops large results.
+      - If not set, 5,000, with a warning if there are more. V(0) returns all NICs.
+      - AWX drops results above 700,000 characters.
     type: int
   nic_offset:
     description: How many NICs are left out at the beginning; with O(nic_limit), to read the record page by page.

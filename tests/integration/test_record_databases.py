@@ -656,6 +656,7 @@ def test_pages_are_cut_by_the_database_in_one_order_everywhere(place: Place, mon
     pages = [store.nics_page(wanted, None, 5, offset) for offset in (0, 5, 10, 15)]
     assert [nic for page, _total in pages for nic in page] == every == read, "and no row is read twice"
     assert {total for _page, total in pages} == {14}
+    assert store.nics_page(wanted, None, None, 5)[0] == every[5:], "an offset without a limit"
     monkeypatch.setattr(rows, "CHUNK", 3)  # so that the names take several statements
     named = [store.nics_page(wanted, names[:5], 4, offset)[0] for offset in (0, 4, 8, 12)]
     assert [nic for page in named for nic in page] == [nic for nic in every if nic.vm_name in names[:5]]

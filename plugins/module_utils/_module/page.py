@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Pages of long results: the options limit and offset, and the warning about a result that is too long."""
+"""Pages of long results: the options limit and offset, and the warning about what is on further pages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if t.TYPE_CHECKING:
 
     Entry = t.TypeVar("Entry")
 
-MANY = 5000  # entries in one result
+LENGTH = 5000  # entries of a page whose limit is not set
 MAX_NUMBER = 2**62 - 1  # limit and offset together must fit into an integer of the databases
 
 
@@ -29,15 +29,21 @@ def check(module: AnsibleModule, **least: int) -> None:
             module.fail_json(msg=f"{option} is {value}: it must be from {number} to {MAX_NUMBER}")
 
 
+def length(module: AnsibleModule, option: str) -> int | None:
+    """How many entries a page has by this option: LENGTH if it is not set; None, which means all, if it is 0."""
+    limit = module.params[option]
+    return LENGTH if limit is None else limit or None
+
+
 def page_of(module: AnsibleModule, what: str, entries: Sequence[Entry]) -> Sequence[Entry]:
     """The page of the entries that the options limit and offset ask for; what: what they are, for people."""
-    params = module.params
-    page = entries[params["offset"] :][: params["limit"]]
-    warn_of_many(module, what, len(page), "limit", "offset")
+    page = entries[module.params["offset"] :][: length(module, "limit")]
+    warn_of_more(module, what, len(page), len(entries), "limit", "offset")
     return page
 
 
-def warn_of_many(module: AnsibleModule, what: str, count: int, limit: str, offset: str) -> None:
-    """Warns of a result that is longer than it should be, if no limit is set."""
-    if module.params[limit] is None and count > MANY:
-        module.warn(f"the result has {count} {what}, and AWX drops large ones: read them with {limit} and {offset}")
+def warn_of_more(module: AnsibleModule, what: str, count: int, total: int, limit: str, offset: str) -> None:
+    """Warns that `count` entries are not the last ones of `total`, if the user set no limit."""
+    end = module.params[offset] + count
+    if module.params[limit] is None and count and end < total:
+        module.warn(f"these are {count} of {total} {what}: the next ones come with {offset}={end}, all at once with {limit}=0")

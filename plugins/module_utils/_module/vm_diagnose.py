@@ -73,7 +73,7 @@ def run_module(module: AnsibleModule) -> None:
         module.fail_json(msg=f"workers is {params['workers']}: it must be at least 1")
     if params["timeout"] <= 0:
         module.fail_json(msg=f"timeout is {params['timeout']:g}: it must be above 0")
-    page.check(module, limit=1, offset=0)
+    page.check(module, limit=0, offset=0)
     networks = _networks(module)
     try:
         chosen = read_vm_filter(params["vm_filter"], params["hypervisor"]["type"])

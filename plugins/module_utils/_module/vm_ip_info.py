@@ -46,7 +46,7 @@ def run_module(module: AnsibleModule) -> None:
         module.fail_json(msg=f"workers is {params['workers']}: it must be at least 1")
     if params["timeout"] <= 0:
         module.fail_json(msg=f"timeout is {params['timeout']:g}: it must be above 0")
-    page.check(module, limit=1, offset=0)
+    page.check(module, limit=0, offset=0)
     names = read_vms(module)
     with hypervisor_of(module) as hypervisor:
         sources = check_sources(hypervisor, params["sources"])

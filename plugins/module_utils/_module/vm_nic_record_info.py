@@ -31,7 +31,7 @@ def run_module(module: AnsibleModule) -> None:
     if addresses is not None and len(addresses) > rows.CHUNK:
         module.fail_json(msg=f"ip has {len(addresses)} addresses: give {rows.CHUNK} at most at once")
     since = _time(module)
-    page.check(module, after_event=0, limit=1, nic_limit=1, nic_offset=0)
+    page.check(module, after_event=0, limit=1, nic_limit=0, nic_offset=0)
     names = read_vms(module)
     vms = None if names is None else [plain_name(name) for name in names]
     result: dict[str, t.Any] = {"nics": [], "total": 0, "hypervisors": []}
@@ -41,9 +41,10 @@ def run_module(module: AnsibleModule) -> None:
             module.warn(f"{store.database.where} does not exist or has no tables yet: nothing is recorded")
         if recorded:
             wanted = rows.fitting(params["hypervisor_name"], params["networks"], params["states"], macs, addresses)
-            nics, result["total"] = store.nics_page(wanted, vms, params["nic_limit"], params["nic_offset"])
+            limit, offset = page.length(module, "nic_limit"), params["nic_offset"]
+            nics, result["total"] = store.nics_page(wanted, vms, limit, offset)
             result["nics"] = [nic_result(nic, params["detail"]) for nic in nics]
-            page.warn_of_many(module, "NICs", len(nics), "nic_limit", "nic_offset")
+            page.warn_of_more(module, "NICs", len(nics), result["total"], "nic_limit", "nic_offset")
             tallies = journal.tallies(store.database)
             result["hypervisors"] = [
                 look_result(note, tallies) for note in journal.looks(store.database, params["hypervisor_name"])

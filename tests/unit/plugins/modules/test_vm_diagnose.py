@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.vmops.external_dhcp.plugins.action import vm_diagnose as action
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.domain import MARK
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import page
 from ansible_collections.vmops.external_dhcp.tests.unit.plugins.module_utils._hypervisor.kvm import fake_libvirt as fake
 
 if t.TYPE_CHECKING:
@@ -62,7 +63,9 @@ def told(result: dict[str, t.Any]) -> dict[str, tuple[str, str | None]]:
     return {vm["name"]: (vm["status"], vm["check"]) for vm in result["vms"]}
 
 
-def test_before_and_after_the_first_look(host: fake.Host, options: dict[str, t.Any], run_module: RunModule) -> None:
+def test_before_and_after_the_first_look(
+    host: fake.Host, options: dict[str, t.Any], run_module: RunModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = run_module("vm_diagnose", options)
     assert told(before)["web1"] == ("failed", "record")
     assert [check["check"] for check in before["hypervisor"]["checks"]] == ["hypervisor", "last_look"]
@@ -91,8 +94,13 @@ def test_before_and_after_the_first_look(host: fake.Host, options: dict[str, t.A
         "size": 11,
         "used": 1,
     }
-    page = run_module("vm_diagnose", {**options, "limit": 2, "offset": 1})
-    assert list(told(page)) == ["web4", "web3"] and page["total"] == 4 and page["counts"] == after["counts"]
+    some = run_module("vm_diagnose", {**options, "limit": 2, "offset": 1})
+    assert list(told(some)) == ["web4", "web3"] and some["total"] == 4 and some["counts"] == after["counts"]
+    monkeypatch.setattr(page, "LENGTH", 3)
+    assert (
+        len(run_module("vm_diagnose", options)["vms"]) == 3
+        and len(run_module("vm_diagnose", {**options, "limit": 0})["vms"]) == 4
+    )
     web1 = after["vms"][-1]
     assert web1["checks"] == []
     assert run_module("vm_diagnose", {**options, "detail": True, "vms": ["web1"]})["vms"][0]["checks"][0]["status"] == "ok"

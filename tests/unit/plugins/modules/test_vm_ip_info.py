@@ -12,6 +12,7 @@ import typing as t
 import pytest
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.addresses import KvmAddresses
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import page
 from ansible_collections.vmops.external_dhcp.tests.unit.plugins.module_utils._hypervisor.kvm import fake_libvirt as fake
 
 if t.TYPE_CHECKING:
@@ -54,8 +55,15 @@ def test_a_page_asks_its_own_guests_only(host: fake.Host, run_module: RunModule,
     assert asked == ["web1", "web2", "web3"]
     named = run_module("vm_ip_info", {"hypervisor": HYPERVISOR, "vms": ["web3", "nobody", "web1"], "limit": 1, "offset": 1})
     assert ([vm["name"] for vm in named["vms"]], named["total"], len(asked)) == (["nobody"], 3, 3)
-    refused = run_module("vm_ip_info", {"hypervisor": HYPERVISOR, "limit": 0}, fails=True)
-    assert refused["msg"].startswith("limit is 0: it must be from 1 to")
+    refused = run_module("vm_ip_info", {"hypervisor": HYPERVISOR, "limit": -1}, fails=True)
+    assert refused["msg"].startswith("limit is -1: it must be from 0 to")
+    monkeypatch.setattr(page, "LENGTH", 2)
+    asked.clear()
+    short = run_module("vm_ip_info", {"hypervisor": HYPERVISOR})
+    assert "these are 2 of 3 VMs: the next ones come with offset=2, all at once with limit=0" in str(short["warnings"])
+    assert len(asked) == len(short["vms"]) == 2
+    every = run_module("vm_ip_info", {"hypervisor": HYPERVISOR, "limit": 0})
+    assert len(every["vms"]) == 3 and "warnings" not in every
 
 
 def test_all_vms_or_the_named_ones_in_their_order(host: fake.Host, run_module: RunModule):
