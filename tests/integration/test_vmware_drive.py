@@ -373,7 +373,7 @@ def test_old_file_that_cannot_be_deleted_is_named(rig: VCenterRig, admin: Admin,
 def test_file_that_appears_meanwhile_is_not_overwritten(rig: VCenterRig, admin: Admin, driver: t.Any, name: str) -> None:
     vm = find(driver, name)
     location = f"[LocalDS_0] {name}/{name}.iso"
-    rig.fault("MoveDatastoreFile_Task", "delay", delay_ms=1500)
+    rig.fault("MoveDatastoreFile_Task", "hold")
     failed: list[Exception] = []
 
     def put() -> None:
@@ -387,6 +387,7 @@ def test_file_that_appears_meanwhile_is_not_overwritten(rig: VCenterRig, admin: 
     while not rig.fault_hits():
         time.sleep(0.01)
     rig.file(location).write_bytes(b"somebody else's")
+    rig.clear_faults()
     thread.join(60)
     assert failed and "no config drive of this collection" in str(failed[0])
     assert rig.file(location).read_bytes() == b"somebody else's"
@@ -735,7 +736,7 @@ def test_slow_upload_ends_at_the_time_limit(rig: VCenterRig, admin: Admin, name:
 @pytest.mark.parametrize("moment", ["PUT *", "ReconfigVM_Task", "MoveDatastoreFile_Task"])
 def test_vm_destroyed_meanwhile(rig: VCenterRig, admin: Admin, driver: t.Any, name: str, moment: str) -> None:
     vm = find(driver, name)
-    rig.fault(moment, "delay", delay_ms=1500)
+    rig.fault(moment, "hold")
     failed: list[Exception] = []
 
     def put() -> None:
@@ -749,6 +750,7 @@ def test_vm_destroyed_meanwhile(rig: VCenterRig, admin: Admin, driver: t.Any, na
     while not rig.fault_hits():
         time.sleep(0.01)
     admin.destroy(name)
+    rig.clear_faults()
     thread.join(60)
     assert not thread.is_alive()
     assert failed and name in str(failed[0])

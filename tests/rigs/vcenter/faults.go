@@ -18,7 +18,7 @@ import (
 type fault struct {
 	// Method is a pattern with * for a SOAP method, "GET <path>" or "PUT <path>" of a file; "*" is every call.
 	Method string `json:"method"`
-	// Kind: status, fault, task, reset, cut, lost, delay, revoke, upload_cut, upload_status.
+	// Kind: status, fault, task, reset, cut, lost, delay, hold (until the faults are cleared), revoke, upload_cut, upload_status.
 	Kind    string `json:"kind"`
 	Status  int    `json:"status"`   // status, upload_status: the HTTP status
 	Fault   string `json:"fault"`    // fault, task: the name of the fault's type
@@ -27,7 +27,8 @@ type fault struct {
 	Skip    int    `json:"skip"`     // calls that pass before the first is hit
 	Count   int    `json:"count"`    // calls that are hit; 0 is 1, -1 all
 
-	hits int
+	hits    int
+	cleared chan struct{}
 }
 
 // glob knows * (any characters) only.
@@ -90,6 +91,8 @@ func (r *rig) injectBefore(w http.ResponseWriter, req *http.Request, f *fault) b
 	switch f.Kind {
 	case "delay":
 		time.Sleep(time.Duration(f.DelayMS) * time.Millisecond)
+	case "hold":
+		<-f.cleared
 	case "revoke":
 		r.revoke(r.session(req))
 	case "status":

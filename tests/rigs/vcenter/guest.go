@@ -178,12 +178,15 @@ func (r *rig) control() http.Handler {
 		defer r.mu.Unlock()
 		switch req.Method {
 		case http.MethodPost:
-			f := &fault{}
+			f := &fault{cleared: make(chan struct{})}
 			if !read(w, req, f) {
 				return
 			}
 			r.faults = append(r.faults, f)
 		case http.MethodDelete:
+			for _, f := range r.faults {
+				close(f.cleared)
+			}
 			r.faults = nil
 		}
 		hits := 0
