@@ -108,7 +108,7 @@ class VmList:
 
 @dataclasses.dataclass(frozen=True)
 class Observation:
-    """What the sources said about one VM: readings of the first source that gave a usable one, or a reason."""
+    """What the sources said about one VM: readings of the first that gave a usable one, or a reason and a message without its name."""
 
     vm: Vm
     readings: tuple[Reading, ...] = ()

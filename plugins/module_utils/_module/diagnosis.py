@@ -88,8 +88,7 @@ def ask_guests(hypervisor: Hypervisor, seen: Seen, sources: Sequence[str], worke
     for source in sources:
         unknown = []
         for answer in hypervisor.addresses.read(left, [source], workers, timeout):
-            told = None if answer.message is None else answer.message.partition(f"{answer.vm.name}: ")[2] or answer.message
-            said = Said(source, answer.source is not None, answer.reason, told)
+            said = Said(source, answer.source is not None, answer.reason, answer.message)
             seen.said.setdefault(answer.vm.id, []).append(said)
             if answer.source is not None:
                 seen.observations[answer.vm.id] = answer

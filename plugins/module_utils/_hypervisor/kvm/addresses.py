@@ -76,7 +76,7 @@ class KvmAddresses(Addresses):
             if vm.power_state == POWER_RUNNING:
                 running.append(vm)
             else:
-                yield Observation(vm, reason=REASON_VM_NOT_RUNNING, message=f"{vm.name} is {vm.power_state}: start it")
+                yield Observation(vm, reason=REASON_VM_NOT_RUNNING, message=f"it is {vm.power_state}: start it")
         # Each source has its own time limit, so that a guest whose agent hangs can still be found another way.
         open_ends: dict[str, list[_Said]] = {}
         for position, source in enumerate(self._open(sources)):
@@ -95,7 +95,7 @@ class KvmAddresses(Addresses):
                     # An empty answer adds nothing to what the sources before it have said.
                     told = source.told and error is not None
                 else:
-                    seen = Observation(vm, reason=answer.reason, message=f"{vm.name}: {answer.message}")
+                    seen = Observation(vm, reason=answer.reason, message=answer.message)
                     told = source.told
                 lasting = seen.reason == REASON_NO_AGENT_CHANNEL or (answer is not None and answer.lasting)
                 open_ends.setdefault(vm.id, []).append(_Said(source.name, seen, told, lasting))
@@ -137,7 +137,7 @@ def _joined(said: Sequence[_Said]) -> Observation:
         reason = REASON_NO_GUEST_TOOLS  # another source may still answer: worth to be asked again
     for one in said[1:]:
         if one.told and message and one.seen.message:
-            message = f"{message}; {one.seen.message.partition(': ')[2] or one.seen.message}"
+            message = f"{message}; {one.seen.message}"
     return dataclasses.replace(first, reason=reason, message=message)
 
 
@@ -154,26 +154,23 @@ def _is_lasting(said: Sequence[_Said]) -> bool:
 def _no_answer(vm: Vm, source: AddressSource, error: Exception | None, timeout: float) -> Observation:
     """Turns what went wrong into a reason and what to do about it."""
     reason, text = _why(vm, source, error, timeout)
-    return Observation(vm, reason=reason, message=f"{vm.name}{text}")
+    return Observation(vm, reason=reason, message=text)
 
 
 def _why(vm: Vm, source: AddressSource, error: Exception | None, timeout: float) -> tuple[str, str]:
     if isinstance(error, bounded.TimedOut):
-        return (
-            REASON_TIMEOUT,
-            f": no answer of source {source.name} within {timeout:g} s; the guest may be starting or overloaded",
-        )
+        return REASON_TIMEOUT, f"no answer of source {source.name} within {timeout:g} s; the guest may be starting or overloaded"
     if error is None:
-        return REASON_SOURCE_UNAVAILABLE, f": source {source.name} knows no address"
+        return REASON_SOURCE_UNAVAILABLE, f"source {source.name} knows no address"
     if not isinstance(error, libvirt.libvirtError):
-        return REASON_SOURCE_UNAVAILABLE, f": the answer of source {source.name} could not be read: {error!r}"[:300]
+        return REASON_SOURCE_UNAVAILABLE, f"the answer of source {source.name} could not be read: {error!r}"[:300]
     code = error.get_error_code()
     detail = (error.get_error_message() or str(error))[:200]
     if code == libvirt.VIR_ERR_NO_DOMAIN:
-        return REASON_VM_NOT_FOUND, " is gone from the hypervisor"
+        return REASON_VM_NOT_FOUND, "it is gone from the hypervisor"
     if code == libvirt.VIR_ERR_OPERATION_INVALID and "running" in detail:
-        return REASON_VM_NOT_RUNNING, " was stopped meanwhile: start it"
+        return REASON_VM_NOT_RUNNING, "it was stopped meanwhile: start it"
     known = source.meaning(vm, error)
     if known is not None:
         return known
-    return REASON_SOURCE_UNAVAILABLE, f": source {source.name} gave no answer: {detail}"
+    return REASON_SOURCE_UNAVAILABLE, f"source {source.name} gave no answer: {detail}"

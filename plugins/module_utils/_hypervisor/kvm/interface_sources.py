@@ -43,17 +43,17 @@ class AgentSource(AddressSource):
         """See AddressSource."""
         code, detail = error.get_error_code(), (error.get_error_message() or str(error))[:200]
         if code == getattr(libvirt, "VIR_ERR_AGENT_COMMAND_TIMEOUT", None) or "timed out" in detail:
-            text = ": the QEMU guest agent did not answer in time; the guest may be starting, overloaded or frozen"
+            text = "the QEMU guest agent did not answer in time; the guest may be starting, overloaded or frozen"
             return REASON_TIMEOUT, text
         if code == libvirt.VIR_ERR_AGENT_UNRESPONSIVE:
-            text = ": the QEMU guest agent does not answer; check that qemu-guest-agent is installed and runs in the guest"
+            text = "the QEMU guest agent does not answer; check that qemu-guest-agent is installed and runs in the guest"
             return REASON_NO_GUEST_TOOLS, text
         if code == libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED:
-            text = f" has no channel {kvm_domain.AGENT_CHANNEL}: add it to the VM's definition, shut the VM down and start it"
+            text = f"it has no channel {kvm_domain.AGENT_CHANNEL}: add it to the VM's definition, shut the VM down and start it"
             return REASON_NO_AGENT_CHANNEL, text
         if "disabled" in detail or "not been found" in detail or "has not been enabled" in detail:
             text = (
-                ": the QEMU guest agent refuses guest-network-get-interfaces; allow it in the agent's configuration "
+                "the QEMU guest agent refuses guest-network-get-interfaces; allow it in the agent's configuration "
                 "(block-rpcs, allow-rpcs)"
             )
             return REASON_GUEST_TOOLS_BLOCKED, text

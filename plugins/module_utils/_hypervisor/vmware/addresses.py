@@ -73,9 +73,7 @@ class VMwareAddresses(Addresses):
         """
         if SOURCE_TOOLS not in sources:
             for vm in vms:
-                yield Observation(
-                    vm, reason=REASON_SOURCE_UNAVAILABLE, message=f"{vm.name}: on VMware the only source is {SOURCE_TOOLS}"
-                )
+                yield Observation(vm, reason=REASON_SOURCE_UNAVAILABLE, message=f"on VMware the only source is {SOURCE_TOOLS}")
             return
         spec = ObjectSpec("VirtualMachine", _GUEST_PROPERTIES, tuple(vm.handle.reference for vm in vms))
         try:
@@ -91,17 +89,15 @@ class VMwareAddresses(Addresses):
 def observe(vm: Vm, data: ObjectData | None) -> Observation:
     """What VMware Tools reported, or why there is nothing."""
     if data is None:
-        return Observation(vm, reason=REASON_VM_NOT_FOUND, message=f"{vm.name} is gone meanwhile")
+        return Observation(vm, reason=REASON_VM_NOT_FOUND, message="it is gone meanwhile")
     power = POWER.get(data.text("runtime.powerState"), POWER_STOPPED)
     if power != POWER_RUNNING:
-        return Observation(vm, reason=REASON_VM_NOT_RUNNING, message=f"{vm.name} is {power}: start it")
+        return Observation(vm, reason=REASON_VM_NOT_RUNNING, message=f"it is {power}: start it")
     if data.text("guest.toolsRunningStatus") not in ("guestToolsRunning", "guestToolsExecutingScripts"):
         if data.text("guest.toolsVersionStatus2") == "guestToolsNotInstalled":
-            text = (
-                f"{vm.name}: VMware Tools is not installed: install open-vm-tools (or VMware Tools) in the guest or its template"
-            )
+            text = "VMware Tools is not installed: install open-vm-tools (or VMware Tools) in the guest or its template"
         else:
-            text = f"{vm.name}: VMware Tools does not run: the guest is starting, or its service vmtoolsd is stopped"
+            text = "VMware Tools does not run: the guest is starting, or its service vmtoolsd is stopped"
         return Observation(vm, reason=REASON_NO_GUEST_TOOLS, message=text)
     readings = tuple(_readings(vm, data))
     if any(reading.addresses for reading in readings):
@@ -109,7 +105,7 @@ def observe(vm: Vm, data: ObjectData | None) -> Observation:
     return Observation(
         vm,
         reason=REASON_NO_LEASE,
-        message=f"{vm.name}: VMware Tools runs and reports no address yet; check that the guest asks the DHCP server of its network",
+        message="VMware Tools runs and reports no address yet; check that the guest asks the DHCP server of its network",
     )
 
 

@@ -43,7 +43,7 @@ class XenAddresses(Addresses):
         """See api.Addresses. workers and timeout are not used: one call serves all VMs."""
         if SOURCE_GUEST_METRICS not in sources:
             for vm in vms:
-                text = f"{vm.name}: on XenServer addresses come from {SOURCE_GUEST_METRICS}, not from {', '.join(sources)}"
+                text = f"on XenServer addresses come from {SOURCE_GUEST_METRICS}, not from {', '.join(sources)}"
                 yield Observation(vm, reason=REASON_SOURCE_UNAVAILABLE, message=text)
             return
         try:
@@ -52,7 +52,7 @@ class XenAddresses(Addresses):
             self._picture.just_looked = False
         except HypervisorError as error:
             for vm in vms:
-                yield Observation(vm, reason=REASON_HYPERVISOR_UNREACHABLE, message=f"{vm.name}: {error}")
+                yield Observation(vm, reason=REASON_HYPERVISOR_UNREACHABLE, message=str(error))
             return
         for vm in vms:
             yield self._observe(vm)
@@ -60,7 +60,7 @@ class XenAddresses(Addresses):
     def _observe(self, vm: Vm) -> Observation:
         record = self._picture.get("vm", vm.handle)
         if record is None:
-            return Observation(vm, reason=REASON_VM_NOT_FOUND, message=f"{vm.name} is gone from the pool")
+            return Observation(vm, reason=REASON_VM_NOT_FOUND, message="it is gone from the pool")
         # The power state and the NICs may have changed since the caller listed the VMs.
         now = vm_of(self._picture, vm.handle, record)
         guest = self._picture.get("vm_guest_metrics", record["guest_metrics"])

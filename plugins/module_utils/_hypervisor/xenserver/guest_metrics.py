@@ -41,23 +41,21 @@ def observe(vm: Vm, guest: Mapping[str, t.Any] | None, metrics: Mapping[str, t.A
     agent that has stopped, does not count.
     """
     if vm.power_state != POWER_RUNNING:
-        return Observation(vm, reason=REASON_VM_NOT_RUNNING, message=f"{vm.name} is {vm.power_state}: start it")
+        return Observation(vm, reason=REASON_VM_NOT_RUNNING, message=f"it is {vm.power_state}: start it")
     if guest is None or "major" not in (guest.get("PV_drivers_version") or {}):
-        text = (
-            f"{vm.name}: no guest agent has reported since the VM started; install the XenServer VM Tools in the guest, {_WAIT}"
-        )
+        text = f"no guest agent has reported since the VM started; install the XenServer VM Tools in the guest, {_WAIT}"
         return Observation(vm, reason=REASON_NO_GUEST_TOOLS, message=text)
     started = (metrics or {}).get("start_time", _EPOCH)
     updated = guest.get("last_updated", _EPOCH)
     if _DATE.fullmatch(str(updated)) and _DATE.fullmatch(str(started)) and str(updated) < str(started):
-        text = f"{vm.name}: what XAPI holds is older than the VM's start; the guest agent has not reported since, {_WAIT}"
+        text = f"what XAPI holds is older than the VM's start; the guest agent has not reported since, {_WAIT}"
         return Observation(vm, reason=REASON_NO_GUEST_TOOLS, message=text)
     if guest.get("live") is False:
-        text = f"{vm.name}: the guest agent has stopped reporting, so its last address may be stale; start it again in the guest"
+        text = "the guest agent has stopped reporting, so its last address may be stale; start it again in the guest"
         return Observation(vm, reason=REASON_NO_GUEST_TOOLS, message=text)
     readings = attach(readings_of(guest.get("networks") or {}), vm.nics)
     if not readings:
-        text = f"{vm.name}: the guest agent runs but reports no address; check that the DHCP server serves this network"
+        text = "the guest agent runs but reports no address; check that the DHCP server serves this network"
         return Observation(vm, reason=REASON_NO_LEASE, message=text)
     return Observation(vm, readings, SOURCE_GUEST_METRICS)
 

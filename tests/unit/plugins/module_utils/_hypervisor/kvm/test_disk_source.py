@@ -143,7 +143,7 @@ def test_the_disk_is_read_once_for_both_sources(ask: t.Callable[..., t.Any]):
         return examined()()
 
     seen = ask(examine, sources=["lease_file", "registry"])
-    assert len(times) == 1 and seen.message == "web1: there is no lease on its disk"
+    assert len(times) == 1 and seen.message == "there is no lease on its disk"
 
 
 def test_before_the_guest_has_sent_anything_its_disk_is_of_its_last_start(ask: t.Callable[..., t.Any]):
@@ -193,7 +193,7 @@ def test_why_there_is_no_address(ask: t.Callable[..., t.Any], examine: t.Any, re
     # After the agent its reason stays, and what the disk told is added; an encrypted disk is a reason of its own.
     both = ask(examine)
     assert both.reason == ("disk_encrypted" if reason == "disk_encrypted" else "no_guest_tools")
-    assert both.message.startswith("web1: the QEMU guest agent does not answer") and words in both.message
+    assert both.message.startswith("the QEMU guest agent does not answer") and words in both.message
     assert "arp" not in both.message
 
 

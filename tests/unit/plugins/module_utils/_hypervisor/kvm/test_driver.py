@@ -198,7 +198,7 @@ def test_answers_that_are_none(host: fake.Host, answer: t.Any):
 def test_errors_become_reasons(host: fake.Host, code: str, text: str, reason: str, words: str):
     seen = ask(host, fake.LibvirtError(code, text))
     assert (seen.source, seen.reason, seen.readings) == (None, reason, ())
-    assert seen.message.startswith("web1") and words in seen.message
+    assert "web1" not in seen.message and words in seen.message
 
 
 def test_arp_that_raises_is_no_answer_and_the_agents_reason_is_told(host: fake.Host):
@@ -210,7 +210,7 @@ def test_arp_that_raises_is_no_answer_and_the_agents_reason_is_told(host: fake.H
     assert ask(host, answers, ("agent", "arp")).reason == "no_guest_tools"
     alone = ask(host, answers, ("arp",))
     assert alone.reason == "source_unavailable" and "wrong nlmsg len" in alone.message
-    assert ask(host, {}, ("arp",)).message == "web1: source arp knows no address"
+    assert ask(host, {}, ("arp",)).message == "source arp knows no address"
 
 
 def test_without_a_channel_it_may_still_be_a_source_that_answers_later(host: fake.Host):
@@ -249,7 +249,7 @@ def test_a_guest_that_hangs_is_told_and_the_others_are_found(host: fake.Host):
         "web3": "vm_not_running",
         "web4": "vm_not_running",
     }
-    assert "0.2 s" in seen["web1"].message and "web4 is paused" in seen["web4"].message
+    assert "0.2 s" in seen["web1"].message and "it is paused" in seen["web4"].message
 
 
 def test_a_connection_that_breaks_is_no_fault_of_the_guests(host: fake.Host):

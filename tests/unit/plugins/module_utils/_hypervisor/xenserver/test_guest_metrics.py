@@ -35,14 +35,14 @@ def test_without_vm_metrics_there_is_no_start_to_compare():
 @pytest.mark.parametrize("power", ["stopped", "paused", "suspended"])
 def test_only_running_vms_have_addresses(power):
     seen = observe(Vm("web1", "u", power, NICS), GUEST, None)
-    assert (seen.reason, seen.message) == ("vm_not_running", f"web1 is {power}: start it")
+    assert (seen.reason, seen.message) == ("vm_not_running", f"it is {power}: start it")
 
 
 @pytest.mark.parametrize("reason_for", [None, {**GUEST, "live": False}, {**GUEST, "networks": {}}, {**GUEST, "networks": None}])
 def test_every_reason_says_what_to_do(reason_for):
     seen = observe(VM, reason_for, None)
     assert seen.reason in ("no_guest_tools", "no_lease")
-    assert seen.message.startswith("web1: ")
+    assert "web1" not in seen.message
     assert any(word in seen.message for word in ("install", "start it again", "check"))
 
 
