@@ -62,6 +62,24 @@ class Played(t.NamedTuple):
         return self
 
 
+def playbook(name: str, inventory: pathlib.Path, *words: str, env: t.Mapping[str, str] | None = None, **extra: t.Any) -> Played:
+    """Runs a playbook of the collection; extra: variables."""
+    program = shutil.which("ansible-playbook", path=f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}")
+    assert program is not None
+    command = [program, "-i", str(inventory), name if name.endswith(".yml") else f"vmops.external_dhcp.{name}", *words]
+    if extra:
+        command += ["-e", json.dumps(extra)]
+    environment = {
+        **os.environ,
+        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build" / "collections"),
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_NOCOLOR": "1",
+        **(env or {}),
+    }
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
+    return Played(done.returncode, done.stdout + done.stderr)
+
+
 class KvmHost:
     """One KVM rig with its DHCP server."""
 
@@ -74,24 +92,7 @@ class KvmHost:
         #: For who is on the wire between two hosts; empty where none listens there.
         self.tls_uri = ""
 
-    def playbook(
-        self, name: str, inventory: pathlib.Path, *words: str, env: t.Mapping[str, str] | None = None, **extra: t.Any
-    ) -> Played:
-        """Runs a playbook of the collection; extra: variables."""
-        program = shutil.which("ansible-playbook", path=f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}")
-        assert program is not None
-        command = [program, "-i", str(inventory), name if name.endswith(".yml") else f"vmops.external_dhcp.{name}", *words]
-        if extra:
-            command += ["-e", json.dumps(extra)]
-        environment = {
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".build" / "collections"),
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_NOCOLOR": "1",
-            **(env or {}),
-        }
-        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
-        return Played(done.returncode, done.stdout + done.stderr)
+    playbook = staticmethod(playbook)
 
     def module(self, name: str, options: t.Mapping[str, t.Any], inside: t.Sequence[str] = ()) -> dict[str, t.Any]:
         """Runs a module as a process of its own, as Ansible does; it must also end. inside: words that run it elsewhere."""

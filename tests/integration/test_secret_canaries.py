@@ -206,7 +206,7 @@ def test_no_secret_gets_out_of_playbooks(kvm: KvmHost, vms: None, tmp_path: path
 
     state = pathlib.Path(kvm.status["STATE_DIR"])
     hypervisor_files = [path for path in state.rglob("*") if path.is_file() and kvm.images not in path.parents]
-    hypervisor_files += [path for path in kvm.images.iterdir() if path.suffix not in (".qcow2", ".vmlinux", ".img")]
+    hypervisor_files += [path for path in kvm.images.iterdir() if path.suffix not in (".qcow2", ".vmlinux", ".vmlinuz", ".img")]
     searched: dict[str, t.Any] = {
         "standard output and error, -vvvv --diff, run": done.output,
         "the same, --check": checked.output,

@@ -41,7 +41,7 @@ GUEST_FILES = HERE / "guest"
 COLLECTION_SCRIPTS = HERE.parents[2] / "roles" / "vm_template" / "files" / "linux"
 
 #: To be raised when the way the base is built changes and its other inputs do not.
-BASE_VERSION = 1
+BASE_VERSION = 2
 #: Guest suite on Debian hosts, whatever their own release; on Ubuntu hosts it is the host's own.
 DEBIAN_SUITE = "bookworm"
 PACKAGES = (
@@ -93,10 +93,11 @@ COMMAND_LINE = (
 
 
 class Image(t.NamedTuple):
-    """A finished image in the cache."""
+    """A finished image in the cache. efi_kernel: the kernel as its package has it, which is a program for UEFI firmware, too."""
 
     disk: Path
     kernel: Path
+    efi_kernel: Path
     initrd: Path
     suite: str
     kernel_version: str
@@ -388,11 +389,12 @@ def fetch_kernel(source: Source, folder: Path) -> None:
 
 
 def unpack_kernel(work: Path) -> str:
-    """Writes the kernel to work/kernel.elf (or kernel.image if it cannot be decompressed) and returns its version."""
+    """Writes the kernel to work/vmlinuz, decompressed (if it can be) to work/vmlinux, and returns its version."""
     kernels = sorted((work / "kernel" / "files" / "boot").glob("vmlinuz-*"))
     if not kernels:
         raise RigError("the kernel's package has no /boot/vmlinuz-*")
     image = kernels[-1].read_bytes()
+    (work / "vmlinuz").write_bytes(image)
     elf = decompressed_kernel(image)
     # QEMU starts a decompressed kernel with a PVH note directly; under emulation the guest would take seconds to decompress it.
     if elf is not None and b"Xen\0" in elf:
@@ -475,9 +477,11 @@ def collect_drivers(work: Path, root: Path, version: str) -> None:
     shutil.rmtree(target)
 
 
-def trim(root: Path) -> None:
-    """Removes files that the test guest never needs, and those that must not be the same in two guests."""
+def trim(root: Path, keep: t.Collection[str] = ()) -> None:
+    """Removes files that the test guest never needs, and those that must not be the same in two guests. keep: of USELESS."""
     for path in USELESS:
+        if path in keep:
+            continue
         target = root / path
         if target.is_dir() and not target.is_symlink():
             shutil.rmtree(target)
@@ -611,7 +615,8 @@ def image(layer: t.Callable[[Path], Tree] | None = None) -> Image:
         for old in images[IMAGES_KEPT:]:
             remove_tree(old)
     about = json.loads((base_folder / "base.json").read_text(encoding="utf-8"))
-    return Image(folder / "disk.qcow2", folder / "vmlinux", folder / "initrd.img", about["suite"], about["kernel"])
+    names = ("disk.qcow2", "vmlinux", "vmlinuz", "initrd.img")
+    return Image(*(folder / name for name in names), suite=about["suite"], kernel_version=about["kernel"])
 
 
 def build_image(base_folder: Path, tree: Tree, work: Path) -> None:
@@ -622,7 +627,8 @@ def build_image(base_folder: Path, tree: Tree, work: Path) -> None:
     (root / "etc/dpkg/dpkg.cfg.d/rig").unlink()
     make_disk(root, work / "disk.qcow2", DISK_SIZE_MIB)
     (work / "initrd.img").write_bytes(gzip.compress(initrd(base_folder), compresslevel=6, mtime=0))
-    os.link(base_folder / "vmlinux", work / "vmlinux")
+    for kernel in ("vmlinux", "vmlinuz"):
+        os.link(base_folder / kernel, work / kernel)
     shutil.rmtree(root)
 
 

@@ -23,13 +23,13 @@ import librig
 from librig import RigError, run, say
 
 #: To be raised when the way a layer is built changes and its other inputs do not.
-LAYER_VERSION = 1
+LAYER_VERSION = 2
 #: cloud-init as an administrator installs it, a network renderer for it and ssh-keygen, which real templates have.
 CLOUD_INIT = ("cloud-init", "ifupdown", "openssh-client")
 #: The DHCP clients of other distributions; the base has dhclient.
 DHCP_CLIENTS = ("dhcpcd-base", "network-manager", "dbus", "systemd")
-#: Some packages' scripts need a working perl; the base's was trimmed, and this one is trimmed again at the end.
-WHILE_INSTALLING = ("perl-base",)
+#: The packages' scripts need a working perl, which was trimmed from the base, and so does update-rc.d in the guest.
+PERL, PERL_FOLDER = "perl-base", "usr/lib/x86_64-linux-gnu/perl-base"
 #: The template's own settings, for speed under emulation: one kind of host key, no locales generated.
 SETTINGS = b"# Of the test rig's template.\nssh_genkeytypes: [ed25519]\nlocale: false\n"
 
@@ -55,7 +55,7 @@ def dhcp_clients(base_folder: Path) -> image.Tree:
 def layered(base_folder: Path, name: str, packages: tuple[str, ...]) -> Path:
     """The folder of the layer with these packages, built when the cache does not have it."""
     cache = image.cache_dir()
-    folder = cache / f"{name}-{image.digest(LAYER_VERSION, base_folder.name, packages, WHILE_INSTALLING)}"
+    folder = cache / f"{name}-{image.digest(LAYER_VERSION, base_folder.name, packages, PERL)}"
     with librig.file_lock(cache / ".layer.lock", "another build of a layer of the guest", 1800):
         if not (folder / "layer.json").exists():
             for left in cache.glob("tmp-layer-*"):
@@ -85,12 +85,12 @@ def install(base: Path, work: Path, wanted: tuple[str, ...]) -> None:
     run("apt-get", *words, "-qq", "update", timeout=600)
     run(
         *("apt-get", *words, "-qq", "--yes", "--no-install-recommends", "--reinstall", "--download-only", "install"),
-        *(*wanted, *WHILE_INSTALLING),
+        *(*wanted, PERL),
         timeout=900,
     )
     packages = sorted((work / "apt" / "cache" / "archives").glob("*.deb"))
     for package in packages:
-        if package.name.split("_")[0] in WHILE_INSTALLING:
+        if package.name.split("_")[0] == PERL:
             run("dpkg-deb", "-x", package, root, timeout=300)
     inside = root / "tmp" / "packages"
     inside.mkdir()
@@ -114,5 +114,5 @@ def install(base: Path, work: Path, wanted: tuple[str, ...]) -> None:
     refusal.unlink()
     with contextlib.suppress(FileNotFoundError):
         (root / "var/lib/dbus/machine-id").unlink()
-    image.trim(root)
+    image.trim(root, keep={PERL_FOLDER})
     shutil.rmtree(work / "apt")

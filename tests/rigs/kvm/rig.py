@@ -277,7 +277,8 @@ def write_facts(rig: KvmRig, facts: t.Mapping[str, t.Any]) -> None:
 def publish_template(rig: KvmRig, built: image.Image, kind: str, suffix: str = "") -> str:
     """Puts the image into libvirt's images folder and defines the machine that is to be cloned, shut off."""
     name = TEMPLATE.get(built.suite, built.suite) + suffix
-    files = {built.disk: f"{name}.qcow2", built.kernel: f"{name}.vmlinux", built.initrd: f"{name}.initrd.img"}
+    endings = {built.disk: "qcow2", built.kernel: "vmlinux", built.efi_kernel: "vmlinuz", built.initrd: "initrd.img"}
+    files = {source: f"{name}.{ending}" for source, ending in endings.items()}
     for source, target in files.items():
         # Running clones read these files, so they are never replaced.
         if not (rig.images / target).exists():
