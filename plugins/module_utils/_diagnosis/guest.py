@@ -22,7 +22,7 @@ if t.TYPE_CHECKING:
 MACHINE_ID = "/etc/machine-id"
 SCRIPTS = "/usr/local/sbin/config-drive-boot.sh"
 CLOUD_INIT = "/run/cloud-init/result.json"
-FILES = (MACHINE_ID, DRIVE_SEEN, SCRIPTS, CLOUD_INIT)
+FILES = (DRIVE_SEEN, MACHINE_ID, SCRIPTS, CLOUD_INIT)  # the first is the one that Windows guests may have
 
 _ID = re.compile(rb"[0-9a-f]{32}\n?")
 _SEEN = re.compile(rb"([01]) ([A-Za-z0-9._:-]{1,128})(?: ([0-9a-f]{64}|-))?\n?")

@@ -80,6 +80,13 @@ public static class Harness
                     }
                     Say(keys.Taken + " " + keys.LeftOut + (keys.Content == null ? " same" : " new"));
                     return 0;
+                case "confirm": // whether something failed, drive, file of its image
+                    using (FileStream image = File.OpenRead(arguments[3]))
+                    {
+                        Say(Confirmation.Line(arguments[1] == "failed", new Drive(arguments[2]).Metadata("instance-id"),
+                            Confirmation.DigestOf(image)));
+                    }
+                    return 0;
                 case "rights": // security ids
                     List<string> sids = new List<string>(arguments);
                     FileSecurity security = KeyFile.Security(sids.GetRange(1, sids.Count - 1).ToArray());

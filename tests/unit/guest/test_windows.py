@@ -24,6 +24,11 @@ import jinja2
 import pytest
 import yaml
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _defaults
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import build, digest_of
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._diagnosis import guest
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import agent_files
+
 from .conftest import FILES, NETWORK
 from .test_password import NASTY
 
@@ -369,6 +374,33 @@ def test_rights_are_what_sshd_wants(core: Core) -> None:
     assert set(re.findall(rb"\((.*?)\)", rights)) == {b"A;;FA;;;S-1-5-21-1-2-3-1001", b"A;;FA;;;SY", b"A;;FA;;;BA"}
 
 
+@pytest.mark.parametrize("how", ["done", "failed"])
+def test_the_confirmation_names_the_drive(core: Core, how: str) -> None:
+    path = core.base / "drive.iso"
+    path.write_bytes(build({"cloudstack/metadata/instance-id.txt": b"i-1"}, owner="web1"))
+    core.put(b"i-1", "cloudstack/metadata/instance-id.txt")
+    (said,) = core.ask("confirm", how, core.drive, path).values
+    assert said is not None and guest.drive_seen(said) == guest.DriveSeen(how == "failed", "i-1", digest_of(path.read_bytes()))
+
+
+@pytest.mark.parametrize("instance", [None, b"", b"i 1", b"i-1\n2", "\N{CYRILLIC SMALL LETTER A}".encode(), b"i" * 129])
+def test_the_confirmation_of_others_drives_names_none(core: Core, instance: bytes | None) -> None:
+    path = core.base / "drive.iso"
+    data = build({"cloudstack/metadata/instance-id.txt": b"i-1"})
+    assert (digest := digest_of(data)) is not None
+    if instance is not None:
+        core.put(instance, "cloudstack/metadata/instance-id.txt")
+    for other in (
+        b"",
+        bytes(40000),
+        data[:33000],
+        data.replace(b"VMOPS", b"OTHER"),
+        data.replace(digest.encode(), digest.upper().encode()),
+    ):
+        path.write_bytes(other)
+        assert core.ask("confirm", "done", core.drive, path).values == [b"0 - -"]
+
+
 def test_core_compiles_without_other_assemblies() -> None:
     """Add-Type -Path references the core library and System; anything else would need to be named."""
     text = (WINDOWS / "ConfigDrive.cs").read_text()
@@ -376,7 +408,8 @@ def test_core_compiles_without_other_assemblies() -> None:
     used = set(re.findall(r"^using ([\w.]+);", text, re.MULTILINE))
     allowed = {"System", "System.Collections.Generic", "System.Globalization", "System.IO", "System.Security"}
     allowed |= {f"System.Security.{name}" for name in ("AccessControl", "Cryptography", "Principal")}
-    assert used <= allowed | {"System.Text"}
+    allowed |= {"System.Runtime.InteropServices", "System.Text", "System.Text.RegularExpressions", "Microsoft.Win32.SafeHandles"}
+    assert used <= allowed
 
 
 # --- parsed only: PowerShell ---
@@ -387,6 +420,7 @@ ALLOWED_COMMANDS = {
             "Add-Type",
             "Get-Command",
             "Get-ItemProperty",
+            "Get-WmiObject",
             "Join-Path",
             "New-Item",
             "New-Object",
@@ -394,8 +428,17 @@ ALLOWED_COMMANDS = {
             "Set-StrictMode",
             "Start-Sleep",
         ),
-        *("Test-Path", "Write-EventLog", "icacls.exe"),
-        *("Invoke-Part", "Protect-StateFolder", "Set-AdministratorKey", "Set-Key", "Set-Secret", "Set-UserKey", "Write-Log"),
+        *("Test-Path", "Write-EventLog", "icacls.exe", "$rpcTool"),
+        *(
+            "Invoke-Part",
+            "Protect-StateFolder",
+            "Send-Confirmation",
+            "Set-AdministratorKey",
+            "Set-Key",
+            "Set-Secret",
+            "Set-UserKey",
+        ),
+        "Write-Log",
     },
     "Find-Hypervisor.ps1": {"Get-CimInstance", "Set-StrictMode"},
     "Set-AgentInterval.ps1": {"Join-Path", "Set-StrictMode", "$toolbox"},
@@ -460,6 +503,17 @@ def test_programs_get_no_secret() -> None:
     for name, text in commands(root):
         if name in ("Write-Log", "Write-EventLog"):
             assert not secret.search(text)
+
+
+def test_the_confirmation_comes_after_all_that_it_is_about_and_where_it_is_looked_for() -> None:
+    text = (WINDOWS / "ConfigDrive.ps1").read_text()
+    order = ["Set-Secret -User", "-Part { Set-AdministratorKey", "-Part { Set-UserKey", "-Part { Send-Confirmation"]
+    places = [text.index(word) for word in order]
+    assert places == sorted(places)
+    variables = yaml.safe_load((FILES.parent / "vars" / "main.yml").read_text())
+    place = variables["vm_template_windows_folder"] + r"\state\drive-seen"
+    assert agent_files.ON_WINDOWS[_defaults.DRIVE_SEEN] == place and "-ChildPath 'drive-seen'" in text
+    assert _defaults.DRIVE_SEEN_VMWARE in text and _defaults.DRIVE_SEEN_XENSTORE in text
 
 
 def test_state_is_written_after_the_password_is_set() -> None:

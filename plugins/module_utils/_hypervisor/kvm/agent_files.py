@@ -12,6 +12,7 @@ import base64
 import json
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _defaults
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.libvirt_import import libvirt, libvirt_qemu
 
 if t.TYPE_CHECKING:
@@ -19,6 +20,8 @@ if t.TYPE_CHECKING:
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Vm
 
+# Where our scripts for Windows write what those for Linux write at the place that is asked for.
+ON_WINDOWS = {_defaults.DRIVE_SEEN: r"C:\Program Files\ConfigDrive\state\drive-seen"}
 MAX_SIZE = 8192  # bytes of a file; the rest of it is left
 _LONGEST_REPLY = 4 * MAX_SIZE
 
@@ -40,6 +43,9 @@ def _file(vm: Vm, path: str, timeout: float) -> bytes | None:
     except libvirt.libvirtError as error:
         if "No such file" in str(error):
             return None
+        # The agent for Windows says why in the language of its system (qga/commands-win32.c), that for Linux with the mode.
+        if path in ON_WINDOWS and "failed to open file" in str(error) and "(mode:" not in str(error):
+            return _file(vm, ON_WINDOWS[path], timeout)
         raise
     if not isinstance(handle, int):
         raise TypeError("a handle is a number")

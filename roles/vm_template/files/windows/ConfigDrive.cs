@@ -3,17 +3,20 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 // Everything the Windows config drive script decides. ConfigDrive.ps1 loads this with Add-Type and does what it says.
-// C# 5 and mscorlib only: that is what the compiler behind Windows PowerShell 5.1's Add-Type takes without more.
+// C# 5, mscorlib and System only: that is what the compiler behind Windows PowerShell 5.1's Add-Type takes without more.
 
 using System;
 using System.Collections.Generic;
 using System.Globalization;
 using System.IO;
+using System.Runtime.InteropServices;
 using System.Security;
 using System.Security.AccessControl;
 using System.Security.Cryptography;
 using System.Security.Principal;
 using System.Text;
+using System.Text.RegularExpressions;
+using Microsoft.Win32.SafeHandles;
 
 namespace Vmops.ConfigDrive
 {
@@ -229,6 +232,62 @@ namespace Vmops.ConfigDrive
             }
             return null;
         }
+    }
+
+    /// <summary>The line that says from outside which drive was read and whether all on it could be set, as config-drive-boot.sh
+    /// writes it.</summary>
+    public static class Confirmation
+    {
+        // The volume descriptor of ISO 9660 is sector 16; what built the drive is named in its application use field (8.4.32).
+        private const int SectorSize = 2048;
+        private const int DescriptorAt = 16 * SectorSize;
+        private const int ApplicationUseAt = 883;
+        private const int ApplicationUseSize = 512;
+        private static readonly Regex Builder = new Regex(@"\AVMOPS\.EXTERNAL_DHCP FORMAT=\d+ VM=\S* SHA256=([0-9a-f]{64}) ");
+        private static readonly Regex Id = new Regex(@"\A[A-Za-z0-9._:-]{1,128}\r?\n?\z");
+
+        /// <summary>instance: the item's bytes, or null. digest: of the drive whose password was set; null or empty if there is none.</summary>
+        public static string Line(bool failed, byte[] instance, string digest)
+        {
+            string id = instance == null ? "" : Encoding.ASCII.GetString(instance);
+            return (failed ? "1 " : "0 ") + (Id.IsMatch(id) ? id.Trim() : "-") + " " + (string.IsNullOrEmpty(digest) ? "-" : digest);
+        }
+
+        /// <summary>The digest that this collection wrote on the volume with this root, such as "D:\"; null if others built the drive,
+        /// or its sectors cannot be read.</summary>
+        public static string DigestOf(string root)
+        {
+            // FileStream takes no name of a device, but it takes the handle of one.
+            using (SafeFileHandle handle = CreateFile(@"\\.\" + root.TrimEnd('\\'), 0x80000000 /* read */, 3 /* share */, IntPtr.Zero,
+                3 /* existing */, 0, IntPtr.Zero))
+            {
+                if (handle.IsInvalid)
+                {
+                    return null;
+                }
+                using (FileStream volume = new FileStream(handle, FileAccess.Read, SectorSize))
+                {
+                    return DigestOf(volume);
+                }
+            }
+        }
+
+        public static string DigestOf(Stream volume)
+        {
+            byte[] sector = new byte[SectorSize];
+            volume.Seek(DescriptorAt, SeekOrigin.Begin);
+            // A device is read in whole sectors.
+            if (volume.Read(sector, 0, SectorSize) != SectorSize)
+            {
+                return null;
+            }
+            Match builder = Builder.Match(Encoding.ASCII.GetString(sector, ApplicationUseAt, ApplicationUseSize));
+            return builder.Success ? builder.Groups[1].Value : null;
+        }
+
+        [DllImport("kernel32.dll", CharSet = CharSet.Unicode, SetLastError = true)]
+        private static extern SafeFileHandle CreateFile(string name, uint access, uint share, IntPtr security, uint creation, uint flags,
+            IntPtr template);
     }
 
     /// <summary>What to do about the password.</summary>

@@ -97,6 +97,32 @@ function Set-UserKey {
     Set-Key -Path (Join-Path -Path $folder -ChildPath 'authorized_keys') -Sid $id, 'S-1-5-18', 'S-1-5-32-544'
 }
 
+function Send-Confirmation {
+    # Which drive was read and whether all on it could be set: into a file, and to the hypervisor if its tools are installed.
+    param([bool] $Failed)
+    $digest = $null
+    if ($settings.SetPassword) {
+        $digest = [Vmops.ConfigDrive.Confirmation]::DigestOf($drive.Root)
+    }
+    $line = [Vmops.ConfigDrive.Confirmation]::Line($Failed, $drive.Metadata('instance-id'), $digest)
+    [Vmops.ConfigDrive.StateFolder]::Write((Join-Path -Path $stateFolder -ChildPath 'drive-seen'), $line)
+
+    $rpcTool = Join-Path -Path $env:ProgramFiles -ChildPath 'VMware\VMware Tools\rpctool.exe'
+    if (Test-Path -LiteralPath $rpcTool) {
+        $null = & $rpcTool "info-set guestinfo.config-drive $line"
+    }
+    # The classes are named after who built the driver xeniface.
+    foreach ($maker in 'Citrix', 'XenProject') {
+        $base = Get-WmiObject -Namespace root\wmi -Class "${maker}XenStoreBase" -ErrorAction SilentlyContinue
+        if ($null -ne $base) {
+            $id = $base.AddSession('config-drive').SessionId
+            $session = Get-WmiObject -Namespace root\wmi -Query "select * from ${maker}XenStoreSession where SessionId=$id"
+            $null = $session.SetValue('vm-data/config-drive', $line)
+            $null = $session.EndSession()
+        }
+    }
+}
+
 try {
     Add-Type -Path (Join-Path -Path $PSScriptRoot -ChildPath 'ConfigDrive.cs')
     $settings = [Vmops.ConfigDrive.Settings]::Parse([IO.File]::ReadAllText((Join-Path -Path $PSScriptRoot -ChildPath 'settings.ini')))
@@ -132,6 +158,7 @@ try {
             Invoke-Part -Part { Set-UserKey -User $user }
         }
     }
+    Invoke-Part -Part { Send-Confirmation -Failed ($exitCode -ne 0) }
     if ($settings.SaveUserData) {
         Invoke-Part -Part {
             $userData = $drive.UserData()

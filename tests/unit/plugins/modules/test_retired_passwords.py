@@ -111,6 +111,17 @@ def test_it_stays_where_the_guest_says_nothing(
     assert compare.password_of(files(host)) == PASSWORD
 
 
+def test_a_guest_with_windows_says_it_in_its_own_place(host: fake.Host, run_module: RunModule):
+    run_module("vm_config_drive", options())
+    domain = host.domains["web1"]
+    domain.windows, domain.files = True, {}
+    assert "not said that it read" in run_module("vm_config_drive", options(state="retired"))["drives"][0]["unconfirmed"]
+    says(host)
+    domain.files = {r"C:\Program Files\ConfigDrive\state\drive-seen": domain.files[DRIVE_SEEN]}
+    assert run_module("vm_config_drive", options(state="retired"))["changed"]
+    assert compare.password_of(files(host)) is None and len(domain.opened) == len(domain.closed) == 1
+
+
 def test_a_guest_that_failed_keeps_it(host: fake.Host, run_module: RunModule):
     run_module("vm_config_drive", options())
     says(host, 1)

@@ -61,6 +61,7 @@ class Domain:
         self._persistent = persistent
         self.answers = answers
         self.files: dict[str, bytes | str] | None = None  # what the agent gives; None: it refuses to
+        self.windows = False  # the agent speaks as that for Windows
         self.opened: list[str] = []
         self.closed: list[str] = []
         devices = "".join(
@@ -246,6 +247,8 @@ def agent_command(domain: Domain, text: str, timeout: int, flags: int) -> str:
     if command == "guest-file-open":
         if given["path"] not in domain.files:
             text = f"failed to open file '{given['path']}' (mode: '{given['mode']}'): No such file or directory"
+            if domain.windows:
+                text = f"failed to open file '{given['path']}': Das System kann den angegebenen Pfad nicht finden."
             raise LibvirtError("VIR_ERR_INTERNAL_ERROR", failed + text)
         domain.opened.append(given["path"])
         return json.dumps({"return": 1000 + len(domain.opened)})
