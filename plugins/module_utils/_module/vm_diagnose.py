@@ -284,5 +284,9 @@ def _network(one: t.Any) -> dict[str, t.Any]:
 def _summary(facts: SiteFacts, counts: Mapping[str, int], left_out: int) -> str:
     words = {"failed": "with a fault", "warning": "to look at", "unknown": "that cannot be judged", "ok": "well"}
     told = ", ".join(f"{count} {words[status]}" for status, count in counts.items() if count)
-    more = f"; {left_out} more, such as templates, are not watched" if left_out else ""
+    more = (
+        f"; {left_out} more, such as templates and stopped ones of others, are not watched: name them to ask about them"
+        if left_out
+        else ""
+    )
     return (f"{counted(sum(counts.values()), 'VM')} on {facts.name}: {told}" if told else f"no VMs on {facts.name}") + more
