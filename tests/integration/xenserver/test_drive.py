@@ -968,6 +968,7 @@ def test_an_operation_under_way_is_waited_for(rig, connect, iso):
     [
         (["DEVICE_DETACH_REJECTED", "VBD", "OpaqueRef:x", "busy"], "unmount it there"),
         (["VDI_IN_USE", "OpaqueRef:x", "eject"], "run the task again"),
+        (["RBAC_PERMISSION_DENIED", "vbd.eject", "no"], "pool-operator is enough"),
         (["OPERATION_NOT_ALLOWED", "because"], "OPERATION_NOT_ALLOWED .because.$"),
     ],
 )

@@ -392,7 +392,7 @@ def test_a_users_block_is_respected_and_told(rig, connect):
     rig.pool.store.set(rig.vm("a"), blocked_operations={"start": "in repair", "destroy": "precious"})
     pool = connect()
     (outcome,) = pool.machines.start(vms_of(pool, "a"))
-    assert "in repair" in outcome.error and "blocked_operations" in outcome.error
+    assert "in repair" in outcome.error and "blocked_operations" in outcome.error and "lift that first" in outcome.error
     assert "precious" in pool.machines.delete_problems(vms_of(pool, "a"))[one(rig, "a")["uuid"]]
 
 

@@ -17,6 +17,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     MachineError,
     Outcome,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver import records
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.creation_plan import (
     DISKS_KEY,
     MIB,
@@ -163,17 +164,7 @@ class Creation:
         slot = free_cd_slot(used_slots(vbds), is_hvm(vm))
         if slot is None:
             return  # Drives.put() says so, if a config drive is asked for
-        record = {
-            "VM": ref,
-            "VDI": NULL,
-            "userdevice": str(slot),
-            "bootable": False,
-            "mode": "RO",
-            "type": "CD",
-            "unpluggable": True,
-        }
-        record.update(empty=True, other_config={DRIVE_KEY: "config"}, qos_algorithm_type="", qos_algorithm_params={})
-        self._session.patiently("VBD.create", record)
+        self._session.patiently("VBD.create", records.cd_drive(ref, slot, other_config={DRIVE_KEY: "config"}))
 
     def _set_size(self, plan: CreationPlan, ref: str, vm: Record) -> None:
         want = plan.want
@@ -201,8 +192,8 @@ class Creation:
             yield LOOK
             if ref is None:
                 staged = unfinished_name(name)
-                records = self._picture.records["vm"]
-                ref = next((one for one, vm in records.items() if vm["name_label"] == staged and not vm["is_a_snapshot"]), None)
+                vms = self._picture.records["vm"]
+                ref = next((one for one, vm in vms.items() if vm["name_label"] == staged and not vm["is_a_snapshot"]), None)
             if ref is not None:
                 yield from destroy(self._picture, ref)
             return ""

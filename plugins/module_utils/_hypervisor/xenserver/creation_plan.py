@@ -161,7 +161,7 @@ class CreationPlanner:
         if len(found) != 1:
             what = "is no storage repository" if not found else "is the name of several storage repositories"
             raise MachineError(f"placement.sr {text} {what} of the pool: give its name or UUID")
-        if self._picture.records["sr"][found[0]]["content_type"] == "iso" or not self.sr_hosts(found[0]):
+        if self._picture.records["sr"][found[0]]["content_type"] == "iso" or not self._picture.sr_hosts(found[0]):
             raise MachineError(f"placement.sr {text} holds no disks: it is an ISO library or plugged on no host")
         return found[0]
 
@@ -169,31 +169,20 @@ class CreationPlanner:
         text = want.placement.get("host")
         if not text:
             return None
-        ref = self.find_host(text, "placement.host")
+        ref = self.usable_host(text, "placement.host")
         needed = {sr} if sr else {self._sr_of(disk) for disk in self.disks(source)}
         for one in needed:
-            if one and ref not in self.sr_hosts(one):
+            if one and ref not in self._picture.sr_hosts(one):
                 label = self._picture.records["sr"][one]["name_label"]
                 raise MachineError(f"placement.host {text} does not see the storage repository {label}: give placement.sr too")
         return ref
 
-    def find_host(self, text: str, option: str) -> str:
-        """The host with this name, host name, address or UUID. Raises MachineError if it is not live and enabled."""
-        hosts = self._picture.records["host"]
-        names = ("name_label", "hostname", "address", "uuid")
-        found = [ref for ref, host in hosts.items() if text in [host[name] for name in names]]
-        if len(found) != 1:
-            known = ", ".join(sorted(host["name_label"] for host in hosts.values()))
-            what = "is no host" if not found else "is the name of several hosts"
-            raise MachineError(f"{option} {text} {what} of this pool; its hosts are {known}")
-        if not hosts[found[0]]["enabled"] or not self._picture.live(found[0]):
+    def usable_host(self, text: str, option: str) -> str:
+        """See Picture.find_host(); raises MachineError also for a host that takes no VMs."""
+        ref = self._picture.find_host(text, option)
+        if not self._picture.records["host"][ref]["enabled"] or not self._picture.live(ref):
             raise MachineError(f"{option} {text} takes no VMs: it is disabled (maintenance mode) or down")
-        return found[0]
-
-    def sr_hosts(self, sr: str) -> set[str]:
-        """The hosts that have the SR plugged."""
-        pbds = [self._picture.get("pbd", ref) for ref in self._picture.records["sr"][sr]["PBDs"]]
-        return {pbd["host"] for pbd in pbds if pbd is not None and pbd["currently_attached"]}
+        return ref
 
     def _sr_of(self, vdi: str) -> str | None:
         record = self._picture.get("vdi", vdi)

@@ -191,19 +191,13 @@ class Planner:
         record = self._picture.get("sr", sr)
         return bool(record and record["shared"])
 
-    def sr_hosts(self, sr: str) -> list[str]:
-        """Hosts with a plugged PBD of this SR."""
-        record = self._picture.get("sr", sr)
-        pbds = [self._picture.get("pbd", ref) for ref in (record["PBDs"] if record else ())]
-        return [pbd["host"] for pbd in pbds if pbd is not None and pbd["currently_attached"]]
-
     def serves(self, sr: str, host: str) -> bool:
         """Whether a VM on this host can use the SR now."""
-        return self._picture.live(host) and host in self.sr_hosts(sr)
+        return self._picture.live(host) and host in self._picture.sr_hosts(sr)
 
     def _reachable(self, vdi: str) -> bool:
         record = self._picture.get("vdi", vdi)
-        return record is not None and any(self._picture.live(host) for host in self.sr_hosts(record["SR"]))
+        return record is not None and any(self._picture.live(host) for host in self._picture.sr_hosts(record["SR"]))
 
     def host_label(self, host: str) -> str:
         """A host's name for messages."""
@@ -231,19 +225,6 @@ class Planner:
         """The note at a VDI, or an empty text."""
         record = self._picture.get("vdi", vdi)
         return record["other_config"].get(NOTE_KEY, "") if record else ""
-
-    def find_host(self, text: str) -> str:
-        """The host of that name, host name, address or UUID. Raises DriveError."""
-        found = [
-            ref
-            for ref, host in self._picture.records["host"].items()
-            if text in (host["name_label"], host["hostname"], host["address"], host["uuid"])
-        ]
-        if len(found) != 1:
-            known = ", ".join(sorted(h["name_label"] for h in self._picture.records["host"].values()))
-            what = "is no host" if not found else "is the name of several hosts"
-            raise DriveError(f"destination {text!r} {what} of this pool; its hosts are {known}")
-        return found[0]
 
     # -- choices ---------------------------------------------------------------------------------------------------
 
@@ -287,7 +268,7 @@ class Planner:
             vdi = self._picture.get("vdi", vbd["VDI"])
             if vdi is None or vbd["empty"] or vbd["VDI"] in ours or self._holds_foreign(vbd, vm):
                 continue
-            if host not in self.sr_hosts(vdi["SR"]):
+            if host not in self._picture.sr_hosts(vdi["SR"]):
                 return False
         return True
 

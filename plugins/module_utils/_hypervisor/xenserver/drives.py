@@ -29,7 +29,8 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     HypervisorUnreachable,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.drive_rules import OrphanDrive, OrphanList
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver import orphans
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver import orphans, records
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.advice import advice
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.drive_plan import (
     DIGEST_KEY,
     DRIVE_KEY,
@@ -52,20 +53,6 @@ if t.TYPE_CHECKING:
 MIGRATE_SECONDS = 3600.0
 # A host carries out four operations at a time: two migrations leave room for others.
 MIGRATIONS_AT_ONCE = 2
-# What to do about an error, by XAPI's code. _RACE: the codes that a second run at the same moment leads to.
-_RACE = "another run may be at work on this VM at the same moment: run the task again"
-_HELD = "the guest holds the medium: unmount it there, or shut the VM down"
-_RIGHTS = (
-    "give hypervisor.username XAPI's role pool-operator; vm-power-admin is enough where the storage repositories exist and are "
-    "plugged, and vm-admin where nothing is migrated either"
-)
-_HINTS = {
-    **dict.fromkeys(("HANDLE_INVALID", "VDI_IN_USE", "VDI_MISSING", "VBD_NOT_EMPTY", "DEVICE_ALREADY_EXISTS"), _RACE),
-    "OTHER_OPERATION_IN_PROGRESS": _RACE,
-    "DEVICE_DETACH_REJECTED": _HELD,
-    "VBD_TRAY_LOCKED": _HELD,
-    "RBAC_PERMISSION_DENIED": _RIGHTS,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -347,7 +334,7 @@ class XenDrives(Drives):
 
     def _move(self, vm: Vm, destination: str, again: bool) -> DriveChange:
         self._picture.refresh()
-        move = self.begin_move(vm, self._planner.find_host(destination))
+        move = self.begin_move(vm, self._picture.find_host(destination, "destination"))
         if move.live:
             try:
                 with self._migrating:
@@ -378,9 +365,7 @@ class XenDrives(Drives):
                 return
             # It was made after the VM's start: its medium cannot be changed, but the drive can be made again.
             self._session.patiently("VBD.destroy", slot.vbd)
-        record = {"VM": vm.handle, "VDI": plan.vdi, "userdevice": str(slot.number), "bootable": False, "mode": "RO", "type": "CD"}
-        record.update(unpluggable=True, empty=False, other_config={DRIVE_KEY: "config"})
-        record.update(qos_algorithm_type="", qos_algorithm_params={})
+        record = records.cd_drive(vm.handle, slot.number, plan.vdi, {DRIVE_KEY: "config"})
         ref = self._session.patiently("VBD.create", record)
         if plan.running and slot.visible:
             self._session.patiently("VBD.plug", ref, also=BUSY)
@@ -448,8 +433,6 @@ class _Errors:
         if isinstance(error, HypervisorUnreachable) and not isinstance(error, UploadCut):
             return
         if isinstance(error, HypervisorError) and not isinstance(error, DriveError):
-            known = _HINTS.get(error.code) if isinstance(error, XapiError) else None
-            hint = f"; {known}" if known else ""
-            raise DriveError(f"{self._vm.name}: {self._what}: {error}{hint}") from None
+            raise DriveError(f"{self._vm.name}: {self._what}: {error}{advice(error)}") from None
         if isinstance(error, DriveError) and not str(error).startswith(f"{self._vm.name}:"):
             raise DriveError(f"{self._vm.name}: {self._what}: {error}") from None

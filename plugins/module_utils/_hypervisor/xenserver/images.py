@@ -18,6 +18,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     VmWanted,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.images import Images
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver import records
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.creation import DISK_SECONDS, Creation
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.creation_plan import CreationPlanner
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.drive_plan import USER_SLOT
@@ -88,7 +89,7 @@ class XenImages(Images):
         plan = self._planner.plan(VmWanted(wanted.name, self._base(), nics, False, **size, placement=wanted.placement))
         sr = plan.sr if plan.sr != NULL else self._default_sr()
         label = self._picture.records["sr"][sr]["name_label"]
-        hosts = self._planner.sr_hosts(sr)
+        hosts = self._picture.sr_hosts(sr)
         if plan.host is not None and plan.host not in hosts:
             raise MachineError(
                 f"placement.host {wanted.placement['host']} does not see the storage repository {label}: give placement.sr too"
@@ -185,24 +186,10 @@ class _Making(Creation):
         if there:
             return there[0]
         name = self._wanted.name
-        record = {
-            "name_label": name,
-            "name_description": "",
-            "SR": self._sr,
-            "virtual_size": str(-(-self._wanted.image.size // _BLOCK) * _BLOCK),
-            "type": "user",
-            "sharable": False,
-            "read_only": False,
-            "other_config": {IMAGE_KEY: name},
-            "xenstore_data": {},
-            "sm_config": {},
-            "tags": [],
-        }
-        vdi = yield Call("VDI.create", (record,), DISK_SECONDS)
-        vbd = {"VM": ref, "VDI": vdi, "userdevice": "0", "bootable": True, "mode": "RW", "type": "Disk", "unpluggable": True}
-        vbd.update(empty=False, other_config={"owner": ""}, qos_algorithm_type="", qos_algorithm_params={})
+        size = -(-self._wanted.image.size // _BLOCK) * _BLOCK
+        vdi = yield Call("VDI.create", (records.vdi(name, self._sr, size, other_config={IMAGE_KEY: name}),), DISK_SECONDS)
         try:
-            self._session.patiently("VBD.create", vbd)
+            self._session.patiently("VBD.create", records.boot_disk(ref, vdi))
         except HypervisorError:
             self._session.patiently("VDI.destroy", vdi)
             raise
@@ -213,13 +200,11 @@ class _Making(Creation):
         vbds = [self._picture.get("vbd", one) for one in vm["VBDs"]]
         if any(vbd is not None and vbd["userdevice"] == str(USER_SLOT) for vbd in vbds):
             return
-        vbd = {"VM": ref, "VDI": NULL, "userdevice": str(USER_SLOT), "bootable": False, "mode": "RO", "type": "CD"}
-        vbd.update(unpluggable=True, empty=True, other_config={}, qos_algorithm_type="", qos_algorithm_params={})
-        self._session.patiently("VBD.create", vbd)
+        self._session.patiently("VBD.create", records.cd_drive(ref, USER_SLOT))
 
     def _upload(self, vdi: str) -> None:
         masters = [pool["master"] for pool in self._picture.records["pool"].values()]
-        live = filter(self._picture.live, self._planner.sr_hosts(self._sr))
+        live = filter(self._picture.live, self._picture.sr_hosts(self._sr))
         chosen = min(live, key=lambda host: (host not in masters, host))
         address = self._picture.records["host"][chosen]["address"]
         image = self._wanted.image

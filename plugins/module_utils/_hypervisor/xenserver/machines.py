@@ -20,6 +20,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     Machines,
     Outcome,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.advice import advice
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.creation import Creation
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.creation_plan import (
     PLACEMENT_KEYS,
@@ -38,7 +39,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xe
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.marks import START_TIME_KEY, is_ours
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.nics import set_nics
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import MACHINES, Picture
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.power import Power, hint
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.power import Power
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.removal import destroy, own_disks
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import ConnectionCut, XapiError
 
@@ -135,7 +136,7 @@ class XenMachines(Machines):
                         raise
             return Outcome(vm.name, vm.id, changed)
         except (XapiError, MachineError) as error:
-            return Outcome(vm.name, vm.id, changed, f"{vm.name}: its NICs could not be changed: {error}{hint(error)}")
+            return Outcome(vm.name, vm.id, changed, f"{vm.name}: its NICs could not be changed: {error}{advice(error)}")
 
     def never_started(self, vm: Vm) -> bool:
         """See api.Machines. XAPI writes down when a VM was started last; a clone has that of its template until then."""
@@ -170,7 +171,7 @@ class XenMachines(Machines):
             if unknown or not destination.get("host"):
                 what = f"destination.{unknown[0]} is not known on XenServer" if unknown else "destination.host is missing"
                 raise MachineError(f"{what}: give destination.host, a host of the pool")
-            target = self._planner.find_host(destination["host"], "destination.host")
+            target = self._planner.usable_host(destination["host"], "destination.host")
         except MachineError as error:
             for vm in vms:
                 yield Outcome(vm.name, vm.id, False, f"{vm.name}: it could not be migrated: {error}")
@@ -191,7 +192,7 @@ class XenMachines(Machines):
                 try:
                     yield call
                 except (XapiError, TaskLate, TaskLost) as error:
-                    raise MachineError(f"{error}{hint(error)}; {self._drives.abandon_move(move)}") from None
+                    raise MachineError(f"{error}{advice(error)}; {self._drives.abandon_move(move)}") from None
             change = self._drives.end_move(move)
             return Outcome(vm.name, vm.id, change.changed)
         except HypervisorError as error:
@@ -257,7 +258,7 @@ class XenMachines(Machines):
                 raise
             text = str(error).removeprefix(f"{vm.name}: ")
             rest = "; what is left of it goes when the task is run again" if changed else ""
-            return Outcome(vm.name, vm.id, changed, f"{vm.name}: it could not be deleted: {text}{hint(error)}{rest}")
+            return Outcome(vm.name, vm.id, changed, f"{vm.name}: it could not be deleted: {text}{advice(error)}{rest}")
 
     def _run(self, flows: t.Iterable[tuple[t.Any, Flow]]) -> Iterator[tuple[t.Any, t.Any]]:
         return Flows(self._session, self._picture).run(flows)

@@ -14,6 +14,7 @@ import typing as t
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import HEAD_SIZE, MAX_SIZE, read_owner
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import drive_rules
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveError, HypervisorError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver import records
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.drive_plan import (
     DIGEST_KEY,
     NOTE_KEY,
@@ -62,7 +63,7 @@ class Media:
         looked = False
         for sr in sorted({sr for sr in srs if sr is not None}):
             with self._sr_lock:
-                if sr in self._scanned or not self.planner.sr_hosts(sr):
+                if sr in self._scanned or not self._picture.sr_hosts(sr):
                     continue
                 self._scanned[sr] = None
                 looked = True
@@ -70,7 +71,7 @@ class Media:
                     self._session.patiently("SR.scan", sr)
                 except XapiError as error:
                     if error.code in _NO_FOLDER:
-                        self._scanned[sr] = str(self._missing_folder(error, self.planner.sr_hosts(sr)[0]))
+                        self._scanned[sr] = str(self._missing_folder(error, self._picture.sr_hosts(sr)[0]))
                     elif error.code != "RBAC_PERMISSION_DENIED":  # without that right XAPI's records must do
                         raise
         return looked
@@ -105,7 +106,7 @@ class Media:
 
     def _plug(self, sr: str, host: str) -> None:
         """Plugs the SR on this host; it may be unplugged even just after it was made."""
-        if host in self.planner.sr_hosts(sr):
+        if host in self._picture.sr_hosts(sr):
             return
         for ref in self.need("sr", sr)["PBDs"]:
             pbd = self.need("pbd", ref)
@@ -152,19 +153,14 @@ class Media:
             self._session.call("VDI.add_to_other_config", vdi, NOTE_KEY, text)
 
     def _create(self, vm: Vm, plan: Plan, sr: str, size: int, note: str) -> str:
-        record = {
-            "name_label": plan.file,
-            "name_description": f"Config drive of {vm.name}",
-            "SR": sr,
-            "virtual_size": str(size),
-            "type": "user",
-            "sharable": False,
-            "read_only": False,
-            "other_config": {OWNER_KEY: vm.id, **({NOTE_KEY: note} if note else {})},
-            "xenstore_data": {},
-            "sm_config": {"path": plan.file},
-            "tags": [],
-        }
+        record = records.vdi(
+            plan.file,
+            sr,
+            size,
+            name_description=f"Config drive of {vm.name}",
+            other_config={OWNER_KEY: vm.id, **({NOTE_KEY: note} if note else {})},
+            sm_config={"path": plan.file},
+        )
         try:
             return self._session.patiently("VDI.create", record)
         except XapiError as error:
@@ -258,7 +254,7 @@ class Media:
 
     def _address(self, sr: str, wanted: str | None) -> str:
         """The address of a host that has the SR plugged: the wanted one where possible."""
-        hosts = [host for host in self.planner.sr_hosts(sr) if self._picture.live(host)]
+        hosts = [host for host in self._picture.sr_hosts(sr) if self._picture.live(host)]
         if not hosts:
             label = self.need("sr", sr)["name_label"]
             raise DriveError(f"the SR {label} is plugged on no host that is up; repair it (xe pbd-plug) and run the task again")

@@ -36,7 +36,7 @@ def find(picture: Picture, media: Media, elsewhere: Collection[str]) -> OrphanLi
     for ref, sr in picture.records["sr"].items():
         if sr["content_type"] != "iso":
             continue
-        if any(map(picture.live, media.planner.sr_hosts(ref))):
+        if any(map(picture.live, picture.sr_hosts(ref))):
             srs.append(ref)
         else:
             skipped.append(f"{_label(sr)} is plugged on no host that is up: what is in it cannot be told")
@@ -118,7 +118,7 @@ def _location(picture: Picture, media: Media, sr: str, ref: str) -> str:
     """The file with its folder and host, or with its SR if that is shared or plugged nowhere."""
     record = picture.records["sr"][sr]
     file = (picture.get("vdi", ref) or {"location": ref})["location"]
-    hosts = media.planner.sr_hosts(sr)
+    hosts = picture.sr_hosts(sr)
     if record["shared"] or not hosts:
         return f"{_label(record)}: {file}"
     return f"{media.planner.host_label(hosts[0])}: {media.planner.location(sr, hosts[0], file)}"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import MachineError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.session import XapiError
 
 if t.TYPE_CHECKING:
@@ -149,6 +150,22 @@ class Picture:
     def vm_of(self, vm_id: str | None) -> str | None:
         """The VM of this id; None if it is not there."""
         return next((ref for ref, record in self.records["vm"].items() if record["uuid"].lower() == vm_id), None)
+
+    def find_host(self, text: str, option: str) -> str:
+        """The host with this name, host name, address or UUID. Raises MachineError, which names the option."""
+        hosts = self.records["host"]
+        names = ("name_label", "hostname", "address", "uuid")
+        found = [ref for ref, host in hosts.items() if text in [host[name] for name in names]]
+        if len(found) != 1:
+            known = ", ".join(sorted(host["name_label"] for host in hosts.values()))
+            what = "is no host" if not found else "is the name of several hosts"
+            raise MachineError(f"{option} {text} {what} of this pool; its hosts are {known}")
+        return found[0]
+
+    def sr_hosts(self, sr: str) -> list[str]:
+        """The hosts that have the SR plugged."""
+        pbds = [self.get("pbd", ref) for ref in (self.get("sr", sr) or {"PBDs": ()})["PBDs"]]
+        return [pbd["host"] for pbd in pbds if pbd is not None and pbd["currently_attached"]]
 
     def live(self, host: str) -> bool:
         """Whether the host is up, as far as the master knows."""

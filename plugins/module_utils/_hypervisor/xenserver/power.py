@@ -11,6 +11,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import MachineError, Outcome
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.advice import advice
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.flows import (
     LOOK,
     Call,
@@ -60,13 +61,13 @@ class Power:
         try:
             return (yield from self._start(vm))
         except (XapiError, TaskLate, TaskLost, MachineError) as error:
-            return Outcome(vm.name, vm.id, False, f"{vm.name}: it could not be started: {error}{hint(error)}")
+            return Outcome(vm.name, vm.id, False, f"{vm.name}: it could not be started: {error}{advice(error)}")
 
     def stop(self, vm: Vm, timeout: float) -> Flow:
         try:
             return (yield from self._stop(vm, timeout))
         except (XapiError, TaskLate, TaskLost, MachineError) as error:
-            return Outcome(vm.name, vm.id, False, f"{vm.name}: it could not be stopped: {error}{hint(error)}")
+            return Outcome(vm.name, vm.id, False, f"{vm.name}: it could not be stopped: {error}{advice(error)}")
 
     def _start(self, vm: Vm) -> Flow:
         record = self._need(vm)
@@ -144,15 +145,3 @@ class Power:
         if record is None or record["uuid"].lower() != vm.id:
             raise MachineError("it is gone from the pool")
         return record
-
-
-def hint(error: Exception) -> str:
-    """What to do about an error of XAPI's, as a clause; empty if there is no advice."""
-    code = error.code if isinstance(error, XapiError) else ""
-    if code == "OPERATION_BLOCKED":
-        return "; somebody blocked this operation on the VM (blocked_operations): lift that first, if it is meant to be done"
-    if code == "OTHER_OPERATION_IN_PROGRESS":
-        return "; another operation is under way on this VM: run the task again when it has ended"
-    if code == "RBAC_PERMISSION_DENIED":
-        return "; hypervisor.username lacks a role in XAPI (docs/xenserver.md, Rights)"
-    return ""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveError, Vm
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveError, MachineError, Vm
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver import drive_plan as plans
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.picture import Picture
 
@@ -289,10 +289,9 @@ def test_slots_that_no_emulated_vm_has_are_not_used(records):
 
 
 def test_find_host(records):
-    planner = plans.Planner(records, SETTINGS, lambda ref: None)
-    assert [planner.find_host(x) for x in ("xen02", "192.0.2.2", "u2")] == ["h2"] * 3
-    with pytest.raises(DriveError, match="xen01, xen02"):
-        planner.find_host("xen03")
+    assert [records.find_host(x, "destination") for x in ("xen02", "192.0.2.2", "u2")] == ["h2"] * 3
+    with pytest.raises(MachineError, match="destination xen03 is no host of this pool; its hosts are xen01, xen02"):
+        records.find_host("xen03", "destination")
 
 
 def test_a_vm_that_is_gone(records):
