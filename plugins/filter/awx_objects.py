@@ -50,7 +50,7 @@ from collections.abc import Mapping
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import OptionError
 from ansible_collections.vmops.external_dhcp.plugins.plugin_utils import _awx_objects
 from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._unsafe import make_unsafe
 
@@ -66,7 +66,7 @@ def awx_objects(settings: t.Any) -> dict[str, list[dict[str, t.Any]]]:
         # Templates for AWX to evaluate, such as {{ username }}, must stay text here.
         made: dict[str, list[dict[str, t.Any]]] = make_unsafe(_awx_objects.awx_objects(_awx_objects.Settings(**settings)))
         return made
-    except NamesError as error:
+    except OptionError as error:
         raise AnsibleFilterError(str(error)) from None
 
 

@@ -51,7 +51,7 @@ from collections.abc import Mapping
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import OptionError
 from ansible_collections.vmops.external_dhcp.plugins.plugin_utils import _guest_channel
 
 
@@ -60,7 +60,7 @@ def guest_channel(hypervisor: t.Any, vm: str, user: str = "root", password: str 
         raise AnsibleFilterError("guest_channel: the hypervisor must be a mapping, the option hypervisor of the modules")
     try:
         return _guest_channel.guest_channel(hypervisor, vm, user, password)
-    except NamesError as error:
+    except OptionError as error:
         raise AnsibleFilterError(f"guest_channel: {error}") from None
 
 

@@ -48,13 +48,14 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError, names_of
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import OptionError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import names_of
 
 
 def _filter(value: t.Any, option: str = "vm_names", entries: bool = False) -> list[t.Any] | None:
     try:
         names = names_of(value, option)
-    except NamesError as error:
+    except OptionError as error:
         raise AnsibleFilterError(str(error)) from None
     return [{"name": name} for name in names or ()] if entries else names
 

@@ -150,7 +150,6 @@ if t.TYPE_CHECKING:
     from ansible.parsing.dataloader import DataLoader
 
 
-_TOLD = 5  # at most so many names in one warning
 _LONGEST_NAME = 150
 # For each inventory, the groups that keyed_groups of this plugin's files have made in it.
 _KEYED_GROUPS: weakref.WeakKeyDictionary[InventoryData, set[str]] = weakref.WeakKeyDictionary()
@@ -331,4 +330,4 @@ def _vm_of(variables: Mapping[str, t.Any]) -> tuple[t.Any, t.Any]:
 
 def _told(names: Sequence[str]) -> str:
     """Some names for a warning, made plain, because tenants chose them."""
-    return plain(first_of([plain(name, _LONGEST_NAME) for name in dict.fromkeys(names)], _TOLD), 1000)
+    return plain(first_of([plain(name, _LONGEST_NAME) for name in dict.fromkeys(names)]), 1000)

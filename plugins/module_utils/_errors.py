@@ -16,6 +16,10 @@ class UserError(Exception):
     """
 
 
+class OptionError(ValueError):
+    """An option, or an entry of one, is wrong; the message names the option, the value and the way out."""
+
+
 class MissingLibrary(UserError):
     """A Python library is not installed where the module runs.
 

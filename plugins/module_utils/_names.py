@@ -11,27 +11,25 @@ from __future__ import annotations
 import json
 import typing as t
 
-
-class NamesError(ValueError):
-    """An option is wrong, such as one with names of VMs; the message names the option, the value and the way out."""
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import OptionError
 
 
 def names_of(value: t.Any, option: str) -> list[str] | None:
     """The names in the order given, each once; None where none were given, which means all.
 
     A list is taken as it is. A text, as C(-e) gives it, is a list in JSON, or names with commas between them and perhaps blanks
-    around them. option: its name, for messages. Raises NamesError.
+    around them. option: its name, for messages. Raises OptionError.
     """
     if value is None:
         return None
     words = _split(value, option) if isinstance(value, str) else value
     if not isinstance(words, (list, tuple)):
-        raise NamesError(f"{option} is {words!r}, which is no list of names: {_way_out(option)}")
+        raise OptionError(f"{option} is {words!r}, which is no list of names: {_way_out(option)}")
     for word in words:
         if not isinstance(word, str):
-            raise NamesError(f"{option} has {word!r}, which is no text: put names in quotes; {_way_out(option)}")
+            raise OptionError(f"{option} has {word!r}, which is no text: put names in quotes; {_way_out(option)}")
         if not word.strip():
-            raise NamesError(f"{option} has an empty name: {_way_out(option)}")
+            raise OptionError(f"{option} has an empty name: {_way_out(option)}")
     return list(dict.fromkeys(str(word) for word in words))
 
 
@@ -40,7 +38,7 @@ def _split(text: str, option: str) -> t.Any:
         try:
             return json.loads(text)
         except ValueError:
-            raise NamesError(f"{option} is {text!r}, which is no list in JSON: {_way_out(option)}") from None
+            raise OptionError(f"{option} is {text!r}, which is no list in JSON: {_way_out(option)}") from None
     return [word.strip() for word in text.split(",")]
 
 

@@ -19,6 +19,7 @@ if t.TYPE_CHECKING:
 
 MAX_NAME = 255  # characters; what the record's columns hold
 MAX_MESSAGE = 500
+NAMED = 5  # so many names or sentences of one kind stand in one message
 _DIGEST = 8
 _LONGEST_PATH = 1000
 _MAX_TAGS = 64
@@ -61,7 +62,7 @@ def plain_path(names: Sequence[str]) -> str | None:
     return plain("/" + "/".join(names), _LONGEST_PATH) if names else None
 
 
-def first_of(texts: Sequence[str], most: int, between: str = ", ") -> str:
+def first_of(texts: Sequence[str], most: int = NAMED, between: str = ", ") -> str:
     """The first few texts, and how many there are beyond them: V(a, b and 3 more), or V(a; b; and 3 more) with V(; ) between."""
     more = f"{between.strip(', ')} and {len(texts) - most} more" if len(texts) > most else ""
     return between.join(texts[:most]) + more

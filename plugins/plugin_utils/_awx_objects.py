@@ -16,7 +16,7 @@ import re
 import typing as t
 from collections.abc import Mapping, Sequence
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import OptionError
 
 Object = dict[str, t.Any]
 
@@ -78,7 +78,7 @@ def variable_of(hypervisor: str, field: str) -> str:
 
 
 def awx_objects(settings: Settings) -> dict[str, list[Object]]:
-    """All objects, in the order in which they must be made. Raises NamesError for settings that make no sense."""
+    """All objects, in the order in which they must be made. Raises OptionError for settings that make no sense."""
     _check(settings)
     return {
         "controller_organizations": [{"name": settings.organization}],
@@ -110,30 +110,30 @@ def _check(settings: Settings) -> None:
     for entry in settings.hypervisors:
         name, kind = entry.get("name"), (entry.get("hypervisor") or {}).get("type")
         if not isinstance(name, str) or not name.strip():
-            raise NamesError("configure_awx_hypervisors: each entry needs a name, which is the inventory host's")
+            raise OptionError("configure_awx_hypervisors: each entry needs a name, which is the inventory host's")
         if kind not in _FIELDS:
-            raise NamesError(f"configure_awx_hypervisors: {name}: hypervisor.type is {kind!r}, not one of {', '.join(_FIELDS)}")
+            raise OptionError(f"configure_awx_hypervisors: {name}: hypervisor.type is {kind!r}, not one of {', '.join(_FIELDS)}")
         there = _SECRETS & set(entry["hypervisor"])
         if there:
-            raise NamesError(
+            raise OptionError(
                 f"configure_awx_hypervisors: {name}: hypervisor.{sorted(there)[0]} would be readable in AWX's inventory: give it as"
                 " credential, beside hypervisor"
             )
         variable = variable_of(name, "")
         if variable in seen:
-            raise NamesError(f"configure_awx_hypervisors: {seen[variable]} and {name} give one environment variable: rename one")
+            raise OptionError(f"configure_awx_hypervisors: {seen[variable]} and {name} give one environment variable: rename one")
         seen[variable] = name
     if not seen:
-        raise NamesError(
+        raise OptionError(
             "configure_awx_hypervisors: there is none: name at least one, such as {name: kvm01, hypervisor: {type: kvm, uri: …}}"
         )
     _check_time("configure_awx_reconcile_at", settings.reconcile_at)
     if settings.retire_at:
         _check_time("configure_awx_retire_at", settings.retire_at)
     if not 1 <= settings.interval <= 1440:
-        raise NamesError(f"configure_awx_interval: {settings.interval} is not between 1 and 1440 minutes")
+        raise OptionError(f"configure_awx_interval: {settings.interval} is not between 1 and 1440 minutes")
     if not 0 <= settings.watch < settings.interval * 60:
-        raise NamesError(
+        raise OptionError(
             f"configure_awx_watch: {settings.watch} seconds do not fit into configure_awx_interval, {settings.interval} minutes: one"
             " job would not have ended when the next one begins"
         )
@@ -141,7 +141,7 @@ def _check(settings: Settings) -> None:
 
 def _check_time(option: str, text: str) -> None:
     if not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", text):
-        raise NamesError(f"{option}: {text!r} is no time such as 02:15")
+        raise OptionError(f"{option}: {text!r} is no time such as 02:15")
 
 
 def _type_of(settings: Settings, entry: Mapping[str, t.Any]) -> Object:

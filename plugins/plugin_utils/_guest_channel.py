@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import OptionError
 
 if t.TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,11 +19,11 @@ _HOW = "prepare the template over SSH (entry point linux), or its image (entry p
 
 
 def guest_channel(hypervisor: Mapping[str, t.Any], vm: str, user: str, password: str) -> dict[str, t.Any]:
-    """user, password: of the guest, where its tools ask for them. Raises NamesError."""
+    """user, password: of the guest, where its tools ask for them. Raises OptionError."""
     kind = hypervisor.get("type")
     if kind == "kvm":
         if not hypervisor.get("uri"):
-            raise NamesError("hypervisor.uri is not set: the QEMU guest agent is reached through libvirt, give its URI")
+            raise OptionError("hypervisor.uri is not set: the QEMU guest agent is reached through libvirt, give its URI")
         return {
             "hypervisor": kind,
             "ansible_connection": "community.libvirt.libvirt_qemu",
@@ -33,19 +33,19 @@ def guest_channel(hypervisor: Mapping[str, t.Any], vm: str, user: str, password:
     if kind == "vmware":
         return {"hypervisor": kind, **_vmware(hypervisor, vm, user, password)}
     if kind == "xenserver":
-        raise NamesError(f"hypervisor.type is xenserver, which has no channel to run anything in a guest: {_HOW}")
-    raise NamesError(f"hypervisor.type is {kind!r}, not kvm or vmware")
+        raise OptionError(f"hypervisor.type is xenserver, which has no channel to run anything in a guest: {_HOW}")
+    raise OptionError(f"hypervisor.type is {kind!r}, not kvm or vmware")
 
 
 def _vmware(hypervisor: Mapping[str, t.Any], vm: str, user: str, password: str) -> dict[str, t.Any]:
     for option in ("host", "username", "password"):
         if not hypervisor.get(option):
-            raise NamesError(f"hypervisor.{option} is not set: VMware's guest operations need it")
+            raise OptionError(f"hypervisor.{option} is not set: VMware's guest operations need it")
     if not password:
-        raise NamesError("vm_template_guest_password is not set: VMware's guest operations log in to the guest")
+        raise OptionError("vm_template_guest_password is not set: VMware's guest operations log in to the guest")
     folder = hypervisor.get("folder") or (f"/{hypervisor['datacenter']}/vm" if hypervisor.get("datacenter") else "")
     if not folder:
-        raise NamesError(
+        raise OptionError(
             f"hypervisor.folder and hypervisor.datacenter are not set: say where the VM {vm} is, such as /DC1/vm/templates"
         )
     escaped = vm.replace("%", "%25").replace("/", "%2f").replace("\\", "%5c")

@@ -13,10 +13,10 @@ import typing as t
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.content import LAYOUTS
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary, OptionError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.network_rules import nearest
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drive_input import describe, summary
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError, names_of
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import names_of
 from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._vm_plan import PlanError, entries_of, vm_plan
 
 _EXAMPLE = """such as -e vm_names=web1,web2 or -e '{"vm_names": ["web1", "web2"]}'"""
@@ -48,7 +48,7 @@ def problem_of(job: str, request: Request) -> str:
     try:
         _hypervisor(request.hypervisor)
         _CHECKS[job](request)
-    except (PlanError, NamesError, MissingLibrary) as error:
+    except (PlanError, OptionError, MissingLibrary) as error:
         return str(error)
     return ""
 

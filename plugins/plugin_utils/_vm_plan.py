@@ -16,6 +16,7 @@ from jinja2.runtime import Context
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.content import LAYOUTS
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.description import key_value_lines
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import OptionError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.policy import (
     RuleError,
     normalize_mac,
@@ -24,7 +25,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import network_rules
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.network_rules import nearest
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drive_input import input_errors, summary
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError, names_of
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import names_of
 from ansible_collections.vmops.external_dhcp.plugins.plugin_utils import _json_text
 
 # Keys of an entry of vms and of its networks.
@@ -86,7 +87,7 @@ def vm_plan(
     _no_duplicates("vms", [entry["name"] for entry in plan])
     try:
         names = names_of(names, "vm_names")
-    except NamesError as error:
+    except OptionError as error:
         raise PlanError(str(error)) from None
     if names is not None:
         known = {entry["name"] for entry in plan}

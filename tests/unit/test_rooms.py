@@ -18,8 +18,8 @@ PREFIX = "ansible_collections.vmops.external_dhcp.plugins."
 # Lines.
 LONGEST_FILE, LONGEST_FUNCTION = 500, 50
 
-# Numbers and names that every room may know.
-EVERYWHERE = ("module_utils._defaults", "module_utils._errors")
+# What every room may know.
+EVERYWHERE = ("module_utils._defaults", "module_utils._errors", "module_utils._text")
 # What each driver may import beside its own folder and its own library.
 DRIVER = (
     "module_utils._config_drive",
@@ -30,31 +30,30 @@ DRIVER = (
     "module_utils._hypervisor.images",
     "module_utils._hypervisor.network_rules",
     "module_utils._hypervisor.workers",
-    "module_utils._text",
 )
 # By room, the other rooms and libraries that it may import. A name stands for everything below it.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "module_utils/_config_drive": ("cryptography", "pycdlib", "pyrage"),
     "module_utils/_diagnosis": ("module_utils._guest_address",),
-    "module_utils/_dns": ("module_utils._text", "dns"),
+    "module_utils/_dns": ("dns",),
     "module_utils/_guest_address": (),
     "module_utils/_guest_address/leases": ("module_utils._guest_address",),
     "module_utils/_guest_address/disk": ("module_utils._guest_address", "dissect"),
     "module_utils/_guest_template": ("module_utils._guest_address",),
-    "module_utils/_hypervisor": ("module_utils._guest_address", "module_utils._guest_template.formats", "module_utils._text"),
+    "module_utils/_hypervisor": ("module_utils._guest_address", "module_utils._guest_template.formats"),
     "module_utils/_hypervisor/kvm": (*DRIVER, "module_utils._hypervisor.kvm", "libvirt", "libvirt_qemu"),
     "module_utils/_hypervisor/vmware": (*DRIVER, "module_utils._hypervisor.vmware", "pyVmomi"),
     "module_utils/_hypervisor/xenserver": (*DRIVER, "module_utils._hypervisor.xenserver", "XenAPI"),
-    "module_utils/_nic_record": ("module_utils._guest_address", "module_utils._text", "sqlalchemy"),
+    "module_utils/_nic_record": ("module_utils._guest_address", "sqlalchemy"),
     "module_utils/_module": ("module_utils", "ansible.module_utils"),
     "module_utils": ("ansible.module_utils",),
     # Thin: the body and the specification of a module stand in module_utils. Of the record only its words, for choices.
     "modules": ("module_utils._argspec", "module_utils._module", "module_utils._nic_record.model", "ansible.module_utils"),
     "plugin_utils": ("module_utils", "plugin_utils", "ansible", "yaml", "jinja2", "markupsafe"),
-    "action": ("module_utils._argspec", "module_utils._text", "plugin_utils", "ansible"),
+    "action": ("module_utils._argspec", "plugin_utils", "ansible"),
     "doc_fragments": (),
     "filter": ("module_utils._guest_address", "module_utils._names", "plugin_utils", "ansible.errors", "jinja2", "jmespath"),
-    "inventory": ("module_utils._nic_record", "module_utils._text", "plugin_utils", "ansible"),
+    "inventory": ("module_utils._nic_record", "plugin_utils", "ansible"),
     "lookup": ("module_utils._config_drive", "ansible"),
 }
 # Nothing but the file named, in its room, imports these.

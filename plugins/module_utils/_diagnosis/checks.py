@@ -30,6 +30,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address
     REASON_NO_LEASE,
     REASON_TIMEOUT,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import first_of
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,7 +45,6 @@ if t.TYPE_CHECKING:
 
 NEARLY_FULL = 0.9  # used part of a range from which on it is warned of
 SILENT = 60.0  # seconds without a sign of life, after which whoever polls is told to hang
-_NAMED = 3
 _NEW_IDENTITY = "clean the template (role vm_template), give the clone a new machine-id (rm /etc/machine-id; systemd-machine-id-setup), restart it"
 
 
@@ -112,7 +112,7 @@ def network(site: SiteFacts, vm: VmFacts) -> Iterator[Finding]:
             vlan = f", VLAN {one.shared.vlan}" if one.shared and one.shared.vlan else ""
             yield Finding("network", OK, f"NIC {one.device} is in {one.network}{vlan}", None, one.device)
     if not shared:
-        names = ", ".join(sorted({str(one.network) for one in vm.nics})[:_NAMED])
+        names = first_of(sorted({str(one.network) for one in vm.nics}))
         step = "move the NIC to the right network, or add this one to shared_networks (its name, or its name on the hypervisor as bridge)"
         yield Finding("network", FAILED, f"no NIC of {vm.name} is in a shared network; it is in {names}", step)
 
@@ -123,7 +123,7 @@ def mac(site: SiteFacts, vm: VmFacts) -> Iterator[Finding]:
         if one.same_mac:
             step = "give one of them another MAC while it is off: a DHCP server and a switch take both for one machine"
             yield Finding(
-                "mac", FAILED, f"NIC {one.device} has the MAC {one.mac}, and so has {_names(one.same_mac)}", step, one.device
+                "mac", FAILED, f"NIC {one.device} has the MAC {one.mac}, and so has {first_of(one.same_mac)}", step, one.device
             )
         else:
             yield Finding("mac", OK, f"NIC {one.device} has the MAC {one.mac}, and no other VM that is known", None, one.device)
@@ -228,7 +228,7 @@ def duplicate_address(site: SiteFacts, vm: VmFacts) -> Iterator[Finding]:
     for one in vm.nics:
         address = one.address or (one.recorded.address if one.recorded else None)
         if address and one.same_address:
-            text = f"{address} of NIC {one.device} is also that of {_names(one.same_address)}"
+            text = f"{address} of NIC {one.device} is also that of {first_of(one.same_address)}"
             step = f"clones of one template with the same machine-id, DUID or lease file ask as one machine: {_NEW_IDENTITY}"
             yield Finding("duplicate_address", FAILED, text, step, one.device)
 
@@ -236,7 +236,7 @@ def duplicate_address(site: SiteFacts, vm: VmFacts) -> Iterator[Finding]:
 def machine_id(site: SiteFacts, vm: VmFacts) -> Iterator[Finding]:
     """Has no other VM that was asked the same machine-id?"""
     if vm.same_machine_id:
-        text = f"{vm.name} has the machine-id of {_names(vm.same_machine_id)}"
+        text = f"{vm.name} has the machine-id of {first_of(vm.same_machine_id)}"
         yield Finding("machine_id", WARNING, f"{text}: a DHCP server may take them for one machine", _NEW_IDENTITY)
 
 
@@ -364,11 +364,6 @@ def _where(one: NicFacts) -> str:
         return f"the network {one.network}"
     vlan = f" (VLAN {one.shared.vlan})" if one.shared.vlan else ""
     return f"{one.shared.name}{vlan}"
-
-
-def _names(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
 
 
 def _age(seconds: float | None) -> str:

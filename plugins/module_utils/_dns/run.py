@@ -23,6 +23,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._dns.authority
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._dns.model import Conflict, DnsError, Found, Pair, Step
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._dns.names import reverse_name
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._dns.update import apply
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import first_of
 
 if t.TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -30,7 +31,6 @@ if t.TYPE_CHECKING:
 ROUNDS = 4  # of reading and changing; each but the first is for what others changed meanwhile
 FEW = 100  # names that are read one by one rather than with their whole zones
 HOPS = 3  # from an address of ours to its name, from that name to its other addresses
-MAX_TOLD = 5
 
 READ_AUTO = "auto"
 READ_TRANSFER = "transfer"
@@ -115,7 +115,7 @@ class _Run:
             # What looks free and is not has data of a kind that nobody asked for.
             found.update({name: Found(name, {}, frozenset(("other data",))) for name in taken if found[name].empty})
         else:
-            named = ", ".join(step.name for step in todo[:MAX_TOLD])
+            named = first_of([step.name for step in todo])
             raise DnsError(
                 f"{target.server.where}: {len(todo)} names are not as they were written ({named}): something else changes them, too"
             )

@@ -12,6 +12,7 @@ import dataclasses
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils import _defaults
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import first_of
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -75,6 +76,4 @@ Check = t.Callable[["System", Wanted], "Iterator[Problem]"]
 
 def listed(paths: t.Iterable[str]) -> str:
     """The first ten paths, with a / in front."""
-    paths = sorted(paths)
-    rest = f" and {len(paths) - 10} more" if len(paths) > 10 else ""
-    return ", ".join(f"/{path}" for path in paths[:10]) + rest
+    return first_of([f"/{path}" for path in sorted(paths)], 10)

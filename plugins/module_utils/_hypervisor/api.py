@@ -216,7 +216,7 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class NetworkWanted:
-    """What a driver needs to know of a network_rules.SharedNetwork; the fields are the same.
+    """What a driver needs to know of a network_rules.SharedNetwork; see there.
 
     vlan: None for a network that is there already and is only looked at, under `name`.
     """

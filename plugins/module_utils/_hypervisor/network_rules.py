@@ -24,6 +24,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address
     parse_networks,
     parse_range,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import NetworkWanted
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import MAX_NAME, first_of, plain
 
 if t.TYPE_CHECKING:
@@ -51,7 +52,6 @@ MAX_VLAN = 4094
 #: Characters in the name of a network to be made; VMware takes the fewest.
 MAX_MADE_NAME = 80
 _NOT_IN_NAMES = "/\\%"
-_USERS_NAMED = 5
 
 
 class NetworkRuleError(ValueError):
@@ -83,6 +83,13 @@ class SharedNetwork:
     def nic_network(self) -> str:
         """What the NICs of VMs are put on."""
         return self.name if self.vlan is not None else self.bridge or self.name
+
+    @property
+    def wanted(self) -> NetworkWanted:
+        """What a driver needs to know of it."""
+        return NetworkWanted(
+            self.nic_network, self.vlan, self.bridge, self.hosts, self.host_vlan, self.openvswitch, self.description
+        )
 
 
 def read_networks(given: t.Any, option: str = "shared_networks") -> list[SharedNetwork]:
@@ -259,7 +266,7 @@ def serves(name: str, what: str, remedy: str) -> str:
 
 def in_use(name: str, users: Iterable[str]) -> str:
     """Why a network is not removed."""
-    return f"{name} is used by {first_of(sorted(set(users)), _USERS_NAMED)}: put these on another network, or destroy them, first"
+    return f"{name} is used by {first_of(sorted(set(users)))}: put these on another network, or destroy them, first"
 
 
 def no_bridge(what: str, bridge: str | None, known: Iterable[str]) -> str:

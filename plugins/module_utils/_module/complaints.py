@@ -20,7 +20,6 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import LookNote, NicRecord
 
 STALE_LOOKS = 3  # intervals without a good look
-MAX_NAMED = 5
 
 
 def complaints(fail_on: Sequence[str], gave_up: Sequence[NicRecord], lost: Sequence[NicRecord], old: Sequence[str]) -> list[str]:
@@ -54,4 +53,4 @@ def stale(notes: Sequence[LookNote], now: datetime.datetime) -> list[str]:
 
 
 def _named(nics: Sequence[NicRecord]) -> str:
-    return first_of([f"{nic.vm_name} NIC {nic.device} ({nic.last_reason})" for nic in nics], MAX_NAMED)
+    return first_of([f"{nic.vm_name} NIC {nic.device} ({nic.last_reason})" for nic in nics])

@@ -22,7 +22,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.connect import open_hypervisor
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.missing import fail_for
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain, plain_name
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import first_of, plain, plain_name
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -114,7 +114,7 @@ def find_vms(hypervisor: Hypervisor, wanted: Sequence[str] | None) -> FoundVms:
                 asked[name] = fits[0]
                 del problems[name]
             elif fits:
-                ids = ", ".join(vm.id for vm in fits[:5])
+                ids = first_of([vm.id for vm in fits])
                 message = (
                     f"{len(fits)} VMs on {hypervisor.endpoint} are shown as {plain(name)} ({ids}): give the id of the one meant"
                 )

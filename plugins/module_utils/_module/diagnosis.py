@@ -46,7 +46,6 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     POWER_RUNNING,
     DriveError,
     HypervisorError,
-    NetworkWanted,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import MAX_NAME, plain
 
@@ -114,7 +113,7 @@ def look_at_networks(hypervisor: Hypervisor, seen: Seen, networks: Sequence[Mapp
             (one,) = network_rules.read_networks([entry])
         except network_rules.NetworkRuleError:
             continue  # the record takes such an entry, but shared_network would not
-        described[one.name] = NetworkWanted(one.nic_network, one.vlan, one.bridge, one.hosts, one.host_vlan, one.openvswitch)
+        described[one.name] = one.wanted
     # Without the right to read networks the rest can still be judged; if the connection broke, the next call says so.
     with contextlib.suppress(HypervisorError):
         states = hypervisor.networks.states(list(described.values()), users=False) if described else []

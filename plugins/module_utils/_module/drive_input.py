@@ -22,8 +22,6 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import f
 if t.TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-NAMED_IN_MESSAGES = 5
-
 
 def identity(entry: Mapping[str, t.Any]) -> dict[str, t.Any]:
     """The entry's name, VM id and reader, without its data."""
@@ -112,4 +110,4 @@ def _mentions(metadata: Mapping[str, t.Any], key: str) -> bool:
 
 def summary(errors: Mapping[str, str]) -> str:
     """The first few of many errors; each drive's own is in its result."""
-    return first_of(list(errors.values()), NAMED_IN_MESSAGES, "; ")
+    return first_of(list(errors.values()), between="; ")

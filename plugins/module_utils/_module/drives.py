@@ -17,7 +17,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import compare
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import ConfigDriveError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drive_input import NAMED_IN_MESSAGES, summary
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drive_input import summary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.missing import fail_for
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import first_of
 
@@ -133,7 +133,7 @@ def warn(module: AnsibleModule, warnings: Mapping[str, Sequence[str]]) -> None:
         for text in texts:
             by_text.setdefault(text, []).append(name)
     for text, names in by_text.items():
-        module.warn(f"drive {first_of(names, NAMED_IN_MESSAGES)}: {text}")
+        module.warn(f"drive {first_of(names)}: {text}")
 
 
 def diff(header: str, found: Sequence[compare.Difference]) -> dict[str, str]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError, names_of
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import OptionError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import names_of
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -20,6 +21,6 @@ def read_vms(module: AnsibleModule) -> list[str] | None:
     """The option as a list; None for all VMs. Ends the module if it cannot be used."""
     try:
         return names_of(module.params["vms"], "vms")
-    except NamesError as error:
+    except OptionError as error:
         module.fail_json(msg=str(error))
         raise AssertionError("that ends the module") from None  # pragma: no cover

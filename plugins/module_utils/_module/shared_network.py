@@ -11,11 +11,12 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import OptionError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import network_rules
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorUnreachable, NetworkWanted
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorUnreachable
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import LONGEST_ERROR, hypervisor_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_results import NO_ANSWER, named
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError, names_of
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import names_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import first_of, plain
 
 if t.TYPE_CHECKING:
@@ -26,7 +27,6 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Hypervisor, NetworkState, Outcome
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.network_rules import SharedNetwork
 
-_NAMED_IN_MESSAGES = 5
 _NOT_OURS = "it has no vlan: it is not made or removed here, only looked at"
 
 
@@ -35,7 +35,7 @@ def run_module(module: AnsibleModule) -> None:
     params = module.params
     try:
         networks = _networks(params)
-    except (network_rules.NetworkRuleError, NamesError) as error:
+    except (network_rules.NetworkRuleError, OptionError) as error:
         module.fail_json(msg=f"nothing was changed: {plain(str(error), LONGEST_ERROR)}", changed=False, networks=[])
     run = _Run(networks, params["state"])
     with hypervisor_of(module) as hypervisor:
@@ -88,12 +88,7 @@ class _Run:
     def __init__(self, networks: Sequence[SharedNetwork], state: str) -> None:
         self._networks = networks
         self._present = state == "present"
-        self.wanted = {
-            one.name: NetworkWanted(
-                one.nic_network, one.vlan, one.bridge, one.hosts, one.host_vlan, one.openvswitch, one.description
-            )
-            for one in networks
-        }
+        self.wanted = {one.name: one.wanted for one in networks}
         self.results: dict[str, dict[str, t.Any]] = {}
         self.diffs: list[dict[str, str]] = []
 
@@ -158,7 +153,7 @@ class _Run:
             ending["diff"] = self.diffs
         errors = [result["error"] for result in results if result["error"] is not None]
         if errors:
-            told = first_of(errors, _NAMED_IN_MESSAGES, "; ")
+            told = first_of(errors, between="; ")
             module.fail_json(msg=f"{len(errors)} of {len(results)} networks failed: {told}", **ending)
         module.exit_json(**ending)
         raise AssertionError("that ends the module")  # pragma: no cover

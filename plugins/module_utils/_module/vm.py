@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import OptionError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import REASON_VM_NOT_FOUND
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.policy import normalize_mac
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import (
@@ -20,7 +21,6 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import vm_results as common
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import find_vms, hypervisor_of
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain_name
 
 if t.TYPE_CHECKING:
@@ -35,16 +35,12 @@ GIB = 1 << 30
 _LEAST = {"memory": 1, "cpus": 1, "disk_size": 1}
 
 
-class EntryError(ValueError):
-    """An entry of `vms` that cannot be used; the message names the key and the way out."""
-
-
 def run_module(module: AnsibleModule) -> None:
     """Checks every entry, then makes or deletes what differs; ends the module with one result for each entry."""
     present = module.params["state"] == "present"
     try:
         entries = _read_entries(module.params["vms"], present)
-    except EntryError as error:
+    except OptionError as error:
         common.refuse(module, str(error))
     results = common.Results(entries)
     with hypervisor_of(module) as hypervisor:
@@ -59,13 +55,13 @@ def _read_entries(given: Sequence[Mapping[str, t.Any]], present: bool) -> dict[s
         name = entry.get("name") or ""
         key = name if present else (entry.get("id") or name)
         if not key.strip():
-            raise EntryError(f"vms[{place}] has no name: every VM needs one")
+            raise OptionError(f"vms[{place}] has no name: every VM needs one")
         if key in entries:
-            raise EntryError(f"vms has {key} more than once: keep one of them")
+            raise OptionError(f"vms has {key} more than once: keep one of them")
         for option, least in _LEAST.items():
             value = entry.get(option)
             if value is not None and value < least:
-                raise EntryError(f"{name}: {option} is {value}: it must be at least {least}")
+                raise OptionError(f"{name}: {option} is {value}: it must be at least {least}")
         entries[key] = entry
     return entries
 
@@ -78,7 +74,7 @@ def _make_present(
 ) -> None:
     try:
         wanted = {name: _wanted(module, hypervisor, entry) for name, entry in entries.items()}
-    except (EntryError, NamesError) as error:
+    except OptionError as error:
         common.refuse(module, str(error))
     found = find_vms(hypervisor, list(entries))
     results.found(found)
@@ -118,7 +114,7 @@ def _wanted(module: AnsibleModule, hypervisor: Hypervisor, entry: Mapping[str, t
 def _nic(name: str, nic: Mapping[str, t.Any]) -> NicWanted:
     mac = normalize_mac(nic.get("mac"))
     if nic.get("mac") and mac is None:
-        raise EntryError(f"{name}: mac is {nic['mac']!r}, which is no MAC address such as 52:54:00:12:34:56")
+        raise OptionError(f"{name}: mac is {nic['mac']!r}, which is no MAC address such as 52:54:00:12:34:56")
     return NicWanted(nic["network"], mac)
 
 

@@ -24,7 +24,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._diagnosis.ver
     diagnose,
     worst_first,
 )
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary, OptionError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import POWER_RUNNING, HypervisorError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.connect import open_hypervisor
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.network_rules import names_on_hypervisor
@@ -44,7 +44,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.diagno
     look_into_guests,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.missing import fail_for
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_nic_record import EntryError, read_networks
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_nic_record import read_networks
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.watched import read_labels, strangers
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import journal
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.database import Database
@@ -176,7 +176,7 @@ def _networks(module: AnsibleModule) -> list[dict[str, t.Any]]:
     """The shared networks, checked as for the record; ends the module if one is wrong."""
     try:
         read_networks(module.params["networks"])
-    except EntryError as error:
+    except OptionError as error:
         module.fail_json(msg=str(error))
     return [{"name": one} if isinstance(one, str) else dict(one) for one in module.params["networks"] or ()]
 

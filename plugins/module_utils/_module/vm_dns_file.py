@@ -20,8 +20,8 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.dns_sy
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.nic_record import record_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_dns_records import (
     MAX_CONFLICTS,
-    MAX_TOLD,
     conflict_result,
+    warn_of,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain
 
@@ -68,8 +68,7 @@ def run_module(module: AnsibleModule) -> None:
             params["mode"] = NEW_FILE_MODE
         arguments = module.load_file_common_arguments(params, path=params["path"])
         changed = module.set_fs_attributes_if_different(arguments, changed)
-    for conflict in conflicts[:MAX_TOLD]:
-        module.warn(conflict.message)
+    warn_of(module, conflicts)
     result: dict[str, t.Any] = {
         "changed": changed,
         "path": params["path"],

@@ -14,15 +14,15 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._dns import ke
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._dns.authority import Server
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._dns.dns_import import dnspython
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._dns.model import OWNER, Conflict, DnsError
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary, OptionError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.dns_follow import Follower
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.dns_sync import Request, read_rules, sync
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.missing import fail_for
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.nic_record import record_of
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError, names_of
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import names_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.database import Database
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain_name
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import NAMED, first_of, plain_name
 
 if t.TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +32,6 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._dns.model import Step
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._dns.run import Outcome
 
-MAX_TOLD = 5  # conflicts that are warned of one by one
 MAX_CONFLICTS = 1000
 MAX_TTL = 2**31 - 1
 
@@ -59,10 +58,7 @@ def run_module(module: AnsibleModule) -> None:
         problem = _summary(outcome.conflicts)
     if problem is not None:
         module.fail_json(**{**result, "msg": problem})
-    for conflict in outcome.conflicts[:MAX_TOLD]:
-        module.warn(conflict.message)
-    if len(outcome.conflicts) > MAX_TOLD:
-        module.warn(f"and {len(outcome.conflicts) - MAX_TOLD} more VMs or addresses without a name: see conflicts")
+    warn_of(module, outcome.conflicts)
     for late in outcome.behind:
         module.warn(f"{late} after {module.params['server']['wait']:g} s")
     module.exit_json(**result)
@@ -72,7 +68,7 @@ def _request(module: AnsibleModule) -> Request:
     params = module.params
     try:
         vms = names_of(params["vms"], "vms")
-    except NamesError as error:
+    except OptionError as error:
         raise DnsError(str(error)) from None
     for option, least, most in (("ttl", 0, MAX_TTL), ("changed_within", 1, MAX_TTL)):
         value = params[option]
@@ -192,10 +188,17 @@ def conflict_result(conflict: Conflict) -> dict[str, t.Any]:
     }
 
 
+def warn_of(module: AnsibleModule, conflicts: Sequence[Conflict]) -> None:
+    """A warning for each of the first few conflicts, and one for all others."""
+    for conflict in conflicts[:NAMED]:
+        module.warn(conflict.message)
+    if len(conflicts) > NAMED:
+        module.warn(f"and {len(conflicts) - NAMED} more VMs or addresses without a name: see conflicts")
+
+
 def _summary(conflicts: Sequence[Conflict]) -> str:
-    shown = "; ".join(conflict.message for conflict in conflicts[:MAX_TOLD])
-    more = f"; and {len(conflicts) - MAX_TOLD} more, see conflicts" if len(conflicts) > MAX_TOLD else ""
-    return f"not all VMs have their names: {shown}{more}"
+    more = ", see conflicts" if len(conflicts) > NAMED else ""
+    return f"not all VMs have their names: {first_of([one.message for one in conflicts], between='; ')}{more}"
 
 
 def _shown(steps: Sequence[Step], before: bool) -> str:

@@ -14,7 +14,7 @@ import time
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._dns.model import DnsError
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary, OptionError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.connect import open_hypervisor
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.complaints import complaints, stale
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.look import Poll, Request, fetch, would_agree
@@ -22,7 +22,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.missin
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.names import read_vms
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.nic_record import record_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_dns_records import follower
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_nic_record import EntryError, read_networks
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_nic_record import read_networks
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.watch import Watch, Watcher
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import eventlog, journal, metrics
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.lock import (
@@ -207,7 +207,7 @@ def _request(module: AnsibleModule) -> Request:
     try:
         networks = read_networks(params["networks"])
         vm_filter = read_vm_filter(params["vm_filter"], params["hypervisor"]["type"])
-    except (EntryError, FilterError) as error:
+    except (OptionError, FilterError) as error:
         module.fail_json(msg=str(error))
     names = read_vms(module)
     return Request(

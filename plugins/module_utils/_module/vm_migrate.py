@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import OptionError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import vm_results as common
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import find_vms, hypervisor_of
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -26,7 +26,7 @@ def run_module(module: AnsibleModule) -> None:
         keys = hypervisor.machines.destination_keys
         try:
             destination = common.destination_or_placement(module.params["destination"], keys, "destination", hypervisor.type)
-        except NamesError as error:
+        except OptionError as error:
             common.refuse(module, str(error))
         if not destination:
             common.refuse(module, f"destination is empty: give at least one of {', '.join(keys)}")

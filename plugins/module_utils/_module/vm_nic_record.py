@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import OptionError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.policy import (
     RuleError,
     normalize_mac,
@@ -20,9 +21,9 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.network_rules import names_on_hypervisor
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.nic_record import record_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import eventlog
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import MAX_NAME, NicFacts, VmFacts
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import MAX_DEVICE, NicFacts, VmFacts
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.results import nic_result
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain, plain_name
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import MAX_NAME, first_of, plain, plain_name
 
 if t.TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,19 +33,13 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import Changes, NicRecord
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
 
-MAX_DEVICE = 9999
-
-
-class EntryError(ValueError):
-    """An entry of `vms` that cannot be used; the message names the key and the way out."""
-
 
 def run_module(module: AnsibleModule) -> None:
     """Checks every VM, changes the record for the good ones in one transaction, and fails if one was bad."""
     params = module.params
     try:
         networks = read_networks(params["networks"])
-    except EntryError as error:
+    except OptionError as error:
         module.fail_json(msg=str(error))
     vms, errors = _read_entries(params, networks)
     for option in ("hypervisor_name", "moved_from"):
@@ -84,7 +79,7 @@ def _without_ambiguous(
         ids.setdefault(nic.vm_name, set()).add(nic.vm_id)
     several = {name: sorted(found) for name, found in ids.items() if len(found) > 1}
     for name, found in several.items():
-        message = f"{name}: the record has {len(found)} VMs of this name ({', '.join(found[:5])}): give the id of the one meant"
+        message = f"{name}: the record has {len(found)} VMs of this name ({first_of(found)}): give the id of the one meant"
         errors.append({"vm": name, "message": message})
     return [vm for vm in vms if vm.id or vm.name not in several]
 
@@ -108,18 +103,18 @@ def _change(store: RecordStore, params: Mapping[str, t.Any], vms: Sequence[VmFac
 
 
 def read_networks(given: Sequence[t.Any] | None) -> dict[str, dict[str, t.Any]] | None:
-    """The rules for NICs without their own, by all names of each network; None if all networks count. Raises EntryError."""
+    """The rules for NICs without their own, by all names of each network; None if all networks count. Raises OptionError."""
     if given is None:
         return None
     networks: dict[str, dict[str, t.Any]] = {}
     for place, entry in enumerate(given):
         entry = {"name": entry} if isinstance(entry, str) else entry
         if not isinstance(entry, dict) or not entry.get("name"):
-            raise EntryError(f"networks[{place}] is {entry!r}: give a name, or a dictionary with name")
+            raise OptionError(f"networks[{place}] is {entry!r}: give a name, or a dictionary with name")
         try:
             rules = _read_rules({**entry, "cidrs": entry.get("cidrs") or entry.get("cidr")})
-        except EntryError as error:
-            raise EntryError(f"networks[{place}] ({plain(str(entry['name']))}): {error}") from None
+        except OptionError as error:
+            raise OptionError(f"networks[{place}] ({plain(str(entry['name']))}): {error}") from None
         for name in names_on_hypervisor(entry):
             networks[name] = {key: value for key, value in rules.items() if value is not None}
     return networks
@@ -138,9 +133,9 @@ def _read_entries(
             vm = _read_vm(entry, params, networks)
             first = seen.setdefault(vm.id or f"name {vm.name}", place)
             if first != place:
-                raise EntryError(f"it is the same VM as vms[{first}]: give it once")
+                raise OptionError(f"it is the same VM as vms[{first}]: give it once")
             vms.append(vm)
-        except EntryError as error:
+        except OptionError as error:
             errors.append({"vm": label, "message": f"vms[{place}] ({label}): {error}"})
     return vms, errors
 
@@ -151,12 +146,12 @@ def _read_vm(entry: Mapping[str, t.Any], params: Mapping[str, t.Any], networks: 
     # Tenants choose names: a bad one is made plain, and the id replaces a missing one.
     name = plain_name(str(entry.get("name") or ""), vm_id or "")
     if not name:
-        raise EntryError("name and id are missing: give one of them")
+        raise OptionError("name and id are missing: give one of them")
     nics: tuple[NicFacts, ...] = ()
     if queueing:
         given = entry.get("nics")
         if not isinstance(given, list):
-            raise EntryError("nics is missing: give a list, such as vm_ip_info returns")
+            raise OptionError("nics is missing: give a list, such as vm_ip_info returns")
         if networks is not None:
             # Before they are checked: errors of NICs in other networks do not matter.
             given = [nic for nic in given if not isinstance(nic, dict) or _network(nic) in networks]
@@ -166,10 +161,10 @@ def _read_vm(entry: Mapping[str, t.Any], params: Mapping[str, t.Any], networks: 
         macs = [nic.mac for nic in nics]
         double = next((mac for mac in macs if macs.count(mac) > 1), None)
         if double:
-            raise EntryError(f"two of its NICs have the MAC {double}: nobody could tell their addresses apart")
+            raise OptionError(f"two of its NICs have the MAC {double}: nobody could tell their addresses apart")
     rearm = entry.get("rearm", False)
     if not isinstance(rearm, bool):
-        raise EntryError(f"rearm is {rearm!r}: it must be true or false")
+        raise OptionError(f"rearm is {rearm!r}: it must be true or false")
     return VmFacts(name, vm_id.lower() if vm_id else None, nics, rearm=rearm)
 
 
@@ -180,21 +175,21 @@ def _network(entry: Mapping[str, t.Any]) -> str | None:
 
 def _read_nic(entry: t.Any) -> NicFacts:
     if not isinstance(entry, dict):
-        raise EntryError("nics must be a list of dictionaries with device and mac")
+        raise OptionError("nics must be a list of dictionaries with device and mac")
     device: t.Any = entry.get("device")
     try:
         device = int(device)  # a template may have made it a text
     except (TypeError, ValueError):
         device = -1
     if not 0 <= device <= MAX_DEVICE:
-        raise EntryError(f"nics[].device is {entry.get('device')!r}: give the NIC's position, counted from 0")
+        raise OptionError(f"nics[].device is {entry.get('device')!r}: give the NIC's position, counted from 0")
     mac = normalize_mac(entry.get("mac") if isinstance(entry.get("mac"), str) else None)
     if mac is None:
-        raise EntryError(f"NIC {device}: mac is {entry.get('mac')!r}: give six bytes in hexadecimal, such as 52:54:00:12:34:56")
+        raise OptionError(f"NIC {device}: mac is {entry.get('mac')!r}: give six bytes in hexadecimal, such as 52:54:00:12:34:56")
     try:
         rules = _read_rules(entry)
-    except EntryError as error:
-        raise EntryError(f"NIC {device}: {error}") from None
+    except OptionError as error:
+        raise OptionError(f"NIC {device}: {error}") from None
     return NicFacts(device=device, mac=mac, network=_network(entry), **rules)
 
 
@@ -202,19 +197,19 @@ def _read_rules(entry: Mapping[str, t.Any]) -> dict[str, t.Any]:
     """The rules of a NIC or network; None for those not given."""
     required = entry.get("required")
     if required is not None and not isinstance(required, bool):
-        raise EntryError(f"required is {required!r}: it must be true or false")
+        raise OptionError(f"required is {required!r}: it must be true or false")
     cidrs = _texts(entry, "cidrs")
     ip_range = _text(entry, "ip_range", 100)
     try:
         parse_networks(cidrs or ())
         parse_range(ip_range)
     except RuleError as error:
-        raise EntryError(str(error)) from None
+        raise OptionError(str(error)) from None
     families = entry.get("family_order")
     if families is not None:
         families = tuple(int(family) if str(family) in ("4", "6") else 0 for family in _list(families))
         if not families or 0 in families or len(set(families)) != len(families):
-            raise EntryError(f"family_order is {entry['family_order']!r}: use [4, 6], [6, 4], [4] or [6]")
+            raise OptionError(f"family_order is {entry['family_order']!r}: use [4, 6], [6, 4], [4] or [6]")
     return {
         "required": required,
         "cidrs": cidrs,
@@ -228,11 +223,11 @@ def _text(entry: Mapping[str, t.Any], key: str, longest: int, required: bool = F
     value = entry.get(key)
     if value is None or value == "":
         if required:
-            raise EntryError(f"{key} is missing" + (f": {hint}" if hint else ""))
+            raise OptionError(f"{key} is missing" + (f": {hint}" if hint else ""))
         return None
     value = str(value)
     if len(value) > longest or not value.isprintable():
-        raise EntryError(f"{key} must be at most {longest} printable characters")
+        raise OptionError(f"{key} must be at most {longest} printable characters")
     return value
 
 
@@ -242,7 +237,7 @@ def _texts(entry: Mapping[str, t.Any], key: str) -> tuple[str, ...] | None:
         return None
     words = _list(value)
     if len(words) > 64 or not all(isinstance(word, str) and len(word) <= 64 and word.isprintable() for word in words):
-        raise EntryError(f"{key} must be a list of at most 64 short texts")
+        raise OptionError(f"{key} must be a list of at most 64 short texts")
     return tuple(words)
 
 

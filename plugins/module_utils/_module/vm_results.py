@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import OptionError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorUnreachable
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import LONGEST_ERROR
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError, names_of
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import names_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import first_of, plain
 
 if t.TYPE_CHECKING:
@@ -23,7 +24,6 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import Outcome, Vm
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import FoundVms
 
-_NAMED_IN_MESSAGES = 5
 NO_ANSWER = "nothing was heard of it; look at the hypervisor, and run this again"
 
 
@@ -31,13 +31,13 @@ def read_names(module: AnsibleModule) -> list[str]:
     """The option `vms` of a module that takes names or ids; ends the module if it cannot be used."""
     try:
         return names_of(module.params["vms"], "vms") or []
-    except NamesError as error:
+    except OptionError as error:
         refuse(module, str(error))
 
 
 def refuse(module: AnsibleModule, *reasons: str) -> t.NoReturn:
     """Ends the module before anything was changed."""
-    module.fail_json(msg=f"nothing was changed: {first_of(reasons, _NAMED_IN_MESSAGES, '; ')}", changed=False, vms=[])
+    module.fail_json(msg=f"nothing was changed: {first_of(reasons, between='; ')}", changed=False, vms=[])
     raise AssertionError("that ends the module")  # pragma: no cover
 
 
@@ -121,9 +121,7 @@ class Results:
             ending["diff"] = self.diffs
         errors = [result["error"] for result in results if result["error"] is not None]
         if errors and not module.params["ignore_vm_errors"]:
-            module.fail_json(
-                msg=f"{len(errors)} of {len(results)} VMs failed: {first_of(errors, _NAMED_IN_MESSAGES, '; ')}", **ending
-            )
+            module.fail_json(msg=f"{len(errors)} of {len(results)} VMs failed: {first_of(errors, between='; ')}", **ending)
         module.exit_json(**ending)
         raise AssertionError("that ends the module")  # pragma: no cover
 
@@ -134,10 +132,10 @@ def nics_of(vm: Vm) -> list[dict[str, t.Any]]:
 
 
 def destination_or_placement(given: Mapping[str, t.Any] | None, known: Sequence[str], option: str, kind: str) -> dict[str, str]:
-    """The keys of a mapping that have a value. Raises NamesError for a key that this kind of hypervisor does not know."""
+    """The keys of a mapping that have a value. Raises OptionError for a key that this kind of hypervisor does not know."""
     chosen = {str(key): str(value) for key, value in (given or {}).items() if value not in (None, "")}
     for key in chosen:
         if key not in known:
             use = f"use {', '.join(known)}" if known else "there are none"
-            raise NamesError(f"{option} has {key!r}, which hypervisor.type {kind} does not know: {use}")
+            raise OptionError(f"{option} has {key!r}, which hypervisor.type {kind} does not know: {use}")
     return chosen

@@ -12,6 +12,7 @@ import dataclasses
 import os
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import OptionError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import REASON_VM_NOT_FOUND
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template import formats
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import MachineError
@@ -19,7 +20,6 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.im
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import qemu_img
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import find_vms, hypervisor_of
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_results import destination_or_placement, named
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -39,7 +39,7 @@ def run_module(module: AnsibleModule) -> None:
         try:
             with qemu_img.image_errors(module):
                 _run(module, hypervisor, image)
-        except (MachineError, NamesError) as error:
+        except (MachineError, OptionError) as error:
             module.fail_json(msg=named(module.params["name"], str(error)))
 
 

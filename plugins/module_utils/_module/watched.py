@@ -13,9 +13,9 @@ import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.policy import normalize_mac
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import POWER_RUNNING, POWER_STOPPED
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import MAX_NAME, NicFacts, VmFacts
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import MAX_DEVICE, NicFacts, VmFacts
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.reconcile import Picture
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import first_of, plain
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import MAX_NAME, first_of, plain
 
 if t.TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -24,9 +24,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.look import Request
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.vm_filter import VmFilter
 
-MAX_NAMED = 5
 _RUNNING = {POWER_RUNNING: True, POWER_STOPPED: False}
-MAX_DEVICE = 9999
 
 
 def pictured(hypervisor: Hypervisor, request: Request, read_at: datetime.datetime) -> tuple[VmList, Picture]:
@@ -68,7 +66,7 @@ def strangers(vms: Sequence[Vm], networks: Collection[str] | None) -> list[str]:
 
 
 def _names(names: Collection[str]) -> str:
-    return first_of([plain(name, MAX_NAME) for name in sorted(names)], MAX_NAMED)
+    return first_of([plain(name, MAX_NAME) for name in sorted(names)])
 
 
 def booted_at(vm: Vm) -> datetime.datetime | None:

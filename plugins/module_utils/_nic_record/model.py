@@ -32,9 +32,7 @@ REASON_NOT_POLLED_YET = "not_polled_yet"
 REASON_SETTLING = "settling"
 REASON_ADDRESS_TAKEN = "address_taken"  # found, but another NIC was seen with the same address since
 
-
-MAX_NAME = 255
-MAX_MESSAGE = 500
+MAX_DEVICE = 9999  # positions of NICs that the record takes
 
 
 @dataclasses.dataclass(frozen=True)

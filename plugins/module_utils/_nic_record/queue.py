@@ -28,7 +28,6 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.mo
     EVENT_FETCHED,
     EVENT_GAVE_UP,
     EVENT_LOST,
-    MAX_MESSAGE,
     REASON_ADDRESS_TAKEN,
     REASON_SETTLING,
     STATE_FOUND,
@@ -348,7 +347,7 @@ def _later(moment: datetime.datetime, seconds: float) -> datetime.datetime:
 
 def _cut(message: str | None) -> str | None:
     """What a driver says may quote a guest: bounded, and nothing that a database or a terminal would choke on."""
-    return None if message is None else plain(message, MAX_MESSAGE)
+    return None if message is None else plain(message)
 
 
 def _event(kind: str, nic: NicRecord, now: datetime.datetime, **more: t.Any) -> Event:

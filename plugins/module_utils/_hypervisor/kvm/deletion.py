@@ -18,6 +18,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kv
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import domain as kvm_domain
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import host as kvm_host
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.libvirt_import import libvirt
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import first_of
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -134,10 +135,8 @@ class Deletion:
             raise MachineError(f"its disk {path} is used by {', '.join(sorted(users))} as well: detach it from one of them first")
         clones = self._usage.overlays(path) - {seen.name, *map(posixpath.normpath, chain)}
         if clones:
-            named = sorted(clones)
             raise MachineError(
-                f"its disk {path} is the base of the disks of {', '.join(named[:5])}{' and others' if named[5:] else ''}: delete those "
-                "first, or keep this VM"
+                f"its disk {path} is the base of the disks of {first_of(sorted(clones))}: delete those first, or keep this VM"
             )
         # A file that is not in the folder of a pool that was just looked into is gone already.
         if path not in self._usage.volumes and posixpath.dirname(posixpath.normpath(path)) not in self._usage.folders:

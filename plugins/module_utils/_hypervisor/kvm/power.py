@@ -17,6 +17,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm import host as kvm_host
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.libvirt_import import libvirt
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.links import CALLS_AT_ONCE
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import first_of
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,7 +41,7 @@ def start(host: Host, vms: Sequence[Vm]) -> Iterator[Outcome]:
         clones = bases.get(vm.id)
         if clones:
             raise MachineError(
-                f"its disks are the base of those of {', '.join(clones[:5])}{' and others' if clones[5:] else ''}: to start it would "
+                f"its disks are the base of those of {first_of(clones)}: to start it would "
                 "damage them; make a clone of it and start that"
             )
         try:

@@ -19,7 +19,12 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vm
     clone_spec,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.objects import ObjectSpec, references
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.places import PlaceError, Places, Source
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.places import (
+    UNSEEN_DATACENTER,
+    PlaceError,
+    Places,
+    Source,
+)
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.pyvmomi_import import vim
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.tasks import TaskLost, run_tasks
 
@@ -141,7 +146,7 @@ class Creation:
         datacenter = next((dc for dc in map(places.datacenter_of, stores) if dc), None)
         datacenter = datacenter or places.datacenter_of(data.text("runtime.host"))
         if datacenter is None:
-            raise PlaceError(f"the datacenter of the template {name} cannot be seen: the account needs System.View on it")
+            raise PlaceError(f"template {name} cannot be cloned: {UNSEEN_DATACENTER}")
         pool = data.text("resourcePool") or places.get(places.get(data.text("runtime.host")).text("parent")).text("resourcePool")
         parsed = devices_of.parse(data.children("config.hardware.device"))
         devices = self._session.run(lambda: self._session.object("VirtualMachine", data.name).config.hardware.device)

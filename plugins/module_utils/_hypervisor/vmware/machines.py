@@ -140,9 +140,7 @@ class VMwareMachines(Machines):
 
     def _nic_changes(self, data: ObjectData, nics: Sequence[NicWanted]) -> list[t.Any]:
         places = self._creation.places()
-        datacenter = places.datacenter_of(data.text("runtime.host"))
-        if datacenter is None:
-            raise PlaceError("its datacenter cannot be seen: the account needs System.View on it")
+        datacenter = places.datacenter_of_vm(data.text("runtime.host"))
         target = Target(datacenter, "", data.text("resourcePool"), data.text("runtime.host"))
         devices = self._session.object("VirtualMachine", data.name).config.hardware.device
         edits, others = card_changes(devices, nics, target, places)
@@ -218,9 +216,7 @@ class VMwareMachines(Machines):
     def _relocation(self, data: ObjectData, destination: Mapping[str, str]) -> t.Any:
         """The specification of a move; None if the VM is there already."""
         places = self._creation.places()
-        datacenter = places.datacenter_of(data.text("runtime.host"))
-        if datacenter is None:
-            raise PlaceError("its datacenter cannot be seen: the account needs System.View on it")
+        datacenter = places.datacenter_of_vm(data.text("runtime.host"))
         spec = vim.vm.RelocateSpec(diskMoveType="moveChildMostDiskBacking")
         target = places.destination(destination, datacenter, data.text("runtime.host"))
         moved = False

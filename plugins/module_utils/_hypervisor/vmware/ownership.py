@@ -13,6 +13,7 @@ import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.devices import split_location
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.objects import VIM, kind_of
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import first_of
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -106,7 +107,7 @@ class Owners:
         # A clone of one of its snapshots is based on files in its folder that are not among its own disks.
         clones = sorted(other.name for other in _others(vm, self._needing.get(vm.home)))
         if clones:
-            return f"{vm.name}: {', '.join(clones[:5])} are linked clones of it and need its disks: delete those first"
+            return f"{vm.name}: {first_of(clones)} are linked clones of it and need its disks: delete those first"
         return None
 
 

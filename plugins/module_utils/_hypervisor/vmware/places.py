@@ -41,6 +41,8 @@ _PROPERTIES = {
     "DistributedVirtualSwitch": ("name", "parent", "uuid"),
 }
 
+UNSEEN_DATACENTER = "its datacenter cannot be seen: the account needs System.View on it"
+
 
 class PlaceError(Exception):
     """A place that does not exist or does not fit; the message is a sentence without the VM's name."""
@@ -103,6 +105,13 @@ class Places:
         while one is not None and one.kind != "Datacenter":
             one = self._all.get(one.text("parent"))
         return None if one is None else one.name
+
+    def datacenter_of_vm(self, host: str) -> str:
+        """The datacenter of a VM on this host. Raises PlaceError."""
+        found = self.datacenter_of(host)
+        if found is None:
+            raise PlaceError(UNSEEN_DATACENTER)
+        return found
 
     # --- by name ---
 

@@ -18,6 +18,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.ap
     HypervisorUnreachable,
     Outcome,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.places import UNSEEN_DATACENTER
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.pyvmomi_import import vim, vmodl
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.tasks import (
     CONNECTIONS,
@@ -73,7 +74,7 @@ class Power:
         by_datacenter: dict[str, list[PowerState]] = {}
         for vm in vms:
             if vm.datacenter is None:
-                yield outcome(vm, False, "its datacenter cannot be seen: the account needs System.View on it")
+                yield outcome(vm, False, UNSEEN_DATACENTER)
             else:
                 by_datacenter.setdefault(vm.datacenter, []).append(vm)
         groups: list[tuple[tuple[PowerState, ...], t.Any]] = []

@@ -10,7 +10,8 @@ import typing as t
 
 import pytest
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import NamesError, names_of
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import OptionError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import names_of
 
 ROOT = pathlib.Path(__file__).resolve().parents[4]
 
@@ -57,7 +58,7 @@ def test_names_become_a_list(given: t.Any, names: t.Any):
     ],
 )
 def test_what_is_no_names_is_refused_with_the_way_out(given: t.Any):
-    with pytest.raises(NamesError, match=r"^vm_names (is|has) .*-e vm_names=web1,web2"):
+    with pytest.raises(OptionError, match=r"^vm_names (is|has) .*-e vm_names=web1,web2"):
         names_of(given, "vm_names")
 
 
@@ -82,5 +83,5 @@ def test_roles_and_playbooks_make_a_list_of_names_first_of_all():
 
 @pytest.mark.parametrize("given", ["", "web1,", [101], {"web1": 1}])
 def test_a_module_says_what_its_option_takes(given: t.Any):
-    with pytest.raises(NamesError, match=r"^vms (is|has) .*: (put names in quotes; )?give a list such as \[web1, web2\]"):
+    with pytest.raises(OptionError, match=r"^vms (is|has) .*: (put names in quotes; )?give a list such as \[web1, web2\]"):
         names_of(given, "vms")
