@@ -36,8 +36,11 @@ options:
         elements: str
       tags:
         description:
-          - VMs with one of these tags. On XenServer these are the tags of the VM, on VMware its custom attributes, written as
-            V(name=value). The tags of vSphere's tagging service are in another API and do not count.
+          - VMs with one of these tags. On XenServer these are the tags of the VM.
+          - On VMware a pattern with an equals sign is for custom attributes, written as V(name=value), any other for tags, written as
+            V(category/tag), such as V(Env/prod) or V(*/prod). In a pattern for a tag with an equals sign in its name, write C(?) for it.
+          - Tags of VMware need a vCenter 7.0 Update 2 or later, because they are in its Automation API. A tag without wildcards must
+            exist. Only tags of the VM itself count, not those of its folder or host.
           - On KVM VMs have no tags, and this key is an error.
         type: list
         elements: str

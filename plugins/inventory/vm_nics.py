@@ -28,8 +28,8 @@ description:
     name, no VM joins it, with a warning; O(join_groups) lists groups that VMs may join nevertheless. Groups whose names you write
     yourself, in O(groups) or as C(parent_group), are not limited, nor are C(hypervisor_…), C(network_…) and C(state_…).
   - A VM without an address has no C(ansible_host); leave such VMs out with O(states).
-  - O(vm_filter) uses what the last look read. Looks read folders, and tags of VMware, only if their own
-    O(vmops.external_dhcp.vm_ip_fetch#module:vm_filter) has folders or tags.
+  - O(vm_filter) uses what the last look read. Looks read folders and custom attributes of VMware only if their own
+    O(vmops.external_dhcp.vm_ip_fetch#module:vm_filter) has folders or tags, and of VMware's tags only those that it has.
 author:
   - vmops maintainers (@vmops)
 extends_documentation_fragment:

@@ -79,7 +79,7 @@ def test_folders_and_custom_attributes(rig: VCenterRig) -> None:
         fields.SetField(entity=vm, key=fields.AddCustomFieldDef(name="net", moType=vim.VirtualMachine).key, value="corp")
         WaitForTask(top.CreateFolder("tenant1").MoveIntoFolder_Task([vm]))
         opened = open_hypervisor(rig.description())
-        opened.inventory.with_labels = True
+        opened.inventory.tag_patterns = ()
         found = {one.name: (one.folder, one.tags) for one in opened.inventory.vms().vms}
         opened.close()
         WaitForTask(top.MoveIntoFolder_Task([vm]))

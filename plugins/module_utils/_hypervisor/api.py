@@ -249,8 +249,8 @@ class NetworkState:
 class Inventory(abc.ABC):
     """What VMs there are."""
 
-    #: Set by a caller that needs the VMs' folders and tags: some drivers need another call to read them.
-    with_labels = False
+    #: Set by a caller that needs the VMs' folders, and their tags that fit these patterns; some drivers need other calls for them.
+    tag_patterns: tuple[str, ...] | None = None
 
     @abc.abstractmethod
     def vms(self, names: Sequence[str] | None = None) -> VmList:

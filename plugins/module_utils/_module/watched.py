@@ -51,7 +51,7 @@ def pictured(hypervisor: Hypervisor, request: Request, read_at: datetime.datetim
 
 def read_labels(hypervisor: Hypervisor, chosen: VmFilter | None) -> None:
     """Has the inventory read folders and tags if the filter goes by them."""
-    hypervisor.inventory.with_labels = chosen is not None and chosen.needs_labels
+    hypervisor.inventory.tag_patterns = chosen.tag_patterns if chosen is not None and chosen.needs_labels else None
 
 
 def strangers(vms: Sequence[Vm], networks: Collection[str] | None) -> list[str]:

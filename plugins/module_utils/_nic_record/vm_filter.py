@@ -38,7 +38,12 @@ class VmFilter:
     @property
     def needs_labels(self) -> bool:
         """Whether folders or tags have to be read."""
-        return bool(self.folders or self.tags or self.exclude_tags)
+        return bool(self.folders or self.tag_patterns)
+
+    @property
+    def tag_patterns(self) -> tuple[str, ...]:
+        """Patterns of all tags that matter."""
+        return self.tags + self.exclude_tags
 
     def chooses(self, name: str, folder: str | None, tags: Collection[str]) -> bool:
         """Whether a VM is ours. folder: its path, such as V(/DC0/vm/web)."""

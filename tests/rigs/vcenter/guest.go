@@ -199,9 +199,9 @@ func (r *rig) control() http.Handler {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if req.Method == http.MethodDelete {
-			r.sessions = map[string]bool{}
+			r.sessions, r.apiSessions = map[string]bool{}, map[string]bool{}
 		}
-		answer(w, map[string]int{"sessions": len(r.sessions)})
+		answer(w, map[string]int{"sessions": len(r.sessions), "api_sessions": len(r.apiSessions)})
 	})
 	mux.HandleFunc("/guests", func(w http.ResponseWriter, req *http.Request) {
 		var guests []guest

@@ -50,13 +50,17 @@ type rig struct {
 	filters  map[string]*watched // session, collector and name of a property filter
 	deaf     map[string]bool     // VM references whose guest takes no notice of a request to shut down
 	leases   map[string]*lease   // imports under way
+
+	apiSessions map[string]bool // of the Automation API
+	restLogin   sync.Once
+	restToken   string // of the rig's own session at the simulator's /rest
 }
 
 func newRig(o options) *rig {
 	return &rig{
 		options: o, sessions: map[string]bool{}, calls: map[string]int{}, pages: map[string][]string{},
 		doors: map[string]bool{}, answers: map[string]chan string{}, units: map[string]int{}, filters: map[string]*watched{},
-		deaf: map[string]bool{}, leases: map[string]*lease{},
+		deaf: map[string]bool{}, leases: map[string]*lease{}, apiSessions: map[string]bool{},
 	}
 }
 
@@ -136,6 +140,8 @@ func (r *rig) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		r.serveSOAP(w, req)
 	case strings.HasPrefix(req.URL.Path, "/nfc/") && !r.bare:
 		r.serveNFC(w, req)
+	case strings.HasPrefix(req.URL.Path, "/api/") && !r.bare && !r.esx:
+		r.serveAPI(w, req)
 	default:
 		name := req.Method + " " + req.URL.Path
 		r.record(name)

@@ -6,9 +6,12 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
 import ssl
 import typing as t
+from http import client as connections
 
 from pyVim import connect
 from pyVim.task import WaitForTask, WaitForTasks
@@ -28,6 +31,9 @@ class Admin:
             host=facts["host"], port=facts["port"], user=facts["username"], pwd=facts["password"], sslContext=context
         )
         self.content = self.si.RetrieveContent()
+        self._rest = connections.HTTPSConnection(facts["host"], facts["port"], context=context)
+        account = base64.b64encode(f"{facts['username']}:{facts['password']}".encode()).decode()
+        self._rest_headers = {"Authorization": f"Basic {account}"}
         self.datacenter = self.content.rootFolder.childEntity[0]
         while not isinstance(self.datacenter, vim.Datacenter):
             self.datacenter = self.datacenter.childEntity[0]
@@ -42,6 +48,33 @@ class Admin:
         """Ends the login; it may have ended in a test."""
         with contextlib.suppress(Exception):
             connect.Disconnect(self.si)
+        self._rest.close()
+
+    # Categories and tags are made through the simulator's /rest; the rig serves what is there under /api.
+
+    def _tagging(self, path: str, body: t.Any = None) -> t.Any:
+        if "Authorization" in self._rest_headers:
+            self._rest_headers = {"vmware-api-session-id": self._post("session")}
+        return self._post(f"tagging/{path}", body)
+
+    def _post(self, path: str, body: t.Any = None) -> t.Any:
+        self._rest.request("POST", f"/rest/com/vmware/cis/{path}", json.dumps(body), self._rest_headers)
+        answer = self._rest.getresponse()
+        data = answer.read()
+        assert answer.status == 200, (path, answer.status, data)
+        return json.loads(data)["value"] if data else None
+
+    def category(self, name: str) -> str:
+        """Makes a category of tags; returns its id."""
+        spec = {"name": name, "description": "", "cardinality": "MULTIPLE", "associable_types": []}
+        return self._tagging("category", {"create_spec": spec})
+
+    def tag(self, category: str, name: str, *objects: t.Any) -> None:
+        """Makes a tag in the category of this id, and attaches it to objects."""
+        made = self._tagging("tag", {"create_spec": {"category_id": category, "name": name, "description": ""}})
+        for thing in objects:
+            body = {"object_id": {"type": type(thing).__name__.rpartition(".")[2], "id": thing._moId}}
+            self._tagging(f"tag-association/id:{made}?~action=attach", body)
 
     def vm(self, name: str) -> t.Any:
         """The VM (or template) of this name."""

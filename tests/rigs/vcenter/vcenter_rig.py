@@ -91,6 +91,10 @@ class VCenterRig:
         """Sessions that are open now."""
         return self._control("GET", "/sessions")["sessions"]
 
+    def api_sessions(self) -> int:
+        """Sessions of the Automation API that are open now."""
+        return self._control("GET", "/sessions")["api_sessions"]
+
     def revoke_sessions(self) -> None:
         """Ends all sessions, as an administrator or the idle time-out does."""
         self._control("DELETE", "/sessions")

@@ -12,6 +12,7 @@ import contextlib
 import http.client
 import os
 import ssl
+import threading
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._defaults import CONNECT_TIMEOUT
@@ -96,6 +97,40 @@ def open_connection(endpoint: Endpoint, context: ssl.SSLContext) -> http.client.
     connection = http.client.HTTPSConnection(endpoint.proxy_host, endpoint.proxy_port, timeout=endpoint.timeout, context=context)
     connection.set_tunnel(endpoint.host, endpoint.port)
     return connection
+
+
+class Connections:
+    """Connections to the server for several threads, kept for the next request."""
+
+    def __init__(self, endpoint: Endpoint, context: ssl.SSLContext) -> None:
+        self._endpoint, self._context = endpoint, context
+        self._idle: list[http.client.HTTPSConnection] = []
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Closes what is open."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    @contextlib.contextmanager
+    def one(self, final: type[HypervisorError] = HypervisorUnreachable) -> Iterator[http.client.HTTPSConnection]:
+        """An idle connection, or a new one. final: see ConnectionLost."""
+        with self._lock:
+            connection = self._idle.pop() if self._idle else None
+        connection = connection or open_connection(self._endpoint, self._context)
+        try:
+            with broken_connections(self._endpoint, final):
+                yield connection
+        except BaseException:
+            connection.close()
+            raise
+        with self._lock:
+            if connection.sock is not None and len(self._idle) < KEPT_CONNECTIONS:
+                self._idle.append(connection)
+                return
+        connection.close()
 
 
 def endpoint_of(description: Mapping[str, t.Any]) -> Endpoint:

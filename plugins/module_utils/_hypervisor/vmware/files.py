@@ -8,11 +8,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import http.client
-import threading
 import time
 import typing as t
 from urllib.parse import quote
@@ -20,15 +18,11 @@ from urllib.parse import quote
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import HEAD_SIZE, MAX_SIZE
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import DriveError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.connection import (
-    KEPT_CONNECTIONS,
     ConnectionLost,
-    broken_connections,
-    open_connection,
+    Connections,
 )
 
 if t.TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.session import Session
 
 # A transfer slower than this (bytes per second) counts as hanging.
@@ -84,40 +78,18 @@ class DatastoreFiles:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._idle: list[http.client.HTTPSConnection] = []
-        self._lock = threading.Lock()
+        self._connections = Connections(session.endpoint, session.context)
 
     def close(self) -> None:
         """Closes what is open."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
-
-    @contextlib.contextmanager
-    def _connection(self) -> Iterator[http.client.HTTPSConnection]:
-        """An idle connection, or a new one. An error on it concerns one file only."""
-        with self._lock:
-            connection = self._idle.pop() if self._idle else None
-        connection = connection or open_connection(self._session.endpoint, self._session.context)
-        try:
-            with broken_connections(self._session.endpoint, DriveError):
-                yield connection
-        except BaseException:
-            connection.close()
-            raise
-        with self._lock:
-            if connection.sock is not None and len(self._idle) < KEPT_CONNECTIONS:
-                self._idle.append(connection)
-                return
-        connection.close()
+        self._connections.close()
 
     def read(self, location: Location, keep: bool = False, head_only: bool = False) -> FileContent | None:
         """A file's size, digest and first bytes; None if there is no such file. keep: all its bytes too. head_only: nothing else.
 
         Raises DriveError for a file too large to be a config drive, unless only its head is wanted.
         """
-        with self._connection() as connection:
+        with self._connections.one(DriveError) as connection:
             cookie = self._session.cookie
             connection.request("GET", location.url(), headers={"Cookie": cookie})
             answer = connection.getresponse()
@@ -161,7 +133,7 @@ class DatastoreFiles:
 
         Raises FolderMissing, and DriveError when the datastore is full or refuses the file.
         """
-        with self._connection() as connection:
+        with self._connections.one(DriveError) as connection:
             connection.putrequest("PUT", location.url())
             cookie = self._session.cookie
             connection.putheader("Cookie", cookie)

@@ -37,6 +37,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vm
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.places import PlaceError, Places
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.pyvmomi_import import vim
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.session import Session
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.tags import tags_of_vms
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -96,8 +97,8 @@ class VMwareInventory(Inventory):
             found.extend(self._one(name, named, networks, True, problems))
             if sum(one.text("config.template") != "true" for one in named) > 1:
                 ambiguous.add(name)
-        if self.with_labels:
-            found = with_labels(self._session, found, self.root())
+        if self.tag_patterns is not None:
+            found = with_labels(self._session, found, self.root(), tags_of_vms(self._session, self.tag_patterns))
         return VmList(tuple(_without_twins(found, problems)), problems, frozenset(ambiguous))
 
     def _one(

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Folders of VMs, and their custom attributes as tags. This API does not have the tags of vSphere's tagging service."""
+"""Folders of VMs, and their tags with their custom attributes."""
 
 from __future__ import annotations
 
@@ -23,8 +23,11 @@ if t.TYPE_CHECKING:
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.vmware.session import Session
 
 
-def with_labels(session: Session, vms: Sequence[Vm], root: t.Any) -> list[Vm]:
-    """The VMs with their folders, such as V(/DC0/vm/web), and custom attributes, as V(name=value); one more bulk read."""
+def with_labels(session: Session, vms: Sequence[Vm], root: t.Any, tags: Mapping[str, Sequence[str]]) -> list[Vm]:
+    """The VMs with their folders, such as V(/DC0/vm/web), tags and custom attributes, as V(name=value); one more bulk read.
+
+    tags: what tags.tags_of_vms() read.
+    """
     data = session.run(lambda: _read(session, root))
     top = session.content.rootFolder._moId
     places = {one.name: one for one in data if one.kind in ("Folder", "Datacenter")}
@@ -39,12 +42,13 @@ def with_labels(session: Session, vms: Sequence[Vm], root: t.Any) -> list[Vm]:
     for vm in vms:
         one = machines.get(vm.handle.reference)
         if one is not None:
-            tags = plain_tags(
+            attributes = plain_tags(
                 f"{names.get(child_text(value, 'key'), '')}={child_text(value, 'value')}"
                 for value in one.children("customValue")
                 if child_text(value, "value")
             )
-            vm = dataclasses.replace(vm, folder=_path(one.text("parent"), places, top), tags=tags)
+            theirs = plain_tags(tags.get(one.name, ())) + attributes
+            vm = dataclasses.replace(vm, folder=_path(one.text("parent"), places, top), tags=theirs)
         labelled.append(vm)
     return labelled
 
