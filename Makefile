@@ -34,8 +34,8 @@ test: ## everything from lint to integration, with the seconds of each step (SKI
 	@dev/test.sh
 
 .PHONY: lint
-lint: venv ## style, ansible-lint (production), changelog, documentation
-	@dev/lint.sh
+lint: venv ## style, ansible-lint (production), changelog, documentation (ARGS= for some of them, such as mypy)
+	@dev/lint.sh $(ARGS)
 
 .PHONY: docs
 docs: venv ## the documentation site in .build/site/html, from guides, roles, plugins and changelog fragments

@@ -5,15 +5,20 @@
 
 # Runs every check of the sources that needs no other machine. antsibull-nox makes most of them, as antsibull-nox.toml says: style,
 # YAML, documentation, licences, action groups. This script adds the checks that it does not make, or cannot make offline.
+# lint.sh [check…]: only these, by the first words of their names, such as mypy.
 
 # shellcheck source=dev/lib.sh
 . "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
 use_venv
 
+only=" $* "
+ran=()
 failed=()
 check() {
     local name=$1
     shift
+    [[ $only == "  " || $only == *" ${name%% *} "* ]] || return 0
+    ran+=("${name%% *}")
     say "$name"
     run_logged "lint-${name%% *}" "$@" || failed+=("$name")
 }
@@ -31,5 +36,7 @@ check "ansible-lint --profile production" ansible-lint --profile production --of
 check "workflows" check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 check "antsibull-changelog lint" antsibull-changelog lint
 
+unknown=$(comm -23 <(printf '%s\n' "$@" | sort -u) <(printf '%s\n' "${ran[@]}" | sort -u) | xargs)
+[ -z "$unknown" ] || die "lint: there is no check $unknown"
 [ ${#failed[@]} -eq 0 ] || die "lint: $(printf '%s; ' "${failed[@]}")"
 say "lint: no problem"

@@ -17,7 +17,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.vmops.external_dhcp.tests.unit.doc_commands import ROOT, commands
+from ansible_collections.vmops.external_dhcp.tests.unit.doc_commands import PAGES, ROOT, commands
 
 sys.path[:0] = [str(ROOT / "tests/rigs/awx")]
 
@@ -73,7 +73,7 @@ def _configure(api: t.Any, folder: pathlib.Path, **settings: t.Any) -> str:
         "CONTROLLER_USERNAME": "admin",
         "CONTROLLER_PASSWORD": "secret",
     }
-    (command,) = commands(ROOT / "docs" / "awx.md")
+    (command,) = commands(PAGES["docs/awx.md"])
     words = [*shlex.split(command), "-v", "-i", "localhost,"]
     done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr

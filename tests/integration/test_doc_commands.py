@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from ansible_collections.vmops.external_dhcp.tests.integration.dns_site import DOMAIN, dns, dns_rig
-from ansible_collections.vmops.external_dhcp.tests.unit.doc_commands import ROOT, commands
+from ansible_collections.vmops.external_dhcp.tests.unit.doc_commands import PAGES, ROOT, commands
 
 sys.path[:0] = [str(ROOT / "tests" / "rigs" / rig) for rig in ("vcenter", "xapi")]
 from vcenter_admin import Admin
@@ -46,7 +46,7 @@ def run(command: str, folder: pathlib.Path) -> str:
 
 
 def of_page(name: str) -> list[str]:
-    return commands(ROOT / "docs" / name)
+    return commands(PAGES[name])
 
 
 def quick_start(host: str, folder: pathlib.Path, hypervisor: dict[str, t.Any], bridge: str, template: str = "") -> None:
@@ -70,7 +70,7 @@ def quick_start(host: str, folder: pathlib.Path, hypervisor: dict[str, t.Any], b
 def follow(folder: pathlib.Path, there: t.Callable[[], bool]) -> None:
     """Does what the page says. there: whether its VM exists."""
     told = {}
-    for command in of_page("quickstart.md"):
+    for command in of_page("docs/quickstart.md"):
         before = there()
         told[command] = run(command, folder)
         assert there() == (
@@ -90,9 +90,9 @@ def test_quick_start_on_xenserver_and_the_pages_about_what_is_wrong(tmp_path: pa
         quick_start("pool1", tmp_path, rig.description(), "corp-vlan120")
         follow(tmp_path, lambda: any(vm["name_label"] == "web1" for vm in rig.pool.store.all("VM")))
         rig.power(rig.vm("web2"), "start")
-        (diagnose,) = of_page("troubleshooting.md")
+        (diagnose,) = of_page("docs/troubleshooting.md")
         assert "web2" in run(diagnose, tmp_path)
-        (report,) = of_page("report.md")
+        (report,) = of_page("docs/report.md")
         run(report.replace("/srv/www/", f"{tmp_path}/"), tmp_path)
         assert "web2" in (tmp_path / "vms.html").read_text()
         assert rig.pool.violations == []
@@ -120,7 +120,7 @@ def test_names_in_dns(dns: t.Any, tmp_path: pathlib.Path) -> None:
     }
     (tmp_path / "inventory.yml").write_text(json.dumps({"all": {"hosts": {"kvm01": host}}}))
     run("ansible-playbook -i inventory.yml vmops.external_dhcp.tick_vm_ips -e vm_ip_poll_dns=false", tmp_path)
-    check, register = of_page("dns.md")
+    check, register = of_page("docs/dns.md")
     assert f"test.{DOMAIN}" in run(check, tmp_path) and dns.dig("+short", f"test.{DOMAIN}", "A").split("\n")[1:] == []
     run(register, tmp_path)
     assert dns.dig("+noall", "+answer", f"test.{DOMAIN}", "A").startswith(f"test.{DOMAIN}.")
@@ -128,7 +128,7 @@ def test_names_in_dns(dns: t.Any, tmp_path: pathlib.Path) -> None:
 
 def test_the_rig_of_xenserver(tmp_path: pathlib.Path) -> None:
     (tmp_path / "tests").symlink_to(ROOT / "tests")
-    *use, down = of_page("xapi-rig.md")
+    *use, down = of_page("tests/rigs/xapi/README.md")
     try:
         told = [run(command, tmp_path) for command in use]
     finally:

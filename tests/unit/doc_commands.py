@@ -10,7 +10,11 @@ import pathlib
 import re
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])
+#: By their paths in the checkout.
+PAGES = {
+    page.relative_to(ROOT).as_posix(): page
+    for page in sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("tests/rigs/*/README.md")])
+}
 #: What a page says beside a command, or in a line of its own above the commands of a block, that no test can run.
 MARK = "# cannot be run by a test: "
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

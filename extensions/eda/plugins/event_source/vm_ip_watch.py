@@ -92,9 +92,10 @@ _COLLECTIONS = next((str(p.parent) for p in Path(__file__).absolute().parents if
 if _COLLECTIONS is not None and _COLLECTIONS not in sys.path:
     sys.path.append(_COLLECTIONS)
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import OptionError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.connect import open_hypervisor
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.look import Request
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_nic_record import EntryError, read_networks
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.vm_nic_record import read_networks
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.watch import Watcher, keep_watching
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import eventlog
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.errors import RecordError
@@ -186,7 +187,7 @@ def _hypervisors(args: dict[str, t.Any]) -> t.Iterator[tuple[t.Callable[[], t.An
         try:
             networks = read_networks(entry.get("networks"))
             vm_filter = read_vm_filter(entry.get("vm_filter"), description["type"])
-        except (EntryError, FilterError) as error:
+        except (FilterError, OptionError) as error:
             raise ArgumentError(f"hypervisors: {name}: {error}") from None
         settings = PollSettings(
             interval=numbers["interval"],
