@@ -21,9 +21,10 @@ description:
   - Hosts are in the groups C(hypervisor_<name>), C(network_<name>) for each of their NICs' networks, and C(state_<state>).
     The state is V(found) when all required NICs have an address, V(stopped) when the VM is off, V(gave_up) when a required NIC
     was given up, V(pending) otherwise.
-  - Each host has the variables C(external_dhcp_nics) (a list, as RV(vmops.external_dhcp.vm_nic_record_info#module:nics) with
-    O(vmops.external_dhcp.vm_nic_record_info#module:detail=true)), C(external_dhcp_vm), C(external_dhcp_vm_id),
-    C(external_dhcp_hypervisor) and C(external_dhcp_state).
+  - Each host has the variables C(external_dhcp_vm), C(external_dhcp_vm_id), C(external_dhcp_hypervisor) and C(external_dhcp_state).
+  - O(hostnames), O(compose), O(groups) and O(keyed_groups) can also use C(external_dhcp_nics), a list, as
+    RV(vmops.external_dhcp.vm_nic_record_info#module:nics) with O(vmops.external_dhcp.vm_nic_record_info#module:detail=true); it is a
+    variable of the hosts with O(host_nics=true).
   - Groups of O(keyed_groups) are named by values that may be a tenant's. If another source has a group, or any source a host, of that
     name, no VM joins it, with a warning; O(join_groups) lists groups that VMs may join nevertheless. Groups whose names you write
     yourself, in O(groups) or as C(parent_group), are not limited, nor are C(hypervisor_…), C(network_…) and C(state_…).
@@ -84,6 +85,12 @@ options:
     type: list
     elements: str
     default: []
+  host_nics:
+    description:
+      - Whether each host has the variable C(external_dhcp_nics) with everything that is recorded of its NICs.
+      - An inventory of many thousand VMs then takes three times the time and memory; O(compose) makes variables of what is needed.
+    type: bool
+    default: false
   address_networks:
     description:
       - The networks whose address becomes C(ansible_host), in order of preference.
@@ -108,6 +115,7 @@ keyed_groups:
     prefix: source
 compose:
   ansible_user: "'root'"
+  mac: external_dhcp_nics[0].mac
 groups:
   web: external_dhcp_vm.startswith('web')
 
@@ -136,6 +144,7 @@ from ansible.inventory.data import InventoryData
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import UserError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import collector
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.results import nic_result
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.vm_filter import read_vm_filter
@@ -145,9 +154,11 @@ from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._unsafe import
 from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._vm_hosts import VmHost, vm_hosts
 
 if t.TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ansible.parsing.dataloader import DataLoader
+
+    from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import NicRecord
 
 
 _LONGEST_NAME = 150
@@ -164,27 +175,30 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     def verify_file(self, path: str) -> bool:
         return super().verify_file(path) and path.endswith(("vm_nics.yml", "vm_nics.yaml"))
 
+    @collector.seldom()
     def parse(self, inventory: InventoryData, loader: DataLoader, path: str, cache: bool = True) -> None:
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
+        # A hundred thousand VMs' NICs take gigabytes, most of all once Ansible has copied and tagged every text in them.
+        keep_nics = any(self.get_option(option) for option in ("host_nics", "hostnames", "compose", "groups", "keyed_groups"))
         nics = self._nics(self.get_cache_key(path), cache)
-        hosts = vm_hosts(nics, self.get_option("address_networks") or ())
-        names = self._names(hosts)
+        hosts = vm_hosts(nics, self.get_option("address_networks") or (), keep_nics)
+        groups = {name: self._sanitize_group_name(name) for name in {name for host in hosts for name in host.groups}}
+        names = self._names(hosts, groups.values())
         # Keyed groups are made aside first: their names may be a tenant's.
         aside = _Aside()
         for host in hosts:
             name = names.get(host.key)
             if name is not None and (self.get_option("states") is None or host.state in self.get_option("states")):
-                self._add(name, host, aside)
+                self._add(name, host, groups, aside)
         self._take_groups(aside)
 
-    def _names(self, hosts: Sequence[VmHost]) -> Mapping[tuple[str, str], str]:
+    def _names(self, hosts: Sequence[VmHost], own_groups: Iterable[str]) -> Mapping[tuple[str, str], str]:
         """Names of all VMs, also of those that are not shown: a VM's name must not depend on another VM's state."""
         keys = {host.key for host in hosts}
-        own_groups = {self._sanitize_group_name(group) for host in hosts for group in host.groups()}
         # Another file of this plugin may have made a host of the same VM: that one is joined.
         others = {name for name, host in self.inventory.hosts.items() if _vm_of(host.vars) not in keys}
-        names = unique_names([self._wanted(host) for host in hosts], others | set(self.inventory.groups) | own_groups)
+        names = unique_names([self._wanted(host) for host in hosts], others | {*self.inventory.groups, *own_groups})
         for what, found in (("are called otherwise", names.renamed), ("are left out", names.left_out)):
             if found:
                 told = _told([f"{name} ({vm_id} on {hypervisor})" for (hypervisor, vm_id), name in found.items()])
@@ -196,7 +210,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         name = self._name_by_option(host)
         more: tuple[str, ...] = (hypervisor, vm_id)
         if not name:
-            name = clean(host.nics[0]["vm_name"]) or vm_id
+            name = clean(host.name) or vm_id
             if self.get_option("hostname_with_hypervisor"):
                 name, more = f"{name}.{hypervisor}", (vm_id,)
         return Wanted(host.key, name, more, self.get_option("hostname_prefix"), self.get_option("hostname_suffix"))
@@ -216,7 +230,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 return clean(str(name))
         return ""
 
-    def _nics(self, key: str, cache: bool) -> list[dict[str, t.Any]]:
+    def _nics(self, key: str, cache: bool) -> Iterable[dict[str, t.Any]]:
         """The NICs from the cache if it is to be used and valid; otherwise they are read, and the cache is filled."""
         use_cache = self.get_option("cache")
         if use_cache and cache:
@@ -224,12 +238,12 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 return self._cache[key]
             except KeyError:
                 pass  # not there or expired
-        nics = self._read_record()
+        nics: Iterable[dict[str, t.Any]] = (nic_result(nic, detail=True) for nic in self._read_record())
         if use_cache:
-            self._cache[key] = nics
+            nics = self._cache[key] = list(nics)
         return nics
 
-    def _read_record(self) -> list[dict[str, t.Any]]:
+    def _read_record(self) -> list[NicRecord]:
         try:
             with RecordStore.open(self._record_url()) as store:
                 if not store.database.exists():
@@ -239,7 +253,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 chosen = read_vm_filter(self.get_option("vm_filter"))
                 if chosen is not None:
                     rows = [nic for nic in rows if chosen.chooses(nic.vm_name, nic.folder, nic.tags)]
-                return [nic_result(nic, detail=True) for nic in rows]
+                return rows
         except UserError as error:
             raise AnsibleParserError(str(error)) from error
 
@@ -251,12 +265,14 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 raise AnsibleError("the option record must be a text")
         return url
 
-    def _add(self, name: str, host: VmHost, aside: InventoryData) -> None:
+    def _add(self, name: str, host: VmHost, groups: Mapping[str, str], aside: InventoryData) -> None:
+        """groups: the names of the groups in the inventory by those in the record."""
         self.inventory.add_host(name)
         variables = make_unsafe(host.variables())
         for key, value in variables.items():
-            self.inventory.set_variable(name, key, value)
-        for group in map(self._sanitize_group_name, host.groups()):
+            if key != "external_dhcp_nics" or self.get_option("host_nics"):
+                self.inventory.set_variable(name, key, value)
+        for group in [groups[recorded] for recorded in host.groups]:
             if group not in self.inventory.hosts:
                 self.inventory.add_child(self.inventory.add_group(group), name)
         strict = self.get_option("strict")

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing as t
 
 if t.TYPE_CHECKING:
@@ -16,6 +17,7 @@ if t.TYPE_CHECKING:
 
 RESERVED = frozenset(("all", "ungrouped", "localhost", "127.0.0.1", "::1", "implicit localhost"))
 _LONGEST = 200  # of the part a stranger chose
+_OTHER = re.compile(r"[^\w.-]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +54,7 @@ def clean(text: str) -> str:
 
     So no host name has a character with a meaning in patterns, paths or templates. A dot or hyphen is never first.
     """
-    text = "".join(char if char.isalnum() or char in "._-" else "_" for char in text[:_LONGEST])
+    text = _OTHER.sub("_", text[:_LONGEST])
     return "_" + text[1:] if text[:1] in (".", "-") else text
 
 

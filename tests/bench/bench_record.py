@@ -210,11 +210,11 @@ def as_static(url: str) -> dict[str, t.Any]:
     database, stores = module("plugins.module_utils._nic_record.database"), module("plugins.module_utils._nic_record.store")
     results = module("plugins.module_utils._nic_record.results")
     nics = stores.RecordStore(database.Database(url)).nics()
-    hosts = module("plugins.plugin_utils._vm_hosts").vm_hosts([results.nic_result(nic, detail=True) for nic in nics])
+    hosts = module("plugins.plugin_utils._vm_hosts").vm_hosts([results.nic_result(nic, detail=True) for nic in nics], (), False)
     children: dict[str, t.Any] = {}
-    names = {host.key: f"{host.nics[0]['vm_name']}.{host.key[0]}" for host in hosts}
+    names = {host.key: f"{host.name}.{host.key[0]}" for host in hosts}
     for host in hosts:
-        for group in host.groups():
+        for group in host.groups:
             children.setdefault(group, {"hosts": {}})["hosts"][names[host.key]] = None
     return {"all": {"hosts": {names[host.key]: host.variables() for host in hosts}, "children": children}}
 

@@ -32,7 +32,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.arrivi
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.connection import LONGEST_ERROR, check_sources
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.verdicts import Answer, verdicts
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.watched import pictured, strangers
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import journal, queue
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record import collector, journal, queue
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.lock import BEAT_SECONDS, PollLock, awx_job
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import (
     EVENT_CHANGED,
@@ -128,6 +128,7 @@ class Poll:
                 self.gave_up.append(nic)
 
 
+@collector.seldom()
 def fetch(
     store: RecordStore,
     connect: Callable[[], Hypervisor],

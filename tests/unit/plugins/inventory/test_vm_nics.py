@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import gc
 import pathlib
+import sys
 import typing as t
 
 import pytest
@@ -82,7 +84,8 @@ def test_hosts_addresses_groups_and_variables(inventory: Inventory) -> None:
     variables = data.hosts["vm2.kvm01"].vars
     assert variables["external_dhcp_vm_id"] == guest(2).id
     assert (variables["external_dhcp_hypervisor"], variables["external_dhcp_state"]) == ("kvm01", "found")
-    (nic,) = variables["external_dhcp_nics"]
+    assert "external_dhcp_nics" not in variables
+    (nic,) = inventory.read("host_nics: true\n").hosts["vm2.kvm01"].vars["external_dhcp_nics"]
     assert (nic["mac"], nic["ip6_addresses"], nic["last_seen_at"]) == (guest(2).macs[0], ["fd00::2"], "2026-11-22T08:00:00Z")
 
 
@@ -239,7 +242,7 @@ def test_address_networks_choose_the_nic(inventory: Inventory) -> None:
     from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._vm_hosts import vm_hosts
 
     inventory.add(guest(1, nics=2, answers={0: ["10.0.0.1"], 1: ["10.1.0.1"]}))
-    nics = inventory.read().hosts["vm1.kvm01"].vars["external_dhcp_nics"]
+    nics = inventory.read("host_nics: true\n").hosts["vm1.kvm01"].vars["external_dhcp_nics"]
     nics[1]["network"] = "management"
     assert vm_hosts(nics)[0].address == "10.0.0.1"
     assert vm_hosts(nics, ["backup", "management"])[0].address == "10.1.0.1"
@@ -251,7 +254,7 @@ def test_a_name_that_is_a_template_is_a_name(inventory: Inventory) -> None:
     bad = guest(1, answers={0: ["10.0.0.1"]}, network="{{ 2 + 2 }}")
     bad.name = "{{ 1 + 1 }}"
     inventory.add(bad)
-    data = inventory.read()
+    data = inventory.read("host_nics: true\n")
     (host,) = data.hosts.values()
     templar = Templar(loader=DataLoader(), variables=host.vars)
     assert host.name == "___1___1___.kvm01"
@@ -272,13 +275,15 @@ def trusted(text: str) -> str:
 def test_compose_groups_and_keyed_groups(inventory: Inventory) -> None:
     inventory.add(guest(1, answers={0: ["10.0.0.1"]}), guest(2, answers=None))
     data = inventory.read(
-        "compose: {port: 20 + 2}\n"
+        "compose: {port: 20 + 2, mac: 'external_dhcp_nics[0].mac'}\n"
         "groups: {first: \"external_dhcp_vm.endswith('1')\"}\n"
         "keyed_groups: [{key: \"external_dhcp_nics[0].source or 'none'\", prefix: source}]\n"
     )
     assert int(data.hosts["vm1.kvm01"].vars["port"]) == 22  # ansible-core 2.18 makes texts here
+    assert data.hosts["vm2.kvm01"].vars["mac"] == guest(2).macs[0]
     assert {"first", "source_agent"} <= groups(data, "vm1.kvm01")
     assert "source_none" in groups(data, "vm2.kvm01")
+    assert not any("external_dhcp_nics" in host.vars for host in data.hosts.values())
 
 
 def test_the_cache_is_used_until_a_refresh(inventory: Inventory) -> None:
@@ -290,6 +295,26 @@ def test_the_cache_is_used_until_a_refresh(inventory: Inventory) -> None:
     inventory.add(guest(2, answers={0: ["10.0.0.2"]}))
     assert set(inventory.read(cache, cache=True).hosts) == {"vm1.kvm01"}
     assert set(inventory.read(cache, cache=False).hosts) == {"vm1.kvm01", "vm2.kvm01"}
+
+
+def test_of_nics_that_nobody_wants_nothing_is_kept(inventory: Inventory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred thousand of them would take gigabytes."""
+    inventory.add(guest(1, nics=2, answers={0: ["10.0.0.1"], 1: []}))
+    made: list[t.Any] = []
+    plugin = sys.modules[inventory_loader.get(NAME).__class__.__module__]
+    real = plugin.vm_hosts
+    monkeypatch.setattr(plugin, "vm_hosts", lambda *words: made.extend(found := real(*words)) or found)
+    plain = inventory.read()
+    assert made.pop().nics == [] and gc.isenabled()
+    for more in ("host_nics: true", "hostnames: [nobody]", "compose: {a: 1}", "groups: {a: true}", "keyed_groups: [{key: 1}]"):
+        data = inventory.read(f"{more}\n")
+        assert [nic["device"] for nic in made.pop().nics] == [0, 1], more
+        assert _own(data.hosts["vm1.kvm01"]) == _own(plain.hosts["vm1.kvm01"])
+
+
+def _own(host: t.Any) -> dict[str, t.Any]:
+    own = ("ansible_host", "external_dhcp_vm", "external_dhcp_vm_id", "external_dhcp_hypervisor", "external_dhcp_state")
+    return {name: host.vars[name] for name in own}
 
 
 def test_no_record_yet_is_an_empty_inventory(tmp_path: pathlib.Path) -> None:
