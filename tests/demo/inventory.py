@@ -67,7 +67,7 @@ def main() -> None:
     passwords = work / "group_vars" / "all.yml"
     if not passwords.exists():
         passwords.parent.mkdir(exist_ok=True)
-        lines = [f"  {vm}: {secrets.token_hex(8)}\n" for vm in ("web1", "web2", "web3")]
+        lines = [f"  {vm}: '{secrets.token_hex(8)}'\n" for vm in ("web1", "web2", "web3")]
         with open(os.open(passwords, os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="utf-8") as file:
             file.write("# in real life: a vault\nsecrets_of:\n" + "".join(lines))
     (work / "ansible.cfg").write_text(ANSIBLE_CFG.format(collections=os.environ["ANSIBLE_COLLECTIONS_PATH"]))

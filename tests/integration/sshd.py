@@ -10,11 +10,15 @@ import contextlib
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
+import sys
 import typing as t
 
 import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "rigs"))
+
+import librig_server
 
 
 @contextlib.contextmanager
@@ -26,9 +30,7 @@ def sshd(folder: pathlib.Path, *within: str) -> t.Iterator[int]:
     for name in ("host", "user"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
     shutil.copyfile(folder / "user.pub", folder / "authorized_keys")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = librig_server.free_port()
     config = folder / "sshd_config"
     config.write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized_keys\n"

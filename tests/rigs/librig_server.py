@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import os
 import pwd
+import random
 import re
 import signal
 import socket
@@ -26,6 +27,9 @@ from librig import RigError
 
 # A folder of the user's own: the one without a number is root's, where the KVM and DHCP rigs are.
 DEFAULT_RIG_DIR = "/var/tmp/vmops-external-dhcp" + (f"-{os.getuid()}" if os.getuid() else "")
+
+# Below those of /proc/sys/net/ipv4/ip_local_port_range.
+_NOT_FOR_CLIENTS = (20000, 32000)
 
 
 class Server:
@@ -120,13 +124,13 @@ class Server:
 
 
 def free_port() -> int:
-    """A port of the loopback that is free for TCP and UDP."""
+    """A port of the loopback that is free for TCP and UDP, and that the kernel gives to no client before the server has it."""
     while True:
-        with socket.socket() as probe, socket.socket(type=socket.SOCK_DGRAM) as other:
-            probe.bind(("127.0.0.1", 0))
-            with contextlib.suppress(OSError):
-                other.bind(("127.0.0.1", probe.getsockname()[1]))
-                return int(probe.getsockname()[1])
+        port = random.randrange(*_NOT_FOR_CLIENTS)
+        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp, contextlib.suppress(OSError):
+            tcp.bind(("127.0.0.1", port))
+            udp.bind(("127.0.0.1", port))
+            return port
 
 
 def command_line(kind: str, description: str) -> tuple[str, Path]:

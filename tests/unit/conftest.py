@@ -44,9 +44,10 @@ _make_collection_importable()
 with contextlib.suppress(ImportError):
     import hypothesis
 
-    # A busy machine takes its time over an example.
-    hypothesis.settings.register_profile("without deadline", deadline=None)
-    hypothesis.settings.load_profile("without deadline")
+    # The same examples in every run; --hypothesis-profile=search looks for others. A busy machine takes its time over one.
+    hypothesis.settings.register_profile("search", deadline=None)
+    hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
+    hypothesis.settings.load_profile("repeatable")
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ import make_facts
 import pytest
 import XenAPI
 import yaml
+from xapi_rig import rigging
 from xapi_rig.facts import FACTS, Facts, Failure
 from xapi_rig.machine import device_number
 from xapi_rig.pool import Call
@@ -756,3 +757,19 @@ def test_dead_and_disabled_hosts_start_nothing(rig, call):
     call("VM.hard_shutdown", vm.ref)
     rig.pool.store.set(rig.hosts["xen02"], enabled=False)
     assert call("VM.start", vm.ref, False, False) == ["NO_HOSTS_AVAILABLE"]
+
+
+def test_a_port_that_is_taken_on_another_host_is_not_kept(tmp_path, monkeypatch):
+    bound = []
+
+    class TakenOnce(rigging.HostServer):
+        def __init__(self, pool, host, address, certificate):
+            bound.append(address)
+            if len(bound) == 2:
+                raise OSError("in use")
+            super().__init__(pool, host, address, certificate)
+
+    monkeypatch.setattr(rigging, "HostServer", TakenOnce)
+    with rigging.Rig(tmp_path).start() as rig:
+        assert [address for address, _port in bound] == ["127.0.0.1", "127.0.0.2"] * 2
+        assert rig.description()["port"] == bound[3][1]

@@ -13,7 +13,7 @@ import uuid
 from xapi_rig.certs import make_certificates
 from xapi_rig.facts import NULL
 from xapi_rig.pool import Call, Pool
-from xapi_rig.server import HostServer, free_port, serve
+from xapi_rig.server import HostServer, serve
 from xapi_rig.store import Obj
 
 HOSTS = {"xen01": "127.0.0.1", "xen02": "127.0.0.2"}
@@ -151,13 +151,25 @@ class Rig:
     # -- running ---------------------------------------------------------------------------------------------------
 
     def start(self, port: int = 0) -> Rig:
-        self.pool.port = port or free_port(list(HOSTS.values()))
+        while not self._servers:
+            try:
+                self._bind(port)
+            except OSError:
+                for server in self._servers:
+                    server.server_close()
+                self._servers.clear()
+                if port:
+                    raise
+        for server in self._servers:
+            serve(server)
+        return self
+
+    def _bind(self, port: int) -> None:
+        """Takes the port on all addresses; with 0 one that is free on the first, which may not be so on the others."""
         for name, address in HOSTS.items():
             certificate = self.folder / "tls" / f"{name}.pem"
-            server = HostServer(self.pool, self.hosts[name].ref, (address, self.pool.port), certificate)
-            serve(server)
-            self._servers.append(server)
-        return self
+            self._servers.append(HostServer(self.pool, self.hosts[name].ref, (address, port), certificate))
+            self.pool.port = port = self._servers[0].server_address[1]
 
     def stop(self) -> None:
         for server in self._servers:

@@ -344,21 +344,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
             pass
 
 
-def free_port(addresses: t.Sequence[str]) -> int:
-    """A port that is free on all addresses."""
-    while True:
-        with socket.socket() as first:
-            first.bind((addresses[0], 0))
-            port = first.getsockname()[1]
-            try:
-                for address in addresses[1:]:
-                    with socket.socket() as other:
-                        other.bind((address, port))
-            except OSError:
-                continue
-            return port
-
-
 def serve(server: HostServer) -> threading.Thread:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
