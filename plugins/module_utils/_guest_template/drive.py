@@ -127,8 +127,10 @@ def _sata_only(system: System) -> bool:
 def fstab(system: System, _wanted: Wanted) -> Iterator[Problem]:
     """/etc/fstab must not require a CD/DVD drive: without it a clone's boot would wait or fail."""
     for line in system.files.text("etc/fstab").splitlines():
-        words = line.split("#")[0].split()
-        if len(words) >= 3 and (words[2] == "iso9660" or _CD_SOURCE.match(words[0])) and not _may_fail(words):
+        words = line.split()
+        if len(words) < 3 or words[0].startswith("#") or _may_fail(words):
+            continue
+        if words[2] == "iso9660" or _CD_SOURCE.match(words[0]):
             message = (
                 f"/etc/fstab mounts the CD/DVD drive ({words[0]} on {words[1]}), a clone without it does not boot to its end"
             )

@@ -42,7 +42,7 @@ GOOD = {
     SOURCES: "datasource_list: [ConfigDrive, None]\n",
     "etc/fstab": "UUID=1-2 / ext4 defaults 0 1\n# LABEL=config /x iso9660 ro\n/dev/sr0 /mnt/configdrive iso9660 ro,noauto 0 0\n",
     "etc/network/interfaces": "auto lo\niface lo inet loopback\niface eth0 inet dhcp\n",
-    "etc/netplan/50.yaml": "network:\n  ethernets:\n    all:\n      dhcp4: true\n      nameservers:\n        addresses: []\n",
+    "etc/netplan/50.yaml": "network:\n  ethernets:\n    all:\n      dhcp4: true\n      nameservers:\n        addresses: [192.0.2.53]\n",
 }
 
 

@@ -57,11 +57,13 @@ FAULTS: dict[str, tuple[str, dict[str, str | None]]] = {
         "kernels",
         {"usr/lib/modules/6.1.0-18-amd64/modules.dep": "kernel/drivers/scsi/sr_mod.ko:\nkernel/drivers/ata/ahci.ko:\n"},
     ),
+    "drive in fstab, with a #": ("fstab", {"etc/fstab": "/dev/sr0 /mnt/drive#1 iso9660 ro 0 0\n"}),
     "drive in fstab": ("fstab", {"etc/fstab": "LABEL=config-2 /mnt/configdrive auto ro 0 0\n"}),
     "static address, ifupdown": (
         "static_address",
         {"etc/network/interfaces.d/eth0": "iface eth0 inet static\n address 10.0.0.1\n"},
     ),
+    "static address, netplan in one line": ("static_address", {"etc/netplan/50.yaml": "      addresses: ['10.0.0.1/24']\n"}),
     "static address, netplan": ("static_address", {"etc/netplan/50.yaml": "      addresses:\n        - 10.0.0.1/24\n"}),
     "static address, ifcfg": ("static_address", {NET: "BOOTPROTO=none\nIPADDR=10.0.0.1\n"}),
     "static address, NetworkManager": (
