@@ -147,7 +147,10 @@ class NicRecord(t.NamedTuple):
 
     def but(self, **facts: t.Any) -> NicRecord:
         """The NIC with these facts; the same one where it has them all already."""
-        return self if all(getattr(self, name) == fact for name, fact in facts.items()) else self._replace(**facts)
+        for name, fact in facts.items():
+            if getattr(self, name) != fact:
+                return self._replace(**facts)
+        return self
 
 
 class Event(t.NamedTuple):
