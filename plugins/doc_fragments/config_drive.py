@@ -70,6 +70,14 @@ options:
           - An RSA key of at least 2048 bits, as PEM or as C(ssh-rsa), needs the Python library C(cryptography); a C(ssh-ed25519) key
             or a recipient of age, C(age1...), needs C(pyrage).
         type: str
+      confirm_password:
+        description:
+          - Whether a guest with V(cloud_init) as O(drives[].reader) leaves a confirmation that it has set O(drives[].password), so that
+            C(state=retired) of M(vmops.external_dhcp.vm_config_drive) can take it off the drive. For this the vendor data have a script,
+            which cloud-init runs as C(root) once per instance id.
+          - With C(state=updated) a drive that has the script keeps it, and no other one gets it.
+        type: bool
+        default: false
       ssh_keys:
         description:
           - Public SSH keys, a list or text with one key a line.

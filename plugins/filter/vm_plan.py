@@ -18,8 +18,8 @@ options:
   _input:
     description:
       - The VMs, each a mapping with V(name), and if wanted V(template), V(full_clone), V(memory), V(cpus), V(disk_size), V(placement),
-        V(networks), V(password_enabled), V(password), V(password_hash), V(password_public_key), V(ssh_keys), V(user_data),
-        V(user_data_base64), V(vendor_data), V(metadata), V(reader) and V(extra).
+        V(networks), V(password_enabled), V(password), V(password_hash), V(password_public_key), V(confirm_password),
+        V(ssh_keys), V(user_data), V(user_data_base64), V(vendor_data), V(metadata), V(reader) and V(extra).
       - V(networks) has one entry per NIC, the name of a shared network or a mapping with V(name), and if wanted V(mac), V(required),
         V(ignore_interfaces), V(cidr) and V(family_order).
     type: list

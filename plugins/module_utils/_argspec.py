@@ -73,6 +73,7 @@ def drives() -> dict[str, t.Any]:
                 "password": {"type": "raw", "no_log": True},
                 "password_hash": {"type": "str", "no_log": True},
                 "password_public_key": {"type": "str", "no_log": False},
+                "confirm_password": {"type": "bool", "no_log": False, "default": False},
                 # raw: a text of type list would be split at the commas that a key's options may have
                 "ssh_keys": {"type": "raw", "no_log": True},
                 "vendor_data": {"type": "raw", "no_log": True},

@@ -42,6 +42,7 @@ VM_KEYS = (
     "password",
     "password_hash",
     "password_public_key",
+    "confirm_password",
     "ssh_keys",
     "user_data",
     "user_data_base64",
@@ -54,7 +55,16 @@ VM_NETWORK_KEYS = ("name", "mac", "required", "ignore_interfaces", "cidr", "fami
 # The keys of an entry of vms that go unchanged to the module vm, and to vm_config_drive.
 _MACHINE_KEYS = ("name", "template", "full_clone", "memory", "cpus", "disk_size", "placement")
 _PASSWORD_KEYS = ("password", "password_hash", "password_public_key")
-_DRIVE_KEYS = (*_PASSWORD_KEYS, "ssh_keys", "user_data", "user_data_base64", "vendor_data", "metadata", "reader")
+_DRIVE_KEYS = (
+    *_PASSWORD_KEYS,
+    "confirm_password",
+    "ssh_keys",
+    "user_data",
+    "user_data_base64",
+    "vendor_data",
+    "metadata",
+    "reader",
+)
 
 
 class PlanError(ValueError):

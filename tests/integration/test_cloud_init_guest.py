@@ -10,6 +10,7 @@ for, and one with the default label. pytest's -s shows cloud-init's own words.
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import pathlib
@@ -19,6 +20,8 @@ import typing as t
 
 import pytest
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import compare, content, retired
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
 from ansible_collections.vmops.external_dhcp.tests.integration.kvm_host import KvmHost, rig, wait_for
 
 #: Found by cloud-init as it is; and only by one that has been told.
@@ -33,6 +36,7 @@ class Site:
     passwords: dict[str, str]
     keys: list[str]
     mark: str
+    inventory: pathlib.Path
 
     def booted(self, domain: str) -> None:
         wait_for(f"{domain}'s boot", lambda: "] ready" in self.kvm.serial_log(domain), PATIENCE)
@@ -53,7 +57,7 @@ def site(kvm: KvmHost, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[S
     for name in ("first", "second"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(folder / name)], check=True)
         keys.append((folder / f"{name}.pub").read_text().strip())
-    site = Site(kvm, {name: f"Pw-{secrets.token_hex(6)}" for name in (FOUND, UNLABELLED)}, keys, secrets.token_hex(8))
+    site = Site(kvm, {name: f"Pw-{secrets.token_hex(6)}" for name in (FOUND, UNLABELLED)}, keys, secrets.token_hex(8), folder / "inventory.json")
     # Both kinds of user data at once, the way cloud-init has for that.
     cloud_config = {"write_files": [{"path": "/etc/it-file", "content": site.mark, "permissions": "0640"}]}
     parts = [
@@ -71,6 +75,7 @@ def site(kvm: KvmHost, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[S
         **common,
         "name": UNLABELLED,
         "password": site.passwords[UNLABELLED],
+        "confirm_password": True,
         "user_data": parts[1]["content"],
     }
     host = {
@@ -83,20 +88,19 @@ def site(kvm: KvmHost, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[S
         "kvm01": {**host, "vms": [found], "vm_drive_label": "config-2"},
         "kvm02": {**host, "vms": [unlabelled], "vm_drive_layouts": ["openstack"]},
     }
-    inventory = folder / "inventory.json"
-    inventory.write_text(json.dumps({"all": {"hosts": hosts}}), encoding="utf-8")
+    site.inventory.write_text(json.dumps({"all": {"hosts": hosts}}), encoding="utf-8")
     for name in (FOUND, UNLABELLED):
         # Of a machine of that name in a rig that was kept.
         (pathlib.Path(kvm.status["SERIAL_LOGS"]) / f"{name}.serial.log").unlink(missing_ok=True)
     try:
-        yield deployed(site, inventory)
+        yield deployed(site)
     finally:
         for name in (FOUND, UNLABELLED):
             kvm.undefine(name)
 
 
-def deployed(site: Site, inventory: pathlib.Path) -> Site:
-    played = site.kvm.playbook("deploy_vms", inventory, vm_wait=False).good()
+def deployed(site: Site) -> Site:
+    played = site.kvm.playbook("deploy_vms", site.inventory, vm_wait=False).good()
     # Said beforehand, not found out afterwards.
     assert "cloud-init" in played.output and "datasource_list" in played.output
     return site
@@ -120,11 +124,20 @@ def test_the_default_label_leaves_cloud_init_off_until_the_template_names_the_so
     assert result["v1"]["errors"] == []
     assert site.kvm.agent(UNLABELLED, "cat /root/it-script") == f"{site.mark} {UNLABELLED}\n"
     # Through standard input: the agent logs the commands it is given.
-    site.kvm.agent(UNLABELLED, "umask 077; cat >/root/secrets", f"{site.mark}\n{site.passwords[UNLABELLED]}\n")
+    password = site.passwords[UNLABELLED]
+    encoded = base64.b64encode(password.encode()).decode()
+    site.kvm.agent(UNLABELLED, "umask 077; cat >/root/secrets", f"{site.mark}\n{password}\n{encoded}\n")
     search = "find /run /var/lib /var/log /etc /home -xdev -type f {} -exec grep -lFf /root/secrets {{}} +"
     assert "/vendor-data.txt" in site.kvm.agent(UNLABELLED, search.format(""))
     assert site.kvm.agent(UNLABELLED, search.format("-perm -004")) == ""
-    assert site.kvm.login(UNLABELLED, site.passwords[UNLABELLED])
+    assert site.kvm.login(UNLABELLED, password)
+    # The guest has said so, and so the drive need not hold it any longer.
+    drive = site.kvm.images / f"{UNLABELLED}.iso"
+    assert compare.password_of(images.read(drive.read_bytes()).files) == password
+    site.kvm.playbook("retire_passwords", site.inventory, "--limit", "kvm02").good()
+    after = images.read(drive.read_bytes()).files
+    assert not any(secret in data for data in after.values() for secret in (password.encode(), encoded.encode()))
+    assert retired.is_of(password, after[content.RETIRED_PATH])
 
 
 @pytest.mark.matrix(

@@ -15,7 +15,7 @@ import json
 import secrets
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import content
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import confirming, content
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.description import DriveDescription
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import DriveImageError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.image import FORMAT
@@ -186,6 +186,15 @@ def password_of(files: Mapping[str, bytes]) -> str | None:
     return next((text for text in map(content.password_in, parts) if text), None)
 
 
+def confirmation_of(files: Mapping[str, bytes]) -> str | None:
+    """By what cloud-init's guest names the drive when it confirms that it has set the password; None where it confirms nothing."""
+    try:
+        parts = content.vendor_data_parts(_json(files, content.VENDOR_DATA_JSON) if content.VENDOR_DATA_JSON in files else None)
+    except DriveImageError:
+        return None
+    return next((found for found in map(confirming.digest_in, parts) if found), None)
+
+
 def layouts_of(files: Mapping[str, bytes]) -> tuple[str, ...]:
     """The layouts that a drive has."""
     found = {
@@ -266,11 +275,15 @@ def _change_vendor_data(files: dict[str, bytes], password: str, password_hash: s
     """Replaces the part by which cloud-init is told the password; a drive without it gets one only if cloud-init reads it."""
     before = _json(files, content.VENDOR_DATA_JSON) if content.VENDOR_DATA_JSON in files else None
     parts = content.vendor_data_parts(before)
-    kept = [part for part in parts if not content.is_cloud_init_password(part)]
+    confirms = any(map(confirming.is_script, parts))
+    kept = [part for part in parts if not content.is_cloud_init_password(part) and not confirming.is_script(part)]
     if password_hash:
         kept.append(content.cloud_init_password(password_hash, hashed=True))
     elif password and (len(kept) < len(parts) or reader == content.READER_CLOUD_INIT):
         kept.append(content.cloud_init_password(password))
+        if confirms:
+            about = _json_object(files, content.META_DATA_JSON)
+            kept.append(confirming.script(str(about.get("name")), str(about.get("uuid")), password))
     if kept != parts:
         after = content.with_vendor_data_parts(before, kept)
         _replace(files, (content.VENDOR_DATA_JSON,), {content.VENDOR_DATA_JSON: content.json_bytes(after)} if after else {})

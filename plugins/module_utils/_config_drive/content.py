@@ -16,6 +16,7 @@ import hashlib
 import json
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import confirming
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import DriveInputError
 
 if t.TYPE_CHECKING:
@@ -214,6 +215,8 @@ def _meta_data(description: DriveDescription) -> dict[str, t.Any]:
 def _vendor_data(description: DriveDescription) -> t.Any:
     given = description.vendor_data
     if description.reader == READER_CLOUD_INIT and (description.password or description.password_hash):
-        mine = cloud_init_password(description.password_hash or description.password or "", bool(description.password_hash))
-        return with_vendor_data_parts(given, vendor_data_parts(given) + [mine])
+        mine = [cloud_init_password(description.password_hash or description.password or "", bool(description.password_hash))]
+        if description.password and description.confirm_password:
+            mine.append(confirming.script(description.name, description.metadata["instance_id"], description.password))
+        return with_vendor_data_parts(given, vendor_data_parts(given) + mine)
     return {"cloud-init": given} if isinstance(given, str) else given

@@ -16,7 +16,7 @@ import re
 import typing as t
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import sealing
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.content import META_DATA_OWN
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.content import META_DATA_OWN, READER_CLOUD_INIT
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import DriveInputError
 
 if t.TYPE_CHECKING:
@@ -66,6 +66,7 @@ class DriveDescription:
     password_public_key: to which a password is encrypted that is made for the drive.
     ssh_keys: public keys, one line each; None if nothing was said of keys, () if there are to be none. vendor_data: what vendor_data.json holds.
     reader: what in the guest reads the drive (READERS), None if that is not known.
+    confirm_password: whether cloud-init's guest is to tell that it has set the password.
     services: of the VM's network (SERVICES), None if it was not said; network: its name, for messages.
     instance_id_given: whether the instance id in metadata was asked for, or is the name or vm_id for want of one.
     doubts: sentences about options that may not be what was meant; they name the option and hold no secret.
@@ -80,6 +81,7 @@ class DriveDescription:
     ssh_keys: tuple[str, ...] | None = dataclasses.field(default=None, repr=False)
     vendor_data: t.Any = dataclasses.field(default=None, repr=False)
     reader: str | None = None
+    confirm_password: bool = False
     services: tuple[str, ...] | None = None
     network: str | None = None
     doubts: tuple[str, ...] = ()
@@ -116,6 +118,7 @@ class DriveDescription:
             ssh_keys=_ssh_keys(name, option.get("ssh_keys")),
             vendor_data=_vendor_data(name, option.get("vendor_data")),
             reader=reader,
+            confirm_password=_confirm_password(name, reader, option),
             services=_services(name, option.get("services")),
             network=_text(name, "network", option.get("network")) or None,
             doubts=tuple(doubts),
@@ -396,6 +399,13 @@ def _key_problem(line: str) -> str | None:
             if raw[4 : 4 + length] == word.encode("ascii"):
                 return None
     return "is not a public SSH key"
+
+
+def _confirm_password(name: str, reader: str | None, option: Mapping[str, t.Any]) -> bool:
+    asked = bool(option.get("confirm_password"))
+    if asked and reader != READER_CLOUD_INIT:
+        raise _error(name, "confirm_password", "is for guests that cloud-init sets up: set reader to cloud_init, or leave it out")
+    return asked
 
 
 def _vendor_data(name: str, value: t.Any) -> t.Any:

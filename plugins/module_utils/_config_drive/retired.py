@@ -21,15 +21,16 @@ _MARK = re.compile(rb"scrypt:([0-9a-f]{32}):([0-9a-f]{64})")
 def mark(password: str) -> bytes:
     """The content of the file."""
     salt = secrets.token_hex(16)
-    return f"scrypt:{salt}:{_digest(password, salt)}".encode("ascii")
+    return f"scrypt:{salt}:{digest(password, salt)}".encode("ascii")
 
 
 def is_of(password: str, found: bytes) -> bool:
     """Whether the file says that it was this password; False for a file that is none."""
     parts = _MARK.fullmatch(found)
-    return parts is not None and hmac.compare_digest(_digest(password, parts[1].decode()), parts[2].decode())
+    return parts is not None and hmac.compare_digest(digest(password, parts[1].decode()), parts[2].decode())
 
 
-def _digest(password: str, salt: str) -> str:
+def digest(password: str, salt: str) -> str:
+    """salt: 32 digits of hexadecimal."""
     data = password.encode("utf-8", "surrogatepass")
     return hashlib.scrypt(data, salt=bytes.fromhex(salt), n=_COST, r=_BLOCK, p=_LANES, dklen=32).hex()

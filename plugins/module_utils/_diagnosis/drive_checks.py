@@ -109,7 +109,7 @@ def scripts(site: SiteFacts, vm: VmFacts) -> Iterator[Finding]:
     drive, guest = _drive(vm), vm.guest
     if not vm.running or drive is None:
         return
-    if guest is not None and guest.seen:
+    if guest is not None and guest.seen and (guest.installed or guest.datasource != "ConfigDrive"):
         step = "in the guest: systemctl status config-drive, journalctl -t cloud-set-vm-password.sh; they act at each start"
         if guest.failed:
             yield Finding("scripts", FAILED, "the guest scripts have read the drive, and not all of it could be set", step)

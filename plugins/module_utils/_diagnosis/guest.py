@@ -17,7 +17,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._defaults impo
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._diagnosis.facts import GuestFacts
 
 if t.TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 MACHINE_ID = "/etc/machine-id"
 SCRIPTS = "/usr/local/sbin/config-drive-boot.sh"
@@ -51,14 +51,14 @@ def drive_seen(told: bytes | None) -> DriveSeen | None:
     return DriveSeen(parts[1] == b"1", instance, digest)
 
 
-def why_unconfirmed(seen: DriveSeen | None, digest: str | None, booted: bool) -> str | None:
-    """Why a guest is not known to have set the password of the drive with this digest; None if it has.
+def why_unconfirmed(seen: DriveSeen | None, digests: Collection[str], booted: bool) -> str | None:
+    """Why a guest is not known to have set the password of the drive with one of these digests; None if it has.
 
     booted: whether a start since the drive was put counts for a guest without a confirmation.
     """
     if seen is None:
         return None if booted else "its guest has not said that it read the drive, or not where that can be seen from here"
-    if seen.digest is None or seen.digest != digest:
+    if seen.digest is None or seen.digest not in digests:
         return "its guest has not said that it has set the password of this drive: its scripts have not read it yet, set none, or are older"
     return "its guest has read the drive, and could not set all that is on it" if seen.failed else None
 

@@ -36,7 +36,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module import drives as common
 
 if t.TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from ansible.module_utils.basic import AnsibleModule
 
@@ -101,7 +101,7 @@ class Place(abc.ABC):
         """Moves drives; yields as put() does."""
         raise NotImplementedError
 
-    def unconfirmed(self, spots: Sequence[Spot], digests: Mapping[str, str | None]) -> dict[str, str]:
+    def unconfirmed(self, spots: Sequence[Spot], digests: Mapping[str, Collection[str]]) -> dict[str, str]:
         """By name, why a guest is not known to have set the password of its drive. digests: by name, of the drives."""
         raise NotImplementedError
 
@@ -401,13 +401,15 @@ class DriveRun:
     def _retire(self, place: Place, spots: Sequence[Spot]) -> None:
         """Removes the passwords from the drives whose guests have set them."""
         holders: dict[str, tuple[Spot, images.Image, str]] = {}
-        digests: dict[str, str | None] = {}
+        digests: dict[str, set[str]] = {}
         for spot in spots:
             before, data = self._tried(spot, lambda spot: self._before(place, spot, None)) or (None, None)
             password = compare.password_of(before.files) if before is not None else None
             if before is not None and data is not None and password:
                 holders[spot.name] = spot, before, password
-                digests[spot.name] = images.digest_of(data)
+                # Of the image, by which the guest scripts confirm, and of the password, by which a guest with cloud-init does.
+                told = images.digest_of(data), compare.confirmation_of(before.files)
+                digests[spot.name] = {digest for digest in told if digest is not None}
         reasons = place.unconfirmed([spot for spot, _before, _password in holders.values()], digests)
         jobs = []
         for name, (spot, before, password) in holders.items():

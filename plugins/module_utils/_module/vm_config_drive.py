@@ -29,7 +29,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drive_
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain_name
 
 if t.TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 
     from ansible.module_utils.basic import AnsibleModule
 
@@ -129,7 +129,7 @@ class HypervisorPlace(Place):
     def move(self, spots: Sequence[Spot]) -> Iterator[tuple[str, DriveChange | Exception]]:
         return _by_name(spots, self.drives.move([_vm(spot) for spot in spots], str(self.destination)))
 
-    def unconfirmed(self, spots: Sequence[Spot], digests: Mapping[str, str | None]) -> dict[str, str]:
+    def unconfirmed(self, spots: Sequence[Spot], digests: Mapping[str, Collection[str]]) -> dict[str, str]:
         vms = [_vm(spot) for spot in spots]
         asked = self.hypervisor.guest_files(vms, [_defaults.DRIVE_SEEN], _defaults.WORKERS, _defaults.GUEST_TIMEOUT)
         inserted = self.drives.inserted(vms) if self.boot_confirms else {}

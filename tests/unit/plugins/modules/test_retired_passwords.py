@@ -47,6 +47,20 @@ def says(host: fake.Host, result: int = 0) -> None:
     host.domains["web1"].files = {DRIVE_SEEN: f"{result} web1 {digest}\n".encode()}
 
 
+def test_a_guest_with_cloud_init_confirms_by_the_digest_that_its_drive_holds(host: fake.Host, run_module: RunModule):
+    entry = {"reader": "cloud_init", "confirm_password": True}
+    run_module("vm_config_drive", options(entry=entry))
+    told, host.domains["web1"].files = compare.confirmation_of(files(host)), {DRIVE_SEEN: b"0 web1 " + b"0" * 64}
+    assert run_module("vm_config_drive", options(entry=entry, state="retired"))["drives"][0]["unconfirmed"] is not None
+    host.domains["web1"].files = {DRIVE_SEEN: f"0 web1 {told}\n".encode()}
+    run_module("vm_config_drive", options(entry={**entry, "password": "Reset-4711-pw"}, state="updated"))
+    kept = run_module("vm_config_drive", options(entry=entry, state="retired"))
+    assert not kept["changed"] and "of this drive" in kept["drives"][0]["unconfirmed"], "it has set the one before"
+    host.domains["web1"].files = {DRIVE_SEEN: f"0 web1 {compare.confirmation_of(files(host))}\n".encode()}
+    assert run_module("vm_config_drive", options(entry=entry, state="retired"))["changed"]
+    assert compare.password_of(files(host)) is compare.confirmation_of(files(host)) is None
+
+
 def test_a_password_goes_when_its_guest_has_set_it_and_comes_back_only_anew(host: fake.Host, run_module: RunModule):
     run_module("vm_config_drive", options())
     says(host)

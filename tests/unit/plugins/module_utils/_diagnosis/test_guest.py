@@ -75,8 +75,8 @@ def test_a_mark_that_the_tools_brought_is_enough() -> None:
 )
 def test_only_a_mark_of_this_very_drive_confirms_its_password(told: bytes | None, words: str | None) -> None:
     mark = guest.drive_seen(told)
-    reason = guest.why_unconfirmed(mark, DIGEST.decode(), booted=False)
+    reason = guest.why_unconfirmed(mark, {DIGEST.decode()}, booted=False)
     assert reason is None if words is None else words in str(reason)
     # A start is believed only of a guest that says nothing itself.
-    assert (guest.why_unconfirmed(mark, DIGEST.decode(), booted=True) is None) == (words in (None, "not said that it read"))
-    assert guest.why_unconfirmed(mark, None, booted=False) is not None
+    assert (guest.why_unconfirmed(mark, {DIGEST.decode()}, booted=True) is None) == (words in (None, "not said that it read"))
+    assert guest.why_unconfirmed(mark, (), booted=False) is not None
