@@ -223,7 +223,8 @@ drives:
       description:
         - Whether a guest that has booted with another drive before will act on this one at its next boot; V(none) if
           O(drives[].reader) is not given.
-        - cloud-init and cloudbase-init act only on a new C(instance_id).
+        - cloud-init and cloudbase-init act only on a new C(instance_id). cloud-init does not even look for one if the old one is the
+          system UUID of the machine, as the VM's id is on V(kvm) and V(xenserver), which is what the drive has if none is given.
       type: bool
       sample: true
     new_password:

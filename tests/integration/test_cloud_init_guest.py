@@ -57,7 +57,13 @@ def site(kvm: KvmHost, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[S
     for name in ("first", "second"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(folder / name)], check=True)
         keys.append((folder / f"{name}.pub").read_text().strip())
-    site = Site(kvm, {name: f"Pw-{secrets.token_hex(6)}" for name in (FOUND, UNLABELLED)}, keys, secrets.token_hex(8), folder / "inventory.json")
+    site = Site(
+        kvm,
+        {name: f"Pw-{secrets.token_hex(6)}" for name in (FOUND, UNLABELLED)},
+        keys,
+        secrets.token_hex(8),
+        folder / "inventory.json",
+    )
     # Both kinds of user data at once, the way cloud-init has for that.
     cloud_config = {"write_files": [{"path": "/etc/it-file", "content": site.mark, "permissions": "0640"}]}
     parts = [
@@ -138,6 +144,14 @@ def test_the_default_label_leaves_cloud_init_off_until_the_template_names_the_so
     after = images.read(drive.read_bytes()).files
     assert not any(secret in data for data in after.values() for secret in (password.encode(), encoded.encode()))
     assert retired.is_of(password, after[content.RETIRED_PATH])
+    # Its instance id is the machine's UUID: the next start would not even look at a drive with another one.
+    entry = {"name": UNLABELLED, "reader": "cloud_init", "metadata": {"instance_id": "another"}}
+    options = {"hypervisor": site.kvm.hypervisor, "state": "updated", "drives": [entry]}
+    (done,) = site.kvm.module("vm_config_drive", options)["drives"]
+    assert (done["changed"], done["acts_on_refresh"]) == (True, False)
+    site.kvm.agent(UNLABELLED, "rm -rf /run/cloud-init; /etc/rc.guest early")
+    assert "restored from checked cache" in site.kvm.agent(UNLABELLED, "cat /var/log/cloud-init.log")
+    assert "another" not in site.kvm.agent(UNLABELLED, "cat /var/lib/cloud/data/instance-id")
 
 
 @pytest.mark.matrix(

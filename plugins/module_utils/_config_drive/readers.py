@@ -16,7 +16,11 @@ import dataclasses
 import re
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.content import LAYOUT_CLOUDSTACK, LAYOUT_OPENSTACK
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.content import (
+    LAYOUT_CLOUDSTACK,
+    LAYOUT_OPENSTACK,
+    READER_CLOUD_INIT,
+)
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.passwords import (
     password_problem,
     password_weakness,
@@ -92,15 +96,20 @@ def check(description: DriveDescription, label: str, layouts: Sequence[str]) -> 
     return Verdict(tuple(errors), tuple(warnings))
 
 
-def acts_on_refresh(description: DriveDescription, previous_instance_id: str | None) -> bool | None:
+def acts_on_refresh(
+    description: DriveDescription, previous_instance_id: str | None, system_uuid: str | None = None
+) -> bool | None:
     """Whether the guest will act on a refreshed drive at its next boot; None if its reader is not known.
 
-    previous_instance_id: of the drive that the guest knows, None if there is none.
+    previous_instance_id: of the drive that the guest knows, None if there is none. system_uuid: of the machine, as its firmware tells
+    it; cloud-init that was set up under this very id looks at no drive again (DataSourceConfigDrive.check_instance_id).
     """
     if description.reader is None:
         return None
     if not READERS[description.reader].once_per_instance:
         return True
+    if description.reader == READER_CLOUD_INIT and previous_instance_id is not None and previous_instance_id == system_uuid:
+        return False
     return previous_instance_id is not None and previous_instance_id != description.metadata.get("instance_id")
 
 

@@ -277,8 +277,7 @@ class Addresses(abc.ABC):
 class Drives(abc.ABC):
     """The config drives. put, remove, eject and move take many VMs and yield (vm, DriveChange or DriveError) as each is done."""
 
-    #: How many drives are worked on side by side.
-    side_by_side = 1
+    side_by_side = 1  # how many drives are worked on at once
     #: Whether move() migrates the VM as well, with or without a drive.
     moves_vms = False
 
@@ -476,6 +475,7 @@ class Hypervisor(abc.ABC):
 
     type: str
     endpoint: str
+    id_in_firmware = True  # whether a VM's id is also the system UUID that its firmware tells the guest
     inventory: Inventory
     addresses: Addresses
     drives: Drives

@@ -105,6 +105,10 @@ class Place(abc.ABC):
         """By name, why a guest is not known to have set the password of its drive. digests: by name, of the drives."""
         raise NotImplementedError
 
+    def system_uuid(self, spot: Spot) -> str | None:
+        """What the guest's firmware tells it as such; None if that is not known."""
+        return None
+
     def goes_along(self, spot: Spot) -> bool:
         """Whether move() has something to do for the spot."""
         raise NotImplementedError
@@ -284,7 +288,7 @@ class DriveRun:
         result["sha256"] = plan.before.sha256 if plan.same and plan.before is not None else hashlib.sha256(data).hexdigest()
         if result["new_password"] and self.module.check_mode:
             result["sha256"] = None  # its password is not made yet
-        result["acts_on_refresh"] = readers.acts_on_refresh(plan.description, plan.previous_instance_id)
+        result["acts_on_refresh"] = readers.acts_on_refresh(plan.description, plan.previous_instance_id, place.system_uuid(spot))
         if "size" in result:
             result["size"] = len(data)
         if "restart_required" in result:

@@ -147,6 +147,9 @@ class HypervisorPlace(Place):
                 reasons[spot.name] = reason
         return reasons
 
+    def system_uuid(self, spot: Spot) -> str | None:
+        return _vm(spot).id if self.hypervisor.id_in_firmware else None
+
     def goes_along(self, spot: Spot) -> bool:
         return spot.state.file_exists or spot.state.attached or self.drives.moves_vms
 

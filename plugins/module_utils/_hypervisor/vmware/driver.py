@@ -50,6 +50,7 @@ class VMware(Hypervisor):
     """See api.Hypervisor."""
 
     type = "vmware"
+    id_in_firmware = False  # which tells config.uuid; the id is config.instanceUuid
 
     def __init__(self, session: Session, datacenter: str | None = None, folder: str | None = None) -> None:
         """datacenter, folder: only the VMs below are looked at; folder is a path such as V(/DC0/vm/web)."""

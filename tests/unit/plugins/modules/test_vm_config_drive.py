@@ -72,6 +72,23 @@ def test_one_failing_vm_does_not_stop_the_others(host: fake.Host, run_module: Ru
     assert set(host.files) == {"web1.iso", "web2.iso", "web3.iso"}
 
 
+@pytest.mark.parametrize("in_firmware", [True, False])
+def test_cloud_init_reads_no_drive_again_if_its_id_is_what_the_firmware_tells(
+    host: fake.Host, run_module: RunModule, monkeypatch: pytest.MonkeyPatch, in_firmware: bool
+):
+    monkeypatch.setattr(
+        "ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.kvm.driver.KvmHost.id_in_firmware", in_firmware
+    )
+
+    def acts(**metadata: str) -> bool:
+        drives = [{"name": "web1", "reader": "cloud_init", "metadata": metadata}]
+        return bool(run_module("vm_config_drive", {"hypervisor": HYPERVISOR, "drives": drives})["drives"][0]["acts_on_refresh"])
+
+    assert not acts(), "a first drive"
+    assert acts(instance_id="i-1") is not in_firmware
+    assert acts(instance_id="i-2")
+
+
 def foreign_drive(owner: str | None) -> bytes:
     data = images.build({"cloudstack/metadata/vm-id.txt": b"1"}, owner=owner)
     return data if owner else data.replace(b"VMOPS.EXTERNAL_DHCP FORMAT", b"SOMEBODY.EXTERNAL_D FORMAT")

@@ -220,3 +220,6 @@ def test_passwords_are_judged_for_their_reader():
 def test_whether_the_guest_acts_on_a_refreshed_drive(reader, previous, acts):
     description = DriveDescription.from_option({"name": "web1", "reader": reader})
     assert readers.acts_on_refresh(description, previous) is acts
+    # cloud-init that was set up with the id of its machine never looks at a drive again.
+    of_the_machine = readers.acts_on_refresh(description, previous, system_uuid="another")
+    assert of_the_machine is (False if (reader, previous) == ("cloud_init", "another") else acts)
