@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    # What every module states; a module completes it with its own support values.
+    # What every module states; one of the other fragments, or the module, adds the support values.
     DOCUMENTATION = r"""
 options: {}
 attributes:
@@ -18,11 +18,6 @@ attributes:
     description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
   idempotent:
     description: When run twice in a row outside check mode with the same arguments, the second run reports no change.
-"""
-
-    ACTION_GROUP = r"""
-options: {}
-attributes:
   action_group:
     description: Use C(group/vmops.external_dhcp.all) in C(module_defaults) to set defaults for this module.
     support: full
@@ -45,4 +40,16 @@ attributes:
     support: full
     details:
       - This module only reads.
+"""
+
+    # A module that differs in one of these says so in its own attributes.
+    CHANGING_MODULE = r"""
+options: {}
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
 """

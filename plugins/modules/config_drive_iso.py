@@ -20,7 +20,7 @@ author:
 extends_documentation_fragment:
   - vmops.external_dhcp.config_drive
   - vmops.external_dhcp.attributes
-  - vmops.external_dhcp.attributes.action_group
+  - vmops.external_dhcp.attributes.changing_module
 options:
   dest:
     description:
@@ -47,15 +47,10 @@ options:
     type: bool
     default: false
 attributes:
-  check_mode:
-    support: full
   diff_mode:
-    support: full
     details:
       - Shows names, sizes and digests of the files, never their contents. The digests of secrets are keyed, so that they can be
         compared within one result but passwords cannot be tried against them.
-  idempotent:
-    support: full
 notes:
   - RV(drives[].sha256) is a digest of the whole image. Whoever knows everything else on a drive can try weak passwords against
     it; random ones, such as those of P(vmops.external_dhcp.vm_password#lookup), cannot be found that way.

@@ -18,7 +18,6 @@ author:
 extends_documentation_fragment:
   - vmops.external_dhcp.config_drive
   - vmops.external_dhcp.attributes
-  - vmops.external_dhcp.attributes.action_group
   - vmops.external_dhcp.attributes.info_module
 options:
   paths:

@@ -24,14 +24,7 @@ extends_documentation_fragment:
   - vmops.external_dhcp.record
   - vmops.external_dhcp.vm_errors
   - vmops.external_dhcp.attributes
-  - vmops.external_dhcp.attributes.action_group
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
+  - vmops.external_dhcp.attributes.changing_module
 options:
   vms:
     description: The VMs. For O(state=absent) only O(vms[].name) and O(vms[].id) count.

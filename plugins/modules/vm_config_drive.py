@@ -26,16 +26,11 @@ extends_documentation_fragment:
   - vmops.external_dhcp.vm_errors
   - vmops.external_dhcp.config_drive
   - vmops.external_dhcp.attributes
-  - vmops.external_dhcp.attributes.action_group
+  - vmops.external_dhcp.attributes.changing_module
 attributes:
-  check_mode:
-    support: full
   diff_mode:
-    support: full
     details:
       - Names and sizes are shown, secrets only as a digest that cannot be used outside of the result.
-  idempotent:
-    support: full
 options:
   state:
     description:

@@ -22,14 +22,7 @@ author:
 extends_documentation_fragment:
   - vmops.external_dhcp.hypervisor
   - vmops.external_dhcp.attributes
-  - vmops.external_dhcp.attributes.action_group
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
+  - vmops.external_dhcp.attributes.changing_module
 options:
   state:
     description: V(listed) only lists the orphans, V(absent) deletes those that have no reason to be kept in RV(orphans[].kept).

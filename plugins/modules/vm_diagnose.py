@@ -26,7 +26,6 @@ extends_documentation_fragment:
   - vmops.external_dhcp.vm_filter
   - vmops.external_dhcp.page
   - vmops.external_dhcp.attributes
-  - vmops.external_dhcp.attributes.action_group
   - vmops.external_dhcp.attributes.info_module
 options:
   hypervisor_name:

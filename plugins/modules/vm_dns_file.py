@@ -20,14 +20,7 @@ extends_documentation_fragment:
   - vmops.external_dhcp.record
   - vmops.external_dhcp.dns_names
   - vmops.external_dhcp.attributes
-  - vmops.external_dhcp.attributes.action_group
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
+  - vmops.external_dhcp.attributes.changing_module
 options:
   path:
     description: The file, on the controller; its folder must exist. Several hypervisors may have their parts in one file.

@@ -22,14 +22,7 @@ extends_documentation_fragment:
   - vmops.external_dhcp.record
   - vmops.external_dhcp.dns_names
   - vmops.external_dhcp.attributes
-  - vmops.external_dhcp.attributes.action_group
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
+  - vmops.external_dhcp.attributes.changing_module
 options:
   server:
     description: The DNS server, which must be the primary of the zones. Use one task for each server and view.

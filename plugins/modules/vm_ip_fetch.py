@@ -29,16 +29,14 @@ extends_documentation_fragment:
   - vmops.external_dhcp.vm_filter
   - vmops.external_dhcp.dns_option
   - vmops.external_dhcp.attributes
-  - vmops.external_dhcp.attributes.action_group
+  - vmops.external_dhcp.attributes.changing_module
 attributes:
   check_mode:
-    support: full
     details:
       - In check mode nothing is polled; the result says what is waited for, and with O(sources=[]) what O(reconcile) would do.
   diff_mode:
     support: none
   idempotent:
-    support: full
     details:
       - A poll reports a change when an address was found, changed or lost, or when a NIC was given up.
 options:

@@ -18,16 +18,12 @@ extends_documentation_fragment:
   - vmops.external_dhcp.hypervisor
   - vmops.external_dhcp.vm_errors
   - vmops.external_dhcp.attributes
-  - vmops.external_dhcp.attributes.action_group
+  - vmops.external_dhcp.attributes.changing_module
 attributes:
   check_mode:
     support: partial
     details:
       - A change is predicted for every VM that is found.
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
 options:
   vms:
     description: Names or ids of the VMs; a list, or a text with commas between them. A name that several VMs have is an error.

@@ -17,7 +17,6 @@ author:
 extends_documentation_fragment:
   - vmops.external_dhcp.record
   - vmops.external_dhcp.attributes
-  - vmops.external_dhcp.attributes.action_group
   - vmops.external_dhcp.attributes.info_module
 options:
   hypervisor_name:

@@ -18,12 +18,8 @@ extends_documentation_fragment:
   - vmops.external_dhcp.hypervisor
   - vmops.external_dhcp.vm_errors
   - vmops.external_dhcp.attributes
-  - vmops.external_dhcp.attributes.action_group
+  - vmops.external_dhcp.attributes.changing_module
 attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
   idempotent:
     support: partial
     details:

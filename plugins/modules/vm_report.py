@@ -23,16 +23,12 @@ author:
 extends_documentation_fragment:
   - vmops.external_dhcp.record
   - vmops.external_dhcp.attributes
-  - vmops.external_dhcp.attributes.action_group
+  - vmops.external_dhcp.attributes.changing_module
 attributes:
-  check_mode:
-    support: full
   diff_mode:
-    support: full
     details:
       - Shows numbers, not the page.
   idempotent:
-    support: full
     details:
       - The file is written each time, because the page says when it was made. RV(ignore:changed) is V(true) only if it says anything else
         than before.

@@ -20,7 +20,6 @@ author:
   - vmops maintainers (@vmops)
 extends_documentation_fragment:
   - vmops.external_dhcp.attributes
-  - vmops.external_dhcp.attributes.action_group
   - vmops.external_dhcp.attributes.info_module
 options:
   vms:

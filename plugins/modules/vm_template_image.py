@@ -25,16 +25,11 @@ requirements:
 extends_documentation_fragment:
   - vmops.external_dhcp.template
   - vmops.external_dhcp.attributes
-  - vmops.external_dhcp.attributes.action_group
+  - vmops.external_dhcp.attributes.changing_module
 attributes:
-  check_mode:
-    support: full
   diff_mode:
-    support: full
     details:
       - Lists what is done, without the contents of files.
-  idempotent:
-    support: full
 options:
   image:
     description:

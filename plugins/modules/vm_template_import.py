@@ -24,14 +24,7 @@ author:
 extends_documentation_fragment:
   - vmops.external_dhcp.hypervisor
   - vmops.external_dhcp.attributes
-  - vmops.external_dhcp.attributes.action_group
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: full
-  idempotent:
-    support: full
+  - vmops.external_dhcp.attributes.changing_module
 options:
   name:
     description: The VM's name.

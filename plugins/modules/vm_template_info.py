@@ -21,7 +21,6 @@ requirements:
 extends_documentation_fragment:
   - vmops.external_dhcp.template
   - vmops.external_dhcp.attributes
-  - vmops.external_dhcp.attributes.action_group
   - vmops.external_dhcp.attributes.info_module
 options:
   root:
