@@ -22,7 +22,7 @@ def hypervisor() -> dict[str, t.Any]:
             "type": "dict",
             "required": True,
             "options": {
-                "type": {"type": "str", "required": True, "choices": ["kvm", "xenserver", "vmware"]},
+                "type": {"type": "str", "required": True, "choices": list(_defaults.HYPERVISOR_TYPES)},
                 # KVM
                 "uri": {"type": "str", "fallback": (env_fallback, ["LIBVIRT_DEFAULT_URI"])},
                 "image_dir": {"type": "path", "default": _defaults.IMAGE_DIR},
@@ -164,8 +164,8 @@ def template() -> dict[str, t.Any]:
     """Doc fragment: template."""
     return {
         "image_format": {"type": "str", "choices": ["auto", "raw", "qcow2"], "default": "auto"},
-        "init": {"type": "str", "choices": ["auto", "systemd", "sysv", "openrc"], "default": "auto"},
-        "hypervisor_type": {"type": "str", "choices": ["kvm", "xenserver", "vmware"]},
+        "init": {"type": "str", "choices": ["auto", *_defaults.INIT_SYSTEMS], "default": "auto"},
+        "hypervisor_type": {"type": "str", "choices": list(_defaults.HYPERVISOR_TYPES)},
         "reader": {"type": "str", "choices": ["ours", "cloud_init", "both"], "default": "ours"},
         "label": {"type": "str", "default": "config"},
         "agent_interval": {"type": "int", "default": _defaults.AGENT_INTERVAL},

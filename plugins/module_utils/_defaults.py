@@ -4,13 +4,17 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""The defaults of the settings, each with the name that CloudStack's specification gave it where it has one.
+"""The defaults and choices of the settings, the defaults with the names that CloudStack's specification gave them.
 
 Documentation of modules and defaults of roles must repeat them, as Ansible reads those as they stand; ansible-test and
 tests/unit/test_defaults.py compare them with these.
 """
 
 from __future__ import annotations
+
+# What users choose from.
+HYPERVISOR_TYPES = ("kvm", "vmware", "xenserver")
+INIT_SYSTEMS = ("systemd", "sysv", "openrc")
 
 LABEL = "config"  # vm.configdrive.label
 INTERVAL = 180  # seconds between two looks at a NIC; externaldhcp.vmip.retrieval.interval

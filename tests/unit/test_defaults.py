@@ -49,6 +49,18 @@ def test_the_label_is_one_variable_for_drives_and_templates(role: str, variable:
     assert _read(role, "defaults/main.yml")[variable] == "{{ config_drive_label | default('%s') }}" % _defaults.LABEL
 
 
+def test_roles_know_what_users_choose_from() -> None:
+    options = _read("vm_template", "meta/argument_specs.yml")["argument_specs"]["linux"]["options"]
+    assert {*options["vm_template_init"]["choices"]} == {"auto", *_defaults.INIT_SYSTEMS}
+    assert {*options["vm_template_hypervisor"]["choices"]} == {"auto", *_defaults.HYPERVISOR_TYPES}
+    data = _read("vm_template", "vars/main.yml")
+    for name in ("vm_template_starters", "vm_template_image_starters", "vm_template_service_modules"):
+        assert {*data[name]} == {*_defaults.INIT_SYSTEMS}, name
+    files = {path.stem.removeprefix("starter-") for path in (ROLES / "vm_template" / "tasks").glob("starter-*.yml")}
+    assert files == {*_defaults.INIT_SYSTEMS}
+    assert {*data["vm_template_virtualization_types"].values()} == {*_defaults.HYPERVISOR_TYPES}
+
+
 def test_the_specification_has_them() -> None:
     options = _argspec.hypervisor()["hypervisor"]["options"]
     found = {name: options[name].get("default") for name in ("image_dir", "iso_sr_name", "iso_dir", "connect_timeout")}

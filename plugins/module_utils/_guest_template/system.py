@@ -12,6 +12,7 @@ import fnmatch
 import re
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _defaults
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.files import FOLDER
 
 if t.TYPE_CHECKING:
@@ -19,7 +20,7 @@ if t.TYPE_CHECKING:
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.files import Files
 
-SYSTEMD, SYSV, OPENRC = "systemd", "sysv", "openrc"
+SYSTEMD, SYSV, OPENRC = _defaults.INIT_SYSTEMS
 UNIT_FOLDERS = ("etc/systemd/system", "usr/local/lib/systemd/system", "usr/lib/systemd/system", "lib/systemd/system")
 _FAMILIES = {
     "debian": "Debian",

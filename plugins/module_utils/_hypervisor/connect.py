@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _defaults
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorError
 
 if t.TYPE_CHECKING:
@@ -32,5 +33,5 @@ def open_hypervisor(description: Mapping[str, t.Any]) -> Hypervisor:
     elif kind == "xenserver":
         from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.xenserver.driver import connect  # type: ignore[assignment]
     else:
-        raise HypervisorError(f"hypervisor.type is {kind!r}: it must be one of kvm, vmware, xenserver")
+        raise HypervisorError(f"hypervisor.type is {kind!r}: it must be one of {', '.join(_defaults.HYPERVISOR_TYPES)}")
     return connect(description)

@@ -92,6 +92,7 @@ _COLLECTIONS = next((str(p.parent) for p in Path(__file__).absolute().parents if
 if _COLLECTIONS is not None and _COLLECTIONS not in sys.path:
     sys.path.append(_COLLECTIONS)
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _defaults
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import OptionError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.connect import open_hypervisor
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.look import Request
@@ -118,7 +119,6 @@ if t.TYPE_CHECKING:
 LONGEST_PAUSE = 60.0  # seconds between attempts to reach the record
 LOOK_SECONDS = 1.0  # between two looks for events that somebody else has written
 END_SECONDS = 10.0  # that a listener may take to end
-_TYPES = ("kvm", "vmware", "xenserver")
 _FEED = ("record", "types", "cursor_file", "start")
 _KNOWN = ("hypervisors", "interval", "max_retry", "recheck_interval", "syslog", *_FEED, "feedback")
 
@@ -180,9 +180,9 @@ def _hypervisors(args: dict[str, t.Any]) -> t.Iterator[tuple[t.Callable[[], t.An
         if unknown:
             raise ArgumentError(f"hypervisors has {unknown[0]!r} for {name}: use name, hypervisor, networks, vm_filter")
         description = entry.get("hypervisor")
-        if not isinstance(description, dict) or description.get("type") not in _TYPES:
+        if not isinstance(description, dict) or description.get("type") not in _defaults.HYPERVISOR_TYPES:
             raise ArgumentError(
-                f"hypervisors: hypervisor of {name} must be a dictionary whose type is one of {', '.join(_TYPES)}"
+                f"hypervisors: hypervisor of {name} must be a dictionary whose type is one of {', '.join(_defaults.HYPERVISOR_TYPES)}"
             )
         try:
             networks = read_networks(entry.get("networks"))
