@@ -55,8 +55,9 @@ options:
   confirmation:
     description:
       - For O(state=retired), what shows that a guest has set the password.
-      - With V(guest), its guest scripts must have confirmed this one drive. On V(kvm) the QEMU guest agent reads the confirmation; on
-        V(vmware) and V(xenserver) the scripts send it to the hypervisor, if the guest has C(vmware-rpctool) or C(xenstore-write).
+      - With V(guest), its guest scripts, or cloud-init with O(drives[].confirm_password), must have confirmed this one drive. On V(kvm)
+        the QEMU guest agent reads the confirmation; on V(vmware) and V(xenserver) the guest sends it to the hypervisor, if it has
+        C(vmware-rpctool) or C(xenstore-write).
       - With V(boot), a guest without a confirmation counts as well if it runs, was started since the drive was put, and has V(ours) as
         O(drives[].reader), which acts at every start. The caller must know that the guest's start is complete by now.
     type: str
