@@ -13,7 +13,7 @@ import typing as t
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils import _argspec
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _argspec, _whole_file
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import counted, plain
 from ansible_collections.vmops.external_dhcp.plugins.plugin_utils import _report_data, _report_page
 
@@ -46,7 +46,7 @@ class ActionModule(ActionBase):
         if not self._task.check_mode:
             text = _report_page.page(data)
             try:
-                _report_page.write(path, text, mode)
+                _whole_file.write(path, text.encode(), mode, sync=True)
             except OSError as error:
                 raise AnsibleActionFail(f"dest {path} could not be written: {error.strerror or error}") from None
             result["size"] = len(text.encode())

@@ -11,10 +11,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import pathlib
 import re
-import tempfile
 import typing as t
 
 import jinja2
@@ -74,22 +72,6 @@ def digest_of_file(path: str) -> str | None:
     except OSError:
         return None
     return found.group(1) if found else None
-
-
-def write(path: str, text: str, mode: int) -> None:
-    """Writes the file whole or not at all: a browser or web server never meets half a page. Raises OSError."""
-    folder = os.path.dirname(path) or "."
-    handle, temporary = tempfile.mkstemp(prefix=".vm-report-", dir=folder)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def _hash(text: str) -> str:

@@ -48,9 +48,7 @@ def main() -> None:
         for count in SIZES:
             recorded, given = sample(count)
             page, table = place / "page.html", place / "plain.html"
-            _report_page.write(
-                str(page), _report_page.page(_report_data.page_data(recorded, given, NOW, "VMs on shared networks")), 0o644
-            )
+            page.write_text(_report_page.page(_report_data.page_data(recorded, given, NOW, "VMs on shared networks")))
             table.write_text(plain(recorded))
             ours = statistics.median(browser.open(page) for _run in range(RUNS))
             theirs = statistics.median(browser.open(table) for _run in range(RUNS))

@@ -11,10 +11,10 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import tempfile
 import time
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _whole_file
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive import image as images
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.errors import DriveImageError, DriveInputError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import drive_rules
@@ -125,17 +125,7 @@ class DriveFolder:
     def write(self, name: str, data: bytes) -> None:
         """Puts the drive in place of the one before: whole and on the disk, or not at all. Raises DriveImageError."""
         try:
-            fd, staged = tempfile.mkstemp(prefix=_STAGED[0], suffix=_STAGED[1], dir=self.path)  # 0600 from the start
-            try:
-                with os.fdopen(fd, "wb") as stream:
-                    stream.write(data)
-                    stream.flush()
-                    os.fsync(fd)
-                os.replace(staged, self.file(name))
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    os.unlink(staged)
-                raise
+            _whole_file.write(self.file(name), data, FILE_MODE, _STAGED, sync=True)
         except OSError as exc:
             raise DriveImageError(f"{self.file(name)} cannot be written: {exc.strerror}") from exc
 

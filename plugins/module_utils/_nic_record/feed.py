@@ -16,10 +16,10 @@ import asyncio
 import datetime
 import logging
 import os
-import tempfile
 import typing as t
 from pathlib import Path
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _whole_file
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.database import Database
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import EVENT_TYPES
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.results import event_result
@@ -117,10 +117,7 @@ class EventFeed:
         if self.cursor_file is None:
             return
         words = [str(event_id), self.record_id or "-", self.at.isoformat() if self.at else "-"]
-        handle, name = tempfile.mkstemp(dir=self.cursor_file.parent, prefix=self.cursor_file.name)
-        with os.fdopen(handle, "w") as file:
-            file.write(" ".join(words) + "\n")
-        os.replace(name, self.cursor_file)
+        _whole_file.write(str(self.cursor_file), (" ".join(words) + "\n").encode(), 0o600)
 
     def close(self) -> None:
         self.store.database.close()

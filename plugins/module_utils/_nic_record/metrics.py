@@ -8,10 +8,9 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _whole_file
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.errors import RecordReadOnly
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import REASON_NOT_POLLED_YET, STATE_PENDING
 
@@ -63,17 +62,8 @@ def text(notes: Sequence[LookNote], tallies: Iterable[tuple[str, str, str | None
 
 def write(path: str, content: str) -> None:
     """Replaces the file in one step, readable for all. Raises RecordReadOnly."""
-    folder = os.path.dirname(os.path.abspath(path))
     try:
-        handle, new = tempfile.mkstemp(dir=folder, prefix=os.path.basename(path))
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(content)
-            os.chmod(new, 0o644)
-            os.replace(new, path)
-        except BaseException:
-            os.unlink(new)
-            raise
+        _whole_file.write(path, content.encode(), 0o644)
     except OSError as error:
         raise RecordReadOnly(f"metrics_file is {path}: it cannot be written: {error.strerror or error}") from None
 

@@ -71,9 +71,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[browsers.Bro
 def write(tmp_path: pathlib.Path) -> t.Callable[..., pathlib.Path]:
     def written(recorded: _report_data.Recorded, given: list[dict[str, t.Any]], name: str = "page") -> pathlib.Path:
         path = tmp_path / f"{name}.html"
-        _report_page.write(
-            str(path), _report_page.page(_report_data.page_data(recorded, given, NOW, "VMs on shared networks")), 0o644
-        )
+        path.write_text(_report_page.page(_report_data.page_data(recorded, given, NOW, "VMs on shared networks")))
         return path
 
     return written

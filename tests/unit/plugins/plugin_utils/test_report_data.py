@@ -11,6 +11,7 @@ import typing as t
 
 import pytest
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils import _whole_file
 from ansible_collections.vmops.external_dhcp.plugins.plugin_utils import _report_data, _report_networks, _report_page
 from ansible_collections.vmops.external_dhcp.tests.unit.plugins.plugin_utils.report_sample import NOW, look, nic, sample
 
@@ -176,7 +177,7 @@ def test_the_digest_tells_whether_the_page_says_anything_else(tmp_path: pathlib.
     first, given = sample(3)
     one = _report_data.page_data(first, given, NOW, "VMs")
     path = tmp_path / "page.html"
-    _report_page.write(str(path), _report_page.page(one), 0o640)
+    _whole_file.write(str(path), _report_page.page(one).encode(), 0o640)
     assert path.stat().st_mode & 0o777 == 0o640
     assert _report_page.digest_of_file(str(path)) == _report_page.digest({**one, "made_at": "later"})
     assert _report_page.digest_of_file(str(path)) != _report_page.digest({**one, "title": "other"})
