@@ -42,7 +42,7 @@ def run_module(module: AnsibleModule) -> None:
         entries = _read_entries(module.params["vms"], present)
     except OptionError as error:
         common.refuse(module, str(error))
-    results = common.Results(entries)
+    results = common.Results(entries, stay=present)
     with hypervisor_of(module) as hypervisor:
         (_make_present if present else _make_absent)(module, hypervisor, entries, results)
     results.end(module)
@@ -78,10 +78,8 @@ def _make_present(
         common.refuse(module, str(error))
     found = find_vms(hypervisor, list(entries))
     results.found(found)
-    for result in results.by_asked.values():
-        result.update(power_state=None, nics=[])
     for vm in found.vms:
-        results.of(vm).update(power_state=vm.power_state, nics=common.nics_of(vm))
+        results.show(vm)
     missing = []
     for name, problem in found.problems.items():
         if problem.reason == REASON_VM_NOT_FOUND:

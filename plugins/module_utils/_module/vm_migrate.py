@@ -42,12 +42,9 @@ def run_module(module: AnsibleModule) -> None:
             results.take(hypervisor.machines.migrate(vms, destination), vms)
     where = ", ".join(f"{key} {value}" for key, value in destination.items())
     for vm in vms:
-        result = results.of(vm)
         # As they were before: a move changes neither, and the VM may be on another hypervisor now.
-        result.update(power_state=vm.power_state, nics=common.nics_of(vm))
+        results.show(vm)
+        result = results.of(vm)
         if result["changed"] and result["error"] is None:
             results.differ(vm.name, ["where it was"], [where])
-    for result in results.by_asked.values():
-        result.setdefault("power_state", None)
-        result.setdefault("nics", [])
     results.end(module)

@@ -43,9 +43,6 @@ def run_module(module: AnsibleModule) -> None:
         result = results.of(vm)
         if result["changed"]:
             results.differ(vm.name, [vm.power_state], ["restarted"] if state == "restarted" else [result["power_state"]])
-    for result in results.by_asked.values():
-        result.setdefault("power_state", None)
-        result.setdefault("nics", [])
     results.end(module)
 
 
@@ -65,7 +62,7 @@ def _change(hypervisor: Hypervisor, vms: Sequence[Vm], state: str, timeout: floa
 
 def _predict(vms: Sequence[Vm], changing: Sequence[Vm], state: str, results: common.Results) -> None:
     for vm in vms:
-        results.of(vm).update(power_state=vm.power_state, nics=common.nics_of(vm))
+        results.show(vm)
     for vm in changing:
         results.of(vm).update(changed=True, power_state=POWER_STOPPED if state == "stopped" else POWER_RUNNING)
 
@@ -77,4 +74,4 @@ def _read_again(hypervisor: Hypervisor, vms: Sequence[Vm], changed: bool, result
         keys = [key for key, result in results.by_asked.items() if result["id"] is not None]
         now |= {vm.id: vm for vm in find_vms(hypervisor, keys).vms}
     for vm in vms:
-        results.of(vm).update(power_state=now[vm.id].power_state, nics=common.nics_of(now[vm.id]))
+        results.show(now[vm.id])

@@ -48,15 +48,17 @@ def named(name: str, text: str) -> str:
 
 
 class Results:
-    """One result for each VM asked for, in that order: name, id, changed, error, warnings, and what a module adds.
+    """One result for each VM asked for, in that order: name, id, changed, error, warnings, and power state and NICs.
 
-    asked: the names or ids that were given.
+    asked: the names or ids that were given. stay: False if the VMs are to be deleted, so that the last two are left out.
     """
 
-    def __init__(self, asked: Iterable[str]) -> None:
+    def __init__(self, asked: Iterable[str], stay: bool = True) -> None:
         self.by_asked: dict[str, dict[str, t.Any]] = {
             key: {"name": key, "id": None, "changed": False, "error": None, "warnings": []} for key in asked
         }
+        for result in self.by_asked.values() if stay else ():
+            result.update(power_state=None, nics=[])
         self._by_id: dict[str, dict[str, t.Any]] = {}
         self.diffs: list[dict[str, str]] = []
 
@@ -72,6 +74,10 @@ class Results:
 
     def of(self, vm: Vm) -> dict[str, t.Any]:
         return self._by_id[vm.id]
+
+    def show(self, vm: Vm) -> None:
+        """Notes the VM's power state and NICs."""
+        self.of(vm).update(power_state=vm.power_state, nics=_nics_of(vm))
 
     def fail(self, key: str, error: str) -> None:
         result = self.by_asked[key]
@@ -126,7 +132,7 @@ class Results:
         raise AssertionError("that ends the module")  # pragma: no cover
 
 
-def nics_of(vm: Vm) -> list[dict[str, t.Any]]:
+def _nics_of(vm: Vm) -> list[dict[str, t.Any]]:
     """A VM's NICs, in the shape that the module vm_nic_record takes."""
     return [{"device": nic.device, "mac": nic.mac, "network": nic.network} for nic in vm.nics]
 
