@@ -34,6 +34,8 @@ SCRIPTS = ROOT / "roles/vm_template/files/linux"
 GOLDEN = "it-golden"
 FSTAB, FAULT = "/etc/fstab", "/dev/vda1 / ext4 rw 0 0\n/dev/sr1 /media iso9660 ro 0 0\n"
 MENDED = FAULT.splitlines(keepends=True)[0]
+#: The guest's own password, and that on its drive: what nobody must see.
+CANARY, PASSWORD = (f"canary-{secrets.token_hex(8)}" for _ in range(2))
 #: Runs a command in the files of $1 below a layer that takes all changes and is thrown away, without a network.
 LAYER = """
 mount --make-rprivate /
@@ -50,7 +52,7 @@ exec chroot . "$@"
 
 
 class Guest(t.NamedTuple):
-    """run: a command in the guest, told as standard input what must not be seen; the result is what it prints."""
+    """run: a command in the guest, with what it reads; the result is what it prints. env: for ansible-playbook."""
 
     hypervisor: dict[str, str]
     run: t.Callable[..., str]
@@ -81,18 +83,8 @@ def agent_alone(tmp_path: pathlib.Path) -> t.Iterator[Guest]:
             (inside,) = pathlib.Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
 
             def run(command: str, stdin: str = "") -> str:
-                enter = [
-                    "nsenter",
-                    f"--target={inside}",
-                    "--mount",
-                    "--net",
-                    "--pid",
-                    f"--root=/proc/{inside}/root",
-                    "sh",
-                    "-c",
-                    command,
-                ]
-                return subprocess.run(enter, input=stdin, capture_output=True, text=True, check=True).stdout
+                enter = f"nsenter --target={inside} --mount --net --pid --root=/proc/{inside}/root sh -c".split()
+                return subprocess.run([*enter, command], input=stdin, capture_output=True, text=True, check=True).stdout
 
             uri = f"qemu+unix:///{GOLDEN}?socket={socket}"
             yield Guest({"type": "kvm", "uri": uri}, run, {"PYTHONPATH": str(ROOT / "tests/integration/agent_alone")})
@@ -126,9 +118,6 @@ def vm(kvm: KvmHost, tmp_path: pathlib.Path) -> t.Iterator[Guest]:
         kvm.undefine(GOLDEN)
 
 
-CANARY, PASSWORD = (f"canary-{secrets.token_hex(8)}" for _ in range(2))
-
-
 def prepare(guest: Guest, folder: pathlib.Path) -> Played:
     """The playbook, with as much output as an administrator who looks for a fault would ask for."""
     inventory = folder / "inventory.json"
@@ -140,7 +129,7 @@ def prepare(guest: Guest, folder: pathlib.Path) -> Played:
 
 
 def becomes_a_template(guest: Guest, folder: pathlib.Path) -> None:
-    """One with a mistake in it, which is named after the scripts were installed; without it nothing more is to be done."""
+    """First with a mistake in it, which is named when the scripts are installed; without it nothing more is to be done."""
     guest.run(f"cat >{FSTAB}", FAULT)
     first = prepare(guest, folder)
     said = " ".join(first.output.split())
