@@ -183,7 +183,7 @@ def kvm(folder: pathlib.Path) -> None:
                 assert outcome.error is None, outcome.error
             if CLIENT:
                 host.define(host.virsh("dumpxml", "watched").replace("</cmdline>", f" rig_client={CLIENT}</cmdline>"))
-            with site.watching() as watcher:
+            with site.watching(BOOTS * 300) as watcher:
                 until(lambda: site.listening(watcher), 60)
                 connected = [0.0]  # when an agent did last
                 add = watcher.gather.add

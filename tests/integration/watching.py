@@ -64,10 +64,10 @@ class Watched:
         return Watcher(RecordStore(Database(self.url)), self.connect, self.request(), stop=stop)
 
     @contextlib.contextmanager
-    def watching(self) -> Iterator[Watcher]:
-        """A watcher in a thread of its own, from the moment it listens."""
+    def watching(self, seconds: float = 300) -> Iterator[Watcher]:
+        """A watcher in a thread of its own, from the moment it listens, for at most so long."""
         stop = threading.Event()
-        with at_work(self.watcher(stop), stop, turn=60, listen=300, end=60) as watcher:
+        with at_work(self.watcher(stop), stop, turn=60, listen=seconds, end=60) as watcher:
             yield watcher
 
     @contextlib.contextmanager
