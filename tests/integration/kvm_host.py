@@ -177,7 +177,7 @@ class KvmHost:
 
     def undefine(self, name: str) -> None:
         """Removes a domain with what is named after it, whatever state it is in."""
-        for words in (("destroy",), ("undefine",)):
+        for words in (("destroy",), ("undefine", "--nvram")):
             self.virsh(*words, "--domain", name, check=False)
         for file in self.files():
             if file.startswith(f"{name}."):

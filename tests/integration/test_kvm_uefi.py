@@ -53,8 +53,6 @@ def inventory(kvm: KvmHost, tmp_path: pathlib.Path) -> t.Iterator[pathlib.Path]:
         yield path
     finally:
         for name in (*VMS, TEMPLATE):
-            kvm.virsh("destroy", name, check=False)
-            kvm.virsh("undefine", name, "--nvram", check=False)
             kvm.undefine(name)
 
 
