@@ -151,7 +151,7 @@ def change(
 def description_of(image: Image, name: str, reader: str | None = None) -> DriveDescription:
     """What a drive says of its VM, to have it checked for a reader; parts that cannot be understood are left out."""
     try:
-        document = _json_object(image.files, content.META_DATA_JSON) if content.META_DATA_JSON in image.files else {}
+        document = _meta_data(image.files)
     except DriveImageError:
         document = {}
     password = _text(image, content.PASSWORD_PATH) or document.get("admin_pass")
@@ -177,10 +177,10 @@ def password_of(files: Mapping[str, bytes]) -> str | None:
     try:
         if files.get(content.PASSWORD_PATH):
             return files[content.PASSWORD_PATH].decode("utf-8", "replace")
-        document = _json_object(files, content.META_DATA_JSON) if content.META_DATA_JSON in files else {}
+        document = _meta_data(files)
         if isinstance(document.get("admin_pass"), str) and document["admin_pass"]:
             return str(document["admin_pass"])
-        parts = content.vendor_data_parts(_json(files, content.VENDOR_DATA_JSON) if content.VENDOR_DATA_JSON in files else None)
+        parts = content.vendor_data_parts(_vendor_data(files))
     except DriveImageError:
         return None
     return next((text for text in map(content.password_in, parts) if text), None)
@@ -189,7 +189,7 @@ def password_of(files: Mapping[str, bytes]) -> str | None:
 def confirmation_of(files: Mapping[str, bytes]) -> str | None:
     """By what cloud-init's guest names the drive when it confirms that it has set the password; None where it confirms nothing."""
     try:
-        parts = content.vendor_data_parts(_json(files, content.VENDOR_DATA_JSON) if content.VENDOR_DATA_JSON in files else None)
+        parts = content.vendor_data_parts(_vendor_data(files))
     except DriveImageError:
         return None
     return next((found for found in map(confirming.digest_in, parts) if found), None)
@@ -234,17 +234,23 @@ def _json(files: Mapping[str, bytes], path: str) -> t.Any:
         raise DriveImageError(f"{path} on the drive is not JSON") from None
 
 
-def _json_object(files: Mapping[str, bytes], path: str) -> dict[str, t.Any]:
-    document = _json(files, path)
+def _meta_data(files: Mapping[str, bytes]) -> dict[str, t.Any]:
+    """What meta_data.json holds; empty without it."""
+    document = _json(files, content.META_DATA_JSON) if content.META_DATA_JSON in files else {}
     if not isinstance(document, dict):
-        raise DriveImageError(f"{path} on the drive is not a JSON object")
+        raise DriveImageError(f"{content.META_DATA_JSON} on the drive is not a JSON object")
     return document
+
+
+def _vendor_data(files: Mapping[str, bytes]) -> t.Any:
+    """What vendor_data.json holds; None without it."""
+    return _json(files, content.VENDOR_DATA_JSON) if content.VENDOR_DATA_JSON in files else None
 
 
 def _change_meta_data(
     files: dict[str, bytes], admin_pass: str | None, ssh_keys: Sequence[str] | None, metadata: Mapping[str, str]
 ) -> None:
-    before = _json_object(files, content.META_DATA_JSON)
+    before = _meta_data(files)
     after = dict(before)
     for key, value in metadata.items():
         _put(after, content.meta_data_name(key), value)
@@ -261,19 +267,17 @@ def _needs_admin_pass(files: Mapping[str, bytes], reader: str | None) -> bool:
     """Whether a new password is to be in meta_data.json: if it must be for the reader, or was for one that nobody names."""
     if reader is not None:
         return reader == content.READER_CLOUDBASE_INIT
-    return "admin_pass" in _json_object(files, content.META_DATA_JSON) and not _tells_cloud_init(files)
+    return "admin_pass" in _meta_data(files) and not _tells_cloud_init(files)
 
 
 def _tells_cloud_init(files: Mapping[str, bytes]) -> bool:
     """Whether the drive has the part by which cloud-init is told the password; admin_pass is not for its guests then."""
-    if content.VENDOR_DATA_JSON not in files:
-        return False
-    return any(map(content.is_cloud_init_password, content.vendor_data_parts(_json(files, content.VENDOR_DATA_JSON))))
+    return any(map(content.is_cloud_init_password, content.vendor_data_parts(_vendor_data(files))))
 
 
 def _change_vendor_data(files: dict[str, bytes], password: str, password_hash: str | None, reader: str | None) -> None:
     """Replaces the part by which cloud-init is told the password; a drive without it gets one only if cloud-init reads it."""
-    before = _json(files, content.VENDOR_DATA_JSON) if content.VENDOR_DATA_JSON in files else None
+    before = _vendor_data(files)
     parts = content.vendor_data_parts(before)
     confirms = any(map(confirming.is_script, parts))
     kept = [part for part in parts if not content.is_cloud_init_password(part) and not confirming.is_script(part)]
@@ -282,7 +286,7 @@ def _change_vendor_data(files: dict[str, bytes], password: str, password_hash: s
     elif password and (len(kept) < len(parts) or reader == content.READER_CLOUD_INIT):
         kept.append(content.cloud_init_password(password))
         if confirms:
-            about = _json_object(files, content.META_DATA_JSON)
+            about = _meta_data(files)
             kept.append(confirming.script(str(about.get("name")), str(about.get("uuid")), password))
     if kept != parts:
         after = content.with_vendor_data_parts(before, kept)
