@@ -69,8 +69,18 @@ class OperationsMixin:
     def vm_operation(self, call: Call, vm: Obj, op: str) -> t.Iterator[str]:
         """Marks the operation as under way during the body; yields its id, by which it can be cancelled."""
         self.check_operation(vm, op)
+        try:
+            with self.under_way(call, vm, op) as ident:
+                yield ident
+        finally:
+            if vm.ref in self.store.objects:
+                self.refresh_operations(vm)
+
+    @contextlib.contextmanager
+    def under_way(self, call: Call, obj: Obj, op: str) -> t.Iterator[str]:
+        """Marks an operation as under way during the body; yields its id."""
         ident = call.task if call.task != NULL else f"OpaqueRef:{uuidlib.uuid4()}"
-        self.store.set(vm, current_operations={**vm["current_operations"], ident: op})
+        self.store.set(obj, current_operations={**obj["current_operations"], ident: op})
         gate = self.held.get(op)
         try:
             if gate is not None:
@@ -79,9 +89,8 @@ class OperationsMixin:
             yield ident
         finally:
             self.cancelled.discard(ident)
-            if vm.ref in self.store.objects:
-                self.store.set(vm, current_operations={k: v for k, v in vm["current_operations"].items() if k != ident})
-                self.refresh_operations(vm)
+            if obj.ref in self.store.objects:
+                self.store.set(obj, current_operations={k: v for k, v in obj["current_operations"].items() if k != ident})
 
     def cancel_operations(self, vm: Obj, ops: set[str]) -> None:
         self.cancelled.update(ident for ident, op in vm["current_operations"].items() if op in ops)

@@ -16,7 +16,6 @@ import re
 import threading
 import traceback
 import typing as t
-import uuid as uuidlib
 
 from xapi_rig.derive import is_map
 from xapi_rig.encoding import EncodingMixin
@@ -282,17 +281,8 @@ class Pool(EncodingMixin, StorageMixin, MachineMixin, OperationsMixin, LifeMixin
         """Marks an operation as under way on an object; another one at the same time is refused."""
         for other_ref, other in obj["current_operations"].items():
             raise Failure("OTHER_OPERATION_IN_PROGRESS", obj.cls, obj.ref, other, other_ref)
-        ident = call.task if call.task != NULL else f"OpaqueRef:{uuidlib.uuid4()}"
-        self.store.set(obj, current_operations={**obj["current_operations"], ident: op})
-        gate = self.held.get(op)
-        try:
-            if gate is not None:
-                while not gate.is_set():  # waiting releases the lock
-                    self.store.changed.wait(0.05)
+        with self.under_way(call, obj, op):
             yield
-        finally:
-            if obj.ref in self.store.objects:
-                self.store.set(obj, current_operations={k: v for k, v in obj["current_operations"].items() if k != ident})
 
     # -- sessions --------------------------------------------------------------------------------------------------
 
