@@ -226,7 +226,7 @@ def test_a_row_that_somebody_else_locks_is_an_error_and_no_wait_for_ever(
             began = time.monotonic()
             with pytest.raises(errors.RecordBusy, match="was held by another writer for more than 2 s"):
                 stores.RecordStore(mine).enter("kvm01", [fakes.guest(1).facts()])
-            assert 1.5 < time.monotonic() - began < 10
+            assert 1.5 < time.monotonic() - began < 40
     assert lock_is_free(servers[kind].url, "kvm01")
     mine.close()
     other.close()

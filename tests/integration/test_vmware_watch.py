@@ -133,5 +133,5 @@ def test_hints_are_only_what_is_new(rig: VCenterRig, site: Watched) -> None:
     began = time.monotonic()
     stop.set()
     list(listening)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20
     driver.close()

@@ -435,11 +435,11 @@ def test_four_hung_guests_do_not_stop_the_others(rig, connect):
     rig.pool.hung.update(one(rig, f"hung{n}").ref for n in range(4))
     pool = connect()
     began = time.monotonic()
-    outcomes = {o.name: o for o in good(pool.machines.stop(vms_of(pool, *names), 1.5))}
-    assert time.monotonic() - began < 6
+    outcomes = {o.name: o for o in good(pool.machines.stop(vms_of(pool, *names), 4))}
+    assert time.monotonic() - began < 16, "the hung ones are waited for together"
     assert all(one(rig, name)["power_state"] == "Halted" for name in names)
     assert all(outcomes[f"fine{n}"].warnings == () for n in range(6))
-    assert all("did not shut down within 1.5 s" in outcomes[f"hung{n}"].warnings[0] for n in range(4))
+    assert all("did not shut down within 4 s" in outcomes[f"hung{n}"].warnings[0] for n in range(4))
     assert not rig.pool.store.by_class["task"]
 
 

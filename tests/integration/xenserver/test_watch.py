@@ -108,13 +108,13 @@ def test_the_module_listens_after_its_look(rig, site, run_module):
     threading.Timer(3.0, lambda: rig.pool.agent(vm, {"0/ip": "10.99.0.77"})).start()
     began = time.monotonic()
     result = run_module("vm_ip_fetch", {**options, "watch": 6})
-    assert 5.5 < time.monotonic() - began < 12
+    assert 5.5 < time.monotonic() - began < 40
     assert [nic["address"] for nic in result["found"]] == ["10.99.0.77"]
     assert (result["pending"], result["changed"], result["watched"]["readings"]) == (0, True, 1)
     # In a loop of looks it ends when nothing is waited for.
     began = time.monotonic()
     assert run_module("vm_ip_fetch", {**options, "watch": 60, "looks": 2})["pending"] == 0
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 50
 
 
 def test_hints_are_only_what_is_new(rig, connect):

@@ -276,7 +276,7 @@ def test_libguestfs_runs_its_tools_by_their_words_and_ends_them_at_the_limit(
     (tmp_path / "guestfish").write_text("#!/bin/sh\nexec sleep 60\n")
     started = time.monotonic()
     answer = source.ask(vm, 0.5)
-    assert answer.reason == "timeout" and "within 0.5 s" in (answer.message or "") and time.monotonic() - started < 10
+    assert answer.reason == "timeout" and "within 0.5 s" in (answer.message or "") and time.monotonic() - started < 50
 
 
 @pytest.mark.parametrize(
