@@ -78,7 +78,8 @@ from ansible.errors import AnsibleFilterError
 from jinja2 import pass_context
 from jinja2.runtime import Context
 
-from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._vm_plan import PlanError, doubtful_vms, vm_plan
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import OptionError
+from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._vm_plan import doubtful_vms, vm_plan
 
 
 @pass_context
@@ -96,7 +97,7 @@ def _filter(
         return vm_plan(
             vms, shared_networks or (), names, label, layouts, metadata, doubtful_vms(context, vms), password_public_key
         )
-    except PlanError as error:
+    except OptionError as error:
         raise AnsibleFilterError(str(error)) from None
 
 

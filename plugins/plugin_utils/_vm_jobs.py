@@ -13,11 +13,11 @@ import typing as t
 from collections.abc import Mapping, Sequence
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.content import LAYOUTS
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._entries import entries_of, nearest
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import MissingLibrary, OptionError
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.network_rules import nearest
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drive_input import describe, summary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import names_of
-from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._vm_plan import PlanError, entries_of, vm_plan
+from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._vm_plan import vm_plan
 
 _EXAMPLE = """such as -e vm_names=web1,web2 or -e '{"vm_names": ["web1", "web2"]}'"""
 
@@ -48,7 +48,7 @@ def problem_of(job: str, request: Request) -> str:
     try:
         _hypervisor(request.hypervisor)
         _CHECKS[job](request)
-    except (PlanError, OptionError, MissingLibrary) as error:
+    except (OptionError, MissingLibrary) as error:
         return str(error)
     return ""
 
@@ -85,7 +85,7 @@ def _differs(passwords: Mapping[str, str | None], drive: Mapping[str, t.Any]) ->
 
 def _hypervisor(hypervisor: t.Any) -> None:
     if not hypervisor:
-        raise PlanError(
+        raise OptionError(
             "this host has no variable hypervisor, which says how to reach it: set it in the inventory, such as "
             "hypervisor: {type: kvm, uri: 'qemu:///system'}"
         )
@@ -113,9 +113,9 @@ def _destroy(request: Request) -> None:
     templates = [entry.get("template") for entry in entries]
     for name in names:
         if name in templates:
-            raise PlanError(f"vm_names has {name!r}, which is the template of an entry of vms: it cannot be destroyed this way")
+            raise OptionError(f"vm_names has {name!r}, which is the template of an entry of vms: it cannot be destroyed this way")
         if name not in known and not request.destroy_others:
-            raise PlanError(
+            raise OptionError(
                 f"vm_names has {name!r}, which is not in vms{nearest(name, known)}; to destroy a VM that is not, set "
                 "vm_destroy_others to true"
             )
@@ -124,7 +124,7 @@ def _destroy(request: Request) -> None:
 def _migrate(request: Request) -> None:
     _needed_names(request, "migrate")
     if not isinstance(request.destination, Mapping) or not any(request.destination.values()):
-        raise PlanError(
+        raise OptionError(
             f"vm_destination is {request.destination!r}: say in a mapping where the VMs go, such as "
             """-e '{"vm_names": ["web1"], "vm_destination": {"host": "host2"}}'"""
         )
@@ -134,7 +134,7 @@ def _reset_password(request: Request) -> None:
     passwords = request.passwords
     if not isinstance(passwords, Mapping) or not passwords:
         # The message does not show the value, because it holds passwords.
-        raise PlanError(
+        raise OptionError(
             "vm_passwords must be a mapping from names of VMs to their new passwords, in a file that only you can read: "
             "-e @passwords.yml; or leave it out, and name in vm_names the VMs for which passwords are made"
         )
@@ -142,23 +142,23 @@ def _reset_password(request: Request) -> None:
     known = [entry["name"] for entry in plan]
     for name in passwords:
         if name not in known:
-            raise PlanError(f"vm_passwords has {name!r}, which is not in vms{nearest(str(name), known)}")
+            raise OptionError(f"vm_passwords has {name!r}, which is not in vms{nearest(str(name), known)}")
     drives = reset_drives(passwords, plan, request.password_public_key)
     for drive in drives:
         if not drive.get("password") and not drive.get("password_public_key"):
-            raise PlanError(
+            raise OptionError(
                 f"vm_password_public_key is not set, to which the new password of {drive['name']} is to be encrypted: give a public "
                 "key, or the password itself in vm_passwords"
             )
     _descriptions, errors = describe(drives)
     if errors:
-        raise PlanError(summary(errors))
+        raise OptionError(summary(errors))
 
 
 def _needed_names(request: Request, what: str) -> list[str]:
     names = names_of(request.names, "vm_names")
     if not names:
-        raise PlanError(f"vm_names is empty: name the VMs to {what}, {_EXAMPLE}; there is no default")
+        raise OptionError(f"vm_names is empty: name the VMs to {what}, {_EXAMPLE}; there is no default")
     return names
 
 

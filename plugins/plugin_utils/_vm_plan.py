@@ -16,14 +16,16 @@ from jinja2.runtime import Context
 
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.content import LAYOUTS
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._config_drive.description import key_value_lines
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import OptionError
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.policy import (
-    RuleError,
-    normalize_mac,
-    parse_networks,
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._entries import (
+    check_keys,
+    check_names_differ,
+    entries_of,
+    name_of,
+    nearest,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import OptionError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.policy import normalize_mac
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import network_rules
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.network_rules import nearest
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drive_input import input_errors, summary
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import names_of
 from ansible_collections.vmops.external_dhcp.plugins.plugin_utils import _json_text
@@ -67,10 +69,6 @@ _DRIVE_KEYS = (
 )
 
 
-class PlanError(ValueError):
-    """The user's data cannot be used; the message names the entry, the key, the value and the way out."""
-
-
 def vm_plan(
     vms: Sequence[Mapping[str, t.Any]],
     shared_networks: Sequence[Mapping[str, t.Any]] = (),
@@ -86,24 +84,21 @@ def vm_plan(
     names: only these VMs, in the order of vms; a name that is not among them is an error. label: if given, the data for the
     drives is checked as well, for drives with this label and these layouts. metadata: what every VM's drive carries unless the
     VM says otherwise. doubtful: names of VMs whose user_data may not be what the user wrote (see _json_text). password_public_key: for
-    VMs with password_enabled that have neither a password nor a key of their own. Raises PlanError.
+    VMs with password_enabled that have neither a password nor a key of their own. Raises OptionError.
     """
     networks = _networks(shared_networks)
     if not isinstance(metadata or {}, Mapping):
-        raise PlanError(f"vm_metadata is {metadata!r}: it must be a mapping, such as {{availability_zone: zone1}}")
+        raise OptionError(f"vm_metadata is {metadata!r}: it must be a mapping, such as {{availability_zone: zone1}}")
     plan = []
     for position, vm in enumerate(entries_of("vms", vms)):
         plan.append(_vm(f"vms[{position}]", vm, networks, metadata or {}, password_public_key))
-    _no_duplicates("vms", [entry["name"] for entry in plan])
-    try:
-        names = names_of(names, "vm_names")
-    except OptionError as error:
-        raise PlanError(str(error)) from None
+    check_names_differ("vms", [entry["name"] for entry in plan])
+    names = names_of(names, "vm_names")
     if names is not None:
         known = {entry["name"] for entry in plan}
         for name in names:
             if name not in known:
-                raise PlanError(f"vm_names has {name!r}, which is not in vms{nearest(name, known)}")
+                raise OptionError(f"vm_names has {name!r}, which is not in vms{nearest(name, known)}")
         plan = [entry for entry in plan if entry["name"] in names]
     if label is not None:
         _check_drives([entry["drive"] for entry in plan], label, layouts, doubtful)
@@ -120,15 +115,15 @@ def doubtful_vms(context: Context, vms: t.Any) -> list[str]:
 def _check_drives(drives: Sequence[dict[str, t.Any]], label: str, layouts: Sequence[str], doubtful: t.Collection[str]) -> None:
     for drive in drives:
         if drive["name"] in doubtful:
-            raise PlanError(f"vms, {_json_text.sentence(drive['name'])}")
+            raise OptionError(f"vms, {_json_text.sentence(drive['name'])}")
         if drive.get("password_public_key") == "":
-            raise PlanError(
+            raise OptionError(
                 f"vms, {drive['name']}: password_enabled is true, but there is no password: give one, best from a vault, or a "
                 "password_public_key, to which one is encrypted that is made"
             )
     errors = input_errors(drives, label, layouts)
     if errors:
-        raise PlanError(summary(errors))
+        raise OptionError(summary(errors))
     for drive in drives:
         if isinstance(drive.get("user_data"), Mapping):
             # From here on a text: it is known to be a mapping here, but would not be later on ansible-core 2.18.
@@ -170,12 +165,12 @@ def _vm(
     metadata: Mapping[str, t.Any],
     password_public_key: str | None,
 ) -> dict[str, t.Any]:
-    name = _name(where, vm.get("name"), "VM")
+    name = name_of(where, vm, "VM")
     where = f"vms, {name}:"
-    _known_keys(where, vm, VM_KEYS)
+    check_keys(where, vm, VM_KEYS)
     given = vm.get("networks") or ()
     if not isinstance(given, Sequence) or isinstance(given, str):
-        raise PlanError(f"{where} networks is {given!r}: it must be a list with an entry for each NIC, such as [{given}]")
+        raise OptionError(f"{where} networks is {given!r}: it must be a list with an entry for each NIC, such as [{given}]")
     nics = [_nic(where, device, nic, networks) for device, nic in enumerate(given)]
     _check_sizes(where, vm)
     drive = {"name": name, **{key: vm[key] for key in _DRIVE_KEYS if vm.get(key) is not None}}
@@ -198,25 +193,17 @@ def _new_password(where: str, vm: Mapping[str, t.Any], public_key: str | None) -
     """The public key for a VM with password_enabled that has neither a password nor a key, empty if there is none; else nothing."""
     given = any(vm.get(key) for key in _PASSWORD_KEYS)
     if given and not vm.get("password_enabled", True):
-        raise PlanError(f"{where} there is a password, but password_enabled is false: take one of them away")
+        raise OptionError(f"{where} there is a password, but password_enabled is false: take one of them away")
     return {} if given or not vm.get("password_enabled") else {"password_public_key": public_key or ""}
-
-
-def _name(where: str, name: t.Any, what: str) -> str:
-    if name is None or name == "":
-        raise PlanError(f"{where} has no name: every {what} needs one")
-    if not isinstance(name, str):
-        raise PlanError(f'{where} name is {name!r}, which YAML takes for no text: put it in quotes, such as "{name}"')
-    return name
 
 
 def _check_sizes(where: str, vm: Mapping[str, t.Any]) -> None:
     for key, unit in (("memory", "MiB"), ("cpus", "CPUs"), ("disk_size", "GiB")):
         value = vm.get(key)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise PlanError(f"{where} {key} is {value!r}: it must be a number of {unit}")
+            raise OptionError(f"{where} {key} is {value!r}: it must be a number of {unit}")
     if not isinstance(vm.get("placement") or {}, Mapping):
-        raise PlanError(f"{where} placement is {vm['placement']!r}: it must be a mapping")
+        raise OptionError(f"{where} placement is {vm['placement']!r}: it must be a mapping")
 
 
 def _with_defaults(own: t.Any, defaults: Mapping[str, t.Any]) -> t.Any:
@@ -231,24 +218,24 @@ def _nic(where: str, device: int, nic: t.Any, networks: Mapping[str, Mapping[str
     if isinstance(nic, str):
         nic = {"name": nic}
     if not isinstance(nic, Mapping) or not nic.get("name"):
-        raise PlanError(f"{where} networks[{device}] must be the name of a network, or a mapping with its name")
+        raise OptionError(f"{where} networks[{device}] must be the name of a network, or a mapping with its name")
     where = f"{where} networks, {nic['name']}:"
-    _known_keys(where, nic, VM_NETWORK_KEYS)
+    check_keys(where, nic, VM_NETWORK_KEYS)
     if nic["name"] not in networks:
-        raise PlanError(f"{where} there is no such network in shared_networks{nearest(nic['name'], networks)}")
+        raise OptionError(f"{where} there is no such network in shared_networks{nearest(nic['name'], networks)}")
     network = networks[nic["name"]]
     mac = nic.get("mac")
     if mac is not None and normalize_mac(mac) is None:
-        raise PlanError(f"{where} mac is {mac!r}, which is no MAC address such as 52:54:00:12:34:56")
+        raise OptionError(f"{where} mac is {mac!r}, which is no MAC address such as 52:54:00:12:34:56")
     ignore = nic.get("ignore_interfaces") or []
-    families = _family_order(where, nic.get("family_order")) or network["family_order"]
+    families = network_rules.family_order(where, nic.get("family_order")) or network["family_order"]
     return {
         "device": device,
         "shared_network": network["name"],
         "network": network["nic_network"],
         "mac": normalize_mac(mac),
         "required": bool(nic.get("required", True)),
-        "cidrs": _cidrs(where, nic["cidr"]) if nic.get("cidr") else network["cidrs"],
+        "cidrs": list(network_rules.cidrs_of(where, nic["cidr"])) if nic.get("cidr") else network["cidrs"],
         "ip_range": network["ip_range"],
         "ignore_interfaces": [ignore] if isinstance(ignore, str) else list(ignore),
         "services": network["services"],
@@ -257,10 +244,6 @@ def _nic(where: str, device: int, nic: t.Any, networks: Mapping[str, Mapping[str
 
 
 def _networks(shared_networks: Sequence[Mapping[str, t.Any]]) -> dict[str, dict[str, t.Any]]:
-    try:
-        found = network_rules.read_networks(shared_networks)
-    except network_rules.NetworkRuleError as error:
-        raise PlanError(str(error)) from None
     return {
         network.name: {
             "name": network.name,
@@ -270,43 +253,5 @@ def _networks(shared_networks: Sequence[Mapping[str, t.Any]]) -> dict[str, dict[
             "ip_range": network.ip_range,
             "services": list(network.services),
         }
-        for network in found
+        for network in network_rules.read_networks(shared_networks)
     }
-
-
-def _family_order(where: str, value: t.Any) -> list[int] | None:
-    try:
-        return network_rules.family_order(where, value)
-    except network_rules.NetworkRuleError as error:
-        raise PlanError(str(error)) from None
-
-
-def _cidrs(where: str, value: t.Any) -> list[str]:
-    cidrs = [value] if isinstance(value, str) else list(value or ())
-    try:
-        parse_networks(cidrs)
-    except RuleError as error:
-        raise PlanError(f"{where} cidr: {error}") from None
-    return cidrs
-
-
-def entries_of(what: str, value: t.Any) -> Sequence[Mapping[str, t.Any]]:
-    """`value`, if it is a list of mappings. Raises PlanError."""
-    if not isinstance(value, Sequence) or isinstance(value, str):
-        raise PlanError(f"{what} must be a list of mappings")
-    for position, entry in enumerate(value):
-        if not isinstance(entry, Mapping):
-            raise PlanError(f"{what}[{position}] must be a mapping with at least a name")
-    return value
-
-
-def _known_keys(where: str, entry: Mapping[str, t.Any], known: Sequence[str]) -> None:
-    for key in entry:
-        if key not in known:
-            raise PlanError(f"{where} there is no key {key!r}{nearest(str(key), known)}; use {', '.join(known)}")
-
-
-def _no_duplicates(what: str, names: Sequence[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise PlanError(f"{what} has {twice[0]} more than once: names must differ")

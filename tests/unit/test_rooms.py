@@ -19,7 +19,13 @@ PREFIX = "ansible_collections.vmops.external_dhcp.plugins."
 LONGEST_FILE, LONGEST_FUNCTION = 500, 50
 
 # What every room may know.
-EVERYWHERE = ("module_utils._defaults", "module_utils._errors", "module_utils._text", "module_utils._whole_file")
+EVERYWHERE = (
+    "module_utils._defaults",
+    "module_utils._entries",
+    "module_utils._errors",
+    "module_utils._text",
+    "module_utils._whole_file",
+)
 # What each driver may import beside its own folder and its own library.
 DRIVER = (
     "module_utils._config_drive",

@@ -12,12 +12,17 @@ already, and `bridge` says what it is called. A network that is there is never c
 
 from __future__ import annotations
 
-import collections
 import dataclasses
-import difflib
 import typing as t
 from collections.abc import Mapping, Sequence
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._entries import (
+    check_keys,
+    check_names_differ,
+    entries_of,
+    name_of,
+)
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import OptionError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.policy import (
     RuleError,
     parse_address,
@@ -52,10 +57,6 @@ MAX_VLAN = 4094
 #: Characters in the name of a network to be made; VMware takes the fewest.
 MAX_MADE_NAME = 80
 _NOT_IN_NAMES = "/\\%"
-
-
-class NetworkRuleError(ValueError):
-    """An entry of shared_networks cannot be used; the message names the entry, the key, the value and the way out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,17 +94,10 @@ class SharedNetwork:
 
 
 def read_networks(given: t.Any, option: str = "shared_networks") -> list[SharedNetwork]:
-    """The entries, checked. option: their name in messages. Raises NetworkRuleError."""
-    if not isinstance(given, Sequence) or isinstance(given, str):
-        raise NetworkRuleError(f"{option} must be a list of mappings")
-    found = []
-    for position, entry in enumerate(given):
-        if not isinstance(entry, Mapping):
-            raise NetworkRuleError(f"{option}[{position}] must be a mapping with at least a name")
-        found.append(_read(f"{option}[{position}]", option, entry))
-    twice = sorted(name for name, number in collections.Counter(one.name for one in found).items() if number > 1)
-    if twice:
-        raise NetworkRuleError(f"{option} has {twice[0]} more than once: names must differ")
+    """The entries, checked. option: their name in messages. Raises OptionError."""
+    entries = enumerate(entries_of(option, given))
+    found = [_read(f"{option}[{position}]", option, entry) for position, entry in entries]
+    check_names_differ(option, [one.name for one in found])
     return found
 
 
@@ -118,27 +112,19 @@ def names_on_hypervisor(entry: Mapping[str, t.Any]) -> list[str]:
 
 
 def _read(place: str, option: str, entry: Mapping[str, t.Any]) -> SharedNetwork:
-    name = entry.get("name")
-    if name is None or name == "":
-        raise NetworkRuleError(f"{place} has no name: every network needs one")
-    if not isinstance(name, str):
-        raise NetworkRuleError(f'{place} name is {name!r}, which YAML takes for no text: put it in quotes, such as "{name}"')
+    name = name_of(place, entry, "network")
     where = f"{option}, {name}:"
-    for key in entry:
-        if key not in NETWORK_KEYS:
-            raise NetworkRuleError(
-                f"{where} there is no key {key!r}{nearest(str(key), NETWORK_KEYS)}; use {', '.join(NETWORK_KEYS)}"
-            )
+    check_keys(where, entry, NETWORK_KEYS)
     vlan = _vlan(where, entry.get("vlan"))
     if vlan is not None:
         _check_made_name(where, name)
     bridge = entry.get("bridge")
     if bridge is not None and not isinstance(bridge, str):
-        raise NetworkRuleError(f"{where} bridge is {bridge!r}: it is a name")
+        raise OptionError(f"{where} bridge is {bridge!r}: it is a name")
     hosts = entry.get("hosts") or []
     if isinstance(hosts, str) or not isinstance(hosts, Sequence) or not all(isinstance(host, str) for host in hosts):
-        raise NetworkRuleError(f"{where} hosts is {hosts!r}: it is a list of names of hosts")
-    cidrs = _cidrs(where, entry.get("cidr"))
+        raise OptionError(f"{where} hosts is {hosts!r}: it is a list of names of hosts")
+    cidrs = cidrs_of(where, entry.get("cidr"))
     return SharedNetwork(
         name,
         vlan,
@@ -159,14 +145,14 @@ def _vlan(where: str, value: t.Any) -> int | None:
         return None
     number = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
     if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= MAX_VLAN:
-        raise NetworkRuleError(f"{where} vlan is {value!r}: it is a tag from 1 to {MAX_VLAN}, or 0 for an untagged network")
+        raise OptionError(f"{where} vlan is {value!r}: it is a tag from 1 to {MAX_VLAN}, or 0 for an untagged network")
     return number
 
 
 def _check_made_name(where: str, name: str) -> None:
     bad = sorted({char for char in name if char in _NOT_IN_NAMES or not char.isprintable()})
     if bad or len(name) > MAX_MADE_NAME or name != name.strip():
-        raise NetworkRuleError(
+        raise OptionError(
             f"{where} this cannot be the name of a network to be made: use at most {MAX_MADE_NAME} printable characters, none of "
             f"{' '.join(_NOT_IN_NAMES)}, and no blank at its ends"
         )
@@ -175,29 +161,30 @@ def _check_made_name(where: str, name: str) -> None:
 def _truth(where: str, key: str, value: t.Any) -> bool | None:
     if value is None or isinstance(value, bool):
         return value
-    raise NetworkRuleError(f"{where} {key} is {value!r}: it is true or false")
+    raise OptionError(f"{where} {key} is {value!r}: it is true or false")
 
 
 def _services(where: str, value: t.Any) -> tuple[str, ...]:
     services = [] if value is None else value
     if isinstance(services, str) or not isinstance(services, Sequence) or any(one not in SERVICES for one in services):
-        raise NetworkRuleError(f"{where} services is {services!r}: it is [] or [{', '.join(SERVICES)}]")
+        raise OptionError(f"{where} services is {services!r}: it is [] or [{', '.join(SERVICES)}]")
     return tuple(services)
 
 
 def family_order(where: str, value: t.Any) -> list[int] | None:
-    """Which address family a NIC waits for first; None leaves it to the record. Raises NetworkRuleError."""
+    """Which address family a NIC waits for first; None leaves it to the record. Raises OptionError."""
     if value is None or value in FAMILY_ORDERS:
         return t.cast("list[int] | None", value)
-    raise NetworkRuleError(f"{where} family_order is {value!r}: use {', '.join(map(str, FAMILY_ORDERS))}")
+    raise OptionError(f"{where} family_order is {value!r}: use {', '.join(map(str, FAMILY_ORDERS))}")
 
 
-def _cidrs(where: str, value: t.Any) -> tuple[str, ...]:
+def cidrs_of(where: str, value: t.Any) -> tuple[str, ...]:
+    """The option `cidr` of a network or NIC: one text or several. Raises OptionError."""
     cidrs = (value,) if isinstance(value, str) else tuple(value or ())
     try:
         parse_networks(cidrs)
     except RuleError as error:
-        raise NetworkRuleError(f"{where} cidr: {error}") from None
+        raise OptionError(f"{where} cidr: {error}") from None
     return cidrs
 
 
@@ -207,12 +194,12 @@ def _ip_range(where: str, value: t.Any, cidrs: Sequence[str]) -> str | None:
     try:
         limits = parse_range(str(value))
     except RuleError as error:
-        raise NetworkRuleError(f"{where} ip_range: {error}") from None
+        raise OptionError(f"{where} ip_range: {error}") from None
     if limits and cidrs:
         for text in str(value).split("-"):
             address = parse_address(text)
             if address is None or not any(address.version == n.version and address in n for n in parse_networks(cidrs)):
-                raise NetworkRuleError(f"{where} ip_range {value} is not in cidr {', '.join(cidrs)}: correct one of them")
+                raise OptionError(f"{where} ip_range {value} is not in cidr {', '.join(cidrs)}: correct one of them")
     return str(value)
 
 
@@ -288,9 +275,3 @@ def missing(name: str) -> str:
 def tag_text(vlan: int | None) -> str:
     """A tag in words; None is untagged, as 0 is."""
     return "untagged" if not vlan else f"VLAN {vlan}"
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence that asks whether another name was meant; empty if none is near."""
-    near = difflib.get_close_matches(name, list(known), 1)
-    return f"; did you mean {near[0]}?" if near else ""

@@ -26,6 +26,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._diagnosis.fac
     SharedNetwork,
     VmFacts,
 )
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import OptionError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_address.model import (
     REASON_SOURCE_UNAVAILABLE,
     SOURCE_AGENT,
@@ -111,7 +112,7 @@ def look_at_networks(hypervisor: Hypervisor, seen: Seen, networks: Sequence[Mapp
     for entry in networks:
         try:
             (one,) = network_rules.read_networks([entry])
-        except network_rules.NetworkRuleError:
+        except OptionError:
             continue  # the record takes such an entry, but shared_network would not
         described[one.name] = one.wanted
     # Without the right to read networks the rest can still be judged; if the connection broke, the next call says so.

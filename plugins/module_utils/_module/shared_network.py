@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._entries import nearest
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import OptionError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import network_rules
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor.api import HypervisorUnreachable
@@ -35,7 +36,7 @@ def run_module(module: AnsibleModule) -> None:
     params = module.params
     try:
         networks = _networks(params)
-    except (network_rules.NetworkRuleError, OptionError) as error:
+    except OptionError as error:
         module.fail_json(msg=f"nothing was changed: {plain(str(error), LONGEST_ERROR)}", changed=False, networks=[])
     run = _Run(networks, params["state"])
     with hypervisor_of(module) as hypervisor:
@@ -58,9 +59,7 @@ def _networks(params: Mapping[str, t.Any]) -> list[SharedNetwork]:
     known = [network.name for network in networks]
     for name in names or ():
         if name not in known:
-            raise network_rules.NetworkRuleError(
-                f"names has {name!r}, which is not in networks{network_rules.nearest(name, known)}"
-            )
+            raise OptionError(f"names has {name!r}, which is not in networks{nearest(name, known)}")
     bridge, hosts = params["bridge"] or None, tuple(params["hosts"] or ())
     return [
         network
@@ -77,7 +76,7 @@ def _announced(given: Iterable[t.Any]) -> list[SharedNetwork]:
     for entry in given:
         try:
             found += network_rules.read_networks([entry])
-        except network_rules.NetworkRuleError:
+        except OptionError:
             continue
     return found
 

@@ -8,8 +8,9 @@ import typing as t
 
 import pytest
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import OptionError
 from ansible_collections.vmops.external_dhcp.plugins.plugin_utils import _json_text
-from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._vm_plan import PlanError, vm_plan
+from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._vm_plan import vm_plan
 
 VARIABLES = {
     "common": {"role": "web"},
@@ -56,7 +57,7 @@ def test_newer_versions_leave_text_alone(monkeypatch: pytest.MonkeyPatch, versio
 
 def test_a_plan_for_drives_refuses_it_and_says_the_way_out() -> None:
     vms = [{"name": "web1", "user_data": {"b": 2, "a": 1}}]
-    with pytest.raises(PlanError, match=r"^vms, web1: user_data is a mapping, and ansible-core 2.18.19 .*user_data_base64"):
+    with pytest.raises(OptionError, match=r"^vms, web1: user_data is a mapping, and ansible-core 2.18.19 .*user_data_base64"):
         vm_plan(vms, label="config", doubtful=["web1"])
     assert vm_plan(vms, doubtful=["web1"])[0]["drive"]["user_data"] == {"b": 2, "a": 1}  # no drive is made of it
     assert vm_plan(vms, label="config")[0]["drive"]["user_data"] == "a=1\nb=2"

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._vm_plan import PlanError, record_entries, vm_plan
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import OptionError
+from ansible_collections.vmops.external_dhcp.plugins.plugin_utils._vm_plan import record_entries, vm_plan
 
 NETWORKS = [
     {"name": "corp", "bridge": "br0", "cidr": "10.99.0.0/24", "ip_range": "10.99.0.50-10.99.0.150", "services": ["userdata"]},
@@ -86,7 +87,7 @@ def test_metadata_of_all_vms_gives_way_to_a_vms_own():
     a, b = vm_plan(vms, metadata=defaults)
     assert a["drive"]["metadata"] == defaults
     assert b["drive"]["metadata"] == {"availability_zone": "zone1", "service-offering": "large", "x": "1"}
-    with pytest.raises(PlanError, match="vm_metadata"):
+    with pytest.raises(OptionError, match="vm_metadata"):
         vm_plan(vms, metadata="zone1")
 
 
@@ -95,7 +96,7 @@ def test_names_choose_in_the_order_of_the_vms():
     assert [entry["name"] for entry in vm_plan(vms, (), ["c", "a"])] == ["a", "c"]
     assert vm_plan(vms, (), []) == []
     assert [entry["name"] for entry in vm_plan(vms, (), "c, a")] == ["a", "c"]
-    with pytest.raises(PlanError, match="vm_names"):
+    with pytest.raises(OptionError, match="vm_names"):
         vm_plan(vms, (), "a,,b")
 
 
@@ -128,7 +129,7 @@ def test_names_choose_in_the_order_of_the_vms():
     ],
 )
 def test_mistakes_are_named(vms, networks, words):
-    with pytest.raises(PlanError) as caught:
+    with pytest.raises(OptionError) as caught:
         vm_plan(vms, networks)
     for word in words:
         assert word in str(caught.value)
@@ -145,12 +146,12 @@ def test_nics_go_to_the_network_that_is_made_or_to_what_is_there():
 
 
 def test_an_unknown_name_is_an_error_that_helps():
-    with pytest.raises(PlanError, match="did you mean web1"):
+    with pytest.raises(OptionError, match="did you mean web1"):
         vm_plan([{"name": "web1"}], (), ["wbe1"])
 
 
 def test_errors_never_hold_the_password():
-    with pytest.raises(PlanError) as caught:
+    with pytest.raises(OptionError) as caught:
         vm_plan([{"name": "a", "password": "CANARY-pw", "passwrd": "CANARY-pw2"}])
     assert "CANARY" not in str(caught.value)
 
@@ -202,13 +203,13 @@ def test_family_order_of_a_network_and_of_a_nic() -> None:
     assert [nic.get("family_order") for nic in plan[0]["nics"]] == [[6, 4], None, [4]]
     found = [{"name": "a", "id": "i", "nics": [{"device": d, "mac": f"m{d}", "network": "x"} for d in range(3)]}]
     assert [nic.get("family_order") for nic in record_entries(found, plan)[0]["nics"]] == [[6, 4], None, [4]]
-    with pytest.raises(PlanError, match="shared_networks, six: family_order is 6: use"):
+    with pytest.raises(OptionError, match="shared_networks, six: family_order is 6: use"):
         vm_plan([], [{"name": "six", "family_order": 6}])
 
 
 def test_a_password_that_is_wanted_is_given_or_made():
     vms = [{"name": "a", "password_enabled": True}, {"name": "b", "password_enabled": True, "password_public_key": "age1own"}]
-    with pytest.raises(PlanError, match="vms, a: password_enabled is true, but there is no password"):
+    with pytest.raises(OptionError, match="vms, a: password_enabled is true, but there is no password"):
         vm_plan(vms[:1], label="config")
     assert [entry["drive"].get("password_public_key") for entry in vm_plan(vms, password_public_key="age1all")] == [
         "age1all",
@@ -216,5 +217,5 @@ def test_a_password_that_is_wanted_is_given_or_made():
     ]
     (other,) = vm_plan([{"name": "c", "password": "x"}], password_public_key="age1all")
     assert "password_public_key" not in other["drive"]
-    with pytest.raises(PlanError, match="password_enabled is false"):
+    with pytest.raises(OptionError, match="password_enabled is false"):
         vm_plan([{"name": "d", "password_enabled": False, "password_public_key": "age1own"}])

@@ -8,6 +8,7 @@ import typing as t
 
 import pytest
 
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import OptionError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._hypervisor import network_rules as rules
 
 
@@ -83,16 +84,16 @@ def test_nics_go_to_the_name_of_a_made_network_and_else_to_what_is_there():
     ],
 )
 def test_mistakes_are_named_with_the_way_out(entry: t.Any, words: list[str]):
-    with pytest.raises(rules.NetworkRuleError) as caught:
+    with pytest.raises(OptionError) as caught:
         read(entry)
     for word in words:
         assert word in str(caught.value)
 
 
 def test_names_differ_and_the_list_is_a_list():
-    with pytest.raises(rules.NetworkRuleError, match="corp more than once"):
+    with pytest.raises(OptionError, match="corp more than once"):
         read({"name": "corp"}, {"name": "corp", "vlan": 1})
-    with pytest.raises(rules.NetworkRuleError, match="must be a list"):
+    with pytest.raises(OptionError, match="must be a list"):
         rules.read_networks("corp")
 
 
