@@ -219,6 +219,21 @@ func (r *rig) control() http.Handler {
 		}
 		answer(w, map[string]int{"guests": len(guests)})
 	})
+	mux.HandleFunc("/guest_system", func(w http.ResponseWriter, req *http.Request) {
+		system := &guestSystem{}
+		if !read(w, req, system) {
+			return
+		}
+		r.world.Lock()
+		defer r.world.Unlock()
+		if vm := find(w, system.VM); vm != nil {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.systems[vm.Name] = system
+			simulator.Map.Update(vm, []types.PropertyChange{{Name: "guest.guestFamily", Val: "linuxGuest"}})
+			answer(w, map[string]string{"vm": system.VM})
+		}
+	})
 	mux.HandleFunc("/door", func(w http.ResponseWriter, req *http.Request) {
 		var door struct {
 			VM     string `json:"vm"`

@@ -110,6 +110,8 @@ func main() {
 	r := newRig(o)
 	if !o.bare {
 		r.normalizeAll()
+		guests := simulator.Map.Get(*model.ServiceContent.GuestOperationsManager).(*simulator.GuestOperationsManager)
+		guests.AuthManager = &types.ManagedObjectReference{Type: "GuestAuthManager", Value: "guestOperationsAuthManager"}
 	}
 	if o.free {
 		simulator.Map.Get(*model.ServiceContent.LicenseManager).(*simulator.LicenseManager).Licenses = []types.LicenseManagerLicenseInfo{

@@ -51,6 +51,10 @@ type rig struct {
 	deaf     map[string]bool     // VM references whose guest takes no notice of a request to shut down
 	leases   map[string]*lease   // imports under way
 
+	systems   map[string]*guestSystem           // VM name -> what runs in it
+	transfers map[string]*transfer              // token -> file
+	programs  map[int64]*types.GuestProcessInfo // that were started in guests
+
 	apiSessions map[string]bool // of the Automation API
 	restLogin   sync.Once
 	restToken   string // of the rig's own session at the simulator's /rest
@@ -61,6 +65,7 @@ func newRig(o options) *rig {
 		options: o, sessions: map[string]bool{}, calls: map[string]int{}, pages: map[string][]string{},
 		doors: map[string]bool{}, answers: map[string]chan string{}, units: map[string]int{}, filters: map[string]*watched{},
 		deaf: map[string]bool{}, leases: map[string]*lease{}, apiSessions: map[string]bool{},
+		systems: map[string]*guestSystem{}, transfers: map[string]*transfer{}, programs: map[int64]*types.GuestProcessInfo{},
 	}
 }
 
@@ -140,6 +145,8 @@ func (r *rig) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		r.serveSOAP(w, req)
 	case strings.HasPrefix(req.URL.Path, "/nfc/") && !r.bare:
 		r.serveNFC(w, req)
+	case req.URL.Path == "/guestFile" && !r.bare:
+		r.serveGuestFile(w, req)
 	case strings.HasPrefix(req.URL.Path, "/api/") && !r.bare && !r.esx:
 		r.serveAPI(w, req)
 	default:

@@ -103,6 +103,10 @@ class VCenterRig:
         """Sets what VMware Tools reports; see the type guest in guest.go."""
         self._control("POST", "/guests", list(guests))
 
+    def guest_system(self, vm: str, pid: int, root: str, user: str, password: str) -> None:
+        """Lets guest operations of a VM work in a root folder, in the namespaces of a process."""
+        self._control("POST", "/guest_system", {"vm": vm, "pid": pid, "root": root, "user": user, "password": password})
+
     def door(self, vm: str, locked: bool) -> None:
         """Makes the guest lock or unlock the CD door."""
         self._control("POST", "/door", {"vm": vm, "locked": locked})
