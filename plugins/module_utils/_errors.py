@@ -16,7 +16,7 @@ class UserError(Exception):
     """
 
 
-class OptionError(ValueError):
+class OptionError(UserError):
     """An option, or an entry of one, is wrong; the message names the option, the value and the way out."""
 
 

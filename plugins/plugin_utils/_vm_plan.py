@@ -30,30 +30,6 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._module.drive_
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._names import names_of
 from ansible_collections.vmops.external_dhcp.plugins.plugin_utils import _json_text
 
-# Keys of an entry of vms and of its networks.
-VM_KEYS = (
-    "name",
-    "template",
-    "full_clone",
-    "memory",
-    "cpus",
-    "disk_size",
-    "placement",
-    "networks",
-    "password_enabled",
-    "password",
-    "password_hash",
-    "password_public_key",
-    "confirm_password",
-    "ssh_keys",
-    "user_data",
-    "user_data_base64",
-    "vendor_data",
-    "metadata",
-    "reader",
-    "extra",
-)
-VM_NETWORK_KEYS = ("name", "mac", "required", "ignore_interfaces", "cidr", "family_order")
 # The keys of an entry of vms that go unchanged to the module vm, and to vm_config_drive.
 _MACHINE_KEYS = ("name", "template", "full_clone", "memory", "cpus", "disk_size", "placement")
 _PASSWORD_KEYS = ("password", "password_hash", "password_public_key")
@@ -67,6 +43,9 @@ _DRIVE_KEYS = (
     "metadata",
     "reader",
 )
+# Those of an entry of vms, and of its networks.
+VM_KEYS = (*_MACHINE_KEYS, "networks", "password_enabled", *_DRIVE_KEYS, "extra")
+VM_NETWORK_KEYS = ("name", "mac", "required", "ignore_interfaces", "cidr", "family_order")
 
 
 def vm_plan(

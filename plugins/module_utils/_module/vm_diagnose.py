@@ -51,7 +51,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.da
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.errors import RecordError
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.lock import LOCK_NAME
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.vm_filter import FilterError, read_vm_filter
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.vm_filter import read_vm_filter
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import counted, plain, plain_name
 
 if t.TYPE_CHECKING:
@@ -77,7 +77,7 @@ def run_module(module: AnsibleModule) -> None:
     networks = _networks(module)
     try:
         chosen = read_vm_filter(params["vm_filter"], params["hypervisor"]["type"])
-    except FilterError as error:
+    except OptionError as error:
         module.fail_json(msg=str(error))
     recorded, site_facts = _read_record(module)
     looked = _Look(module, networks, chosen, {nic.vm_id for nic in recorded if nic.hypervisor_name == params["hypervisor_name"]})

@@ -40,7 +40,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.re
     within,
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.url import ends_with_its_container
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.vm_filter import FilterError, read_vm_filter
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.vm_filter import read_vm_filter
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import plain_name
 
 if t.TYPE_CHECKING:
@@ -207,7 +207,7 @@ def _request(module: AnsibleModule) -> Request:
     try:
         networks = read_networks(params["networks"])
         vm_filter = read_vm_filter(params["vm_filter"], params["hypervisor"]["type"])
-    except (OptionError, FilterError) as error:
+    except OptionError as error:
         module.fail_json(msg=str(error))
     names = read_vms(module)
     return Request(

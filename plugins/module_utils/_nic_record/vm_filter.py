@@ -12,17 +12,13 @@ import dataclasses
 import fnmatch
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import UserError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import OptionError
 
 if t.TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
 # What VMs of a type do not have.
 _NOT_THERE = {"kvm": ("folders", "tags", "exclude_tags"), "xenserver": ("folders",), "vmware": ()}
-
-
-class FilterError(UserError):
-    """A filter that cannot be used; the message names the key and the way out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,21 +53,21 @@ class VmFilter:
 
 
 def read_vm_filter(given: t.Any, hypervisor_type: str | None = None) -> VmFilter | None:
-    """The option as a person wrote it; None where it says nothing. Raises FilterError, also for what VMs of this type of hypervisor do not have."""
+    """The option as a person wrote it; None where it says nothing. Raises OptionError, also for what VMs of this type of hypervisor do not have."""
     if given is None:
         return None
     known = [field.name for field in dataclasses.fields(VmFilter)]
     if not isinstance(given, dict):
-        raise FilterError(f"vm_filter is {given!r}: give a dictionary with {', '.join(known)}")
+        raise OptionError(f"vm_filter is {given!r}: give a dictionary with {', '.join(known)}")
     patterns: dict[str, tuple[str, ...]] = {}
     for key, value in given.items():
         if key not in known:
-            raise FilterError(f"vm_filter has {key!r}: use {', '.join(known)}")
+            raise OptionError(f"vm_filter has {key!r}: use {', '.join(known)}")
         words = [] if value is None else [value] if isinstance(value, str) else value
         if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) and word for word in words):
-            raise FilterError(f"vm_filter.{key} is {value!r}: give a list of patterns, such as [web*]")
+            raise OptionError(f"vm_filter.{key} is {value!r}: give a list of patterns, such as [web*]")
         if words and key in _NOT_THERE.get(hypervisor_type or "", ()):
-            raise FilterError(
+            raise OptionError(
                 f"vm_filter.{key}: VMs of hypervisor.type {hypervisor_type} have no {key.rpartition('_')[2]}: choose them by names"
             )
         # A folder may be written with or without a slash at its ends.

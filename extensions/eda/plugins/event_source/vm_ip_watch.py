@@ -109,7 +109,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.fe
 )
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.model import PollSettings
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.store import RecordStore
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.vm_filter import FilterError, read_vm_filter
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.vm_filter import read_vm_filter
 
 if t.TYPE_CHECKING:
     from collections.abc import Sequence
@@ -187,7 +187,7 @@ def _hypervisors(args: dict[str, t.Any]) -> t.Iterator[tuple[t.Callable[[], t.An
         try:
             networks = read_networks(entry.get("networks"))
             vm_filter = read_vm_filter(entry.get("vm_filter"), description["type"])
-        except (FilterError, OptionError) as error:
+        except OptionError as error:
             raise ArgumentError(f"hypervisors: {name}: {error}") from None
         settings = PollSettings(
             interval=numbers["interval"],

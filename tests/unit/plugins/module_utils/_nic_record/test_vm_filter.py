@@ -8,7 +8,8 @@ import typing as t
 
 import pytest
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.vm_filter import FilterError, read_vm_filter
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._errors import OptionError
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._nic_record.vm_filter import read_vm_filter
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,6 @@ def test_nothing_given_is_no_filter(given: t.Any) -> None:
     ],
 )
 def test_what_cannot_be_used_is_named(given: t.Any, kind: str, message: str) -> None:
-    with pytest.raises(FilterError) as caught:
+    with pytest.raises(OptionError) as caught:
         read_vm_filter(given, kind)
     assert str(caught.value) == message
