@@ -39,6 +39,10 @@ class GuestSystem(t.NamedTuple):
         """Where this machine finds a file of it."""
         return pathlib.Path(f"/proc/{self.pid}/root/{self.root}/{path}")
 
+    def entered(self) -> list[str]:
+        """The beginning of a command that sees its root folder, and its processes."""
+        return ["nsenter", "-t", str(self.pid), "-m", "-p", "--"]
+
 
 @contextlib.contextmanager
 def guest_system(base: pathlib.Path, files: dict[str, str]) -> t.Iterator[GuestSystem]:

@@ -2,10 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The role vm_template on a Linux system: this machine's own, below a layer that takes all changes and is thrown away.
-
-The playbook runs in a mount namespace of its own over the chroot connection, so that nothing of the machine is changed.
-"""
+"""The role vm_template on a Linux system, over the chroot connection: see guest_system."""
 
 from __future__ import annotations
 
@@ -18,24 +15,10 @@ import typing as t
 
 import pytest
 
+from ansible_collections.vmops.external_dhcp.tests.integration.guest_system import GuestSystem, guest_system
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "roles/vm_template/files/linux"
-LAYER = """
-mount --make-rprivate /
-mount -t tmpfs tmpfs "$1/layer"
-mkdir "$1/layer/upper" "$1/layer/work"
-cp -a "$1/upper/." "$1/layer/upper/"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$1/layer/upper,workdir=$1/layer/work" "$1/system" || exit 77
-mount -t proc proc "$1/system/proc"
-mount --bind /dev "$1/system/dev"
-base=$1
-shift
-"$@"
-status=$?
-rm -rf "$base/upper"
-cp -a "$base/layer/upper" "$base/upper"
-exit $status
-"""
 PLAY = """
 - hosts: all
   gather_facts: false
@@ -48,53 +31,46 @@ PLAY = """
 """
 
 
-class System:
-    """base: a folder with the layer's content (upper), kept from one playbook to the next."""
+class System(t.NamedTuple):
+    """A system to be changed, and the folder of the playbooks for it."""
 
-    def __init__(self, base: pathlib.Path) -> None:
-        self.base = base
-        for name in ("layer", "system", "upper", "collections/ansible_collections/vmops"):
-            (base / name).mkdir(parents=True)
-        (base / "collections/ansible_collections/vmops/external_dhcp").symlink_to(ROOT)
-        (base / "play.yml").write_text(PLAY)
+    guest: GuestSystem
+    base: pathlib.Path
+
+    def path(self, path: str) -> pathlib.Path:
+        """Where this machine finds a file of it."""
+        return self.guest.path(path)
 
     def put(self, path: str, content: str = "") -> None:
-        target = self.base / "upper" / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(content)
+        """Writes a file, and the folders it is in."""
+        self.path(path).parent.mkdir(parents=True, exist_ok=True)
+        self.path(path).write_text(content)
 
     def play(self, entry: str, *options: str, **variables: t.Any) -> tuple[dict[str, int], str]:
         """The recap's numbers and what a failed task says. options: of ansible-playbook."""
         given = {"entry": entry, "vm_template_install_agent": False, "vm_template_hypervisor": "kvm", **variables}
+        (self.base / "play.yml").write_text(PLAY)
         command = [
+            *self.guest.entered(),
             "ansible-playbook",
             "-i",
-            f"{self.base}/system,",
+            f"{self.guest.root},",
             "-c",
             "community.general.chroot",
             str(self.base / "play.yml"),
             *options,
         ]
         command += ["-e", json.dumps(given), "-e", "ansible_python_interpreter=/usr/bin/python3"]
-        collections = os.environ.get("ANSIBLE_COLLECTIONS_PATH", "")
         environment = {
             **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": f"{self.base}/collections:{collections}".rstrip(":"),
+            "ANSIBLE_COLLECTIONS_PATH": f"{ROOT}/.build/collections:{os.environ.get('ANSIBLE_COLLECTIONS_PATH', '')}".rstrip(":"),
             "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
             "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_PIPELINING": "1",
             "LC_ALL": "C.UTF-8",
         }
-        done = subprocess.run(
-            ["unshare", "-m", "sh", "-c", LAYER, "sh", str(self.base), *command],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode == 77:
-            pytest.skip(f"no overlay file system here: {done.stderr.strip()}")
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         recap = done.stdout.rsplit("PLAY RECAP", 1)[-1]
         numbers = {name: int(value) for name, value in (word.split("=") for word in recap.split() if "=" in word)}
         assert "failed" in numbers, done.stdout + done.stderr
@@ -102,20 +78,21 @@ class System:
 
 
 @pytest.fixture
-def system(tmp_path: pathlib.Path) -> System:
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
-    for program in ("ansible-playbook", "unshare", "systemctl"):
+def system(tmp_path: pathlib.Path) -> t.Iterator[System]:
+    for program in ("ansible-playbook", "systemctl"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
-    made = System(tmp_path)
-    made.put("etc/machine-id", "0123456789abcdef0123456789abcdef\n")
-    made.put("etc/hostname", "this-machine\n")
-    made.put("root/.ssh/authorized_keys")
-    made.put("etc/ssh/ssh_host_ed25519_key", "another machine's")
-    made.put("var/lib/dhcp/dhclient.eth0.leases", "lease {}")
-    made.put("var/lib/config-drive/password", "sha512 x y")
-    return made
+    files = {
+        "etc/machine-id": "0123456789abcdef0123456789abcdef\n",
+        "etc/hostname": "this-machine\n",
+        "root/.ssh/authorized_keys": "",
+        "etc/ssh/ssh_host_ed25519_key": "another machine's",
+        "var/lib/dhcp/dhclient.eth0.leases": "lease {}",
+        "var/lib/config-drive/password": "sha512 x y",
+    }
+    (tmp_path / "guest").mkdir()
+    with guest_system(tmp_path / "guest", files) as guest:
+        yield System(guest, tmp_path)
 
 
 def test_install_clean_verify(system: System) -> None:
@@ -138,21 +115,20 @@ def test_install_clean_verify(system: System) -> None:
     options = {"vm_template_init": "systemd", "vm_template_clean": True, "vm_template_label": "config-2"}
     numbers, said = system.play("linux", **options)
     assert numbers["failed"] == 0, said
-    upper = system.base / "upper"
     for path in SCRIPTS.glob("*.sh"):
-        assert (upper / "usr/local/sbin" / path.name).read_bytes() == path.read_bytes()
-        assert (upper / "usr/local/sbin" / path.name).stat().st_mode & 0o777 == (
+        assert system.path(f"usr/local/sbin/{path.name}").read_bytes() == path.read_bytes()
+        assert system.path(f"usr/local/sbin/{path.name}").stat().st_mode & 0o777 == (
             0o644 if path.name == "config-drive-lib.sh" else 0o755
         )
-    assert "CONFIG_DRIVE_LABEL=config-2" in (upper / "etc/default/config-drive").read_text()
-    assert (upper / "etc/machine-id").read_bytes() == b""
-    assert (upper / "etc/hostname").read_bytes() == b""
-    assert (upper / "etc/systemd/system/multi-user.target.wants/config-drive.service").is_symlink()
+    assert "CONFIG_DRIVE_LABEL=config-2" in system.path("etc/default/config-drive").read_text()
+    assert system.path("etc/machine-id").read_bytes() == b""
+    assert system.path("etc/hostname").read_bytes() == b""
+    assert system.path("etc/systemd/system/multi-user.target.wants/config-drive.service").is_symlink()
 
     numbers, said = system.play("linux", **options)
     assert (numbers["failed"], numbers["changed"]) == (0, 0), said
 
-    (upper / "usr/sbin/cloud-set-guest-password").unlink()
+    system.path("usr/sbin/cloud-set-guest-password").unlink()
     system.put("usr/sbin/qemu-ga")
     system.put("usr/lib/systemd/system/qemu-guest-agent.service", "[Service]\nExecStart=/usr/sbin/qemu-ga\n[Install]\n")  # static
     numbers, said = system.play("verify", vm_template_init="systemd")
@@ -187,7 +163,7 @@ def test_the_guest_agent_s_interval_is_lowered(system: System) -> None:
     system.put("usr/sbin/xe-daemon")
     system.put("usr/lib/systemd/system/xe-linux-distribution.service", XE_UNIT)
     system.put("etc/systemd/system/multi-user.target.wants/xe-linux-distribution.service", XE_UNIT)
-    drop_in = system.base / "upper/etc/systemd/system/xe-linux-distribution.service.d/zz-config-drive-interval.conf"
+    drop_in = system.path("etc/systemd/system/xe-linux-distribution.service.d/zz-config-drive-interval.conf")
     numbers, said = system.play("linux", "--check", **options)
     assert numbers["failed"] == 0 and not drop_in.parent.exists(), said
     numbers, said = system.play("linux", **options)
@@ -230,12 +206,12 @@ def test_sysv(system: System) -> None:
     system.put("usr/sbin/qemu-ga")
     script = "#!/bin/sh\n### BEGIN INIT INFO\n# Provides: qemu-guest-agent\n# Required-Start:\n# Required-Stop:\n"
     system.put("etc/init.d/qemu-guest-agent", script + "# Default-Start: 2 3 4 5\n# Default-Stop:\n### END INIT INFO\n")
-    (system.base / "upper/etc/init.d/qemu-guest-agent").chmod(0o755)
+    system.path("etc/init.d/qemu-guest-agent").chmod(0o755)
     numbers, said = system.play("linux", vm_template_init="sysv", vm_template_install_agent=True)
     assert numbers["failed"] == 0, said
-    assert (system.base / "upper/etc/rc3.d/S01qemu-guest-agent").is_symlink()
-    assert (system.base / "upper/etc/rc3.d/S01config-drive").is_symlink()
-    assert (system.base / "upper/etc/init.d/config-drive").stat().st_mode & 0o777 == 0o755
+    assert system.path("etc/rc3.d/S01qemu-guest-agent").is_symlink()
+    assert system.path("etc/rc3.d/S01config-drive").is_symlink()
+    assert system.path("etc/init.d/config-drive").stat().st_mode & 0o777 == 0o755
     numbers, said = system.play("verify", vm_template_init="sysv", vm_template_verify_clean=False)
     assert (numbers["failed"], numbers["changed"]) == (0, 0), said
 

@@ -38,7 +38,6 @@ _SIDE_BY_SIDE = 8
 _TAGS_A_CALL = 100
 _MOST_TAGS = 10_000  # the name of each takes a call
 _LONGEST_ANSWER = 64 * 1024 * 1024
-_NAMED = 5
 
 
 class Tag(t.NamedTuple):
@@ -95,12 +94,12 @@ def mistake(pattern: str, tags: Collection[Tag]) -> str | None:
     shown = plain(pattern, MAX_NAME)
     alike = sorted(tag.text for tag in tags if fnmatch.fnmatchcase(tag.name, pattern))
     if alike:
-        write = alike[0] if len(alike) == 1 else f"one of {first_of(alike, _NAMED)}, or */{shown} for all of them"
+        write = alike[0] if len(alike) == 1 else f"one of {first_of(alike)}, or */{shown} for all of them"
         return f"vm_filter has the tag {shown} without its category: write {write}"
     if _literal_start(pattern) != pattern:
         return None
     beside = sorted(plain(tag.name, MAX_NAME) for tag in tags if pattern.startswith(f"{tag.category}/"))
-    there = f" (that category has {first_of(beside, _NAMED)})" if beside else ""
+    there = f" (that category has {first_of(beside)})" if beside else ""
     return (
         f"vm_filter has the tag {shown}, which does not exist or is not visible to the account{there}: write category/tag as the "
         "vSphere client shows them, or give the account the role Read-only as a global permission"
