@@ -121,6 +121,8 @@ def test_a_tag_that_is_not_there(rig: VCenterRig, pattern: str, message: str) ->
 @pytest.mark.parametrize(
     ("method", "status", "message", "kind"),
     [
+        (CATEGORIES, 404, "/api/cis/tagging/category, which tags in vm_filter need: HTTP 404", HypervisorUnreachable),
+        (OBJECTS, 404, "list-attached-objects-on-tags, which tags in vm_filter need: HTTP 404", HypervisorUnreachable),
         (
             LOGIN,
             404,

@@ -137,6 +137,14 @@ class _TaggingService:
         self._token = ""
 
     def __enter__(self) -> _TaggingService:
+        try:
+            self._login()
+        except BaseException:
+            self._connections.close()
+            raise
+        return self
+
+    def _login(self) -> None:
         account = f"{self._endpoint.username}:{self._endpoint.password}".encode()
         login = {"Authorization": f"Basic {base64.b64encode(account).decode()}"}
         try:
@@ -156,7 +164,6 @@ class _TaggingService:
             )
         if status not in (http.client.OK, http.client.CREATED) or not isinstance(self._token, str):
             raise ConnectionLost(f"{_SESSION}, which tags in vm_filter need: HTTP {status}")
-        return self
 
     def __exit__(self, *exc: object) -> None:
         # A session that cannot be ended ends by itself; the error that ends the block matters more.
@@ -170,9 +177,10 @@ class _TaggingService:
 
     def tags(self, patterns: Sequence[str]) -> dict[str, Tag]:
         """By their ids, all tags of the categories that the patterns may mean."""
-        categories = self._named(_CATEGORY, self._ask([_Request("GET", _CATEGORY)])[0] or ())
+        categories = self._named(_CATEGORY, self._ask([_Request("GET", _CATEGORY)])[0])
         meant = {number: name for number, name in categories.items() if any(_may_have(name, pattern) for pattern in patterns)}
-        lists = self._ask([_Request("POST", _TAGS_OF_CATEGORY, json.dumps({"category_id": number})) for number in meant])
+        requests = [_Request("POST", _TAGS_OF_CATEGORY, json.dumps({"category_id": number})) for number in meant]
+        lists = self._ask(requests, may_be_gone=True)
         category_of = {tag: name for name, tags in zip(meant.values(), lists, strict=True) for tag in tags or ()}
         if len(category_of) > _MOST_TAGS:
             raise HypervisorError(
@@ -186,7 +194,7 @@ class _TaggingService:
         parts = [numbers[start : start + _TAGS_A_CALL] for start in range(0, len(numbers), _TAGS_A_CALL)]
         found: dict[str, list[str]] = {}
         for answer in self._ask([_Request("POST", _OBJECTS_OF_TAGS, json.dumps({"tag_ids": part})) for part in parts]):
-            for one in answer or ():
+            for one in answer:
                 for thing in one["object_ids"]:
                     if thing["type"] == "VirtualMachine":
                         found.setdefault(thing["id"], []).append(tags[one["tag_id"]])
@@ -194,17 +202,20 @@ class _TaggingService:
 
     def _named(self, path: str, numbers: Collection[str]) -> dict[str, str]:
         """Names of categories or tags by their ids; without those that are gone meanwhile."""
-        answers = self._ask([_Request("GET", f"{path}/{quote(number, safe=':')}") for number in numbers])
+        requests = [_Request("GET", f"{path}/{quote(number, safe=':')}") for number in numbers]
+        answers = self._ask(requests, may_be_gone=True)
         return {number: answer["name"] for number, answer in zip(numbers, answers, strict=True) if answer is not None}
 
-    def _ask(self, requests: Sequence[_Request]) -> list[t.Any]:
-        """The answers in the order of the requests; None for what does not exist."""
+    def _ask(self, requests: Sequence[_Request], may_be_gone: bool = False) -> list[t.Any]:
+        """The answers in the order of the requests. may_be_gone: None stands for a category or tag that was deleted meanwhile."""
         answers = {}
         for request, answer, error in workers.each(self._answer, requests, _SIDE_BY_SIDE, self._endpoint.timeout):
             if isinstance(error, workers.TimedOut):
                 raise self._too_slow()
             if error is not None:
                 raise error
+            if answer is None and not may_be_gone:
+                raise ConnectionLost(f"{request.path}, which tags in vm_filter need: HTTP 404")
             answers[request] = answer
         return [answers[request] for request in requests]
 
