@@ -18,7 +18,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_templat
     LIBRARY,
     SCRIPT_FOLDER,
     Problem,
-    listed,
+    of_paths,
 )
 
 if t.TYPE_CHECKING:
@@ -144,10 +144,7 @@ def _may_fail(words: list[str]) -> bool:
 def network_scripts(system: System, _wanted: Wanted) -> Iterator[Problem]:
     """There must be no scripts that take root's password from the DHCP server."""
     found = [path for folder in _SCRIPT_FOLDERS for path in system.matching(folder, _NETWORK_SCRIPTS)]
-    if found:
-        yield Problem(
-            "network_scripts", f"these ask the DHCP server for passwords and keys: {listed(found)}", "remove them", tuple(found)
-        )
+    return of_paths("network_scripts", found, "these ask the DHCP server for passwords and keys", "remove them")
 
 
 CHECKS = (scripts, settings, starter, kernels, drivers, fstab, network_scripts)

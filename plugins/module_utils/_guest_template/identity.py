@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.rules import Problem, listed
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.rules import Problem, of_paths
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -85,9 +85,8 @@ def dbus_machine_id(system: System, _wanted: Wanted) -> Iterator[Problem]:
 def dhcp_identity(system: System, _wanted: Wanted) -> Iterator[Problem]:
     """With leases or client ids, clones would ask for the template's address, or be taken for one client."""
     found = left(system, LEASES)
-    if found:
-        message = f"DHCP leases and client ids of this machine are left, clones would ask for its address: {listed(found)}"
-        yield Problem("dhcp_identity", message, _CLEAN, tuple(found))
+    message = "DHCP leases and client ids of this machine are left, clones would ask for its address"
+    return of_paths("dhcp_identity", found, message, _CLEAN)
 
 
 def fixed_duid(system: System, _wanted: Wanted) -> Iterator[Problem]:
@@ -98,41 +97,34 @@ def fixed_duid(system: System, _wanted: Wanted) -> Iterator[Problem]:
         "etc/systemd/network": ("*.network",),
     }
     found = [path for path in left(system, folders) if _DUID.search(system.files.text(path))]
-    if found:
-        message = f"a DHCP client id is written down, clones would be one client to the DHCP server: {listed(found)}"
-        yield Problem("fixed_duid", message, "remove DUIDRawData", tuple(found))
+    message = "a DHCP client id is written down, clones would be one client to the DHCP server"
+    return of_paths("fixed_duid", found, message, "remove DUIDRawData")
 
 
 def host_keys(system: System, _wanted: Wanted) -> Iterator[Problem]:
     """With the same keys, the owner of one clone could pose as any other."""
     found = left(system, HOST_KEYS)
-    if found:
-        message = f"SSH host keys are left, whoever owns one clone could play every other: {listed(found)}"
-        yield Problem("host_keys", message, _CLEAN, tuple(found))
+    return of_paths("host_keys", found, "SSH host keys are left, whoever owns one clone could play every other", _CLEAN)
 
 
 def random_seed(system: System, _wanted: Wanted) -> Iterator[Problem]:
     """With the same seed, clones would begin with the same random numbers."""
     found = left(system, SEEDS)
-    if found:
-        message = f"the random seed is left, clones would begin with the same random numbers: {listed(found)}"
-        yield Problem("random_seed", message, _CLEAN, tuple(found))
+    return of_paths("random_seed", found, "the random seed is left, clones would begin with the same random numbers", _CLEAN)
 
 
 def script_state(system: System, _wanted: Wanted) -> Iterator[Problem]:
     """What the guest scripts remember of another VM's drive: its password would count as set in the clone."""
     found = left(system, STATE)
-    if found:
-        message = f"what the guest scripts did for another VM's drive is left, and may hold its user data: {listed(found)}"
-        yield Problem("script_state", message, _CLEAN, tuple(found))
+    message = "what the guest scripts did for another VM's drive is left, and may hold its user data"
+    return of_paths("script_state", found, message, _CLEAN)
 
 
 def cloud_init_state(system: System, _wanted: Wanted) -> Iterator[Problem]:
     """What cloud-init remembers of another VM: its user data, and an instance that it would take for the clone's."""
     found = cloud_init_memory(system)
-    if found:
-        message = f"cloud-init remembers an instance, with its user data: {listed(found)}"
-        yield Problem("cloud_init_state", message, "run the entry point clean, or cloud-init clean --logs", tuple(found))
+    message = "cloud-init remembers an instance, with its user data"
+    return of_paths("cloud_init_state", found, message, "run the entry point clean, or cloud-init clean --logs")
 
 
 def authorized_keys(system: System, _wanted: Wanted) -> Iterator[Problem]:
@@ -140,9 +132,7 @@ def authorized_keys(system: System, _wanted: Wanted) -> Iterator[Problem]:
     homes = ["root", *(f"home/{name}" for name in system.files.names("home"))]
     paths = [f"{home}/.ssh/{name}" for home in homes for name in ("authorized_keys", "authorized_keys2")]
     found = [path for path in paths if re.search(r"^\s*[^#\s]", system.files.text(path), re.MULTILINE)]
-    if found:
-        message = f"SSH keys may log in to every clone: {listed(found)}"
-        yield Problem("authorized_keys", message, "remove them, or accept this check", tuple(found))
+    return of_paths("authorized_keys", found, "SSH keys may log in to every clone", "remove them, or accept this check")
 
 
 def hostname(system: System, _wanted: Wanted) -> Iterator[Problem]:
@@ -156,9 +146,8 @@ def net_rules(system: System, _wanted: Wanted) -> Iterator[Problem]:
     """With rules for the template's MAC, a clone's NIC would get another name than the one that is configured."""
     found = list(system.matching("etc/udev/rules.d", ["70-persistent-net.rules", "75-persistent-net-generator.rules"]))
     found = [path for path in found if re.search(r"ATTR\{address\}\s*==", system.files.text(path))]
-    if found:
-        message = f"the names of NICs are bound to this machine's MAC addresses, a clone's NIC gets another one: {listed(found)}"
-        yield Problem("net_rules", message, "remove these files", tuple(found))
+    message = "the names of NICs are bound to this machine's MAC addresses, a clone's NIC gets another one"
+    return of_paths("net_rules", found, message, "remove these files")
 
 
 CHECKS = (

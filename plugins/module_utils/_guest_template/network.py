@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.rules import Problem, listed
+from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.rules import Problem, of_paths
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,19 +54,15 @@ def _found(system: System, what: str) -> list[str]:
 def static_address(system: System, _wanted: Wanted) -> Iterator[Problem]:
     """With a configured address, all clones would have it and none would ask the DHCP server."""
     found = _found(system, "fixed")
-    if found:
-        message = f"an address is configured, all clones would have it and not ask the DHCP server: {listed(found)}"
-        yield Problem("static_address", message, "configure DHCP there", tuple(found))
+    message = "an address is configured, all clones would have it and not ask the DHCP server"
+    return of_paths("static_address", found, message, "configure DHCP there")
 
 
 def fixed_mac(system: System, _wanted: Wanted) -> Iterator[Problem]:
     """A configuration for the template's MAC address would not count for a clone's NIC."""
     found = _found(system, "mac")
-    if found:
-        message = (
-            f"the configuration names this machine's MAC address, so that it does not count for a clone's NIC: {listed(found)}"
-        )
-        yield Problem("fixed_mac", message, "remove the MAC address", tuple(found))
+    message = "the configuration names this machine's MAC address, so that it does not count for a clone's NIC"
+    return of_paths("fixed_mac", found, message, "remove the MAC address")
 
 
 CHECKS = (static_address, fixed_mac)

@@ -15,7 +15,7 @@ from ansible_collections.vmops.external_dhcp.plugins.module_utils import _defaul
 from ansible_collections.vmops.external_dhcp.plugins.module_utils._text import first_of
 
 if t.TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ansible_collections.vmops.external_dhcp.plugins.module_utils._guest_template.system import System
 
@@ -74,6 +74,8 @@ class Problem:
 Check = t.Callable[["System", Wanted], "Iterator[Problem]"]
 
 
-def listed(paths: t.Iterable[str]) -> str:
-    """The first ten paths, with a / in front."""
-    return first_of([f"/{path}" for path in sorted(paths)], 10)
+def of_paths(check: str, paths: Sequence[str], message: str, remedy: str) -> Iterator[Problem]:
+    """The problem of these paths, which stand behind the message; none where there are none."""
+    if paths:
+        named = first_of([f"/{path}" for path in sorted(paths)], 10)
+        yield Problem(check, f"{message}: {named}", remedy, tuple(paths))
