@@ -154,7 +154,7 @@ class Deletion:
         warnings = self._drives.discard(vm, self._isos)
         for path in belongings.paths:
             if path in self._usage.volumes:
-                _delete_volume(connection.storageVolLookupByPath, path)
+                storage.delete_volume(connection.storageVolLookupByPath, path)
         _undefine(domain, belongings.keep_nvram)
         return warnings
 
@@ -208,14 +208,6 @@ def remains(host: Host, drives: KvmDrives, names: Sequence[str], delete: bool) -
             )
         if drive is not None or left:
             yield Outcome(name, changed=drive is not None, warnings=tuple(warnings))
-
-
-def _delete_volume(lookup: t.Callable[[str], t.Any], path: str) -> None:
-    try:
-        lookup(path).delete(0)
-    except libvirt.libvirtError as error:
-        if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:
-            raise  # else a run that was cut short has deleted it
 
 
 def _undefine(domain: t.Any, keep_nvram: bool) -> None:

@@ -97,16 +97,7 @@ class IsoFolder:
 
     def delete(self, name: str) -> bool:
         """Removes the file; False if there was none."""
-        volume = self._volume(name)
-        if volume is None:
-            return False
-        try:
-            volume.delete(0)
-        except libvirt.libvirtError as error:
-            if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:
-                raise
-            return False
-        return True
+        return storage.delete_volume(self._pool.storageVolLookupByName, name)
 
     def _prove(self, name: str, data: bytes) -> None:
         written = self.read(name)

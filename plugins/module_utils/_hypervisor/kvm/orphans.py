@@ -85,13 +85,7 @@ def _delete(connection: t.Any, drive: OrphanDrive, used: Collection[str]) -> boo
         return False
     if read_owner(_head(connection, volume)) != drive.owner or drive.handle in used:
         raise DriveError(f"{drive.location} was changed, or is used by a VM now: it was left")
-    try:
-        volume.delete(0)
-    except libvirt.libvirtError as error:
-        if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:
-            raise
-        return False
-    return True
+    return storage.delete_volume(connection.storageVolLookupByPath, drive.handle)
 
 
 def _files(connection: t.Any, image_dir: str, skipped: list[str]) -> Iterator[_File]:

@@ -124,6 +124,17 @@ def find_volume(connection: t.Any, path: str) -> t.Any:
     return None
 
 
+def delete_volume(lookup: t.Callable[[str], t.Any], key: str) -> bool:
+    """Deletes the volume that `lookup` finds by its name or path; False if there is none, or somebody has just deleted it."""
+    try:
+        lookup(key).delete(0)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:
+            raise
+        return False
+    return True
+
+
 def read_volume(handle: t.Any) -> Volume:
     """What libvirt knows of a volume."""
     element = ET.fromstring(handle.XMLDesc(0))
