@@ -20,6 +20,7 @@ import typing as t
 
 import pytest
 
+from ansible_collections.vmops.external_dhcp.tests.integration.guest_system import guest_system
 from ansible_collections.vmops.external_dhcp.tests.integration.kvm_host import (
     RIGS,
     ROOT,
@@ -36,19 +37,6 @@ FSTAB, FAULT = "/etc/fstab", "/dev/vda1 / ext4 rw 0 0\n/dev/sr1 /media iso9660 r
 MENDED = FAULT.splitlines(keepends=True)[0]
 #: The guest's own password, and that on its drive: what nobody must see.
 CANARY, PASSWORD = (f"canary-{secrets.token_hex(8)}" for _ in range(2))
-#: Runs a command in the files of $1 below a layer that takes all changes and is thrown away, without a network.
-LAYER = """
-mount --make-rprivate /
-mount -t tmpfs tmpfs "$2"
-mkdir "$2/upper" "$2/work" "$2/system"
-mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/system" || exit 77
-mount -t proc proc "$2/system/proc"
-mount --bind /dev "$2/system/dev"
-mount --bind "$3" "$2/system/mnt"
-cd "$2/system"
-shift 3
-exec chroot . "$@"
-"""
 
 
 class Guest(t.NamedTuple):
@@ -68,28 +56,18 @@ def agent_alone(tmp_path: pathlib.Path) -> t.Iterator[Guest]:
     import image
     import layer
 
-    root = layer.layered(image.base(), "cloud-init", layer.CLOUD_INIT) / "rootfs"
-    for name in ("socket", "layer"):
-        (tmp_path / name).mkdir()
-    socket = tmp_path / "socket/agent"
-    words = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", LAYER, "sh"]
-    words += [str(root), str(tmp_path / "layer"), str(tmp_path / "socket")]
-    words += ["qemu-ga", "--method=unix-listen", "--path=/mnt/agent", "--statedir=/run"]
-    with subprocess.Popen(words, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}) as agent:
-        try:
-            wait_for("the agent", lambda: socket.exists() or agent.poll() is not None, 30)
-            if agent.poll() == 77:
-                pytest.skip("no overlay file system here")
-            (inside,) = pathlib.Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
+    below = layer.layered(image.base(), "cloud-init", layer.CLOUD_INIT) / "rootfs"
+    with guest_system(tmp_path, {}, str(below)) as system:
+        inside = ["nsenter", "-t", str(system.pid), "-n", "--", *system.entered(), "chroot", str(system.root)]
+        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
-            def run(command: str, stdin: str = "") -> str:
-                enter = f"nsenter --target={inside} --mount --net --pid --root=/proc/{inside}/root sh -c".split()
-                return subprocess.run([*enter, command], input=stdin, capture_output=True, text=True, check=True).stdout
+        def run(command: str, stdin: str = "") -> str:
+            words = [*inside, "sh", "-c", command]
+            return subprocess.run(words, env=environment, input=stdin, capture_output=True, text=True, check=True).stdout
 
-            uri = f"qemu+unix:///{GOLDEN}?socket={socket}"
-            yield Guest({"type": "kvm", "uri": uri}, run, {"PYTHONPATH": str(ROOT / "tests/integration/agent_alone")})
-        finally:
-            agent.kill()
+        run("qemu-ga --daemonize --method=unix-listen --path=/run/agent")
+        uri = f"qemu+unix:///{GOLDEN}?socket={system.path('run/agent')}"
+        yield Guest({"type": "kvm", "uri": uri}, run, {"PYTHONPATH": str(ROOT / "tests/integration/agent_alone")})
 
 
 @pytest.fixture
