@@ -154,7 +154,7 @@ def test_a_service_that_refuses(rig: VCenterRig, method: str, status: int, messa
     rig.fault(method, "status", status=status, count=-1)
     with pytest.raises(HypervisorError, match=message) as caught:
         read(rig, "Env/prod")
-    assert type(caught.value) is kind
+    assert caught.type is kind
     assert "rig-password" not in str(caught.value) and "api-session-" not in str(caught.value)
 
 

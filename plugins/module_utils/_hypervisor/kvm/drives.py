@@ -74,7 +74,7 @@ class KvmDrives(Drives):
         listed: list[str] | None = None
         for vm in vms:
             try:
-                listed = self._anew(lambda: self.folder.names()) if listed is None else listed
+                listed = self._anew(self._names) if listed is None else listed
                 plan = self._plan(vm)
                 # A file that a killed run has left, with secrets in it, is to go: there is something to do.
                 left_over = bool(self._staged(plan.file, listed))
@@ -213,6 +213,9 @@ class KvmDrives(Drives):
                     raise self._cleared_up(vm, what, error) from None
             time.sleep(random.uniform(*_PAUSE))
         raise AssertionError("the last try returns or raises")  # pragma: no cover
+
+    def _names(self) -> list[str]:
+        return self.folder.names()
 
     def _anew(self, read: t.Callable[[], T]) -> T:
         """What read() gives; tried again where another task has removed our pool, which goes with the last VM in the folder."""
