@@ -36,7 +36,7 @@ GOLDEN = "it-golden"
 FSTAB, FAULT = "/etc/fstab", "/dev/vda1 / ext4 rw 0 0\n/dev/sr1 /media iso9660 ro 0 0\n"
 MENDED = FAULT.splitlines(keepends=True)[0]
 #: The guest's own password, and that on its drive: what nobody must see.
-CANARY, PASSWORD = (f"canary-{secrets.token_hex(8)}" for _ in range(2))
+CANARY, PASSWORD = (f"canary-{secrets.token_hex(8)}" for _unused in range(2))
 
 
 class Guest(t.NamedTuple):
