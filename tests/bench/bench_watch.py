@@ -7,7 +7,7 @@
 
 Event to record on the XAPI and vCenter simulators, and lease to record on real KVM with the guest agent (BENCH_BOOTS boots of a guest
 with dhclient, or with the client that BENCH_CLIENT names, such as systemd-networkd).
-VMs with nothing to tell: CPU and memory of a listener, on the XAPI rig and without a driver.
+VMs with nothing to tell: CPU and memory of a listener, on both rigs and without a driver.
 Words choose: bench_watch.py xapi vcenter idle kvm
 """
 
@@ -79,10 +79,15 @@ def vcenter(folder: pathlib.Path) -> None:
         macs = {nic.vm_name: nic.mac for nic in site.store.nics()}
 
         def tell(name: str, ip: str) -> None:
-            nic = {"mac": macs[name], "device_config_id": 4000, "connected": True, "addresses": [{"ip": ip, "prefix": 24}]}
-            rig.guests({"vm": name, "tools_running": "guestToolsRunning", "tools_version": "guestToolsCurrent", "nics": [nic]})
+            rig.guests(_reporting(name, macs[name], ip))
 
         events(site, "vCenter rig, 20 VMs: event to record", sorted(macs), tell)
+
+
+def _reporting(name: str, mac: str, ip: str) -> dict[str, t.Any]:
+    """A guest of the vCenter rig whose VMware Tools report this address."""
+    nic = {"mac": mac, "device_config_id": 4000, "connected": True, "addresses": [{"ip": ip, "prefix": 24}]}
+    return {"vm": name, "tools_running": "guestToolsRunning", "tools_version": "guestToolsCurrent", "nics": [nic]}
 
 
 _LISTENER = """
@@ -121,9 +126,11 @@ print(json.dumps({"vms": poll.vms, "look": cpu(begun, looked), "start": cpu(look
 def idle(folder: pathlib.Path) -> None:
     """VMs with addresses and nothing happening; the listener in a process of its own.
 
-    The XAPI rig has BENCH_VMS of them: 10,000 are more than it can say in one answer within minutes. 10,000 (BENCH_IDLE) has a
-    hypervisor in the listener's own process that answers at once: what the record and the gathering cost, without a driver.
+    The rigs have BENCH_VMS of them: 10,000 are more than the XAPI rig can say in one answer within minutes, and the vCenter rig, which
+    reads all VMs again and again for a waiting call, then takes gigabytes. 10,000 (BENCH_IDLE) has a hypervisor in the listener's own
+    process that answers at once: what the record and the gathering cost, without a driver.
     """
+    from vcenter_rig import VCenterRig
     from xapi_rig.rigging import Rig
 
     with Rig(folder / "idle").start() as rig:
@@ -132,6 +139,12 @@ def idle(folder: pathlib.Path) -> None:
             rig.power(vm, "start")
             rig.pool.agent(vm, {"0/ip": f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"})
         _idle("XAPI rig", folder / "rig.db", rig.description(connect_timeout=600), "corp-vlan120", 0)
+    with VCenterRig("benchidle", vms=VMS, nics=1) as rig:
+        site = Watched(record_in(folder), rig.description(), ["DC0_DVPG0"])
+        site.look()
+        nics = enumerate(site.store.nics(), 1)
+        rig.guests(*(_reporting(nic.vm_name, nic.mac, f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}") for n, nic in nics))
+        _idle("vCenter rig", folder / "vcenter.db", rig.description(), "DC0_DVPG0", 0)
     _idle("no driver", folder / "fake.db", {"type": "kvm"}, "corp", IDLE)
 
 
