@@ -205,13 +205,15 @@ def a_template_and_its_clone(site: Site, suite: str) -> None:
     how="real",
     proves=["user data", "password", "SSH key"],
 )
-def test_a_cloud_image_becomes_a_template_unchanged(site: Site) -> None:
+@pytest.mark.parametrize("efi", [False, True], ids=["BIOS", "UEFI"])
+def test_a_cloud_image_becomes_a_template_unchanged(site: Site, efi: bool) -> None:
     """Its own boot loader starts its own kernel in the machine that the import makes."""
     host = inventory(site, hypervisor=site.kvm.hypervisor)
     image = {
         "vm_template_image": built("cloud-image")["disk"],
         "vm_template_import_name": CLOUD,
         "vm_template_import_network": site.kvm.status["BRIDGE"],
+        "vm_template_import_efi": efi,
     }
     assert site.kvm.playbook("import_cloud_image", host, **image).good().recap["changed"] == 1
     assert site.kvm.playbook("import_cloud_image", host, **image).good().recap["changed"] == 0
@@ -222,6 +224,7 @@ def test_a_cloud_image_becomes_a_template_unchanged(site: Site) -> None:
         assert console.run("cloud-init status --wait").strip().endswith("status: done")
         assert "DataSourceConfigDrive [net,ver=2][source=/dev/sr" in console.run("cat /run/cloud-init/result.json")
         assert console.run("hostname") == CLOUD_CLONE
+        assert console.run("test -d /sys/firmware/efi && echo UEFI || echo BIOS") == ("UEFI" if efi else "BIOS")
         assert console.run("cat /root/it-script") == f"ran as {CLOUD_CLONE}"
         assert site.key in console.run("cat /root/.ssh/authorized_keys /home/*/.ssh/authorized_keys")
         console.leave()

@@ -89,7 +89,8 @@ def distribution(suite: str = SUITE) -> Distribution:
     return Distribution(folder / "disk.qcow2", folder / "vmlinuz", folder / "initrd.img")
 
 
-#: Makes the disk ($1, raw) like a distribution's cloud image: with a boot loader and cloud-init, without addresses or host names.
+#: Makes the disk ($1, raw) like a distribution's cloud image: with boot loaders for BIOS and, signed, for UEFI (on a partition of its
+#: own, which mtools write, as not every kernel has vfat) and cloud-init, without addresses or host names.
 CLOUD_IMAGE = r"""
 set -e
 folder=$(mktemp -d)
@@ -100,21 +101,28 @@ printf '#!/bin/sh\nexit 101\n' >usr/sbin/policy-rc.d
 chmod 0755 usr/sbin/policy-rc.d
 export DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin
 chroot . apt-get -qq update
-chroot . apt-get -qqy --no-install-recommends install cloud-init grub-pc-bin
+chroot . apt-get -qqy --no-install-recommends install cloud-init grub-pc-bin grub-efi-amd64-signed shim-signed dosfstools mtools
 chroot . grub-mkimage -O i386-pc -o /boot/core.img -p '(hd0,msdos1)/boot/grub' biosdisk part_msdos ext2 normal linux configfile
+chroot . mkfs.vfat -C /boot/esp.img 16384 >/dev/null
+chroot . mmd -i /boot/esp.img ::EFI ::EFI/BOOT ::EFI/debian
+chroot . mcopy -i /boot/esp.img /usr/lib/shim/shimx64.efi.signed ::EFI/BOOT/BOOTX64.EFI
+chroot . mcopy -i /boot/esp.img /usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed ::EFI/BOOT/grubx64.efi
 mkdir -p boot/grub
 cat >boot/grub/grub.cfg <<'END'
 linux /vmlinuz root=/dev/vda1 ro console=ttyS0 net.ifnames=0 mitigations=off
 initrd /initrd.img
 boot
 END
+(echo search --label --set=root rootfs && cat boot/grub/grub.cfg) >boot/grub/efi.cfg
+chroot . mcopy -i /boot/esp.img /boot/grub/efi.cfg ::EFI/debian/grub.cfg
 # There is no package of locales in it.
 echo 'locale: false' >etc/cloud/cloud.cfg.d/10_image.cfg
 echo 'source /etc/network/interfaces.d/*' >etc/network/interfaces
 rm -f usr/sbin/policy-rc.d etc/ssh/ssh_host_* var/lib/dbus/machine-id
 : >etc/machine-id
 : >etc/hostname
-cp usr/lib/grub/i386-pc/boot.img boot/core.img "$2"
+cp usr/lib/grub/i386-pc/boot.img boot/core.img boot/esp.img "$2"
+rm boot/esp.img
 umount proc
 cd /
 umount "$folder"
@@ -122,6 +130,10 @@ rmdir "$folder"
 # Where grub-install puts them: the code before the partition table, the rest between that and the first partition.
 dd if="$2/boot.img" of="$1" bs=440 count=1 conv=notrunc status=none
 dd if="$2/core.img" of="$1" bs=512 seek=1 conv=notrunc status=none
+start=$(($(stat -c %s "$1") / 512))
+truncate -s +16M "$1"
+echo "start=$start, type=ef" | sfdisk -q --append "$1"
+dd if="$2/esp.img" of="$1" bs=512 seek="$start" conv=notrunc status=none
 """
 
 
