@@ -305,11 +305,21 @@ def test_of_nics_that_nobody_wants_nothing_is_kept(inventory: Inventory, monkeyp
     real = plugin.vm_hosts
     monkeypatch.setattr(plugin, "vm_hosts", lambda *words: made.extend(found := real(*words)) or found)
     plain = inventory.read()
-    assert made.pop().nics == [] and gc.isenabled()
+    assert made.pop().nics == []
     for more in ("host_nics: true", "hostnames: [nobody]", "compose: {a: 1}", "groups: {a: true}", "keyed_groups: [{key: 1}]"):
         data = inventory.read(f"{more}\n")
         assert [nic["device"] for nic in made.pop().nics] == [0, 1], more
         assert _own(data.hosts["vm1.kvm01"]) == _own(plain.hosts["vm1.kvm01"])
+
+
+def test_garbage_is_collected_seldom_while_hosts_are_made(inventory: Inventory, monkeypatch: pytest.MonkeyPatch) -> None:
+    inventory.add(guest(1))
+    usual, seen = gc.get_threshold(), []
+    plugin = sys.modules[inventory_loader.get(NAME).__class__.__module__]
+    real = plugin.vm_hosts
+    monkeypatch.setattr(plugin, "vm_hosts", lambda *words: seen.append(gc.get_threshold()[0]) or real(*words))
+    inventory.read()
+    assert seen == [100_000] and gc.get_threshold() == usual
 
 
 def _own(host: t.Any) -> dict[str, t.Any]:
