@@ -33,7 +33,7 @@ _MAC = r"[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}"
 _PLACES = (
     _Place("etc/network", ("interfaces",), r"^\s*iface\s+(?!lo\b)\S+\s+inet6?\s+static", rf"^\s*hwaddress\s.*{_MAC}"),
     _Place("etc/network/interfaces.d", ("*",), r"^\s*iface\s+(?!lo\b)\S+\s+inet6?\s+static", rf"^\s*hwaddress\s.*{_MAC}"),
-    _Place("etc/netplan", ("*.yaml", "*.yml"), r"^\s*[\"']?addresses[\"']?\s*:\s*(?:\[|\n\s*-)\s*[\"']?\d+\.\d+\.\d+\.\d+/",
+    _Place("etc/netplan", ("*.yaml", "*.yml"), r"^\s*[\"']?addresses[\"']?\s*:\s*(?:\[|\n\s*-)\s*[\"']?[\da-fA-F:.]+/\d",
            rf"macaddress[\"']?\s*:\s*[\"']?{_MAC}"),
     _Place("etc/systemd/network", ("*.network",), r"^\s*Address\s*=\s*[0-9a-fA-F:.]", rf"^\s*(?:PermanentMACAddress|MACAddress)\s*=\s*{_MAC}"),
     _Place("etc/systemd/network", ("*.link",), r"(?!)", rf"^\s*(?:PermanentMACAddress|MACAddress)\s*=\s*{_MAC}"),

@@ -65,6 +65,11 @@ FAULTS: dict[str, tuple[str, dict[str, str | None]]] = {
     ),
     "static address, netplan in one line": ("static_address", {"etc/netplan/50.yaml": "      addresses: ['10.0.0.1/24']\n"}),
     "static address, netplan": ("static_address", {"etc/netplan/50.yaml": "      addresses:\n        - 10.0.0.1/24\n"}),
+    "static address of IPv6, netplan in one line": (
+        "static_address",
+        {"etc/netplan/50.yaml": "      addresses: [2001:db8::1/64]\n"},
+    ),
+    "static address of IPv6, netplan": ("static_address", {"etc/netplan/50.yaml": "      addresses:\n        - 'fd00::1/64'\n"}),
     "static address, ifcfg": ("static_address", {NET: "BOOTPROTO=none\nIPADDR=10.0.0.1\n"}),
     "static address, NetworkManager": (
         "static_address",
